@@ -1,0 +1,87 @@
+"""Compare TRUNK with monolithic image classifiers: train or load, measure, record, tabulate."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer import Option
+
+from harness.spec import Request
+
+ROOT = Path(__file__).resolve().parent
+
+Names = Annotated[list[str] | None, Option(help="Names, repeated or a,b,c, or 'all'.")]
+Device = Annotated[str, Option(help="auto, cpu or cuda.")]
+Weights = Annotated[
+    str | None,
+    Option(
+        help="auto (load this data set's weights where they fit the settings, else train), "
+        "train, imagenet, published or random."
+    ),
+]
+Epochs = Annotated[int | None, Option(help="Training epochs.")]
+Seed = Annotated[int | None, Option(help="Seed of every random choice.")]
+Threads = Annotated[int | None, Option(help="CPU threads; all cores by default.")]
+DataDir = Annotated[Path, Option(help="Folder of the official images.", show_default="data")]
+DataFile = Annotated[
+    Path | None,
+    Option(help="Images to use instead: an .npz file, or a folder with train/<class>/*.png."),
+]
+WeightsDir = Annotated[Path, Option(help="Folder of weights.", show_default="weights")]
+ResultsDir = Annotated[Path, Option(help="Folder of results.", show_default="results")]
+Assignments = Annotated[
+    list[str] | None, Option("--set", metavar="KEY=VALUE", help="Any setting; repeatable.")
+]
+Offline = Annotated[bool, Option("--offline", help="Never use the network.")]
+Force = Annotated[bool, Option("--force", help="Run cells again that are done.")]
+Plan = Annotated[bool, Option("--plan", help="Say what would run, and stop.")]
+List = Annotated[bool, Option("--list", help="List models and data sets, and stop.")]
+Verbose = Annotated[bool, Option("--verbose", "-v", help="Log every step and epoch.")]
+
+
+def main(
+    dataset: Names = None,
+    model: Names = None,
+    device: Device = "auto",
+    weights: Weights = None,
+    epochs: Epochs = None,
+    seed: Seed = None,
+    threads: Threads = None,
+    data_dir: DataDir = ROOT / "data",
+    data_file: DataFile = None,
+    weights_dir: WeightsDir = ROOT / "weights",
+    results_dir: ResultsDir = ROOT / "results",
+    assignments: Assignments = None,
+    offline: Offline = False,
+    force: Force = False,
+    plan: Plan = False,
+    list_all: List = False,
+    verbose: Verbose = False,
+) -> None:
+    """Train or load, measure, record and tabulate cells: data set × model × device."""
+    from harness import commands
+
+    flags = {"weights": weights, "training.epochs": epochs, "seed": seed, "threads": threads}
+    request = Request(
+        datasets=dataset or [],
+        models=model or [],
+        device=device,
+        overrides={key: value for key, value in flags.items() if value is not None},
+        assignments=assignments or [],
+        data_dir=data_dir,
+        data_file=data_file,
+        weights_dir=weights_dir,
+        results_dir=results_dir,
+        offline=offline,
+        force=force,
+        verbose=verbose,
+    )
+    action = commands.list_all if list_all else commands.plan if plan else commands.run
+    sys.exit(commands.guarded(action, request))
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,1 @@
+"""What turns a (data set, model, device) into a record."""

@@ -1,0 +1,102 @@
+"""What `comparisons.py` does once its options are read: list, plan or run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from harness.errors import CellError, RequestError
+from harness.registry import dataset_files, describe, model_files
+from harness.spec import Request
+
+if TYPE_CHECKING:
+    from harness.plan import Planned
+
+Action = Callable[[Request], int]
+
+
+def guarded(action: Action, request: Request) -> int:
+    """Carry out an action and return its exit code; what goes wrong is one line."""
+    try:
+        return action(request)
+    except RequestError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except CellError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on after the last whole epoch", file=sys.stderr)
+        return 130
+
+
+def list_all(_: Request) -> int:
+    """Print every model and data set with a line on each."""
+    console = Console()
+    for title, files in (("Models", model_files()), ("Data sets", dataset_files())):
+        table = Table("name", "what it is", title=title, title_justify="left", box=None)
+        for name, path in files.items():
+            table.add_row(name, describe(path))
+        console.print(table)
+    return 0
+
+
+def plan(request: Request) -> int:
+    """Print what running the request would do, cell by cell, and roughly how long it takes."""
+    from harness.cost import describe_seconds, rough_seconds
+    from harness.plan import plan_request
+
+    table = Table("cell", "action", "what", "rough cost")
+    for planned in _plan(request, plan_request):
+        seconds = rough_seconds(planned)
+        table.add_row(
+            str(planned.job.cell), planned.action, planned.detail, describe_seconds(seconds)
+        )
+    Console().print(table)
+    return 0
+
+
+def run(request: Request) -> int:
+    """Run the cells that are not done, refresh the results, and print their table."""
+    from harness.plan import plan_request
+    from harness.records import find_record
+    from harness.report.site import refresh
+    from harness.report.terminal import print_records
+
+    planned = _plan(request, plan_request)
+    codes = [_run_cell(item, request.verbose) for item in planned]
+    results = request.results_dir.absolute()
+    refresh(results)
+    records = [find_record(results, item.job.cell) for item in planned]
+    print_records([record for record in records if record is not None])
+    if codes and all(code == 2 for code in codes):
+        return 2
+    return int(any(codes))
+
+
+def _plan(request: Request, make: Callable[[Request], list[Planned]]) -> list[Planned]:
+    if not request.models:
+        raise RequestError("--model is missing: name one or more, or all (--list shows them)")
+    if not request.datasets and request.data_file is None:
+        raise RequestError("--dataset is missing: name one or more, or all (--list shows them)")
+    return make(request)
+
+
+def _run_cell(planned: Planned, verbose: bool) -> int:
+    from harness.launch.local import note_unsupported, run_in_child
+
+    cell = planned.job.cell
+    print(f"{cell}: {planned.action}: {planned.detail}", file=sys.stderr)
+    if planned.action == "done":
+        return 0
+    if planned.action == "unsupported":
+        note_unsupported(planned.job, planned.spec.label, planned.detail)
+        return 1
+    code = run_in_child(planned.job, verbose=verbose)
+    if code == 130:
+        raise KeyboardInterrupt
+    return code

@@ -1,0 +1,338 @@
+"""Images and labels out of users' files, and what has to hold of those of any origin.
+
+Whatever is wrong becomes one line that names the file, the array and what would be right.
+Imports no torch; reads no pickle.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from harness.errors import RequestError
+from harness.spec import Splits
+
+_ARRAYS = ("train_images", "train_labels", "test_images", "test_labels", "classes")
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+_GREY_MODES = ("1", "L", "LA")
+# What numpy and Pillow let through for files that are cut short, altered or something else.
+_DAMAGED = (
+    *(OSError, ValueError, EOFError, MemoryError, RuntimeError, SyntaxError),
+    *(struct.error, zlib.error, zipfile.BadZipFile, Image.DecompressionBombError),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageFiles:
+    """Image files not yet opened, sorted by class and then by name; and their labels, int64."""
+
+    paths: tuple[Path, ...]
+    labels: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageFolder:
+    """What lies in a folder; `classes` are in the order of the labels."""
+
+    classes: tuple[str, ...]
+    train: ImageFiles
+    test: ImageFiles
+
+
+def read_npz(path: Path) -> tuple[Splits, tuple[str, ...]]:
+    """Return the images and the class names of an .npz file, checked.
+
+    Raises:
+        RequestError: The file or one of its arrays is missing, damaged or not as it should be.
+    """
+    arrays = _read_arrays(path)
+    classes = _class_names(arrays.pop("classes"), str(path))
+    splits = Splits(**arrays)
+    check_splits(splits, classes, str(path))
+    return splits, classes
+
+
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Return the five arrays of an .npz file by name."""
+    if not path.exists():
+        raise RequestError(f"{path}: no such file or folder")
+    try:
+        archive = np.load(path, allow_pickle=False)
+    except _DAMAGED:
+        archive = None
+    if not isinstance(archive, np.lib.npyio.NpzFile):
+        raise RequestError(f"{path}: not an .npz file as numpy.savez writes it, or a damaged one")
+    with archive:
+        missing = [name for name in _ARRAYS if name not in archive.files]
+        if missing:
+            raise RequestError(
+                f"{path}: array '{missing[0]}' is missing; found: {', '.join(archive.files)}; "
+                f"wanted: {', '.join(_ARRAYS)}"
+            )
+        return {name: _read_array(archive, name, path) for name in _ARRAYS}
+
+
+def _read_array(archive: np.lib.npyio.NpzFile, name: str, path: Path) -> np.ndarray:
+    """Return one array of an open .npz file."""
+    try:
+        array = archive[name]
+    except _DAMAGED as error:
+        if "Object arrays" in str(error):
+            raise RequestError(
+                f"{path}: array '{name}' holds Python objects, which are not read; save it with "
+                "a plain dtype (text: dtype=str)"
+            ) from error
+        raise RequestError(f"{path}: array '{name}' is damaged ({error})") from error
+    if not isinstance(array, np.ndarray):
+        raise RequestError(f"{path}: '{name}' is not an array as numpy.savez writes it")
+    return array
+
+
+def _class_names(names: np.ndarray, where: str) -> tuple[str, ...]:
+    """Return the class names out of the array `classes`."""
+    if names.ndim != 1 or names.dtype.kind != "U":
+        raise RequestError(
+            f"{where}: classes is {_described(names)}; wanted one text (dtype str) a class"
+        )
+    return tuple(str(name) for name in names)
+
+
+def check_splits(splits: Splits, classes: Sequence[str], where: str) -> None:
+    """Check everything that the rest of the harness takes for granted about images and labels.
+
+    Args:
+        splits: The arrays, of any origin.
+        classes: Class names, in the order of the labels.
+        where: The file or data set, to begin a message with.
+
+    Raises:
+        RequestError: Of the first thing that is wrong.
+    """
+    _check_classes(classes, where)
+    for name, images, labels in (
+        ("train", splits.train_images, splits.train_labels),
+        ("test", splits.test_images, splits.test_labels),
+    ):
+        _check_images(images, f"{where}: {name}_images")
+        _check_labels(labels, len(classes), f"{where}: {name}_labels")
+        if len(images) != len(labels):
+            raise RequestError(
+                f"{where}: {len(images)} {name}_images but {len(labels)} {name}_labels; "
+                "wanted one label an image"
+            )
+    train_shape, test_shape = splits.train_images.shape[1:], splits.test_images.shape[1:]
+    if train_shape != test_shape:
+        raise RequestError(
+            f"{where}: train_images are {_dimensions(train_shape)}, test_images "
+            f"{_dimensions(test_shape)}; wanted the same"
+        )
+    _check_counts(splits.train_labels, len(splits.test_labels), classes, where)
+
+
+def _check_classes(classes: Sequence[str], where: str) -> None:
+    """Raise RequestError unless there are two classes or more, each with its own name."""
+    if len(classes) < 2:
+        raise RequestError(f"{where}: {len(classes)} class; wanted at least 2")
+    for number, name in enumerate(classes):
+        if not name.strip():
+            raise RequestError(f"{where}: class {number} has an empty name")
+        if name in classes[:number]:
+            raise RequestError(f"{where}: class name '{name}' stands twice; wanted it once")
+
+
+def _check_images(images: np.ndarray, what: str) -> None:
+    """Raise RequestError unless `images` is uint8, N×H×W or N×H×W×C with C of 1 or 3."""
+    grey = images.ndim == 3
+    colour = images.ndim == 4 and images.shape[3] in (1, 3)
+    if images.dtype != np.uint8 or not (grey or colour) or 0 in images.shape[1:]:
+        raise RequestError(f"{what} is {_described(images)}; wanted uint8 N×H×W or N×H×W×3")
+
+
+def _check_labels(labels: np.ndarray, n_classes: int, what: str) -> None:
+    """Raise RequestError unless `labels` are integers in [0, n_classes), in one dimension."""
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise RequestError(f"{what} is {_described(labels)}; wanted integers, N")
+    outside = np.flatnonzero((labels < 0) | (labels >= n_classes))
+    if outside.size:
+        raise RequestError(
+            f"{what} holds {labels[outside[0]]} at index {outside[0]}; wanted 0 to "
+            f"{n_classes - 1} ({n_classes} classes)"
+        )
+
+
+def _check_counts(
+    train_labels: np.ndarray, n_test: int, classes: Sequence[str], where: str
+) -> None:
+    """Raise RequestError for a class with no training image, or where no image is to test."""
+    counts = np.bincount(train_labels.astype(np.int64), minlength=len(classes))
+    empty = [name for name, count in zip(classes, counts, strict=True) if count == 0]
+    if empty:
+        more = f" (and {len(empty) - 1} more)" if len(empty) > 1 else ""
+        raise RequestError(f"{where}: no training image of class '{empty[0]}'{more}")
+    if n_test == 0:
+        raise RequestError(f"{where}: no test images")
+
+
+def match_classes(found: Sequence[str], wanted: Sequence[str], where: str) -> np.ndarray:
+    """Return, for each class of `found`, its place in `wanted`: int64, one a class.
+
+    Raises:
+        RequestError: The names differ otherwise than by their order.
+    """
+    missing = [name for name in wanted if name not in found]
+    foreign = [name for name in found if name not in wanted]
+    if missing or foreign:
+        first = [f"'{missing[0]}' is missing"] if missing else []
+        first += [f"'{foreign[0]}' is not one of them"] if foreign else []
+        raise RequestError(
+            f"{where}: its {len(found)} classes are not the {len(wanted)} wanted: "
+            f"{', '.join(first)}"
+        )
+    return np.array([wanted.index(name) for name in found], dtype=np.int64)
+
+
+def list_folder(root: Path) -> ImageFolder:
+    """Return what lies in the folder `root`, laid out `train/<class>/*`, `test/<class>/*`.
+
+    Classes are in the order of their names. Files other than images and hidden ones are
+    passed over.
+
+    Raises:
+        RequestError: A folder is missing, or classes or images are.
+        OSError: A folder cannot be read.
+    """
+    for part in ("train", "test"):
+        if not (root / part).is_dir():
+            raise RequestError(
+                f"{root}: no folder '{part}' in it; wanted train/<class>/*.png and "
+                "test/<class>/*.png"
+            )
+    names = {path.name for part in ("train", "test") for path in _visible(root / part)}
+    classes = tuple(sorted(names))
+    _check_classes(classes, str(root))
+    train, test = _list_images(root / "train", classes), _list_images(root / "test", classes)
+    _check_counts(train.labels, len(test.labels), classes, str(root))
+    return ImageFolder(classes=classes, train=train, test=test)
+
+
+def _visible(folder: Path) -> list[Path]:
+    """Return the folders in `folder`, less the hidden ones."""
+    return [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
+
+
+def _list_images(folder: Path, classes: Sequence[str]) -> ImageFiles:
+    """Return the image files below `folder`, class by class."""
+    paths: list[Path] = []
+    labels: list[int] = []
+    for label, name in enumerate(classes):
+        inside = (folder / name).iterdir() if (folder / name).is_dir() else iter(())
+        images = sorted(path for path in inside if _is_image_name(path.name))
+        paths += images
+        labels += [label] * len(images)
+    return ImageFiles(paths=tuple(paths), labels=np.array(labels, dtype=np.int64))
+
+
+def _is_image_name(name: str) -> bool:
+    return name.lower().endswith(_SUFFIXES) and not name.startswith(".")
+
+
+def common_size(paths: Iterable[Path]) -> tuple[int, int] | None:
+    """Return the height and width, in pixels, that all images share; None where they differ.
+
+    Raises:
+        RequestError: A file is not an image.
+    """
+    first: tuple[int, int] | None = None
+    for path in paths:
+        with _open_image(path) as image:
+            size = (image.height, image.width)
+        if first is not None and size != first:
+            return None
+        first = size
+    return first
+
+
+def image_channels(path: Path) -> int:
+    """Return 1 for a grey image and 3 for any other.
+
+    Raises:
+        RequestError: The file is not an image.
+    """
+    with _open_image(path) as image:
+        return 1 if image.mode in _GREY_MODES else 3
+
+
+def decode_image(path: Path, channels: int, size: tuple[int, int]) -> np.ndarray:
+    """Return an image as uint8, H×W for 1 channel or H×W×3, resized bilinearly where needed.
+
+    Args:
+        path: The file.
+        channels: 1 (grey) or 3 (RGB); the image is converted.
+        size: Height and width wanted, in pixels.
+
+    Raises:
+        RequestError: The file is not an image, is damaged, or has more than 8 bits a channel.
+    """
+    with _open_image(path) as image:
+        pixels: Image.Image = image.convert("L" if channels == 1 else "RGB")
+    height, width = size
+    if pixels.size != (width, height):
+        pixels = pixels.resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(pixels)
+
+
+@contextmanager
+def _open_image(path: Path) -> Iterator[Image.Image]:
+    """Open an image; what goes wrong with it in the block becomes a RequestError."""
+    try:
+        with Image.open(path) as image:
+            # Their conversion to 8 bits would cut bright pixels off rather than scale them.
+            if image.mode.startswith(("I", "F")):
+                raise RequestError(f"{path}: more than 8 bits a channel (mode {image.mode})")
+            yield image
+    except UnidentifiedImageError as error:
+        raise RequestError(f"{path}: not an image") from error
+    except _DAMAGED as error:
+        raise RequestError(f"{path}: cannot be read as an image ({error})") from error
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def arrays_sha256(splits: Splits) -> str:
+    """Return the SHA-256 of the arrays, whatever layout in memory and integer type they have."""
+    digest = hashlib.sha256()
+    for images, labels in (
+        (splits.train_images, splits.train_labels),
+        (splits.test_images, splits.test_labels),
+    ):
+        digest.update(str(images.shape).encode())
+        digest.update(np.ascontiguousarray(images).data)
+        digest.update(labels.astype("<i8").data)
+    return digest.hexdigest()
+
+
+def lines_sha256(lines: Iterable[str]) -> str:
+    """Return the SHA-256 of lines of text, each with its line end."""
+    return hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
+
+
+def _described(array: np.ndarray) -> str:
+    """Return an array's type and shape, e.g. "float32 100×28×28"."""
+    return f"{array.dtype} {_dimensions(array.shape)}"
+
+
+def _dimensions(shape: tuple[int, ...]) -> str:
+    return "×".join(str(length) for length in shape) or "(a single value)"

@@ -1,0 +1,32 @@
+"""The two ways to fail, and the near matches that go with a wrong name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class RequestError(Exception):
+    """The request cannot be carried out as it stands: one line, exit code 2, nothing written."""
+
+
+class CellError(Exception):
+    """A cell broke while it ran: one line, kept in its record, exit code 1."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> RequestError:
+    """Return the error for a name that is not among `known`, with its near matches.
+
+    Args:
+        kind: What the name should have been, as the user says it ("model", "setting").
+        name: What was given.
+        known: Every name that would have been right.
+        hint: Where all the names are to be found, e.g. "--list shows all".
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    if near:
+        help_text = f"did you mean {' or '.join(near)}?"
+    else:
+        help_text = f"known: {', '.join(names)}" if names else "none are known"
+    return RequestError(f"unknown {kind} '{name}': {help_text}{f' ({hint})' if hint else ''}")

@@ -1,0 +1,1 @@
+"""Where cells run: here, in a child process of their own."""

@@ -1,0 +1,81 @@
+"""Runs a job in a child process on this machine."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime
+
+from pydantic import TypeAdapter
+
+from harness.records import Record, Status, write_record
+from harness.registry import ROOT
+from harness.settings import settings_hash
+from harness.spec import Job
+
+
+def run_in_child(job: Job, *, verbose: bool = False) -> int:
+    """Run a job to its end in a process of its own, so that its memory can be measured.
+
+    Returns:
+        The child's exit code, see `harness.launch.worker`. A child that was killed leaves a
+        failed record.
+
+    Raises:
+        KeyboardInterrupt: After the child, which is interrupted too, has ended.
+    """
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
+    if job.offline:
+        environment |= {"HF_HUB_OFFLINE": "1"}
+    if verbose:
+        environment |= {"MODELCOMPARISONS_LOG": "INFO"}
+    child = subprocess.Popen(
+        [sys.executable, "-m", "harness.launch.worker"],
+        stdin=subprocess.PIPE,
+        env=environment,
+    )
+    if child.stdin is None:
+        raise RuntimeError("a pipe to the child was asked for")
+    # The pipe stays open: the child ends itself when it closes.
+    child.stdin.write(TypeAdapter(Job).dump_json(job) + b"\n")
+    child.stdin.flush()
+    try:
+        code = child.wait()
+    except KeyboardInterrupt:
+        child.wait()
+        raise
+    finally:
+        child.stdin.close()
+    if code < 0:
+        _note_killed(job, signal.Signals(-code).name)
+    return code if code in (0, 2, 130) else 1
+
+
+def note_unsupported(job: Job, label: str, reason: str) -> None:
+    """Write the record of a cell that cannot run on its device."""
+    write_record(job.results_dir, _unmeasured(job, label, "unsupported", reason))
+
+
+def _note_killed(job: Job, by: str) -> None:
+    hint = " (out of memory?)" if by == "SIGKILL" else ""
+    reason = f"the process was ended by {by}{hint}"
+    write_record(job.results_dir, _unmeasured(job, job.cell.model, "failed", reason))
+
+
+def _unmeasured(job: Job, label: str, status: Status, reason: str) -> Record:
+    return Record(
+        dataset=job.cell.dataset,
+        model=job.cell.model,
+        label=label,
+        device=job.cell.device,
+        status=status,
+        reason=reason,
+        seed=job.settings.seed,
+        settings_hash=settings_hash(job.settings),
+        settings=dataclasses.asdict(job.settings),
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=job.command,
+    )

@@ -1,0 +1,88 @@
+"""The child process: reads one job from standard input, runs it, writes its record.
+
+Exit codes: 0 ok, 1 the cell failed (its record says why), 2 the request was wrong (one line on
+standard error, nothing written), 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import traceback
+import urllib.request
+from datetime import UTC, datetime
+
+from pydantic import TypeAdapter
+
+from harness.errors import CellError, RequestError
+from harness.spec import Job
+
+
+def main() -> int:
+    """Run the job on standard input and return the exit code."""
+    job = TypeAdapter(Job).validate_json(sys.stdin.readline())
+    _die_with_parent()
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("harness").setLevel(os.environ.get("MODELCOMPARISONS_LOG", "WARNING"))
+    if job.offline:
+        _refuse_network()
+    try:
+        return _run(job)
+    except RequestError as error:
+        print(f"{job.cell}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(job: Job) -> int:
+    from harness.records import Record, write_record
+    from harness.run import base_fields, run_cell
+
+    started = datetime.now(UTC)
+    try:
+        record = run_cell(job)
+    except RequestError:
+        raise
+    except Exception as error:  # the one place where anything may go wrong
+        reason = str(error) if isinstance(error, CellError) else f"{type(error).__name__}: {error}"
+        logging.getLogger("harness").info("%s", traceback.format_exc())
+        record = Record(
+            **base_fields(job, job.cell.model, started),
+            status="failed",
+            reason=" ".join(reason.split())[:500],
+        )
+    try:
+        write_record(job.results_dir, record)
+    except CellError as error:
+        print(f"{job.cell}: {error}", file=sys.stderr)
+        return 1
+    return 0 if record.status == "ok" else 1
+
+
+def _die_with_parent() -> None:
+    """End this process when standard input closes: the parent is gone, nobody waits for us."""
+
+    def watch() -> None:
+        sys.stdin.read()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _refuse_network() -> None:
+    """Make every download in this process fail at once, as it would without a network."""
+
+    class Refuse(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
+        def http_open(self, req: urllib.request.Request) -> object:  # type: ignore[override]
+            raise OSError(f"--offline: not fetching {req.full_url}")
+
+        https_open = http_open  # type: ignore[assignment]
+
+    urllib.request.install_opener(urllib.request.build_opener(Refuse))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,229 @@
+"""A network with its weights: trained here, loaded, published, pre-trained or random."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from accelerate.utils import set_seed
+from torch import Tensor, nn
+
+from harness.checkpoints import load_checkpoint
+from harness.data import ImageData, Preprocess, Split, shift_images
+from harness.errors import CellError, RequestError
+from harness.published import fetch_published, published_file, read_state
+from harness.settings import recipe_hash
+from harness.spec import Device, Job, ModelSpec, Settings
+from harness.training import train
+from harness.weights import (
+    Sidecar,
+    file_sha256,
+    load_state,
+    load_weights,
+    read_sidecar,
+    save_weights,
+    weights_path,
+)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadyNetwork:
+    """A network to measure, and where its weights come from.
+
+    Attributes:
+        network: On the CPU, in evaluation mode.
+        origin: trained, published, imagenet or random.
+        sha256: Of the weights file; None where there is none.
+        sidecar: How the weights were trained; None where they were not trained here.
+    """
+
+    network: nn.Module
+    origin: str
+    sha256: str | None = None
+    sidecar: Sidecar | None = None
+
+
+class ImageBatches:
+    """Training images as `harness.training.Batches`: shuffled, shifted, ready for the network.
+
+    Order and shifts of an epoch depend on the seed and the epoch's number alone, so that a
+    continued run sees what an uninterrupted one does.
+    """
+
+    def __init__(
+        self, split: Split, preprocess: Preprocess, settings: Settings, device: Device
+    ) -> None:
+        self.split, self.preprocess, self.device = split, preprocess, device
+        self.recipe, self.seed = settings.training, settings.seed
+        size = self.recipe.batch_size
+        whole, rest = divmod(len(split), size)
+        self.steps = whole + (rest > 0 and not self.recipe.drop_last)
+        self.images = whole * size if self.recipe.drop_last else len(split)
+
+    def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield float images B×C×S×S and labels B of one epoch, on the device."""
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
+        order = torch.randperm(len(self.split), generator=generator)
+        batches = self.split.batches(order, self.recipe.batch_size, self.recipe.drop_last)
+        for images, labels in batches:
+            inputs = self.preprocess(images.to(self.device))
+            if self.recipe.shift_pixels:
+                inputs = shift_images(inputs, self.recipe.shift_pixels, generator)
+            yield inputs, labels.to(self.device)
+
+
+def make_preprocess(settings: Settings, spec: ModelSpec) -> Preprocess:
+    """Return what turns stored images into network input under these settings."""
+    size = settings.image_size or spec.image_size
+    return Preprocess(image_size=size, mean=settings.mean, std=settings.std)
+
+
+def ready_network(job: Job, spec: ModelSpec, data: ImageData) -> ReadyNetwork:
+    """Return the cell's network with the weights that the job asks for.
+
+    Raises:
+        RequestError: The weights cannot be had or do not fit.
+        CellError: Training broke.
+    """
+    choice, classes = job.settings.weights, len(data.classes)
+    if choice == "published":
+        return _published(job, spec, classes, data.channels)
+    if choice in ("imagenet", "random"):
+        pretrained = choice == "imagenet"
+        if pretrained and not spec.pretrained:
+            raise RequestError(f"--weights imagenet: {spec.label} has no pre-trained weights")
+        network = build_network(spec, job.settings, classes, data.channels, pretrained)
+        return ReadyNetwork(network=network.eval(), origin=choice)
+    path = trained_weights_path(job, data.source.sha256)
+    sidecar = read_sidecar(path) if choice == "auto" else None
+    if sidecar is not None:
+        network = build_network(spec, job.settings, sidecar.num_classes, data.channels)
+        _check_classes(sidecar, classes, path)
+        load_weights(path, network, sidecar)
+        logger.info("%s: weights loaded from %s", job.cell, path)
+    else:
+        network, sidecar = _train(job, spec, data, path)
+    return ReadyNetwork(
+        network=network.eval(), origin="trained", sha256=sidecar.sha256, sidecar=sidecar
+    )
+
+
+def trained_weights_path(job: Job, data_sha256: str) -> Path:
+    """Return where the weights that this job would train lie."""
+    recipe = recipe_hash(job.settings)
+    return weights_path(job.weights_dir, job.cell.dataset, job.cell.model, recipe, data_sha256)
+
+
+def checkpoint_path(weights: Path) -> Path:
+    """Return where an unfinished training of these weights is kept."""
+    return weights.with_suffix(".checkpoint")
+
+
+def build_network(
+    spec: ModelSpec, settings: Settings, num_classes: int, channels: int, pretrained: bool = False
+) -> nn.Module:
+    """Build a network for the settings' image size, its random parts from the settings' seed.
+
+    Raises:
+        RequestError: The network cannot take images of that size.
+    """
+    set_seed(settings.seed)
+    return _resized(spec, settings, spec.build(num_classes, channels, pretrained))
+
+
+def _resized(spec: ModelSpec, settings: Settings, network: nn.Module) -> nn.Module:
+    size = settings.image_size or spec.image_size
+    if size == spec.image_size or spec.resize is None:
+        return network
+    try:
+        return spec.resize(network, size)
+    except (AssertionError, ValueError) as error:
+        raise RequestError(f"image_size {size} does not fit {spec.label}: {error}") from error
+
+
+def _published(job: Job, spec: ModelSpec, classes: int, channels: int) -> ReadyNetwork:
+    file = published_file(job.cell.dataset, job.cell.model)
+    path = fetch_published(file, job.weights_dir, offline=job.offline)
+    state = read_state(path)
+    network = spec.build(classes, channels, False)
+    load_state(network, spec.adapt_published(state) if spec.adapt_published else state, str(path))
+    network = _resized(spec, job.settings, network)
+    return ReadyNetwork(network=network.eval(), origin="published", sha256=file_sha256(path))
+
+
+def _train(job: Job, spec: ModelSpec, data: ImageData, path: Path) -> tuple[nn.Module, Sidecar]:
+    settings, device = job.settings, job.cell.device
+    checkpoint = checkpoint_path(path)
+    network, start = _start(job, spec, data, checkpoint)
+    preprocess = make_preprocess(settings, spec)
+    try:
+        logs = train(
+            network,
+            ImageBatches(data.train, preprocess, settings, device),
+            settings.training,
+            device=device,
+            checkpoint=checkpoint,
+            start=start,
+            title=str(job.cell),
+        )
+    except (RuntimeError, ValueError) as error:
+        raise CellError(f"training broke: {type(error).__name__}: {_first_line(error)}") from error
+    sidecar = Sidecar(
+        dataset=job.cell.dataset,
+        model=job.cell.model,
+        num_classes=len(data.classes),
+        image_size=preprocess.image_size,
+        recipe_hash=recipe_hash(settings),
+        data_sha256=data.source.sha256,
+        start=start,
+        seed=settings.seed,
+        threads=torch.get_num_threads(),
+        device=device,
+        training_seconds=sum(log.seconds for log in logs),
+        logs=[dataclasses.asdict(log) for log in logs],
+        settings=dataclasses.asdict(settings.training),
+    )
+    sidecar = save_weights(path, network, sidecar)
+    checkpoint.unlink(missing_ok=True)
+    return network, sidecar
+
+
+def _start(job: Job, spec: ModelSpec, data: ImageData, checkpoint: Path) -> tuple[nn.Module, str]:
+    """Build the network to train, and say what its weights start from."""
+    state = load_checkpoint(checkpoint)
+    wanted = str(state["start"]) if state and "start" in state else job.settings.training.start
+    classes, channels = len(data.classes), data.channels
+    if wanted == "imagenet" and not spec.pretrained:
+        raise RequestError(f"training.start=imagenet: {spec.label} has no pre-trained weights")
+    # A checkpoint brings all weights: no need to load what it will overwrite.
+    if state is None and spec.pretrained and wanted != "random":
+        try:
+            return build_network(spec, job.settings, classes, channels, pretrained=True), "imagenet"
+        except OSError as error:
+            if wanted == "imagenet":
+                raise RequestError(
+                    f"training.start=imagenet: {spec.pretrained} weights cannot be had "
+                    f"({_first_line(error)}); allow the network or --set training.start=random"
+                ) from error
+            logger.warning(
+                "%s: %s weights cannot be had; starting from random ones", job.cell, spec.pretrained
+            )
+    start = "imagenet" if wanted == "imagenet" else "random"
+    return build_network(spec, job.settings, classes, channels), start
+
+
+def _check_classes(sidecar: Sidecar, classes: int, path: Path) -> None:
+    if sidecar.num_classes != classes:
+        raise RequestError(
+            f"{path}: trained for {sidecar.num_classes} classes, the data has {classes}"
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,194 @@
+"""What a request comes to: its cells, with settings, and what is done of them already."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from typing import Literal
+
+from harness.checkpoints import load_checkpoint
+from harness.data import DataSource
+from harness.errors import RequestError, unknown_name
+from harness.networks import checkpoint_path, trained_weights_path
+from harness.published import published_file
+from harness.records import Record, check_writable, find_record
+from harness.registry import (
+    dataset_files,
+    expand_names,
+    find_dataset,
+    load_model,
+    model_files,
+)
+from harness.run import load_job_data
+from harness.settings import complete_settings, load_settings, parse_assignment, settings_hash
+from harness.spec import Cell, Device, Job, ModelSpec, Request
+from harness.weights import read_sidecar
+
+Action = Literal["done", "measure", "train", "continue", "unsupported"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """One cell of a request: what is to be done about it, and why.
+
+    Attributes:
+        job: The cell with its settings.
+        spec: The cell's model.
+        action: done: an equal record exists; measure: weights are there or need no training;
+            train; continue: train from a checkpoint on; unsupported: cannot run on this device.
+        detail: In words.
+        record: The record that exists already, equal or not.
+        n_train: Number of training images.
+        channels: Of the images.
+    """
+
+    job: Job
+    spec: ModelSpec
+    action: Action
+    detail: str
+    record: Record | None
+    n_train: int = 0
+    channels: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Images:
+    """What planning needs to know of a data set once its images have been checked."""
+
+    source: DataSource
+    n_train: int
+    channels: int
+
+
+def plan_request(request: Request) -> list[Planned]:
+    """Check everything that can be checked before running, and say what each cell needs.
+
+    Raises:
+        RequestError: Anything in the request is wrong.
+    """
+    check_writable(request.results_dir)
+    device = _resolve_device(request.device)
+    cells = [
+        Cell(dataset=dataset, model=model, device=device)
+        for dataset in _dataset_names(request)
+        for model in expand_names("model", request.models, model_files())
+    ]
+    seen: dict[tuple[str, int], _Images] = {}
+    return [_plan_cell(request, cell, seen) for cell in cells]
+
+
+def _dataset_names(request: Request) -> list[str]:
+    names = expand_names("data set", request.datasets, dataset_files())
+    if request.data_file is None:
+        return names
+    if len(names) > 1:
+        raise RequestError(f"--data-file stands in for one data set, not for {', '.join(names)}")
+    if names:
+        return names
+    own = request.data_file.stem
+    if own in dataset_files():
+        raise RequestError(
+            f"--data-file {request.data_file.name}: give --dataset {own} as well to let it stand "
+            f"in for {own}, or rename it to use it as a data set of your own"
+        )
+    return [own]
+
+
+def _resolve_device(choice: str) -> Device:
+    import torch
+
+    if choice not in ("auto", "cpu", "cuda"):
+        raise unknown_name("device", choice, ("auto", "cpu", "cuda"))
+    if choice == "cuda" and not torch.cuda.is_available():
+        raise RequestError("--device cuda: no CUDA device is available here; use cpu or auto")
+    if choice == "cpu" or not torch.cuda.is_available():
+        return "cpu"
+    return "cuda"
+
+
+def _plan_cell(request: Request, cell: Cell, seen: dict[tuple[str, int], _Images]) -> Planned:
+    spec = load_model(cell.model)
+    overrides = dict(request.overrides) | dict(map(parse_assignment, request.assignments))
+    settings = load_settings(cell.dataset, cell.model, overrides)
+    job = Job(
+        cell=cell,
+        settings=complete_settings(settings, spec, find_dataset(cell.dataset)),
+        data_dir=request.data_dir.absolute(),
+        data_file=request.data_file.absolute() if request.data_file else None,
+        weights_dir=request.weights_dir.absolute(),
+        results_dir=request.results_dir.absolute(),
+        offline=request.offline,
+        command=_command(cell, request),
+    )
+    record = find_record(job.results_dir, cell)
+    if cell.device not in spec.devices:
+        reason = f"{spec.label} runs on {' and '.join(spec.devices)} only"
+        return Planned(job=job, spec=spec, action="unsupported", detail=reason, record=record)
+    images = _check_images(job, spec, seen)
+    action, detail = _next_action(job, images.source, record, request.force)
+    return Planned(
+        job=job,
+        spec=spec,
+        action=action,
+        detail=detail,
+        record=record,
+        n_train=images.n_train,
+        channels=images.channels,
+    )
+
+
+def _check_images(job: Job, spec: ModelSpec, seen: dict[tuple[str, int], _Images]) -> _Images:
+    """Load and check the images once for all models that read them alike."""
+    key = (job.cell.dataset, job.settings.image_size or spec.image_size)
+    if key not in seen:
+        data = load_job_data(job, spec)
+        seen[key] = _Images(source=data.source, n_train=len(data.train), channels=data.channels)
+    return seen[key]
+
+
+def _next_action(
+    job: Job, source: DataSource, record: Record | None, force: bool
+) -> tuple[Action, str]:
+    choice = job.settings.weights
+    if choice == "published":
+        published_file(job.cell.dataset, job.cell.model)
+    weights = trained_weights_path(job, source.sha256)
+    sidecar = read_sidecar(weights)
+    sha256 = sidecar.sha256 if sidecar and choice in ("auto", "train") else None
+    if record and not force and _is_equal(record, job, source, sha256):
+        return "done", "an equal record exists (--force runs it again)"
+    if choice in ("published", "imagenet", "random"):
+        return "measure", f"{choice} weights"
+    if sidecar is not None and choice == "auto":
+        return "measure", f"weights trained for {len(sidecar.logs)} epochs are there"
+    epochs = job.settings.training.epochs
+    checkpoint = load_checkpoint(checkpoint_path(weights))
+    if checkpoint is not None:
+        done = len(checkpoint.get("logs", []))
+        return "continue", f"train from epoch {done + 1} of {epochs}, then measure"
+    return "train", f"train {epochs} epochs, then measure"
+
+
+def _is_equal(record: Record, job: Job, source: DataSource, sha256: str | None) -> bool:
+    """Whether a record says what running the job would find out."""
+    from harness.measure.environment import device_name
+
+    weights_match = record.weights_sha256 == sha256 or record.weights_origin == "published"
+    return (
+        record.status == "ok"
+        and record.settings_hash == settings_hash(job.settings)
+        and record.data_sha256 == source.sha256
+        and record.device_name == device_name(job.cell.device)
+        and weights_match
+    )
+
+
+def _command(cell: Cell, request: Request) -> str:
+    """Return the command that would run this cell again; of paths only the names."""
+    parts = ["python comparisons.py", f"--dataset {cell.dataset}", f"--model {cell.model}"]
+    parts.append(f"--device {cell.device}")
+    parts += [f"--{key.rpartition('.')[2]} {value}" for key, value in request.overrides.items()]
+    parts += [f"--set {shlex.quote(text)}" for text in request.assignments]
+    if request.data_file:
+        parts.append(f"--data-file {shlex.quote(request.data_file.name)}")
+    return " ".join(parts)

@@ -1,0 +1,41 @@
+"""Progress on the terminal: a bar an epoch, and nothing at all when nobody is looking."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class Report(Protocol):
+    """Takes how far a pass over images has come."""
+
+    def __call__(self, images: int, text: str) -> None:
+        """Note that `images` are done so far, and what to say beside the bar."""
+
+
+@contextlib.contextmanager
+def bar(title: str, total_images: int) -> Iterator[Report]:
+    """Show a bar over `total_images` on standard error while the block runs.
+
+    Shows nothing when standard error is not a terminal.
+    """
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[text]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task(title, total=total_images, text="")
+
+        def report(images: int, text: str) -> None:
+            progress.update(task, completed=images, text=text)
+
+        yield report

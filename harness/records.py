@@ -1,0 +1,200 @@
+"""What a cell leaves behind: one JSON file, the only source of every table and figure."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from harness.errors import CellError, RequestError
+from harness.files import atomic_path, write_text
+from harness.spec import Cell, Device
+
+SCHEMA = 1
+
+Status = Literal["ok", "failed", "unsupported"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One cell: what was measured, on what, with what.
+
+    A figure that was not measured is None, and `not_measured` gives the reason under its name.
+
+    Attributes:
+        schema: Version of this layout.
+        dataset: The data set's name.
+        model: The model's name.
+        label: The model's name in tables.
+        device: cpu or cuda.
+        status: ok; failed (it broke while it ran); unsupported (it cannot run here).
+        reason: Why it is not ok.
+        accuracy_top1: Percent of the test images.
+        accuracy_top1_low: Lower end of its 95% Wilson interval, percent.
+        accuracy_top1_high: Upper end, percent.
+        accuracy_top5: Percent.
+        n_test: Number of test images.
+        confusion_matrix: Counts; rows are true classes, columns predictions.
+        latency_ms_p05: 5th percentile of the time an image takes at batch 1, data on the device.
+        latency_ms_p50: Its median.
+        latency_ms_p95: 95th percentile.
+        latency_ms_p99: 99th percentile.
+        latency_rounds: How many times it was taken.
+        throughput_images_per_s: At the batch size where it is largest.
+        throughput_batch_size: That batch size.
+        peak_memory_mb: Largest sum of live activations of one image's forward pass, MB (10^6).
+        peak_process_mb: The same as the process's own high-water mark shows it, MB.
+        weights_mb: Bytes of parameters and buffers, MB.
+        params: Number of parameters.
+        gmacs: True multiply-accumulates of one image, 10^9.
+        gflops: Two operations to a multiply-accumulate, 10^9.
+        gmacs_thop: What thop counts, 10^9 (the published "G-Flops").
+        device_name: The processor or GPU.
+        threads: CPU threads.
+        precision: Of the accuracy pass; latency and throughput are fp32.
+        weights_origin: trained, published, imagenet or random.
+        weights_sha256: Of the weights file; None for random and imagenet weights.
+        start: What training started from: imagenet or random.
+        epochs: Epochs trained.
+        training_seconds: Sum over the epochs.
+        training_precision: fp32 or bf16.
+        history: One entry an epoch: epoch, loss, accuracy, learning_rate, seconds.
+        image_size: Side of the images at the network's input, pixels.
+        classes: Class names in the order of the labels.
+        data_name: Where the images come from.
+        data_sha256: Their digest.
+        data_digest_of: What the digest is taken over.
+        data_official: Whether train and test are the official split.
+        seed: Of every random choice.
+        settings_hash: Of all settings.
+        settings: The settings themselves.
+        environment: The machine and the versions.
+        git_commit: Of this project.
+        git_dirty: Whether the working tree differed from that commit.
+        started: UTC, ISO 8601.
+        duration_s: Of the whole cell.
+        command: What would run this cell again.
+        not_measured: Reasons, by the name of the field that is None.
+    """
+
+    schema: int = SCHEMA
+    dataset: str
+    model: str
+    label: str
+    device: Device
+    status: Status
+    reason: str | None = None
+    accuracy_top1: float | None = None
+    accuracy_top1_low: float | None = None
+    accuracy_top1_high: float | None = None
+    accuracy_top5: float | None = None
+    n_test: int | None = None
+    latency_ms_p05: float | None = None
+    latency_ms_p50: float | None = None
+    latency_ms_p95: float | None = None
+    latency_ms_p99: float | None = None
+    latency_rounds: int | None = None
+    throughput_images_per_s: float | None = None
+    throughput_batch_size: int | None = None
+    peak_memory_mb: float | None = None
+    peak_process_mb: float | None = None
+    weights_mb: float | None = None
+    params: int | None = None
+    gmacs: float | None = None
+    gflops: float | None = None
+    gmacs_thop: float | None = None
+    device_name: str = ""
+    threads: int = 0
+    precision: str = "fp32"
+    weights_origin: str = ""
+    weights_sha256: str | None = None
+    start: str | None = None
+    epochs: int | None = None
+    training_seconds: float | None = None
+    training_precision: str | None = None
+    image_size: int = 0
+    data_name: str = ""
+    data_sha256: str = ""
+    data_digest_of: str = ""
+    data_official: bool = False
+    seed: int = 0
+    settings_hash: str = ""
+    git_commit: str | None = None
+    git_dirty: bool | None = None
+    started: str = ""
+    duration_s: float = 0.0
+    command: str = ""
+    not_measured: dict[str, str] = field(default_factory=dict)
+    classes: list[str] = field(default_factory=list)
+    history: list[dict[str, float]] = field(default_factory=list)
+    confusion_matrix: list[list[int]] = field(default_factory=list)
+    settings: dict[str, Any] = field(default_factory=dict)
+    environment: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def cell(self) -> Cell:
+        """The cell that left this record."""
+        return Cell(dataset=self.dataset, model=self.model, device=self.device)
+
+
+def record_path(results: Path, cell: Cell) -> Path:
+    """Return where the record of a cell lies."""
+    return results / "records" / cell.dataset / f"{cell.model}-{cell.device}.json"
+
+
+def write_record(results: Path, record: Record) -> Path:
+    """Write a record atomically, a field a line.
+
+    Raises:
+        CellError: The disk is full or the folder cannot be written to.
+    """
+    lines = [f'  "{key}": {json.dumps(value)}' for key, value in dataclasses.asdict(record).items()]
+    path = record_path(results, record.cell)
+    write_text(path, "{\n" + ",\n".join(lines) + "\n}\n")
+    return path
+
+
+def read_record(path: Path) -> Record:
+    """Read one record.
+
+    Raises:
+        RequestError: Not JSON, another schema, or fields that do not belong.
+    """
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        if fields.get("schema") != SCHEMA:
+            raise RequestError(
+                f"{path}: schema {fields.get('schema')}, this version reads {SCHEMA}; "
+                "run the cell again (CHANGELOG.md says why)"
+            )
+        return Record(**fields)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise RequestError(f"{path}: not a record ({error}); delete it to run again") from None
+
+
+def find_record(results: Path, cell: Cell) -> Record | None:
+    """Return the record that a cell left, if any."""
+    path = record_path(results, cell)
+    return read_record(path) if path.exists() else None
+
+
+def read_records(results: Path) -> list[Record]:
+    """Return all records, by data set, then model, then device."""
+    return [read_record(path) for path in sorted(results.glob("records/*/*.json"))]
+
+
+def check_writable(results: Path) -> None:
+    """Make sure that records can be written before anything runs.
+
+    Raises:
+        RequestError: They cannot.
+    """
+    probe = results / ".writable"
+    try:
+        with atomic_path(probe) as temporary:
+            temporary.touch()
+        probe.unlink()
+    except CellError as error:
+        raise RequestError(f"results folder {results}: {error}") from None

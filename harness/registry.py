@@ -1,0 +1,126 @@
+"""Folder and file names turned into specs, each imported only when it is asked for."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+
+from harness.errors import RequestError, unknown_name
+from harness.spec import DatasetSpec, ModelSpec
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def model_files(root: Path = ROOT) -> dict[str, Path]:
+    """Return every model's name and file: the folders that hold a `model.py`, by name."""
+    files = {p.parent.name: p for p in sorted(root.glob("monolithic_architectures/*/model.py"))}
+    trunk = root / "trunk" / "model.py"
+    return files | ({"trunk": trunk} if trunk.exists() else {})
+
+
+def dataset_files(root: Path = ROOT) -> dict[str, Path]:
+    """Return every data set's name and file."""
+    found = sorted(root.glob("datasets/*.py"))
+    return {path.stem: path for path in found if not path.stem.startswith("_")}
+
+
+def describe(path: Path) -> str:
+    """Return the first line of a file's docstring, without running the file."""
+    try:
+        docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    except SyntaxError as error:
+        return f"(broken: line {error.lineno}: {error.msg})"
+    return docstring.splitlines()[0] if docstring else "(no description)"
+
+
+def load_model(name: str) -> ModelSpec:
+    """Import a model's file and return its SPEC.
+
+    Raises:
+        RequestError: No such model, or its file cannot be imported or has no SPEC.
+    """
+    spec = _load_spec("model", name, model_files())
+    if not isinstance(spec, ModelSpec):
+        raise RequestError(f"model '{name}': SPEC in its model.py is not a ModelSpec")
+    return spec
+
+
+def load_dataset(name: str) -> DatasetSpec:
+    """Import a data set's file and return its SPEC.
+
+    Raises:
+        RequestError: No such data set, or its file cannot be imported or has no SPEC.
+    """
+    spec = _load_spec("data set", name, dataset_files())
+    if not isinstance(spec, DatasetSpec):
+        raise RequestError(f"data set '{name}': SPEC in datasets/{name}.py is not a DatasetSpec")
+    return spec
+
+
+def find_dataset(name: str) -> DatasetSpec | None:
+    """Return the SPEC of a data set; None for one that is the user's own.
+
+    Raises:
+        RequestError: Its file cannot be imported or has no SPEC.
+    """
+    return load_dataset(name) if name in dataset_files() else None
+
+
+def expand_names(kind: str, asked: Iterable[str], known: Iterable[str]) -> list[str]:
+    """Turn repeated options and comma lists into names, each once, in the order asked.
+
+    Args:
+        kind: "model" or "data set", for the message.
+        asked: What was given, e.g. `["resnet,vgg", "vit"]` or `["all"]`.
+        known: Every name there is; `all` stands for them.
+
+    Raises:
+        RequestError: A name that is not known.
+    """
+    all_names = list(known)
+    names: list[str] = []
+    for name in (part.strip() for text in asked for part in text.split(",")):
+        if name and name != "all" and name not in all_names:
+            raise unknown_name(kind, name, all_names, "--list shows all")
+        names += all_names if name == "all" else [name] * bool(name)
+    return list(dict.fromkeys(names))
+
+
+def _load_spec(kind: str, name: str, files: dict[str, Path]) -> object:
+    if name not in files:
+        raise unknown_name(kind, name, files, "--list shows all")
+    path = files[name]
+    where = path.relative_to(ROOT)
+    try:
+        module = _import_file(".".join(where.with_suffix("").parts), path)
+    except RequestError:
+        raise
+    except Exception as error:
+        raise RequestError(
+            f"{kind} '{name}': {where} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
+    if not hasattr(module, "SPEC"):
+        raise RequestError(f"{kind} '{name}': {where} defines no SPEC")
+    return module.SPEC
+
+
+def _import_file(module_name: str, path: Path) -> ModuleType:
+    """Import by path, so that an installed package called `datasets` cannot get in between."""
+    loaded = sys.modules.get(module_name)
+    if loaded is not None and loaded.__file__ == str(path):
+        return loaded
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[module_name]
+        raise
+    return module

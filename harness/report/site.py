@@ -1,0 +1,100 @@
+"""Everything in `results/` that is made from the records, and the README's tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import groupby
+from pathlib import Path
+
+from harness.errors import RequestError
+from harness.files import write_text
+from harness.records import Record, read_records
+from harness.report.tables import render_csv, render_markdown
+
+README_MARK = "<!-- results: {} -->"
+
+
+def refresh(results: Path) -> None:
+    """Write the tables of every data set, and the figures that are older than their record.
+
+    Raises:
+        CellError: A file cannot be written.
+        RequestError: A record cannot be read.
+    """
+    from harness.report.figures import refresh_figures
+
+    records = read_records(results)
+    for path, text in render_files(records).items():
+        _write_if_changed(results / path, text)
+    refresh_figures(results, records)
+
+
+def render_files(records: list[Record]) -> dict[Path, str]:
+    """Return the text files made from records, by their path below the results folder."""
+    files: dict[Path, str] = {}
+    for dataset, group in groupby(records, key=lambda record: record.dataset):
+        members = list(group)
+        files[Path(f"{dataset}.csv")] = render_csv(members)
+        files[Path(f"{dataset}.md")] = f"# {dataset}\n\n{render_markdown(members)}"
+        files |= _render_details(members)
+    return files
+
+
+def render_readme(text: str, records: list[Record]) -> str:
+    """Return the README with the table between each pair of its marks made anew.
+
+    Raises:
+        RequestError: A mark names a data set without records, or is not closed.
+    """
+    by_dataset = {d: list(g) for d, g in groupby(records, key=lambda record: record.dataset)}
+    end = README_MARK.format("end")
+    for dataset in _marked(text):
+        mark = README_MARK.format(dataset)
+        if dataset not in by_dataset:
+            raise RequestError(f"README.md: {mark}: no records of '{dataset}' in results/records")
+        before, _, rest = text.partition(mark)
+        _, closed, after = rest.partition(end)
+        if not closed:
+            raise RequestError(f"README.md: {mark} has no {end} after it")
+        text = f"{before}{mark}\n{render_markdown(by_dataset[dataset])}{end}{after}"
+    return text
+
+
+def stale_files(root: Path, records: list[Record]) -> list[Path]:
+    """Return the text files that are not what the records make them."""
+    wanted: Mapping[Path, str] = {
+        root / "results" / path: text for path, text in render_files(records).items()
+    }
+    readme = root / "README.md"
+    wanted = {**wanted, readme: render_readme(readme.read_text(encoding="utf-8"), records)}
+    return [path for path, text in wanted.items() if _read(path) != text]
+
+
+def _marked(text: str) -> list[str]:
+    start, end = README_MARK.split("{}")
+    names = [part.partition(end)[0].strip() for part in text.split(start)[1:]]
+    return [name for name in names if name != "end"]
+
+
+def _render_details(records: list[Record]) -> dict[Path, str]:
+    """Return the learning curve and the confusion matrix of each record, as CSV."""
+    files: dict[Path, str] = {}
+    for record in records:
+        name = Path(record.dataset) / f"{record.model}-{record.device}.csv"
+        if record.history:
+            names = list(record.history[0])
+            rows = [",".join(f"{entry[key]:.6g}" for key in names) for entry in record.history]
+            files["training" / name] = "\n".join([",".join(names), *rows]) + "\n"
+        if record.confusion_matrix:
+            rows = [",".join(map(str, row)) for row in record.confusion_matrix]
+            files["confusion" / name] = "\n".join(rows) + "\n"
+    return files
+
+
+def _write_if_changed(path: Path, text: str) -> None:
+    if _read(path) != text:
+        write_text(path, text)
+
+
+def _read(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8") if path.exists() else None

@@ -1,0 +1,200 @@
+"""One cell, from its job to its record."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from harness.data import ImageData, Split, load_data
+from harness.measure.accuracy import evaluate
+from harness.measure.environment import describe_environment
+from harness.measure.latency import measure_latency
+from harness.measure.memory import measure_peak_memory
+from harness.measure.operations import count_parameters, measure_operations
+from harness.measure.throughput import measure_throughput
+from harness.networks import ReadyNetwork, make_preprocess, ready_network
+from harness.records import Record
+from harness.registry import find_dataset, load_model
+from harness.settings import settings_hash
+from harness.spec import Job, ModelSpec, Settings
+
+logger = logging.getLogger(__name__)
+
+Fields = dict[str, Any]
+
+
+def run_cell(job: Job) -> Record:
+    """Get the cell's network ready, measure it, and return the record (not yet written).
+
+    Raises:
+        RequestError: The job cannot be carried out as it stands.
+        CellError: The cell broke while it ran.
+    """
+    started, clock = datetime.now(UTC), time.perf_counter()
+    torch.set_num_threads(job.settings.threads or default_threads())
+    spec = load_model(job.cell.model)
+    data = load_job_data(job, spec)
+    ready = ready_network(job, spec, data)
+    preprocess = make_preprocess(job.settings, spec)
+    measured: Fields = {}
+    not_measured: dict[str, str] = {}
+    network = ready.network.to(job.cell.device)
+    _measure_accuracy(measured, network, job, data, spec)
+    example = preprocess(next(data.test.batches(None, 1))[0].to(job.cell.device))
+    _measure_costs(measured, not_measured, network, example, job.settings)
+    return Record(
+        **base_fields(job, spec.label, started),
+        **_describe_weights(ready),
+        **describe_data(data),
+        **measured,
+        not_measured=not_measured,
+        status="ok",
+        image_size=preprocess.image_size,
+        duration_s=round(time.perf_counter() - clock, 1),
+    )
+
+
+def default_threads() -> int:
+    """Return the number of CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def load_job_data(job: Job, spec: ModelSpec) -> ImageData:
+    """Load the images that a job names.
+
+    Raises:
+        RequestError: They are not there or not right.
+    """
+    return load_data(
+        job.cell.dataset,
+        find_dataset(job.cell.dataset),
+        data_dir=job.data_dir,
+        data_file=job.data_file,
+        offline=job.offline,
+        image_size=job.settings.image_size or spec.image_size,
+        memory_limit_gb=job.settings.memory_limit_gb,
+    )
+
+
+def base_fields(job: Job, label: str, started: datetime) -> Fields:
+    """Return the fields of a record that are known whatever becomes of the cell."""
+    environment = describe_environment(job.cell.device)
+    return {
+        "dataset": job.cell.dataset,
+        "model": job.cell.model,
+        "label": label,
+        "device": job.cell.device,
+        "device_name": environment.device_name,
+        "threads": torch.get_num_threads(),
+        "precision": job.settings.evaluation.precision,
+        "seed": job.settings.seed,
+        "settings_hash": settings_hash(job.settings),
+        "settings": dataclasses.asdict(job.settings),
+        "git_commit": environment.git_commit,
+        "git_dirty": environment.git_dirty,
+        "environment": dataclasses.asdict(environment),
+        "started": started.isoformat(timespec="seconds"),
+        "command": job.command,
+    }
+
+
+def describe_data(data: ImageData) -> Fields:
+    """Return the fields of a record that say what the images are."""
+    return {
+        "classes": list(data.classes),
+        "data_name": data.source.name,
+        "data_sha256": data.source.sha256,
+        "data_digest_of": data.source.digest_of,
+        "data_official": data.source.official,
+    }
+
+
+def _describe_weights(ready: ReadyNetwork) -> Fields:
+    fields: Fields = {"weights_origin": ready.origin, "weights_sha256": ready.sha256}
+    if ready.sidecar is not None:
+        sidecar = ready.sidecar
+        fields |= {
+            "start": sidecar.start,
+            "epochs": len(sidecar.logs),
+            "training_seconds": round(sidecar.training_seconds, 1),
+            "training_precision": sidecar.settings["precision"],
+            "history": sidecar.logs,
+        }
+    return fields
+
+
+def _measure_accuracy(
+    into: Fields, network: nn.Module, job: Job, data: ImageData, spec: ModelSpec
+) -> None:
+    settings = job.settings.evaluation
+    preprocess = make_preprocess(job.settings, spec)
+
+    def batches(split: Split) -> Iterator[tuple[Tensor, Tensor]]:
+        for images, labels in split.batches(None, settings.batch_size):
+            yield preprocess(images.to(job.cell.device)), labels
+
+    logger.info("%s: accuracy on %d test images", job.cell, len(data.test))
+    with torch.autocast(
+        job.cell.device, dtype=torch.bfloat16, enabled=settings.precision == "bf16"
+    ):
+        accuracy = evaluate(network, batches(data.test), len(data.classes))
+    into |= {
+        "accuracy_top1": accuracy.accuracy_top1,
+        "accuracy_top1_low": accuracy.accuracy_top1_low,
+        "accuracy_top1_high": accuracy.accuracy_top1_high,
+        "accuracy_top5": accuracy.accuracy_top5,
+        "n_test": accuracy.n_test,
+        "confusion_matrix": accuracy.confusion_matrix,
+    }
+
+
+def _measure_costs(
+    into: Fields,
+    not_measured: dict[str, str],
+    network: nn.Module,
+    example: Tensor,
+    settings: Settings,
+) -> None:
+    logger.info("operations, memory, latency, throughput")
+    operations = measure_operations(network, example)
+    memory = measure_peak_memory(network, example)
+    limits = settings.measurement
+    latency = measure_latency(
+        {"network": network},
+        {"network": example},
+        rounds=limits.latency_rounds,
+        seconds=limits.latency_seconds,
+        seed=settings.seed,
+    )["network"]
+    throughput = measure_throughput(
+        network,
+        example,
+        batch_sizes=limits.throughput_batch_sizes,
+        seconds=limits.throughput_seconds,
+    )
+    into |= {
+        "params": count_parameters(network),
+        "gmacs": operations.gmacs,
+        "gflops": operations.gflops,
+        "gmacs_thop": operations.gmacs_thop,
+        "weights_mb": memory.weights_mb,
+        "peak_memory_mb": memory.peak_memory_mb,
+        "peak_process_mb": memory.peak_process_mb,
+        "latency_ms_p05": latency.latency_ms_p05,
+        "latency_ms_p50": latency.latency_ms_p50,
+        "latency_ms_p95": latency.latency_ms_p95,
+        "latency_ms_p99": latency.latency_ms_p99,
+        "latency_rounds": latency.rounds,
+        "throughput_images_per_s": throughput.images_per_s,
+        "throughput_batch_size": throughput.batch_size,
+    }

@@ -1,0 +1,177 @@
+"""YAML files and the command line turned into validated settings, with a hash."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from harness.errors import RequestError, unknown_name
+from harness.registry import ROOT, dataset_files
+from harness.spec import DatasetSpec, ModelSpec, Settings
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+CONFIG_DIR = ROOT / "configs"
+Tree = dict[str, Any]
+
+
+def load_settings(
+    dataset: str, model: str, overrides: Mapping[str, Any] | None = None, folder: Path = CONFIG_DIR
+) -> Settings:
+    """Return the settings of one data set and model.
+
+    Later wins: `default.yaml` for all data sets, `default.yaml` for this one, `<model>.yaml` for
+    all, `<model>.yaml` for this one, `overrides`.
+
+    Args:
+        dataset: A data set's name: the section of the files to read besides `all`.
+        model: A model's name; it may have no file.
+        overrides: Dotted keys and values, as `{"training.epochs": 3}`.
+        folder: Where the YAML files are.
+
+    Raises:
+        RequestError: A broken file, an unknown key or a value that does not fit.
+    """
+    merged: Tree = {}
+    where: dict[str, str] = {}
+    for path in (folder / "default.yaml", folder / f"{model}.yaml"):
+        sections = _read_sections(path)
+        for section in ("all", dataset):
+            _merge(merged, sections.get(section) or {}, f"{path.name}, {section}", where)
+    for key, value in (overrides or {}).items():
+        _merge(merged, _nest(key, value), "command line", where)
+    return _validate(merged, where)
+
+
+def complete_settings(
+    settings: Settings, model: ModelSpec, dataset: DatasetSpec | None
+) -> Settings:
+    """Fill in what settings leave to the model and to the data set: image size and statistics."""
+    mean, std = settings.mean, settings.std
+    if dataset is not None and mean is None and std is None:
+        mean, std = dataset.mean, dataset.std
+    return dataclasses.replace(
+        settings,
+        image_size=settings.image_size or model.image_size,
+        mean=mean if settings.normalize else None,
+        std=std if settings.normalize else None,
+    )
+
+
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """Split `key=value` as given to `--set`; the value is read as YAML.
+
+    Raises:
+        RequestError: No `=`, no key, or a value that is not YAML.
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise RequestError(f"--set '{text}': write key=value, e.g. training.epochs=3")
+    try:
+        return key.strip(), yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise RequestError(f"--set '{text}': the value is not YAML") from error
+
+
+def settings_hash(settings: Settings) -> str:
+    """Return 16 hexadecimal digits that change when any setting does."""
+    return hash_json(dataclasses.asdict(settings))
+
+
+def recipe_hash(settings: Settings) -> str:
+    """Return the hash of the settings that trained weights depend on.
+
+    How weights are evaluated, measured or asked for is left out, so that changing it does not
+    train again.
+    """
+    tree = dataclasses.asdict(settings)
+    for key in ("threads", "weights", "memory_limit_gb", "evaluation", "measurement"):
+        del tree[key]
+    return hash_json(tree)
+
+
+def hash_json(tree: object) -> str:
+    """Return the first 16 hexadecimal digits of the SHA-256 of a tree's canonical JSON."""
+    text = json.dumps(tree, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def setting_names(cls: type = Settings, prefix: str = "") -> list[str]:
+    """Return every dotted key that `--set` takes."""
+    names: list[str] = []
+    for field in dataclasses.fields(cls):
+        default = field.default_factory
+        if default is not dataclasses.MISSING and dataclasses.is_dataclass(default):
+            names += setting_names(default, f"{prefix}{field.name}.")
+        else:
+            names.append(prefix + field.name)
+    return names
+
+
+def _read_sections(path: Path) -> Tree:
+    if not path.exists():
+        return {}
+    try:
+        sections = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" line {mark.line + 1}:" if mark else ""
+        raise RequestError(
+            f"{path.name}:{line} not YAML: {getattr(error, 'problem', error)}"
+        ) from error
+    if not isinstance(sections, dict):
+        raise RequestError(f"{path.name}: sections wanted (all:, digits:, ...), found {sections!r}")
+    known = {"all", *dataset_files()}
+    for name, section in sections.items():
+        if name not in known:
+            raise unknown_name(f"section in {path.name}", str(name), known)
+        if section is not None and not isinstance(section, dict):
+            raise RequestError(f"{path.name}: section {name}: keys wanted, found {section!r}")
+    return sections
+
+
+def _merge(into: Tree, tree: Tree, source: str, where: dict[str, str], prefix: str = "") -> None:
+    """Lay `tree` over `into`, noting in `where` which source each key came from."""
+    for key, value in tree.items():
+        dotted = f"{prefix}{key}"
+        where[dotted] = source
+        if isinstance(value, dict) and isinstance(into.get(key, {}), dict):
+            _merge(into.setdefault(key, {}), value, source, where, f"{dotted}.")
+        else:
+            into[key] = value
+
+
+def _nest(dotted: str, value: Any) -> Tree:
+    for key in reversed(dotted.split(".")):
+        value = {key: value}
+    return dict(value)
+
+
+def _validate(tree: Tree, where: dict[str, str]) -> Settings:
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(Settings).validate_python(tree)
+    except ValidationError as error:
+        raise _explain(error.errors()[0], where) from None
+
+
+def _explain(error: ErrorDetails, where: dict[str, str]) -> RequestError:
+    key = ".".join(str(part) for part in error["loc"])
+    source = next((where[k] for k in _prefixes(key) if k in where), "settings")
+    if error["type"] == "unexpected_keyword_argument":
+        return unknown_name("setting", key, setting_names(), source)
+    found = error["input"]
+    return RequestError(f"setting {key} ({source}): {error['msg']}, found {found!r}")
+
+
+def _prefixes(dotted: str) -> list[str]:
+    parts = dotted.split(".")
+    return [".".join(parts[:end]) for end in range(len(parts), 0, -1)]

@@ -1,0 +1,243 @@
+"""The words of the harness: models, data sets, cells and settings.
+
+The leaf that everyone imports. It imports nothing heavy, so that listing models and data sets
+costs no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Le, Lt
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor, nn
+
+Device = Literal["cpu", "cuda"]
+Precision = Literal["fp32", "bf16"]
+WeightsChoice = Literal["auto", "train", "imagenet", "published", "random"]
+StateDict = dict[str, "Tensor"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """One model: how to build it, and what the harness cannot see from the network itself.
+
+    Attributes:
+        label: The name in tables.
+        build: `build(num_classes, in_channels, pretrained)`; returns a network that maps
+            float images N×C×H×W to N×K logits with K ≥ `num_classes`. `pretrained` loads
+            ImageNet weights (or the model's own pre-training) and may use the network.
+        image_size: Side of the square images that the network is built for, in pixels.
+        resize: `resize(network, image_size)` makes a built network take images of another
+            size; None where any size will do.
+        pretrained: What `build(pretrained=True)` loads, e.g. "torchvision IMAGENET1K_V1"; empty
+            where no pre-trained weights exist.
+        adapt_published: Turns the keys of the published state dict into those of `build`.
+        paper: Where the model was published, when the module's docstring does not say it.
+        devices: The devices that the model can run on.
+    """
+
+    label: str
+    build: Callable[[int, int, bool], nn.Module]
+    image_size: Annotated[int, Ge(1)]
+    resize: Callable[[nn.Module, int], nn.Module] | None = None
+    pretrained: str = ""
+    adapt_published: Callable[[StateDict], StateDict] | None = None
+    paper: str = ""
+    devices: tuple[Device, ...] = ("cpu", "cuda")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Splits:
+    """The images of a data set as its files hold them, in the layout of a `--data-file`.
+
+    Attributes:
+        train_images: uint8, N×H×W or N×H×W×C.
+        train_labels: Integers in [0, number of classes), N.
+        test_images: As `train_images`.
+        test_labels: As `train_labels`.
+    """
+
+    train_images: np.ndarray
+    train_labels: np.ndarray
+    test_images: np.ndarray
+    test_labels: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetSpec:
+    """One data set: its classes, its statistics, and where its images come from.
+
+    Attributes:
+        label: The name in tables.
+        classes: Class names, in the order of the labels.
+        channels: 1 (grey) or 3 (RGB).
+        image_size: Side of the images as stored, in pixels.
+        load_splits: `load_splits(root, download)` returns the official images below the folder
+            `root`, fetching them first when `download` is true; raises OSError or RuntimeError
+            when they are not there.
+        files: What to put where by hand, for the message when the images are missing.
+        mean: Per-channel mean in [0, 1] that images are normalised with; None: not normalised.
+        std: Per-channel standard deviation that goes with `mean`.
+    """
+
+    label: str
+    classes: tuple[str, ...]
+    channels: Literal[1, 3]
+    image_size: int
+    load_splits: Callable[[Path, bool], Splits]
+    files: str
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One thing to run: a data set, a model and a device, by name."""
+
+    dataset: str
+    model: str
+    device: Device
+
+    def __str__(self) -> str:
+        return f"{self.dataset}/{self.model}-{self.device}"
+
+
+_STRICT = {"extra": "forbid", "allow_inf_nan": False}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """A recipe: everything that the trained weights depend on, apart from data and seed.
+
+    `start` auto is ImageNet weights where they can be had, else a random start; the record says
+    which. `shift_pixels` moves each training image at random, at the network's resolution.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    start: Literal["auto", "imagenet", "random"] = "auto"
+    epochs: Annotated[int, Ge(1)] = 6
+    batch_size: Annotated[int, Ge(1)] = 16
+    drop_last: bool = True
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    learning_rate: Annotated[float, Gt(0)] = 1e-4
+    weight_decay: Annotated[float, Ge(0)] = 0.0
+    betas: tuple[Annotated[float, Ge(0), Lt(1)], Annotated[float, Ge(0), Lt(1)]] = (0.9, 0.99)
+    momentum: Annotated[float, Ge(0), Lt(1)] = 0.9
+    schedule: Literal["constant", "cosine", "one_cycle", "step"] = "constant"
+    warmup_fraction: Annotated[float, Gt(0), Lt(1)] = 0.3
+    step_epochs: tuple[Annotated[int, Ge(1)], ...] = ()
+    step_factor: Annotated[float, Gt(0), Le(1)] = 0.1
+    label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0
+    shift_pixels: Annotated[int, Ge(0)] = 0
+    max_gradient_norm: Annotated[float, Gt(0)] | None = None
+    precision: Precision = "fp32"
+    channels_last: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSettings:
+    """How accuracy is taken."""
+
+    __pydantic_config__ = _STRICT
+
+    batch_size: Annotated[int, Ge(1)] = 16
+    precision: Precision = "fp32"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasurementSettings:
+    """How long and how often costs are measured."""
+
+    __pydantic_config__ = _STRICT
+
+    latency_rounds: Annotated[int, Ge(20)] = 100
+    latency_seconds: Annotated[float, Gt(0)] = 10.0
+    throughput_batch_sizes: tuple[Annotated[int, Ge(1)], ...] = (1, 4, 16, 64)
+    throughput_seconds: Annotated[float, Gt(0)] = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything that a cell's result depends on, apart from code, data and machine.
+
+    `image_size` and the statistics are those of the model and of the data set where None.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    seed: Annotated[int, Ge(0)] = 42
+    threads: Annotated[int, Ge(1)] | None = None
+    weights: WeightsChoice = "auto"
+    image_size: Annotated[int, Ge(1)] | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[Annotated[float, Gt(0)], ...] | None = None
+    normalize: bool = True
+    memory_limit_gb: Annotated[float, Gt(0)] = 4.0
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
+    measurement: MeasurementSettings = field(default_factory=MeasurementSettings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A cell with everything that running it takes; survives a trip through JSON.
+
+    Attributes:
+        cell: What to run.
+        settings: How.
+        data_dir: Folder of the official images.
+        data_file: What stands in for them, if anything.
+        weights_dir: Folder of trained and fetched weights.
+        results_dir: Folder of the records.
+        offline: Never use the network.
+        command: What would run this cell again, for the record.
+    """
+
+    cell: Cell
+    settings: Settings
+    data_dir: Path
+    data_file: Path | None
+    weights_dir: Path
+    results_dir: Path
+    offline: bool
+    command: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the command line asks for, not yet checked against anything.
+
+    Attributes:
+        datasets: Names, comma lists or `all`; may be empty when there is a `data_file`.
+        models: Names, comma lists or `all`.
+        device: auto, cpu or cuda.
+        overrides: Settings by dotted key.
+        assignments: Further settings, as `key=value`.
+        data_dir: Folder of the official images.
+        data_file: What stands in for them.
+        weights_dir: Folder of trained and fetched weights.
+        results_dir: Folder of the records.
+        offline: Never use the network.
+        force: Run cells that are done, too.
+        verbose: Log every step.
+    """
+
+    datasets: list[str]
+    models: list[str]
+    device: str
+    overrides: Mapping[str, Any]
+    assignments: list[str]
+    data_dir: Path
+    data_file: Path | None
+    weights_dir: Path
+    results_dir: Path
+    offline: bool
+    force: bool
+    verbose: bool

@@ -1,0 +1,241 @@
+"""Training: one loop for every network, that can stop after any epoch and go on unchanged."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import Tensor, nn
+from torch.optim import lr_scheduler
+
+from harness.checkpoints import load_checkpoint, random_state, restore_random_state, save_checkpoint
+from harness.errors import CellError, RequestError
+from harness.progress import bar
+from harness.spec import Device, TrainingSettings
+
+logger = logging.getLogger(__name__)
+
+_STEPS_BETWEEN_REPORTS = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochLog:
+    """What one epoch left behind; loss and accuracy are means over its training images."""
+
+    epoch: int
+    loss: float
+    accuracy: float
+    learning_rate: float
+    seconds: float
+
+
+class Batches(Protocol):
+    """The training images, batch by batch, in an order that depends on the epoch alone."""
+
+    steps: int
+    images: int
+
+    def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield `steps` pairs of network input and labels, on the device, for one epoch."""
+
+
+def train(
+    network: nn.Module,
+    batches: Batches,
+    settings: TrainingSettings,
+    *,
+    device: Device,
+    checkpoint: Path,
+    start: str = "random",
+    title: str = "training",
+) -> list[EpochLog]:
+    """Train a network in place with cross entropy, and return a log of every epoch.
+
+    After each epoch everything that the next one depends on is written to `checkpoint`; when
+    that file is there, training goes on from it. On a CPU a continued run ends with the same
+    weights, bit for bit, as an uninterrupted one with the same number of threads. The file stays
+    when training ends: the caller deletes it once the weights are safe.
+
+    Args:
+        network: Takes what `batches` yields; returns N×K logits.
+        batches: The training images.
+        settings: The recipe.
+        device: Where to train; the network is moved there and comes back on the CPU.
+        checkpoint: The file to write and to continue from.
+        start: What the weights start from; kept in the checkpoint.
+        title: What to call the run beside the progress bar.
+
+    Raises:
+        RequestError: No whole batch of images, or the checkpoint is of another network.
+        CellError: The loss is no longer finite, or the disk is full.
+    """
+    if batches.steps < 1:
+        raise RequestError(
+            f"training.batch_size is {settings.batch_size} but there are only "
+            f"{batches.images} training images, and training.drop_last leaves out partial batches"
+        )
+    run = _Run(network, batches, settings, device, title)
+    logs = run.resume(checkpoint)
+    for number in range(len(logs) + 1, settings.epochs + 1):
+        logs.append(run.epoch(number))
+        logger.info("%s: %s", title, describe_epoch(logs[-1], settings.epochs))
+        save_checkpoint(checkpoint, {**run.state(logs), "start": start})
+    run.finish()
+    return logs
+
+
+def describe_epoch(log: EpochLog, epochs: int) -> str:
+    """Return one line on an epoch."""
+    return (
+        f"epoch {log.epoch}/{epochs}: loss {log.loss:.4f}, accuracy {100 * log.accuracy:.2f}%, "
+        f"{log.seconds:.1f} s"
+    )
+
+
+class _Run:
+    """The parts of one training run: network, optimizer, schedule and device."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        batches: Batches,
+        settings: TrainingSettings,
+        device: Device,
+        title: str,
+    ) -> None:
+        # Accelerate keeps one global state a process; another run may want another precision.
+        AcceleratorState._reset_state(reset_partial_state=True)
+        precision = "bf16" if settings.precision == "bf16" else "no"
+        self.accelerator = Accelerator(mixed_precision=precision, cpu=device == "cpu")
+        if settings.channels_last:
+            network.to(memory_format=torch.channels_last)
+        optimizer = make_optimizer(network, settings)
+        self.network, self.optimizer = self.accelerator.prepare(network, optimizer)
+        self.schedule = make_schedule(optimizer, settings, batches.steps)
+        self.loss = nn.CrossEntropyLoss(label_smoothing=settings.label_smoothing)
+        self.batches, self.settings, self.title = batches, settings, title
+
+    def epoch(self, number: int) -> EpochLog:
+        """Go over the training images once."""
+        start = time.perf_counter()
+        self.network.train()
+        learning_rate = float(self.schedule.get_last_lr()[0])
+        seen, loss_sum, correct = 0, torch.zeros(()), torch.zeros(())
+        title = f"{self.title}, epoch {number}/{self.settings.epochs}"
+        with bar(title, self.batches.images) as report:
+            for step, (inputs, labels) in enumerate(self.batches.epoch(number), start=1):
+                logits, loss = self._step(inputs, labels)
+                seen += len(labels)
+                loss_sum = loss_sum.to(loss.device) + loss * len(labels)
+                correct = correct.to(loss.device) + (logits.argmax(1) == labels).sum()
+                if step % _STEPS_BETWEEN_REPORTS == 0 or step == self.batches.steps:
+                    mean_loss = self._finite(loss_sum.item() / seen, number, step)
+                    rate = seen / (time.perf_counter() - start)
+                    accuracy = 100 * correct.item() / seen
+                    report(seen, f"loss {mean_loss:.3f}  acc {accuracy:.1f}%  {rate:.0f} images/s")
+        return EpochLog(
+            epoch=number,
+            loss=mean_loss,
+            accuracy=correct.item() / seen,
+            learning_rate=learning_rate,
+            seconds=time.perf_counter() - start,
+        )
+
+    def _step(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        if self.settings.channels_last and inputs.ndim == 4:
+            inputs = inputs.to(memory_format=torch.channels_last)
+        with self.accelerator.autocast():
+            logits = self.network(inputs)
+        loss = self.loss(logits.float(), labels)
+        self.optimizer.zero_grad()
+        self.accelerator.backward(loss)
+        if self.settings.max_gradient_norm is not None:
+            self.accelerator.clip_grad_norm_(
+                self.network.parameters(), self.settings.max_gradient_norm
+            )
+        self.optimizer.step()
+        self.schedule.step()
+        return logits.detach(), loss.detach()
+
+    def _finite(self, loss: float, number: int, step: int) -> float:
+        if not math.isfinite(loss):
+            raise CellError(
+                f"training loss is {loss} in epoch {number}, by step {step}: lower "
+                f"training.learning_rate (now {self.settings.learning_rate:g}) or set "
+                "training.max_gradient_norm"
+            )
+        return loss
+
+    def state(self, logs: list[EpochLog]) -> dict[str, object]:
+        """Return everything that the next epoch depends on."""
+        return {
+            "network": self.accelerator.unwrap_model(self.network).state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "random": random_state(),
+            "logs": [asdict(log) for log in logs],
+        }
+
+    def resume(self, checkpoint: Path) -> list[EpochLog]:
+        """Take up the state in `checkpoint`, if there is one, and return its logs."""
+        state = load_checkpoint(checkpoint)
+        if state is None:
+            return []
+        try:
+            self.accelerator.unwrap_model(self.network).load_state_dict(state["network"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.schedule.load_state_dict(state["schedule"])
+            restore_random_state(state["random"])
+            logs = [EpochLog(**log) for log in state["logs"]]
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise RequestError(
+                f"{checkpoint}: a checkpoint of another network; delete it to start anew"
+            ) from error
+        logger.info("%s: continuing after epoch %d", self.title, len(logs))
+        return logs
+
+    def finish(self) -> None:
+        """Leave the network as it was handed in: plain, on the CPU, ready to evaluate."""
+        network = self.accelerator.unwrap_model(self.network, keep_fp32_wrapper=False)
+        network.to("cpu", memory_format=torch.contiguous_format).eval()
+
+
+def make_optimizer(network: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
+    """Return the optimizer that the settings name, over the parameters that are trained."""
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    rate, decay = settings.learning_rate, settings.weight_decay
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(parameters, lr=rate, momentum=settings.momentum, weight_decay=decay)
+    kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
+    return kind(parameters, lr=rate, betas=settings.betas, weight_decay=decay)
+
+
+def make_schedule(
+    optimizer: torch.optim.Optimizer, settings: TrainingSettings, steps_per_epoch: int
+) -> lr_scheduler.LRScheduler:
+    """Return the learning-rate schedule that the settings name, stepped after every batch."""
+    total = settings.epochs * steps_per_epoch
+    if settings.schedule == "cosine":
+        return lr_scheduler.CosineAnnealingLR(optimizer, T_max=total)
+    if settings.schedule == "one_cycle":
+        return lr_scheduler.OneCycleLR(
+            optimizer,
+            max_lr=settings.learning_rate,
+            total_steps=total,
+            pct_start=settings.warmup_fraction,
+            cycle_momentum=False,
+        )
+    steps = [epoch * steps_per_epoch for epoch in settings.step_epochs]
+    return lr_scheduler.MultiStepLR(
+        optimizer,
+        milestones=steps if settings.schedule == "step" else [],
+        gamma=settings.step_factor,
+    )

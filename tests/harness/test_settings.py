@@ -1,0 +1,97 @@
+"""Settings: layers, hashes and what is said about mistakes."""
+
+import pytest
+
+from harness.errors import RequestError
+from harness.settings import (
+    load_settings,
+    parse_assignment,
+    recipe_hash,
+    setting_names,
+    settings_hash,
+)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "default.yaml").write_text(
+        "all: {seed: 1, training: {epochs: 2, batch_size: 8}}\n"
+        "digits: {image_size: 32, training: {epochs: 3}}\n"
+    )
+    (tmp_path / "net.yaml").write_text("digits: {training: {epochs: 4}}\n")
+    return tmp_path
+
+
+def test_later_layers_win_and_earlier_ones_stay(folder):
+    settings = load_settings("digits", "net", folder=folder)
+    assert (settings.training.epochs, settings.training.batch_size) == (4, 8)
+    assert (settings.image_size, settings.seed) == (32, 1)
+    assert load_settings("digits", "other", folder=folder).training.epochs == 3
+    assert load_settings("emnist", "net", folder=folder).training.epochs == 2
+
+
+def test_overrides_come_last(folder):
+    settings = load_settings("digits", "net", {"training.epochs": 9, "seed": 7}, folder)
+    assert (settings.training.epochs, settings.seed) == (9, 7)
+
+
+def test_values_are_read_as_yaml():
+    assert parse_assignment("training.betas=[0.9, 0.99]") == ("training.betas", [0.9, 0.99])
+    assert parse_assignment("training.learning_rate=1e-3")[1] in (1e-3, "1e-3")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ({"training.epoch": 3}, ["training.epoch", "did you mean training.epochs"]),
+        ({"training.epochs": 0}, ["training.epochs", "greater than or equal to 1", "found 0"]),
+        ({"training.epochs": "many"}, ["training.epochs", "found 'many'", "command line"]),
+        ({"training": 3}, ["training", "found 3"]),
+        ({"training.optimizer": "adagrad"}, ["'adam'", "'adamw'", "'sgd'"]),
+        ({"training.learning_rate": float("inf")}, ["training.learning_rate", "finite"]),
+        ({"weights": "best"}, ["weights", "'published'"]),
+    ],
+)
+def test_a_wrong_setting_is_explained(folder, overrides, words):
+    with pytest.raises(RequestError) as caught:
+        load_settings("digits", "net", overrides, folder)
+    assert all(word in str(caught.value) for word in words), caught.value
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("all: {seed: [1", ["net.yaml", "line"]),
+        ("- 1", ["net.yaml", "sections wanted"]),
+        ("digit: {seed: 1}", ["digit", "did you mean digits"]),
+        ("digits: 3", ["net.yaml", "section digits"]),
+        ("digits: {sed: 1}", ["sed", "did you mean seed", "net.yaml, digits"]),
+    ],
+)
+def test_a_broken_file_is_named(folder, text, words):
+    (folder / "net.yaml").write_text(text)
+    with pytest.raises(RequestError) as caught:
+        load_settings("digits", "net", folder=folder)
+    assert all(word in str(caught.value) for word in words), caught.value
+
+
+@pytest.mark.parametrize("text", ["training.epochs", "=3", "a=[1"])
+def test_a_broken_assignment_is_refused(text):
+    with pytest.raises(RequestError, match="--set"):
+        parse_assignment(text)
+
+
+def test_the_recipe_hash_leaves_out_what_weights_do_not_depend_on(folder):
+    base = load_settings("digits", "net", folder=folder)
+    measured = load_settings("digits", "net", {"measurement.latency_rounds": 50}, folder)
+    trained = load_settings("digits", "net", {"training.weight_decay": 0.5}, folder)
+    assert settings_hash(base) != settings_hash(measured)
+    assert recipe_hash(base) == recipe_hash(measured)
+    assert recipe_hash(base) != recipe_hash(trained)
+
+
+def test_setting_names_are_dotted_and_complete():
+    names = setting_names()
+    assert {"seed", "training.epochs", "measurement.latency_rounds"} <= set(names)
+    assert "training" not in names

@@ -1,0 +1,74 @@
+"""Who may import whom, read from the source."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+HEAVY = {"torch", "torchvision", "timm", "transformers", "pandas", "sklearn", "accelerate", "thop"}
+OURS = {"harness", "datasets", "monolithic_architectures", "trunk", "cli", "comparisons"}
+
+
+def imported(path, at_import_time_only=False):
+    """Return the dotted names that a file imports."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = tree.body if at_import_time_only else ast.walk(tree)
+    names = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+    return names
+
+
+def ours(path):
+    return {name for name in imported(path) if name.split(".")[0] in OURS}
+
+
+def files(pattern):
+    found = sorted(ROOT.glob(pattern))
+    assert found, pattern
+    return found
+
+
+LEAVES = {"harness.spec", "harness.errors"}
+
+
+@pytest.mark.parametrize("path", files("monolithic_architectures/*/model.py"), ids=str)
+def test_a_model_imports_only_the_leaf(path):
+    assert ours(path) <= LEAVES
+
+
+@pytest.mark.parametrize("path", files("datasets/*.py"), ids=str)
+def test_a_dataset_imports_only_the_leaf_and_nothing_heavy(path):
+    assert ours(path) <= LEAVES
+    assert not {n.split(".")[0] for n in imported(path, at_import_time_only=True)} & HEAVY
+
+
+@pytest.mark.parametrize("path", files("harness/measure/*.py"), ids=str)
+def test_a_measure_knows_no_model_and_no_data_set(path):
+    allowed = {n for n in ours(path) if n.startswith("harness.measure")} | {"harness.errors"}
+    assert ours(path) <= allowed
+
+
+@pytest.mark.parametrize("path", files("harness/**/*.py"), ids=str)
+def test_the_harness_imports_no_command_and_no_model(path):
+    assert not {n.split(".")[0] for n in ours(path)} - {"harness"}
+
+
+def test_the_leaves_import_nothing_of_the_house():
+    assert ours(ROOT / "harness" / "errors.py") == set()
+    assert ours(ROOT / "harness" / "spec.py") == set()
+
+
+@pytest.mark.parametrize(
+    "module", ["comparisons", "harness.commands", "harness.report.site", "harness.report.figures"]
+)
+def test_nothing_heavy_is_imported(module):
+    code = f"import sys, {module}; print(*(set(sys.modules) & {HEAVY!r}))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
