@@ -63,10 +63,10 @@ def read_npz(path: Path) -> tuple[Splits, tuple[str, ...]]:
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     """Return the five arrays of an .npz file by name."""
-    if not path.exists():
-        raise RequestError(f"{path}: no such file or folder")
     try:
         archive = np.load(path, allow_pickle=False)
+    except OSError as error:
+        raise RequestError(f"{path}: {error.strerror or error}") from error
     except _DAMAGED:
         archive = None
     if not isinstance(archive, np.lib.npyio.NpzFile):
@@ -141,7 +141,7 @@ def check_splits(splits: Splits, classes: Sequence[str], where: str) -> None:
 def _check_classes(classes: Sequence[str], where: str) -> None:
     """Raise RequestError unless there are two classes or more, each with its own name."""
     if len(classes) < 2:
-        raise RequestError(f"{where}: {len(classes)} class; wanted at least 2")
+        raise RequestError(f"{where}: {len(classes)} class(es); wanted 2 or more")
     for number, name in enumerate(classes):
         if not name.strip():
             raise RequestError(f"{where}: class {number} has an empty name")
@@ -216,7 +216,7 @@ def list_folder(root: Path) -> ImageFolder:
                 f"{root}: no folder '{part}' in it; wanted train/<class>/*.png and "
                 "test/<class>/*.png"
             )
-    names = {path.name for part in ("train", "test") for path in _visible(root / part)}
+    names = {path.name for part in ("train", "test") for path in _class_folders(root / part)}
     classes = tuple(sorted(names))
     _check_classes(classes, str(root))
     train, test = _list_images(root / "train", classes), _list_images(root / "test", classes)
@@ -224,8 +224,8 @@ def list_folder(root: Path) -> ImageFolder:
     return ImageFolder(classes=classes, train=train, test=test)
 
 
-def _visible(folder: Path) -> list[Path]:
-    """Return the folders in `folder`, less the hidden ones."""
+def _class_folders(folder: Path) -> list[Path]:
+    """Return the folders in `folder`, which are named for classes, less the hidden ones."""
     return [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
 
 

@@ -13,22 +13,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from harness.data import ImageData, Split, load_data
-from harness.measure.accuracy import evaluate
+from harness.data import ImageData, load_data
+from harness.measure.accuracy import Accuracy, evaluate
 from harness.measure.environment import describe_environment
 from harness.measure.latency import measure_latency
 from harness.measure.memory import measure_peak_memory
 from harness.measure.operations import count_parameters, measure_operations
 from harness.measure.throughput import measure_throughput
 from harness.networks import ReadyNetwork, make_preprocess, ready_network
+from harness.progress import bar
 from harness.records import Record
 from harness.registry import find_dataset, load_model
 from harness.settings import settings_hash
-from harness.spec import Job, ModelSpec, Settings
+from harness.spec import Job, ModelSpec
 
 logger = logging.getLogger(__name__)
 
 Fields = dict[str, Any]
+Reasons = dict[str, str | None]
 
 
 def run_cell(job: Job) -> Record:
@@ -43,19 +45,19 @@ def run_cell(job: Job) -> Record:
     spec = load_model(job.cell.model)
     data = load_job_data(job, spec)
     ready = ready_network(job, spec, data)
-    preprocess = make_preprocess(job.settings, spec)
-    measured: Fields = {}
-    not_measured: dict[str, str] = {}
     network = ready.network.to(job.cell.device)
-    _measure_accuracy(measured, network, job, data, spec)
+    accuracy = _measure_accuracy(network, job, data, spec)
+    preprocess = make_preprocess(job.settings, spec)
     example = preprocess(next(data.test.batches(None, 1))[0].to(job.cell.device))
-    _measure_costs(measured, not_measured, network, example, job.settings)
+    costs, reasons = _measure_costs(network, example, job)
+    reasons["accuracy_top5"] = accuracy.accuracy_top5_reason
     return Record(
         **base_fields(job, spec.label, started),
         **_describe_weights(ready),
         **describe_data(data),
-        **measured,
-        not_measured=not_measured,
+        **_describe_accuracy(accuracy),
+        **costs,
+        not_measured={name: reason for name, reason in reasons.items() if reason},
         status="ok",
         image_size=preprocess.image_size,
         duration_s=round(time.perf_counter() - clock, 1),
@@ -133,56 +135,45 @@ def _describe_weights(ready: ReadyNetwork) -> Fields:
     return fields
 
 
-def _measure_accuracy(
-    into: Fields, network: nn.Module, job: Job, data: ImageData, spec: ModelSpec
-) -> None:
-    settings = job.settings.evaluation
+def _measure_accuracy(network: nn.Module, job: Job, data: ImageData, spec: ModelSpec) -> Accuracy:
+    settings, device = job.settings.evaluation, job.cell.device
     preprocess = make_preprocess(job.settings, spec)
 
-    def batches(split: Split) -> Iterator[tuple[Tensor, Tensor]]:
-        for images, labels in split.batches(None, settings.batch_size):
-            yield preprocess(images.to(job.cell.device)), labels
+    def batches() -> Iterator[tuple[Tensor, Tensor]]:
+        done = 0
+        with bar(f"{job.cell}, accuracy", len(data.test)) as report:
+            for images, labels in data.test.batches(None, settings.batch_size):
+                yield preprocess(images.to(device)), labels
+                done += len(labels)
+                report(done, "")
 
     logger.info("%s: accuracy on %d test images", job.cell, len(data.test))
-    with torch.autocast(
-        job.cell.device, dtype=torch.bfloat16, enabled=settings.precision == "bf16"
-    ):
-        accuracy = evaluate(network, batches(data.test), len(data.classes))
-    into |= {
+    low_precision = settings.precision == "bf16"
+    with torch.autocast(device, dtype=torch.bfloat16, enabled=low_precision):
+        return evaluate(network, batches(), len(data.classes))
+
+
+def _describe_accuracy(accuracy: Accuracy) -> Fields:
+    matrix = accuracy.confusion_matrix
+    if any(accuracy.predicted_outside):
+        rows = zip(matrix, accuracy.predicted_outside, strict=True)
+        matrix = [[*row, outside] for row, outside in rows]
+    return {
         "accuracy_top1": accuracy.accuracy_top1,
         "accuracy_top1_low": accuracy.accuracy_top1_low,
         "accuracy_top1_high": accuracy.accuracy_top1_high,
         "accuracy_top5": accuracy.accuracy_top5,
         "n_test": accuracy.n_test,
-        "confusion_matrix": accuracy.confusion_matrix,
+        "confusion_matrix": matrix,
     }
 
 
-def _measure_costs(
-    into: Fields,
-    not_measured: dict[str, str],
-    network: nn.Module,
-    example: Tensor,
-    settings: Settings,
-) -> None:
-    logger.info("operations, memory, latency, throughput")
+def _measure_costs(network: nn.Module, example: Tensor, job: Job) -> tuple[Fields, Reasons]:
+    """Measure what one image costs; return the fields and why any of them is None."""
+    logger.info("%s: operations and memory", job.cell)
     operations = measure_operations(network, example)
     memory = measure_peak_memory(network, example)
-    limits = settings.measurement
-    latency = measure_latency(
-        {"network": network},
-        {"network": example},
-        rounds=limits.latency_rounds,
-        seconds=limits.latency_seconds,
-        seed=settings.seed,
-    )["network"]
-    throughput = measure_throughput(
-        network,
-        example,
-        batch_sizes=limits.throughput_batch_sizes,
-        seconds=limits.throughput_seconds,
-    )
-    into |= {
+    fields: Fields = {
         "params": count_parameters(network),
         "gmacs": operations.gmacs,
         "gflops": operations.gflops,
@@ -190,6 +181,31 @@ def _measure_costs(
         "weights_mb": memory.weights_mb,
         "peak_memory_mb": memory.peak_memory_mb,
         "peak_process_mb": memory.peak_process_mb,
+    }
+    reasons = {
+        "gmacs_thop": operations.gmacs_thop_reason,
+        "peak_process_mb": memory.peak_process_reason,
+    }
+    return fields | _measure_speed(network, example, job), reasons
+
+
+def _measure_speed(network: nn.Module, example: Tensor, job: Job) -> Fields:
+    logger.info("%s: latency and throughput", job.cell)
+    limits = job.settings.measurement
+    latency = measure_latency(
+        {"network": network},
+        {"network": example},
+        rounds=limits.latency_rounds,
+        seconds=limits.latency_seconds,
+        seed=job.settings.seed,
+    )["network"]
+    throughput = measure_throughput(
+        network,
+        example,
+        batch_sizes=limits.throughput_batch_sizes,
+        seconds=limits.throughput_seconds,
+    )
+    return {
         "latency_ms_p05": latency.latency_ms_p05,
         "latency_ms_p50": latency.latency_ms_p50,
         "latency_ms_p95": latency.latency_ms_p95,

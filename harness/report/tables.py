@@ -50,7 +50,7 @@ COLUMNS: tuple[Column, ...] = (
     Column(header="Peak MB", measured=_number("peak_memory_mb", 2)),
     Column(header="Params M", measured=_number("params", 2, 1e-6)),
     Column(header="GMACs", measured=_number("gmacs", 3)),
-    Column(header="thop GMACs", measured=_number("gmacs_thop", 2), published="gmacs_thop"),
+    Column(header="thop GMACs", measured=_number("gmacs_thop", 3), published="gmacs_thop"),
 )
 
 

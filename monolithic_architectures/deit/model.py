@@ -33,4 +33,6 @@ def resize(network: VisionTransformer, image_size: int) -> VisionTransformer:
     return network
 
 
-SPEC = ModelSpec(label="DeiT-Tiny", build=build, image_size=224, resize=resize)
+SPEC = ModelSpec(
+    label="DeiT-Tiny", build=build, image_size=224, resize=resize, pretrained="fb_in1k"
+)

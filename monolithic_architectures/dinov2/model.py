@@ -30,10 +30,11 @@ def build(num_classes: int, in_channels: int, pretrained: bool) -> nn.Module:
 
 def adapt(state: StateDict) -> StateDict:
     """Fold the class token's position into the token; drop the mask, which nothing reads."""
-    renamed = {key.replace("register_tokens", "reg_token"): state[key] for key in state}
-    del renamed["mask_token"]
-    renamed["cls_token"] = state["cls_token"] + state["pos_embed"][:, :1]
-    return renamed | {"pos_embed": state["pos_embed"][:, 1:]}
+    kept = {key.replace("register_tokens", "reg_token"): state[key] for key in state}
+    position, _ = kept.pop("pos_embed"), kept.pop("mask_token")
+    return kept | {"cls_token": state["cls_token"] + position[:, :1], "pos_embed": position[:, 1:]}
 
 
-SPEC = ModelSpec(label="DINOv2 ViT-B/14", build=build, image_size=224, adapt_published=adapt)
+SPEC = ModelSpec(
+    label="DINOv2-B/14", build=build, image_size=224, pretrained="LVD-142M", adapt_published=adapt
+)

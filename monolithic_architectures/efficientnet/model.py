@@ -19,4 +19,4 @@ def build(num_classes: int, in_channels: int, pretrained: bool) -> nn.Module:
     return network
 
 
-SPEC = ModelSpec(label="EfficientNet-B0", build=build, image_size=224)
+SPEC = ModelSpec(label="EfficientNet-B0", build=build, image_size=224, pretrained="IMAGENET1K_V1")

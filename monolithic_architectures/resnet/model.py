@@ -18,4 +18,4 @@ def build(num_classes: int, in_channels: int, pretrained: bool) -> nn.Module:
     return network
 
 
-SPEC = ModelSpec(label="ResNet-50", build=build, image_size=224)
+SPEC = ModelSpec(label="ResNet-50", build=build, image_size=224, pretrained="IMAGENET1K_V1")

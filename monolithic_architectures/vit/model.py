@@ -34,4 +34,6 @@ def resize(network: VisionTransformer, image_size: int) -> VisionTransformer:
     return network
 
 
-SPEC = ModelSpec(label="ViT-B/16", build=build, image_size=224, resize=resize)
+SPEC = ModelSpec(
+    label="ViT-B/16", build=build, image_size=224, resize=resize, pretrained="IMAGENET1K_V1"
+)

@@ -1,0 +1,1 @@
+"""Data sets, one file each: its classes, its statistics, and where its images come from."""

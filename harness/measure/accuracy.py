@@ -1,0 +1,152 @@
+"""Accuracy on test images, with its interval and what was taken for what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from math import sqrt
+from statistics import NormalDist
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from harness.errors import CellError
+from harness.measure.networks import inference
+
+METHOD = "every test image once; 95% Wilson score interval"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Accuracy:
+    """How a network did on a test set; accuracies in percent.
+
+    Attributes:
+        accuracy_top1: Images whose highest logit is their class's.
+        accuracy_top1_low: Lower end of its 95% Wilson interval.
+        accuracy_top1_high: Upper end.
+        accuracy_top5: Images whose class is among the five highest logits.
+        accuracy_top5_reason: Why `accuracy_top5` is None.
+        n_test: Number of images.
+        confusion_matrix: Images by true class (row) and predicted class (column).
+        predicted_outside: Images by true class whose highest logit belongs to no class, for a
+            network with more logits than classes: wrong, and in no column of the matrix. A row of
+            the matrix and its number here add up to the images of the class.
+        predictions: Index of each image's highest logit, uint16, in the order of the images.
+        method: What was done.
+    """
+
+    accuracy_top1: float
+    accuracy_top1_low: float
+    accuracy_top1_high: float
+    accuracy_top5: float | None
+    accuracy_top5_reason: str | None
+    n_test: int
+    confusion_matrix: list[list[int]]
+    predicted_outside: list[int]
+    predictions: NDArray[np.uint16]
+    method: str = METHOD
+
+
+def evaluate(
+    network: Callable[[Tensor], Tensor],
+    batches: Iterable[tuple[Tensor, Tensor]],
+    num_classes: int,
+) -> Accuracy:
+    """Run a network over labelled images and say how often it is right.
+
+    Args:
+        network: Maps N×C×H×W floats to N×K logits, K ≥ `num_classes`; a module is put in
+            evaluation mode meanwhile.
+        batches: Images on the network's device, and labels: N integers in [0, `num_classes`).
+        num_classes: Up to five, a top-5 accuracy would say nothing and is None.
+
+    Raises:
+        CellError: No images, labels out of range, logits of a wrong shape or not finite.
+    """
+    labels, predictions, in_top5 = _run(network, batches, num_classes)
+    n_test, correct = len(labels), int((labels == predictions).sum())
+    low, high = wilson_interval(correct, n_test)
+    matrix = _confusion(labels, predictions, num_classes)
+    few = num_classes <= 5
+    return Accuracy(
+        accuracy_top1=100 * correct / n_test,
+        accuracy_top1_low=100 * low,
+        accuracy_top1_high=100 * high,
+        accuracy_top5=None if few else 100 * int(in_top5.sum()) / n_test,
+        accuracy_top5_reason=f"only {num_classes} classes" if few else None,
+        n_test=n_test,
+        confusion_matrix=matrix[:, :num_classes].tolist(),
+        predicted_outside=matrix[:, num_classes].tolist(),
+        predictions=predictions.astype(np.uint16),
+    )
+
+
+def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
+    """Return the 95% score interval of a proportion, as fractions of 1.
+
+    Wilson (1927), "Probable inference, the law of succession, and statistical inference", JASA
+    22(158); in the form of Newcombe (1998), Statistics in Medicine 17(8), method 3:
+    (2np + z² ± z √(z² + 4np(1 − p))) / 2(n + z²).
+    """
+    z = NormalDist().inv_cdf(0.975)
+    p = successes / trials
+    middle = 2 * successes + z * z
+    half_width = z * sqrt(z * z + 4 * successes * (1 - p))
+    scale = 2 * (trials + z * z)
+    # At 0 and n successes the ends are 0 and 1, which rounding may miss by a hair.
+    return max(0.0, (middle - half_width) / scale), min(1.0, (middle + half_width) / scale)
+
+
+def _run(
+    network: Callable[[Tensor], Tensor], batches: Iterable[tuple[Tensor, Tensor]], num_classes: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    """Return labels, predictions and whether the label is among the top five, for every image."""
+    parts: list[Tensor] = []
+    with inference(network):
+        for images, labels in batches:
+            logits = network(images)
+            if logits.ndim != 2 or len(logits) != len(labels) or logits.shape[1] < num_classes:
+                raise CellError(
+                    f"the network gave {tuple(logits.shape)} for {len(labels)} labels, "
+                    f"but N×K logits with K ≥ {num_classes} are needed"
+                )
+            parts.append(_judge(logits, labels.to(logits.device)))
+    if not parts:
+        raise CellError("there are no images to evaluate on")
+    labels, predictions, in_top5, finite = torch.cat(parts, dim=1).cpu().numpy()
+    _check(labels, finite.astype(bool), num_classes)
+    return labels, predictions, in_top5.astype(bool)
+
+
+def _judge(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return 4×N integers: labels, predictions, whether in the top five, whether finite.
+
+    They stay on the device, so that a GPU need not wait for the CPU between batches.
+    """
+    top = logits.topk(min(5, logits.shape[1])).indices
+    in_top5 = (top == labels[:, None]).any(1)
+    finite = logits.isfinite().all(1)
+    return torch.stack([part.long() for part in (labels, logits.argmax(1), in_top5, finite)])
+
+
+def _check(labels: NDArray[np.int64], finite: NDArray[np.bool_], num_classes: int) -> None:
+    if labels.min() < 0 or labels.max() >= num_classes:
+        raise CellError(f"labels from {labels.min()} to {labels.max()} for {num_classes} classes")
+    if not finite.all():
+        raise CellError(
+            f"non-finite logits for {int((~finite).sum())} of {len(finite)} images, "
+            f"the first is image {int(finite.argmin())}"
+        )
+
+
+def _confusion(
+    labels: NDArray[np.int64], predictions: NDArray[np.int64], num_classes: int
+) -> NDArray[np.int64]:
+    """Count images by class (row) and prediction (column), the last column for no class at all."""
+    from sklearn.metrics import confusion_matrix
+
+    columns = np.minimum(predictions, num_classes)
+    matrix: NDArray[np.int64] = confusion_matrix(labels, columns, labels=np.arange(num_classes + 1))
+    return matrix[:num_classes]

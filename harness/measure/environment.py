@@ -1,0 +1,199 @@
+"""What a measurement ran on: machine, software and the state of the code."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import psutil
+import torch
+
+_ROOT = Path(__file__).resolve().parents[2]
+# Instruction sets that decide which kernels run, as Linux names them (x86, then Arm).
+_FLAGS = (
+    *("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "avx_vnni"),
+    *("amx_tile", "amx_int8", "amx_bf16"),
+    *("asimd", "asimddp", "sve", "sve2", "bf16", "i8mm"),
+)
+_LIBRARIES = ("torch", "torchvision", "timm", "transformers", "thop", "torch-pruning", "numpy")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """The machine and the software of a measurement; what could not be read is None.
+
+    Attributes:
+        device: "cpu" or "cuda", with or without an index.
+        device_name: Model of the device.
+        cpu_model: Model of the processor.
+        cpu_cores_physical: Cores of the machine.
+        cpu_cores_logical: Hardware threads of the machine.
+        cpu_cores_usable: Hardware threads that this process may run on.
+        threads: Threads that torch uses in an operator.
+        cpu_flags: Those instruction sets present that matter for speed.
+        cpu_clock_mhz: Clock at the moment of asking.
+        cpu_governor: How Linux sets the clock ("performance", "powersave").
+        load_average_1min: Mean number of processes that ran or wanted to, over a minute.
+        gpu_memory_mb: Memory of the GPU in 10^6 bytes; the GPU is described for "cuda" only.
+        gpu_driver: Version of its driver.
+        cuda: Version of CUDA that torch was built with.
+        container: "docker", "podman" or "kubernetes".
+        virtual_machine: Whether the processor says that it is virtual.
+        operating_system: Its name and version.
+        python: Version.
+        libraries: Version by distribution, None for one that is not installed.
+        git_commit: Commit of the project's checkout.
+        git_dirty: Whether files differ from it, `results/` apart, which every run changes.
+    """
+
+    device: str
+    device_name: str
+    cpu_model: str
+    cpu_cores_physical: int | None
+    cpu_cores_logical: int | None
+    cpu_cores_usable: int | None
+    threads: int
+    cpu_flags: tuple[str, ...]
+    cpu_clock_mhz: float | None
+    cpu_governor: str | None
+    load_average_1min: float | None
+    gpu_memory_mb: float | None
+    gpu_driver: str | None
+    cuda: str | None
+    container: str | None
+    virtual_machine: bool
+    operating_system: str
+    python: str
+    libraries: dict[str, str | None]
+    git_commit: str | None
+    git_dirty: bool | None
+
+
+def describe_environment(device: str) -> Environment:
+    """Describe this machine as it is now, in a fraction of a second."""
+    cpu_model, flags = _read_cpu()
+    commit, dirty = read_git_state(_ROOT)
+    on_gpu = device.startswith("cuda")
+    return Environment(
+        device=device,
+        device_name=device_name(device),
+        cpu_model=cpu_model,
+        cpu_cores_physical=psutil.cpu_count(logical=False),
+        cpu_cores_logical=psutil.cpu_count(),
+        cpu_cores_usable=_usable_cores(),
+        threads=torch.get_num_threads(),
+        cpu_flags=tuple(flag for flag in _FLAGS if flag in flags),
+        cpu_clock_mhz=_clock_mhz(),
+        cpu_governor=_governor(),
+        load_average_1min=psutil.getloadavg()[0],
+        gpu_memory_mb=_gpu_memory_mb(device) if on_gpu else None,
+        gpu_driver=_gpu_driver() if on_gpu else None,
+        cuda=torch.version.cuda if on_gpu else None,
+        container=_container(),
+        virtual_machine="hypervisor" in flags,
+        operating_system=platform.platform(),
+        python=platform.python_version(),
+        libraries={name: _version(name) for name in _LIBRARIES},
+        git_commit=commit,
+        git_dirty=dirty,
+    )
+
+
+def device_name(device: str) -> str:
+    """Return the model of a device: "cpu", or "cuda" with or without an index."""
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else _read_cpu()[0]
+
+
+def read_git_state(root: Path) -> tuple[str | None, bool | None]:
+    """Return the commit of the checkout at `root` and whether files differ from it.
+
+    Both are None without git, and where `root` is not the top of a checkout: the commit of some
+    other project around it would say nothing.
+    """
+    found = _output("git", "-C", str(root), "rev-parse", "--show-toplevel", "HEAD")
+    if found is None or len(found.splitlines()) != 2:
+        return None, None
+    top, commit = found.splitlines()
+    if Path(top).resolve() != root.resolve():
+        return None, None
+    changes = _output("git", "-C", str(root), "status", "--porcelain", "--", ".", ":!results")
+    return commit, None if changes is None else bool(changes.strip())
+
+
+def _read_cpu() -> tuple[str, frozenset[str]]:
+    """Return the processor's model and all its flags.
+
+    Linux tells both in a file. py-cpuinfo, which knows the other systems and Arm, takes a second.
+    """
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        text = ""
+    model = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    flags = re.search(r"^flags\s*:\s*(.+)$", text, re.MULTILINE)
+    if model and flags:
+        return model[1].strip(), frozenset(flags[1].split())
+    import cpuinfo
+
+    info = cpuinfo.get_cpu_info()
+    return info.get("brand_raw", platform.machine()), frozenset(info.get("flags", ()))
+
+
+def _usable_cores() -> int | None:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+
+
+def _clock_mhz() -> float | None:
+    # Some virtual and Arm machines show no clock, by any of these.
+    try:
+        clock = psutil.cpu_freq()
+    except (OSError, RuntimeError, NotImplementedError):
+        return None
+    return float(clock.current) if clock else None
+
+
+def _governor() -> str | None:
+    path = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except OSError:
+        return None
+
+
+def _container() -> str | None:
+    if "KUBERNETES_SERVICE_HOST" in os.environ:
+        return "kubernetes"
+    if Path("/run/.containerenv").exists():
+        return "podman"
+    return "docker" if Path("/.dockerenv").exists() else None
+
+
+def _gpu_memory_mb(device: str) -> float:
+    return float(torch.cuda.get_device_properties(device).total_memory / 1e6)
+
+
+def _gpu_driver() -> str | None:
+    """Return the driver's version; it is the same for every GPU of a machine."""
+    found = _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
+    return found.splitlines()[0].strip() if found else None
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _output(*command: str) -> str | None:
+    """Return what a command prints, or None when it is not there or fails."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout

@@ -1,0 +1,134 @@
+"""Latency of one call, for any number of networks side by side.
+
+Absolute times of a machine drift by 10 to 20% between processes. So all networks to be compared are
+timed in one process and visited in a new random order each round: times of the same round can be
+divided by each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from time import perf_counter_ns
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.errors import RequestError
+from harness.measure.networks import inference
+
+MIN_ROUNDS = 20
+# Long enough for a GPU to raise its clock from idle.
+_GPU_WARM_UP_SECONDS = 1.0
+
+Network = Callable[[Tensor], object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Latency:
+    """Percentiles, over rounds, of the time of one call in milliseconds.
+
+    Attributes:
+        latency_ms_p05: 5th percentile, linearly interpolated as all of them.
+        latency_ms_p50: Median.
+        latency_ms_p95: 95th percentile.
+        latency_ms_p99: 99th percentile; of fewer than 100 rounds hardly more than the maximum.
+        rounds: How many calls were timed.
+        method: The clock used, and what came before each timed call.
+    """
+
+    latency_ms_p05: float
+    latency_ms_p50: float
+    latency_ms_p95: float
+    latency_ms_p99: float
+    rounds: int
+    method: str
+
+
+def measure_latency(
+    networks: Mapping[str, Network],
+    examples: Mapping[str, Tensor],
+    *,
+    rounds: int,
+    seconds: float,
+    seed: int,
+) -> dict[str, Latency]:
+    """Time every network in random order each round, one untimed call before each timed one.
+
+    Args:
+        networks: The candidates by name; modules are put in evaluation mode meanwhile.
+        examples: Each one's input, on its device: 1×C×H×W for the latency per image.
+        rounds: The most rounds there will be, at least 20.
+        seconds: No further round is begun after this time, once there are 20.
+        seed: Of the order.
+
+    Raises:
+        RequestError: Too few rounds, or networks and examples with different names.
+    """
+    if rounds < MIN_ROUNDS:
+        raise RequestError(f"latency needs at least {MIN_ROUNDS} rounds, not {rounds}")
+    if networks.keys() != examples.keys():
+        raise RequestError(f"latency: networks {[*networks]} but examples {[*examples]}")
+    with inference(*networks.values()):
+        _warm_up_gpu(networks, examples)
+        times_ms = _time_rounds(networks, examples, rounds, seconds, seed)
+    return {name: _summarise(times, examples[name].is_cuda) for name, times in times_ms.items()}
+
+
+def _time_rounds(
+    networks: Mapping[str, Network],
+    examples: Mapping[str, Tensor],
+    rounds: int,
+    seconds: float,
+    seed: int,
+) -> dict[str, list[float]]:
+    """Return each network's milliseconds by round: the same index is the same round."""
+    names = list(networks)
+    times_ms: dict[str, list[float]] = {name: [] for name in names}
+    order = np.random.default_rng(seed)
+    deadline = perf_counter_ns() + seconds * 1e9
+    for done in range(rounds):
+        if done >= MIN_ROUNDS and perf_counter_ns() >= deadline:
+            break
+        for name in order.permutation(names).tolist():
+            networks[name](examples[name])
+            times_ms[name].append(_time_call_ms(networks[name], examples[name]))
+    return times_ms
+
+
+def _time_call_ms(network: Network, example: Tensor) -> float:
+    if not example.is_cuda:
+        start = perf_counter_ns()
+        network(example)
+        return (perf_counter_ns() - start) / 1e6
+    torch.cuda.synchronize(example.device)
+    with torch.cuda.device(example.device):
+        begin = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        end = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        begin.record()
+        network(example)
+        end.record()
+        end.synchronize()
+    return float(begin.elapsed_time(end))
+
+
+def _warm_up_gpu(networks: Mapping[str, Network], examples: Mapping[str, Tensor]) -> None:
+    on_gpu = [name for name in networks if examples[name].is_cuda]
+    deadline = perf_counter_ns() + _GPU_WARM_UP_SECONDS * 1e9
+    while on_gpu and perf_counter_ns() < deadline:
+        for name in on_gpu:
+            _time_call_ms(networks[name], examples[name])
+
+
+def _summarise(times_ms: list[float], on_gpu: bool) -> Latency:
+    p05, p50, p95, p99 = np.percentile(times_ms, [5, 50, 95, 99]).tolist()
+    clock = "CUDA events, synchronised" if on_gpu else "perf_counter_ns"
+    return Latency(
+        latency_ms_p05=p05,
+        latency_ms_p50=p50,
+        latency_ms_p95=p95,
+        latency_ms_p99=p99,
+        rounds=len(times_ms),
+        method=f"{clock}; one untimed call before each timed one; random order each round",
+    )

@@ -1,0 +1,136 @@
+"""Multiply-accumulates, counted twice: as they are, and as thop counts them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from harness.errors import CellError, RequestError
+from harness.measure.networks import inference, meta_copy
+
+METHOD = "FlopCounterMode / 2 on the meta device; thop.profile on the meta device"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operations:
+    """What one forward pass over one image takes.
+
+    Attributes:
+        gmacs: 10^9 multiply-accumulates in convolutions, matrix products and attention products.
+            Positions in the padding count, as they are computed; biases, norms, activations and
+            pooling do not.
+        gflops: 10^9 floating-point operations, two to a multiply-accumulate.
+        macs_by_operator: Multiply-accumulates by operator ("aten.convolution"); they add up to
+            `gmacs`.
+        gmacs_thop: What `thop.profile` returns / 10^9, for comparison with published tables: it
+            counts norms and pooling, and leaves out attention and layers it does not know.
+        gmacs_thop_reason: Why `gmacs_thop` is None.
+        method: How the counts were obtained.
+    """
+
+    gmacs: float
+    gflops: float
+    macs_by_operator: dict[str, int]
+    gmacs_thop: float | None
+    gmacs_thop_reason: str | None
+    method: str = METHOD
+
+
+def measure_operations(network: nn.Module, example: Tensor) -> Operations:
+    """Count the operations of a forward pass; the network itself is not run and not changed.
+
+    Args:
+        network: A floating-point network: count before converting to int8, whose layers are
+            unknown to both counters.
+        example: One image, 1×C×H×W; only its shape and type matter.
+
+    Raises:
+        RequestError: `example` is not a single image.
+        CellError: The network cannot run on the meta device, e.g. as its path depends on values.
+    """
+    if example.shape[0] != 1:
+        raise RequestError(f"operations are counted for one image, not a batch of {len(example)}")
+    macs = _macs_by_operator(network, example)
+    total = sum(macs.values())
+    thop_macs, reason = _count_macs_thop(network, example)
+    return Operations(
+        gmacs=total / 1e9,
+        gflops=2 * total / 1e9,
+        macs_by_operator=macs,
+        gmacs_thop=None if thop_macs is None else thop_macs / 1e9,
+        gmacs_thop_reason=reason,
+    )
+
+
+def count_macs(network: nn.Module, example: Tensor) -> int:
+    """Return the multiply-accumulates of a forward pass over `example` (N×C×H×W).
+
+    Raises:
+        CellError: The network cannot run on the meta device.
+    """
+    return sum(_macs_by_operator(network, example).values())
+
+
+def count_parameters(network: nn.Module) -> int:
+    """Return the number of parameters, trainable or not; a shared one counts once."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def _macs_by_operator(network: nn.Module, example: Tensor) -> dict[str, int]:
+    counter = FlopCounterMode(display=False, custom_mapping=_missing_formulas())
+    try:
+        copied = meta_copy(network)
+        with inference(copied), _unfused_attention(), counter:
+            copied(example.to("meta"))
+    except Exception as error:
+        raise CellError(
+            f"operations cannot be counted on the meta device: {type(error).__name__}: {error} "
+            "(constant tensors must be buffers, and no path may depend on values)"
+        ) from error
+    # No entry at all is made for a network without a counted operator.
+    flops = counter.get_flop_counts().get("Global", {})
+    return {str(operator): count // 2 for operator, count in flops.items()}
+
+
+@contextmanager
+def _unfused_attention() -> Iterator[None]:
+    """Take attention apart into matrix products: fused kernels hide theirs from the counter."""
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(enabled)
+
+
+def _missing_formulas() -> dict[object, object]:
+    """Return FLOP formulas, on shapes, for the products that FlopCounterMode counts as 0."""
+    aten = torch.ops.aten
+    return {
+        aten.dot: lambda a, *_, **__: 2 * a[0],
+        aten.mv: lambda a, *_, **__: 2 * a[0] * a[1],
+        aten.addmv: lambda _, a, *__, **___: 2 * a[0] * a[1],
+        aten.addbmm: lambda _, a, b, *__, **___: 2 * a[0] * a[1] * a[2] * b[2],
+    }
+
+
+def _count_macs_thop(network: nn.Module, example: Tensor) -> tuple[float | None, str | None]:
+    """Return thop's count, or None and why; thop marks the modules, so it gets its own copy."""
+    try:
+        with warnings.catch_warnings():
+            # thop uses distutils, which warns when imported or is gone.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            import thop
+
+            macs, _ = thop.profile(meta_copy(network), inputs=(example.to("meta"),), verbose=False)
+    except Exception as error:
+        return None, f"thop failed: {type(error).__name__}: {error}"
+    return float(macs), None

@@ -1,0 +1,98 @@
+"""The cross-check of peak memory: by how much a process grows while it runs a network.
+
+A process of its own, because memory that an older one has freed and kept would be used again
+without showing. It is told to map every large block anew, so that what is freed goes back at once.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import multiprocessing
+import platform
+import re
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from harness.measure.networks import inference
+
+_MAP_FROM_BYTES = 65536
+# mallopt takes its parameters by number; this one is from glibc's malloc.h.
+_M_MMAP_THRESHOLD = -3
+
+
+def measure_process_peak_mb(network: nn.Module, example: Tensor) -> tuple[float | None, str | None]:
+    """Return the rise of resident memory during a forward pass, in MB (10^6 bytes).
+
+    Weights and input are there before the pass and do not count; kernel scratch memory does. Linux
+    keeps count of resident memory to within some pages per core.
+
+    Args:
+        network: A network on the meta device; the child fills it with zeros, so that no weights
+            have to be handed over.
+        example: Its input, on the meta device.
+
+    Returns:
+        The rise, or None and the reason.
+    """
+    if platform.system() != "Linux" or platform.libc_ver()[0] != "glibc":
+        return None, "needs Linux with glibc"
+    try:
+        return _ask_child(network, example) / 1e6, None
+    except Exception as error:
+        return None, f"no process could be measured: {type(error).__name__}: {error}"
+
+
+def _ask_child(network: nn.Module, example: Tensor) -> int:
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    arguments = (sender, network, example, torch.get_num_threads())
+    child = context.Process(target=_send_peak_bytes, args=arguments, daemon=True)
+    with receiver, sender:
+        child.start()
+        sender.close()  # with the child's end the only one, its death ends the wait
+        try:
+            answer = receiver.recv()
+        except EOFError:
+            answer = "it ended without an answer"
+        child.join()
+    if isinstance(answer, int):
+        return answer
+    raise OSError(answer)
+
+
+def _send_peak_bytes(sender: Connection, network: nn.Module, example: Tensor, threads: int) -> None:
+    """Send the rise in bytes, or a line that says what went wrong."""
+    ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _MAP_FROM_BYTES)
+    torch.set_num_threads(threads)
+    try:
+        sender.send(_peak_bytes(network.to_empty(device="cpu"), example))
+    except Exception as error:
+        sender.send(f"{type(error).__name__}: {error}")
+
+
+def _peak_bytes(network: nn.Module, example: Tensor) -> int:
+    with torch.no_grad():
+        for tensor in [*network.parameters(), *network.buffers()]:
+            tensor.zero_()
+    image = torch.zeros_like(example, device="cpu")
+    with inference(network):
+        for _ in range(2):  # the first calls also allocate what the libraries keep
+            network(image)
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # resets VmHWM
+        before = _status_bytes("VmRSS")
+        network(image)
+        return _status_bytes("VmHWM") - before
+
+
+def _status_bytes(field: str) -> int:
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    found = re.search(rf"^{field}:\s+(\d+) kB$", status, re.MULTILINE)
+    if found is None:
+        raise OSError(f"/proc/self/status has no {field}")
+    return int(found[1]) * 1024

@@ -1,0 +1,104 @@
+"""Throughput: images per second at the batch size where it stops growing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+
+import torch
+from torch import Tensor
+
+from harness.errors import CellError, RequestError
+from harness.measure.networks import inference
+
+# A larger batch has to be this much faster to be worth its memory.
+_WORTHWHILE_GROWTH = 1.05
+METHOD = "images over wall-clock time, one untimed call before; batches grow until 5% is not gained"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Throughput:
+    """Images per second, with the data on the device already.
+
+    Attributes:
+        images_per_s: The highest rate found.
+        batch_size: The batch size that gave it.
+        by_batch_size: The rates of all batch sizes tried, in images per second.
+        method: How the rates were obtained.
+    """
+
+    images_per_s: float
+    batch_size: int
+    by_batch_size: dict[int, float]
+    method: str = METHOD
+
+
+def measure_throughput(
+    network: Callable[[Tensor], object],
+    example: Tensor,
+    *,
+    batch_sizes: Sequence[int],
+    seconds: float,
+) -> Throughput:
+    """Measure the throughput for growing batches, until growing does not pay or memory is full.
+
+    Args:
+        network: A module is put in evaluation mode meanwhile.
+        example: One image, 1×C×H×W, on the network's device; repeated to fill the batches.
+        batch_sizes: What to try, in rising order.
+        seconds: For each batch size; at least one call is timed however long it takes.
+
+    Raises:
+        RequestError: No batch sizes, or not in rising order.
+        CellError: Not even the first batch fits in memory.
+    """
+    if not batch_sizes or list(batch_sizes) != sorted(set(batch_sizes)):
+        raise RequestError(f"throughput: batch sizes must rise, got {list(batch_sizes)}")
+    rates: dict[int, float] = {}
+    with inference(network):
+        for size in batch_sizes:
+            rate = _rate_unless_too_large(network, example, size, seconds)
+            if rate is None:
+                break
+            best_before = max(rates.values(), default=0.0)
+            rates[size] = rate
+            if rate <= _WORTHWHILE_GROWTH * best_before:
+                break
+    if not rates:
+        raise CellError(f"throughput: a batch of {batch_sizes[0]} does not fit in memory")
+    best = max(rates, key=rates.__getitem__)
+    return Throughput(images_per_s=rates[best], batch_size=best, by_batch_size=rates)
+
+
+def _rate_unless_too_large(
+    network: Callable[[Tensor], object], example: Tensor, size: int, seconds: float
+) -> float | None:
+    """Return images per second, or None when the batch does not fit in memory."""
+    try:
+        return _rate(network, torch.cat([example] * size), seconds)
+    except RuntimeError as error:
+        from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+
+        if not should_reduce_batch_size(error):
+            raise
+    # Outside the handler, where the traceback no longer holds on to the batch.
+    clear_device_cache(garbage_collection=True)
+    return None
+
+
+def _rate(network: Callable[[Tensor], object], batch: Tensor, seconds: float) -> float:
+    network(batch)
+    _synchronize(batch)
+    start = perf_counter()
+    calls = 0
+    while calls == 0 or perf_counter() - start < seconds:
+        network(batch)
+        calls += 1
+    _synchronize(batch)  # calls on a GPU return before they are done
+    return calls * len(batch) / (perf_counter() - start)
+
+
+def _synchronize(batch: Tensor) -> None:
+    if batch.is_cuda:
+        torch.cuda.synchronize(batch.device)

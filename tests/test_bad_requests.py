@@ -1,0 +1,124 @@
+"""Every wrong request is one line, exit code 2, and leaves nothing behind."""
+
+import numpy as np
+import pytest
+from harness import commands
+from harness.spec import Request
+
+
+def make_request(tmp_path, **changes):
+    fields = {
+        "datasets": ["digits"],
+        "models": ["resnet"],
+        "device": "cpu",
+        "overrides": {},
+        "assignments": [],
+        "data_dir": tmp_path / "data",
+        "data_file": None,
+        "weights_dir": tmp_path / "weights",
+        "results_dir": tmp_path / "results",
+        "offline": True,
+        "force": False,
+        "verbose": False,
+    }
+    return Request(**(fields | changes))
+
+
+def write_npz(path, **changes):
+    images = np.zeros((6, 8, 8), np.uint8)
+    labels = np.arange(6) % 3
+    arrays = {
+        "train_images": images,
+        "train_labels": labels,
+        "test_images": images,
+        "test_labels": labels,
+        "classes": np.array(["a", "b", "c"]),
+    }
+    np.savez(path, **{k: v for k, v in (arrays | changes).items() if v is not None})
+    return path
+
+
+def refuse(capsys, tmp_path, request, *words, action=commands.run):
+    code = commands.guarded(action, request)
+    error = capsys.readouterr().err
+    assert code == 2, error
+    assert error.count("\n") == 1, error
+    assert all(word in error for word in words), error
+    left = [p for p in tmp_path.rglob("*") if p.is_file() and "given" not in p.parts]
+    assert left == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"models": ["resnt"]}, ["unknown model 'resnt'", "did you mean resnet"]),
+        ({"datasets": ["digit"]}, ["unknown data set 'digit'", "did you mean digits"]),
+        ({"models": []}, ["--model is missing"]),
+        ({"datasets": []}, ["--dataset is missing"]),
+        ({"device": "gpu"}, ["unknown device 'gpu'", "cuda"]),
+        ({"overrides": {"training.epochs": 0}}, ["training.epochs", "found 0"]),
+        ({"overrides": {"weights": "best"}}, ["weights", "'published'", "found 'best'"]),
+        ({"assignments": ["training.epoch=1"]}, ["did you mean training.epochs"]),
+        ({"assignments": ["epochs"]}, ["write key=value"]),
+        ({"assignments": ["mean=[0.5]"]}, ["mean", "std"]),
+        ({"overrides": {"weights": "published"}}, ["no weights were published for digits/resnet"]),
+        ({"models": ["vit"], "assignments": ["image_size=33"]}, ["image_size", "33", "16"]),
+        ({"datasets": ["cifar10"]}, ["cifar10", "offline", "put"]),
+        ({"datasets": ["emnist", "svhn"]}, ["emnist", "put"]),
+    ],
+)
+def test_a_wrong_word_is_one_line(capsys, tmp_path, changes, words):
+    refuse(capsys, tmp_path, make_request(tmp_path, **changes), *words)
+
+
+@pytest.mark.skipif("__import__('torch').cuda.is_available()", reason="a CUDA device is here")
+def test_cuda_without_a_device(capsys, tmp_path):
+    request = make_request(tmp_path, device="cuda")
+    refuse(capsys, tmp_path, request, "--device cuda", "no CUDA device")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"train_labels": None}, ["train_labels", "missing"]),
+        ({"train_labels": np.zeros(4, np.int64)}, ["train_labels", "4", "6"]),
+        ({"train_labels": np.array([0, 1, 2, 3, 0, 1])}, ["train_labels", "3"]),
+        ({"train_labels": np.array([0, 1, 0, 1, 0, 1])}, ["'c'"]),
+        ({"train_images": np.zeros((6, 8, 8), np.float32)}, ["train_images", "float32", "uint8"]),
+        ({"train_images": np.zeros((6, 8), np.uint8)}, ["train_images", "(6, 8)"]),
+        ({"classes": np.array(["a"])}, ["class"]),
+    ],
+)
+def test_a_wrong_array_is_named(capsys, tmp_path, changes, words):
+    given = tmp_path / "given"
+    given.mkdir()
+    path = write_npz(given / "mine.npz", **changes)
+    request = make_request(tmp_path, datasets=[], data_file=path)
+    refuse(capsys, tmp_path, request, "mine.npz", *words)
+
+
+def test_files_that_cannot_be_data(capsys, tmp_path):
+    given = tmp_path / "given"
+    (given / "empty").mkdir(parents=True)
+    (given / "broken.npz").write_bytes(b"no zip")
+    for name, word in (("broken.npz", "broken.npz"), ("empty", "empty"), ("gone.npz", "gone.npz")):
+        request = make_request(tmp_path, datasets=[], data_file=given / name)
+        refuse(capsys, tmp_path, request, word)
+
+
+def test_a_file_that_does_not_fit_the_data_set(capsys, tmp_path):
+    given = tmp_path / "given"
+    given.mkdir()
+    path = write_npz(given / "mine.npz")
+    refuse(capsys, tmp_path, make_request(tmp_path, data_file=path), "10", "3")
+    path = write_npz(given / "digits.npz")
+    request = make_request(tmp_path, datasets=[], data_file=path)
+    refuse(capsys, tmp_path, request, "--dataset digits")
+    request = make_request(tmp_path, datasets=["digits,emnist"], data_file=path)
+    refuse(capsys, tmp_path, request, "stands in for one data set")
+
+
+def test_a_results_folder_that_cannot_be_written_to(capsys, tmp_path):
+    (tmp_path / "given").write_text("a file, no folder")
+    request = make_request(tmp_path, results_dir=tmp_path / "given" / "results")
+    refuse(capsys, tmp_path, request, "results folder", "cannot write")

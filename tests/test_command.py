@@ -1,0 +1,138 @@
+"""The commands as a user runs them, in a copy of the project."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+ROOMS = ("harness", "cli", "configs", "datasets", "monolithic_architectures", "trunk")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A copy of the project with one more model, made by `cli/new_model.py`."""
+    copy = tmp_path_factory.mktemp("project")
+    for room in ROOMS:
+        shutil.copytree(ROOT / room, copy / room, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "comparisons.py", copy)
+    done = run(copy, "cli/new_model.py", "my_net")
+    assert done.returncode == 0, done.stderr
+    return copy
+
+
+def run(project, *arguments):
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=300)
+
+
+CELL = ("--dataset", "digits", "--model", "my_net", "--threads", "1", "--offline")
+QUICK = ("--set", "measurement.latency_seconds=0.5", "--set", "measurement.throughput_seconds=0.2")
+
+
+def read_record(project):
+    return json.loads((project / "results/records/digits/my_net-cpu.json").read_text())
+
+
+def test_a_new_folder_is_listed_trained_measured_and_tabulated(project):
+    assert "my_net" in run(project, "comparisons.py", "--list").stdout
+    planned = run(project, "comparisons.py", *CELL, *QUICK, "--epochs", "2", "--plan")
+    assert "train 2 epochs" in " ".join(planned.stdout.split())
+    assert not (project / "results" / "records").exists()
+
+    done = run(project, "comparisons.py", *CELL, *QUICK, "--epochs", "2")
+    assert done.returncode == 0, done.stderr
+    assert "My Net" in done.stdout
+    record = read_record(project)
+    assert record["status"] == "ok"
+    assert record["n_test"] == 360
+    assert record["accuracy_top1"] > 30
+    assert record["weights_origin"] == "trained"
+    assert record["epochs"] == len(record["history"]) == 2
+    assert record["data_official"] is True
+    measured = ("latency_ms_p50", "throughput_images_per_s", "peak_memory_mb", "gmacs_thop")
+    assert all(record[name] > 0 for name in measured)
+    # Convolutions 3x3 with stride 2 from 32 pixels on, then the linear layer.
+    macs = 9 * (16**2 * 32 + 8**2 * 32 * 64 + 4**2 * 64 * 128) + 128 * 10
+    assert record["gmacs"] == pytest.approx(macs / 1e9)
+    assert "| My Net |" in (project / "results/digits.md").read_text()
+    assert (project / "results/figures/digits/my_net-cpu-confusion.png").exists()
+
+    again = run(project, "comparisons.py", *CELL, *QUICK, "--epochs", "2")
+    assert "an equal record exists" in again.stderr
+    assert read_record(project) == record
+
+
+def test_a_killed_run_goes_on_and_ends_with_the_same_weights(project):
+    arguments = (*CELL, *QUICK, "--epochs", "6", "--seed", "3")
+    whole = run(project, "comparisons.py", *arguments, "--weights-dir", "w1")
+    assert whole.returncode == 0, whole.stderr
+    expected = read_record(project)["weights_sha256"]
+
+    command = [sys.executable, "comparisons.py", *arguments, "--weights-dir", "w2"]
+    running = subprocess.Popen(command, cwd=project, stderr=subprocess.DEVNULL)
+    wait_for_checkpoint(project / "w2" / "digits")
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    assert not list((project / "w2").rglob("*.safetensors"))
+
+    planned = run(project, "comparisons.py", *arguments, "--weights-dir", "w2", "--plan")
+    assert "continue" in planned.stdout
+    resumed = run(project, "comparisons.py", *arguments, "--weights-dir", "w2")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "continue" in resumed.stderr
+    assert read_record(project)["weights_sha256"] == expected
+    assert not list((project / "w2").rglob("*.checkpoint"))
+
+
+def wait_for_checkpoint(folder, seconds=120):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if folder.exists() and list(folder.glob("*.checkpoint")):
+            return
+        time.sleep(0.02)
+    pytest.fail("no checkpoint came")
+
+
+def test_a_cell_that_breaks_is_recorded_and_exits_1(project):
+    arguments = (*CELL, "--set", "training.learning_rate=1e30", "--set", "training.optimizer=sgd")
+    done = run(project, "comparisons.py", *arguments)
+    assert done.returncode == 1, done.stderr
+    record = read_record(project)
+    assert record["status"] == "failed"
+    assert "training loss is nan" in record["reason"]
+    assert record["accuracy_top1"] is None
+    assert "failed: training loss is nan" in " ".join(done.stdout.split())
+
+
+def test_weights_that_were_changed_are_refused(project):
+    arguments = (*CELL, *QUICK, "--epochs", "1", "--weights-dir", "w3")
+    assert run(project, "comparisons.py", *arguments).returncode == 0
+    (weights,) = (project / "w3").rglob("*.safetensors")
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    done = run(project, "comparisons.py", *arguments, "--force")
+    assert done.returncode == 2
+    assert "SHA-256 is not the one" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_random_weights_are_measured_without_training(project):
+    done = run(project, "comparisons.py", *CELL, *QUICK, "--weights", "random")
+    assert done.returncode == 0, done.stderr
+    record = read_record(project)
+    assert (record["weights_origin"], record["epochs"]) == ("random", None)
+
+
+@pytest.mark.parametrize("name", ["resnet", "My-Net", "all", "3d"])
+def test_a_name_that_cannot_be_a_new_model(project, name):
+    done = run(project, "cli/new_model.py", name)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
