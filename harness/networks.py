@@ -137,6 +137,25 @@ def build_network(
     return _resized(spec, settings, spec.build(num_classes, channels, pretrained))
 
 
+def check_fit(settings: Settings, spec: ModelSpec, num_classes: int, channels: int) -> None:
+    """Make sure that images can be preprocessed and run, without weights or real images.
+
+    Raises:
+        RequestError: The statistics do not fit the channels, or the network refuses the size.
+    """
+    preprocess = make_preprocess(settings, spec)
+    preprocess(torch.zeros(1, channels, 8, 8, dtype=torch.uint8))
+    with torch.device("meta"):
+        network = build_network(spec, settings, num_classes, channels).to("meta").eval()
+        images = torch.empty(1, channels, preprocess.image_size, preprocess.image_size)
+    try:
+        network(images)
+    except (AssertionError, RuntimeError, ValueError) as error:
+        raise RequestError(
+            f"image_size {preprocess.image_size} does not fit {spec.label}: {_first_line(error)}"
+        ) from error
+
+
 def _resized(spec: ModelSpec, settings: Settings, network: nn.Module) -> nn.Module:
     size = settings.image_size or spec.image_size
     if size == spec.image_size or spec.resize is None:

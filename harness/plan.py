@@ -8,8 +8,8 @@ from typing import Literal
 
 from harness.checkpoints import load_checkpoint
 from harness.data import DataSource
-from harness.errors import RequestError, unknown_name
-from harness.networks import checkpoint_path, trained_weights_path
+from harness.errors import RequestError
+from harness.networks import check_fit, checkpoint_path, trained_weights_path
 from harness.published import published_file
 from harness.records import Record, check_writable, find_record
 from harness.registry import (
@@ -57,6 +57,7 @@ class _Images:
 
     source: DataSource
     n_train: int
+    num_classes: int
     channels: int
 
 
@@ -98,7 +99,7 @@ def _resolve_device(choice: str) -> Device:
     import torch
 
     if choice not in ("auto", "cpu", "cuda"):
-        raise unknown_name("device", choice, ("auto", "cpu", "cuda"))
+        raise RequestError(f"unknown device '{choice}': auto, cpu or cuda wanted")
     if choice == "cuda" and not torch.cuda.is_available():
         raise RequestError("--device cuda: no CUDA device is available here; use cpu or auto")
     if choice == "cpu" or not torch.cuda.is_available():
@@ -126,6 +127,8 @@ def _plan_cell(request: Request, cell: Cell, seen: dict[tuple[str, int], _Images
         return Planned(job=job, spec=spec, action="unsupported", detail=reason, record=record)
     images = _check_images(job, spec, seen)
     action, detail = _next_action(job, images.source, record, request.force)
+    if action != "done":
+        check_fit(job.settings, spec, images.num_classes, images.channels)
     return Planned(
         job=job,
         spec=spec,
@@ -142,7 +145,12 @@ def _check_images(job: Job, spec: ModelSpec, seen: dict[tuple[str, int], _Images
     key = (job.cell.dataset, job.settings.image_size or spec.image_size)
     if key not in seen:
         data = load_job_data(job, spec)
-        seen[key] = _Images(source=data.source, n_train=len(data.train), channels=data.channels)
+        seen[key] = _Images(
+            source=data.source,
+            n_train=len(data.train),
+            num_classes=len(data.classes),
+            channels=data.channels,
+        )
     return seen[key]
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from harness import commands
 from harness.spec import Request
 
@@ -62,6 +63,8 @@ def refuse(capsys, tmp_path, request, *words, action=commands.run):
         ({"assignments": ["epochs"]}, ["write key=value"]),
         ({"assignments": ["mean=[0.5]"]}, ["mean", "std"]),
         ({"overrides": {"weights": "published"}}, ["no weights were published for digits/resnet"]),
+        ({"assignments": ["mean=[0.5, 0.5]", "std=[1, 1]"]}, ["mean", "channel"]),
+        ({"models": ["vgg"], "assignments": ["image_size=8"]}, ["image_size 8", "VGG-16"]),
         ({"models": ["vit"], "assignments": ["image_size=33"]}, ["image_size", "33", "16"]),
         ({"datasets": ["cifar10"]}, ["cifar10", "offline", "put"]),
         ({"datasets": ["emnist", "svhn"]}, ["emnist", "put"]),
@@ -85,7 +88,7 @@ def test_cuda_without_a_device(capsys, tmp_path):
         ({"train_labels": np.array([0, 1, 2, 3, 0, 1])}, ["train_labels", "3"]),
         ({"train_labels": np.array([0, 1, 0, 1, 0, 1])}, ["'c'"]),
         ({"train_images": np.zeros((6, 8, 8), np.float32)}, ["train_images", "float32", "uint8"]),
-        ({"train_images": np.zeros((6, 8), np.uint8)}, ["train_images", "(6, 8)"]),
+        ({"train_images": np.zeros((6, 8), np.uint8)}, ["train_images", "6×8", "N×H×W"]),
         ({"classes": np.array(["a"])}, ["class"]),
     ],
 )

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("harness", "cli", "configs", "datasets", "monolithic_architectures", "trunk")
+ROOMS = ("harness", "cli", "configs", "datasets", "monolithic_architectures")
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ import psutil
 import torch
 
 _ROOT = Path(__file__).resolve().parents[2]
+_CPUINFO = Path("/proc/cpuinfo")
 # Instruction sets that decide which kernels run, as Linux names them (x86, then Arm).
 _FLAGS = (
     *("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "avx_vnni"),
@@ -131,7 +132,7 @@ def _read_cpu() -> tuple[str, frozenset[str]]:
     Linux tells both in a file. py-cpuinfo, which knows the other systems and Arm, takes a second.
     """
     try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        text = _CPUINFO.read_text(encoding="utf-8")
     except OSError:
         text = ""
     model = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)

@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 from harness.errors import CellError
 from harness.measure.networks import inference, meta_copy
 from harness.measure.process_memory import measure_process_peak_mb
+from harness.measure.reasons import describe_error
 
 LIVE_STORAGES = "largest sum of live tensor storages, on the meta device"
 CUDA_ALLOCATOR = "torch.cuda.max_memory_allocated"
@@ -116,7 +117,7 @@ def _live_peak_bytes(network: nn.Module, example: Tensor) -> int:
             copied(image)
     except Exception as error:
         raise CellError(
-            f"peak memory cannot be followed on the meta device: {type(error).__name__}: {error} "
+            f"peak memory cannot be followed on the meta device: {describe_error(error)} "
             "(constant tensors must be buffers, and no path may depend on values)"
         ) from error
     return mode.peak_bytes

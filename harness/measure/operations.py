@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from harness.errors import CellError, RequestError
 from harness.measure.networks import inference, meta_copy
+from harness.measure.reasons import describe_error
 
 METHOD = "FlopCounterMode / 2 on the meta device; thop.profile on the meta device"
 
@@ -91,7 +92,7 @@ def _macs_by_operator(network: nn.Module, example: Tensor) -> dict[str, int]:
             copied(example.to("meta"))
     except Exception as error:
         raise CellError(
-            f"operations cannot be counted on the meta device: {type(error).__name__}: {error} "
+            f"operations cannot be counted on the meta device: {describe_error(error)} "
             "(constant tensors must be buffers, and no path may depend on values)"
         ) from error
     # No entry at all is made for a network without a counted operator.
@@ -132,5 +133,5 @@ def _count_macs_thop(network: nn.Module, example: Tensor) -> tuple[float | None,
 
             macs, _ = thop.profile(meta_copy(network), inputs=(example.to("meta"),), verbose=False)
     except Exception as error:
-        return None, f"thop failed: {type(error).__name__}: {error}"
+        return None, f"thop failed: {describe_error(error)}"
     return float(macs), None

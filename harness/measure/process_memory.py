@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.measure.networks import inference
+from harness.measure.reasons import describe_error
 
 _MAP_FROM_BYTES = 65536
 # mallopt takes its parameters by number; this one is from glibc's malloc.h.
@@ -41,12 +42,16 @@ def measure_process_peak_mb(network: nn.Module, example: Tensor) -> tuple[float 
     if platform.system() != "Linux" or platform.libc_ver()[0] != "glibc":
         return None, "needs Linux with glibc"
     try:
-        return _ask_child(network, example) / 1e6, None
+        answer = _ask_child(network, example)
     except Exception as error:
-        return None, f"no process could be measured: {type(error).__name__}: {error}"
+        answer = describe_error(error)
+    if isinstance(answer, int):
+        return answer / 1e6, None
+    return None, f"no process could be measured: {answer}"
 
 
-def _ask_child(network: nn.Module, example: Tensor) -> int:
+def _ask_child(network: nn.Module, example: Tensor) -> int | str:
+    """Return the rise in bytes, or a line that says what went wrong in the child."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     arguments = (sender, network, example, torch.get_num_threads())
@@ -55,13 +60,11 @@ def _ask_child(network: nn.Module, example: Tensor) -> int:
         child.start()
         sender.close()  # with the child's end the only one, its death ends the wait
         try:
-            answer = receiver.recv()
+            answer: int | str = receiver.recv()
         except EOFError:
             answer = "it ended without an answer"
         child.join()
-    if isinstance(answer, int):
-        return answer
-    raise OSError(answer)
+    return answer
 
 
 def _send_peak_bytes(sender: Connection, network: nn.Module, example: Tensor, threads: int) -> None:
@@ -71,7 +74,7 @@ def _send_peak_bytes(sender: Connection, network: nn.Module, example: Tensor, th
     try:
         sender.send(_peak_bytes(network.to_empty(device="cpu"), example))
     except Exception as error:
-        sender.send(f"{type(error).__name__}: {error}")
+        sender.send(describe_error(error))
 
 
 def _peak_bytes(network: nn.Module, example: Tensor) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,19 +31,20 @@ def refresh_figures(results: Path, records: Sequence[Record]) -> None:
         CellError: A file cannot be written.
     """
     for record in records:
-        name = Path("figures") / record.dataset / f"{record.model}-{record.device}"
+        name = f"{record.model}-{record.device}"
+        folder = results / "figures" / record.dataset
         if record.history:
-            path = results / f"{name}-training.png"
-            _draw(path, [record.label, record.history], lambda r=record: plot_training(r))
+            data: object = [record.label, record.history]
+            _draw(folder / f"{name}-training.png", data, partial(plot_training, record))
         if record.confusion_matrix:
-            path, data = results / f"{name}-confusion.png", [record.confusion_matrix]
-            _draw(path, [*data, record.classes], lambda r=record: plot_confusion(r))
+            data = [record.label, record.classes, record.confusion_matrix]
+            _draw(folder / f"{name}-confusion.png", data, partial(plot_confusion, record))
     for dataset, group in groupby(records, key=lambda record: record.dataset):
         measured = [r for r in group if r.accuracy_top1 is not None and r.gmacs is not None]
         if measured:
             data = [[r.label, r.accuracy_top1, r.gmacs, r.weights_mb, r.device] for r in measured]
             path = results / "figures" / dataset / "accuracy-gmacs.png"
-            _draw(path, data, lambda m=measured: plot_accuracy(m))
+            _draw(path, data, partial(plot_accuracy, measured))
 
 
 def plot_training(record: Record) -> Figure:
