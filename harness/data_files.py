@@ -1,4 +1,4 @@
-"""Images and labels out of users' files, and what has to hold of those of any origin.
+"""Images and labels out of an .npz file, and what has to hold of those of any origin.
 
 Whatever is wrong becomes one line that names the file, the array and what would be right.
 Imports no torch; reads no pickle.
@@ -7,45 +7,22 @@ Imports no torch; reads no pickle.
 from __future__ import annotations
 
 import hashlib
-import struct
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from harness.errors import RequestError
 from harness.spec import Splits
 
 _ARRAYS = ("train_images", "train_labels", "test_images", "test_labels", "classes")
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
-_GREY_MODES = ("1", "L", "LA")
-# What numpy and Pillow let through for files that are cut short, altered or something else.
+# What numpy lets through for files that are cut short, altered or something else.
 _DAMAGED = (
     *(OSError, ValueError, EOFError, MemoryError, RuntimeError, SyntaxError),
-    *(struct.error, zlib.error, zipfile.BadZipFile, Image.DecompressionBombError),
+    *(zlib.error, zipfile.BadZipFile),
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImageFiles:
-    """Image files not yet opened, sorted by class and then by name; and their labels, int64."""
-
-    paths: tuple[Path, ...]
-    labels: np.ndarray
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImageFolder:
-    """What lies in a folder; `classes` are in the order of the labels."""
-
-    classes: tuple[str, ...]
-    train: ImageFiles
-    test: ImageFiles
 
 
 def read_npz(path: Path) -> tuple[Splits, tuple[str, ...]]:
@@ -117,7 +94,7 @@ def check_splits(splits: Splits, classes: Sequence[str], where: str) -> None:
     Raises:
         RequestError: Of the first thing that is wrong.
     """
-    _check_classes(classes, where)
+    check_classes(classes, where)
     for name, images, labels in (
         ("train", splits.train_images, splits.train_labels),
         ("test", splits.test_images, splits.test_labels),
@@ -135,10 +112,10 @@ def check_splits(splits: Splits, classes: Sequence[str], where: str) -> None:
             f"{where}: train_images are {_dimensions(train_shape)}, test_images "
             f"{_dimensions(test_shape)}; wanted the same"
         )
-    _check_counts(splits.train_labels, len(splits.test_labels), classes, where)
+    check_counts(splits.train_labels, len(splits.test_labels), classes, where)
 
 
-def _check_classes(classes: Sequence[str], where: str) -> None:
+def check_classes(classes: Sequence[str], where: str) -> None:
     """Raise RequestError unless there are two classes or more, each with its own name."""
     if len(classes) < 2:
         raise RequestError(f"{where}: {len(classes)} class(es); wanted 2 or more")
@@ -169,9 +146,7 @@ def _check_labels(labels: np.ndarray, n_classes: int, what: str) -> None:
         )
 
 
-def _check_counts(
-    train_labels: np.ndarray, n_test: int, classes: Sequence[str], where: str
-) -> None:
+def check_counts(train_labels: np.ndarray, n_test: int, classes: Sequence[str], where: str) -> None:
     """Raise RequestError for a class with no training image, or where no image is to test."""
     counts = np.bincount(train_labels.astype(np.int64), minlength=len(classes))
     empty = [name for name, count in zip(classes, counts, strict=True) if count == 0]
@@ -198,117 +173,6 @@ def match_classes(found: Sequence[str], wanted: Sequence[str], where: str) -> np
             f"{', '.join(first)}"
         )
     return np.array([wanted.index(name) for name in found], dtype=np.int64)
-
-
-def list_folder(root: Path) -> ImageFolder:
-    """Return what lies in the folder `root`, laid out `train/<class>/*`, `test/<class>/*`.
-
-    Classes are in the order of their names. Files other than images and hidden ones are
-    passed over.
-
-    Raises:
-        RequestError: A folder is missing, or classes or images are.
-        OSError: A folder cannot be read.
-    """
-    for part in ("train", "test"):
-        if not (root / part).is_dir():
-            raise RequestError(
-                f"{root}: no folder '{part}' in it; wanted train/<class>/*.png and "
-                "test/<class>/*.png"
-            )
-    names = {path.name for part in ("train", "test") for path in _class_folders(root / part)}
-    classes = tuple(sorted(names))
-    _check_classes(classes, str(root))
-    train, test = _list_images(root / "train", classes), _list_images(root / "test", classes)
-    _check_counts(train.labels, len(test.labels), classes, str(root))
-    return ImageFolder(classes=classes, train=train, test=test)
-
-
-def _class_folders(folder: Path) -> list[Path]:
-    """Return the folders in `folder`, which are named for classes, less the hidden ones."""
-    return [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
-
-
-def _list_images(folder: Path, classes: Sequence[str]) -> ImageFiles:
-    """Return the image files below `folder`, class by class."""
-    paths: list[Path] = []
-    labels: list[int] = []
-    for label, name in enumerate(classes):
-        inside = (folder / name).iterdir() if (folder / name).is_dir() else iter(())
-        images = sorted(path for path in inside if _is_image_name(path.name))
-        paths += images
-        labels += [label] * len(images)
-    return ImageFiles(paths=tuple(paths), labels=np.array(labels, dtype=np.int64))
-
-
-def _is_image_name(name: str) -> bool:
-    return name.lower().endswith(_SUFFIXES) and not name.startswith(".")
-
-
-def common_size(paths: Iterable[Path]) -> tuple[int, int] | None:
-    """Return the height and width, in pixels, that all images share; None where they differ.
-
-    Raises:
-        RequestError: A file is not an image.
-    """
-    first: tuple[int, int] | None = None
-    for path in paths:
-        with _open_image(path) as image:
-            size = (image.height, image.width)
-        if first is not None and size != first:
-            return None
-        first = size
-    return first
-
-
-def image_channels(path: Path) -> int:
-    """Return 1 for a grey image and 3 for any other.
-
-    Raises:
-        RequestError: The file is not an image.
-    """
-    with _open_image(path) as image:
-        return 1 if image.mode in _GREY_MODES else 3
-
-
-def decode_image(path: Path, channels: int, size: tuple[int, int]) -> np.ndarray:
-    """Return an image as uint8, H×W for 1 channel or H×W×3, resized bilinearly where needed.
-
-    Args:
-        path: The file.
-        channels: 1 (grey) or 3 (RGB); the image is converted.
-        size: Height and width wanted, in pixels.
-
-    Raises:
-        RequestError: The file is not an image, is damaged, or has more than 8 bits a channel.
-    """
-    with _open_image(path) as image:
-        pixels: Image.Image = image.convert("L" if channels == 1 else "RGB")
-    height, width = size
-    if pixels.size != (width, height):
-        pixels = pixels.resize((width, height), Image.Resampling.BILINEAR)
-    return np.asarray(pixels)
-
-
-@contextmanager
-def _open_image(path: Path) -> Iterator[Image.Image]:
-    """Open an image; what goes wrong with it in the block becomes a RequestError."""
-    try:
-        with Image.open(path) as image:
-            # Their conversion to 8 bits would cut bright pixels off rather than scale them.
-            if image.mode.startswith(("I", "F")):
-                raise RequestError(f"{path}: more than 8 bits a channel (mode {image.mode})")
-            yield image
-    except UnidentifiedImageError as error:
-        raise RequestError(f"{path}: not an image") from error
-    except _DAMAGED as error:
-        raise RequestError(f"{path}: cannot be read as an image ({error})") from error
-
-
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def arrays_sha256(splits: Splits) -> str:

@@ -13,15 +13,17 @@ from accelerate.utils import set_seed
 from torch import Tensor, nn
 
 from harness.checkpoints import load_checkpoint
-from harness.data import ImageData, Preprocess, Split, shift_images
+from harness.data import ImageData
 from harness.errors import CellError, RequestError
+from harness.files import file_sha256
+from harness.images import Preprocess, resize_uint8, shift_images
 from harness.published import fetch_published, published_file, read_state
 from harness.settings import recipe_hash
 from harness.spec import Device, Job, ModelSpec, Settings
+from harness.splits import Split
 from harness.training import train
 from harness.weights import (
     Sidecar,
-    file_sha256,
     load_state,
     load_weights,
     read_sidecar,
@@ -71,11 +73,12 @@ class ImageBatches:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
         order = torch.randperm(len(self.split), generator=generator)
         batches = self.split.batches(order, self.recipe.batch_size, self.recipe.drop_last)
-        for images, labels in batches:
-            inputs = self.preprocess(images.to(self.device))
+        for stored, labels in batches:
+            images = resize_uint8(stored.to(self.device), self.preprocess.image_size)
+            # Before normalising, so that what moves in at the border is black.
             if self.recipe.shift_pixels:
-                inputs = shift_images(inputs, self.recipe.shift_pixels, generator)
-            yield inputs, labels.to(self.device)
+                images = shift_images(images, self.recipe.shift_pixels, generator)
+            yield self.preprocess(images), labels.to(self.device)
 
 
 def make_preprocess(settings: Settings, spec: ModelSpec) -> Preprocess:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from harness.errors import RequestError
-from harness.files import atomic_path, write_text
+from harness.files import atomic_path, file_sha256, write_text
 from harness.settings import hash_json
 
 _COUNTERS = ("total_ops", "total_params")
@@ -149,12 +148,6 @@ def load_state(network: nn.Module, state: Mapping[str, Tensor], where: str) -> N
 def without_counters(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return a state dict without the counters that thop leaves in a network it has profiled."""
     return {k: v for k, v in state.items() if k.rpartition(".")[2] not in _COUNTERS}
-
-
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _plain(network: nn.Module) -> list[tuple[str, Tensor]]:

@@ -8,9 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from harness.data import FolderSplit, load_data
+from harness.data import load_data
 from harness.errors import CellError, RequestError
 from harness.spec import DatasetSpec, Splits
+from harness.splits import FolderSplit
 
 
 def good():

@@ -9,8 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from harness.data import FolderSplit, MemorySplit, load_data
+from harness.data import load_data
 from harness.spec import DatasetSpec, Splits
+from harness.splits import FolderSplit, MemorySplit
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 CLASSES = ("ant", "bee", "cat")

@@ -5,8 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from harness.data import Preprocess, resize_uint8, shift_images
 from harness.errors import RequestError
+from harness.images import Preprocess, resize_uint8, shift_images
 
 SHAPES_AND_SIZES = [
     ((8, 8), 32),
