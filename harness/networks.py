@@ -97,11 +97,11 @@ def ready_network(job: Job, spec: ModelSpec, data: ImageData) -> ReadyNetwork:
     choice, classes = job.settings.weights, len(data.classes)
     if choice == "published":
         return _published(job, spec, classes, data.channels)
-    if choice in ("imagenet", "random"):
-        pretrained = choice == "imagenet"
-        if pretrained and not spec.pretrained:
-            raise RequestError(f"--weights imagenet: {spec.label} has no pre-trained weights")
-        network = build_network(spec, job.settings, classes, data.channels, pretrained)
+    if choice == "imagenet":
+        network = _build_pretrained(spec, job.settings, classes, data.channels)
+        return ReadyNetwork(network=network.eval(), origin=choice)
+    if choice == "random":
+        network = build_network(spec, job.settings, classes, data.channels)
         return ReadyNetwork(network=network.eval(), origin=choice)
     path = trained_weights_path(job, data.source.sha256)
     sidecar = read_sidecar(path) if choice == "auto" else None
@@ -220,24 +220,30 @@ def _start(job: Job, spec: ModelSpec, data: ImageData, checkpoint: Path) -> tupl
     """Build the network to train, and say what its weights start from."""
     state = load_checkpoint(checkpoint)
     wanted = str(state["start"]) if state and "start" in state else job.settings.training.start
-    classes, channels = len(data.classes), data.channels
-    if wanted == "imagenet" and not spec.pretrained:
-        raise RequestError(f"training.start=imagenet: {spec.label} has no pre-trained weights")
-    # A checkpoint brings all weights: no need to load what it will overwrite.
-    if state is None and spec.pretrained and wanted != "random":
+    sizes = (len(data.classes), data.channels)
+    if state is None and wanted == "imagenet":
+        return _build_pretrained(spec, job.settings, *sizes), "imagenet"
+    if state is None and wanted == "auto" and spec.pretrained:
         try:
-            return build_network(spec, job.settings, classes, channels, pretrained=True), "imagenet"
-        except OSError as error:
-            if wanted == "imagenet":
-                raise RequestError(
-                    f"training.start=imagenet: {spec.pretrained} weights cannot be had "
-                    f"({_first_line(error)}); allow the network or --set training.start=random"
-                ) from error
-            logger.warning(
-                "%s: %s weights cannot be had; starting from random ones", job.cell, spec.pretrained
-            )
+            return _build_pretrained(spec, job.settings, *sizes), "imagenet"
+        except RequestError as error:
+            logger.warning("%s: %s; training starts from random weights", job.cell, error)
+    # A checkpoint brings all weights: no need to load what it will overwrite.
     start = "imagenet" if wanted == "imagenet" else "random"
-    return build_network(spec, job.settings, classes, channels), start
+    return build_network(spec, job.settings, *sizes), start
+
+
+def _build_pretrained(
+    spec: ModelSpec, settings: Settings, num_classes: int, channels: int
+) -> nn.Module:
+    if not spec.pretrained:
+        raise RequestError(f"{spec.label} has no pre-trained weights")
+    try:
+        return build_network(spec, settings, num_classes, channels, pretrained=True)
+    except OSError as error:
+        raise RequestError(
+            f"{spec.pretrained} weights of {spec.label} cannot be had ({_first_line(error)})"
+        ) from error
 
 
 def _check_classes(sidecar: Sidecar, classes: int, path: Path) -> None:
