@@ -18,7 +18,7 @@ from harness.errors import CellError, RequestError
 from harness.files import file_sha256
 from harness.images import Preprocess, resize_uint8, shift_images
 from harness.published import fetch_published, published_file, read_state
-from harness.settings import recipe_hash
+from harness.settings import hash_json, recipe_hash
 from harness.spec import Device, Job, ModelSpec, Settings
 from harness.splits import Split
 from harness.training import train
@@ -54,8 +54,8 @@ class ReadyNetwork:
 class ImageBatches:
     """Training images as `harness.training.Batches`: shuffled, shifted, ready for the network.
 
-    Order and shifts of an epoch depend on the seed and the epoch's number alone, so that a
-    continued run sees what an uninterrupted one does.
+    The order of an epoch depends on the seed and the epoch's number alone, and the shifts of a
+    batch on the step as well, so that a continued run sees what an uninterrupted one does.
     """
 
     def __init__(
@@ -68,17 +68,22 @@ class ImageBatches:
         self.steps = whole + (rest > 0 and not self.recipe.drop_last)
         self.images = whole * size if self.recipe.drop_last else len(split)
 
-    def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield float images B×C×S×S and labels B of one epoch, on the device."""
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
-        order = torch.randperm(len(self.split), generator=generator)
-        batches = self.split.batches(order, self.recipe.batch_size, self.recipe.drop_last)
-        for stored, labels in batches:
+    def epoch(self, number: int, first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield float images B×C×S×S and labels B from a step of an epoch on, on the device."""
+        size = self.recipe.batch_size
+        order = torch.randperm(len(self.split), generator=self._generator(number, 0))
+        batches = self.split.batches(order[first_step * size :], size, self.recipe.drop_last)
+        for step, (stored, labels) in enumerate(batches, start=first_step + 1):
             images = resize_uint8(stored.to(self.device), self.preprocess.image_size)
             # Before normalising, so that what moves in at the border is black.
             if self.recipe.shift_pixels:
+                generator = self._generator(number, step)
                 images = shift_images(images, self.recipe.shift_pixels, generator)
             yield self.preprocess(images), labels.to(self.device)
+
+    def _generator(self, number: int, step: int) -> torch.Generator:
+        seed = int(hash_json([self.seed, number, step])[:15], 16)
+        return torch.Generator().manual_seed(seed)
 
 
 def make_preprocess(settings: Settings, spec: ModelSpec) -> Preprocess:
@@ -191,6 +196,7 @@ def _train(job: Job, spec: ModelSpec, data: ImageData, path: Path) -> tuple[nn.M
             settings.training,
             device=device,
             checkpoint=checkpoint,
+            checkpoint_seconds=60 * settings.checkpoint_minutes,
             start=start,
             title=str(job.cell),
         )

@@ -172,8 +172,8 @@ def _next_action(
     epochs = job.settings.training.epochs
     checkpoint = load_checkpoint(checkpoint_path(weights))
     if checkpoint is not None:
-        done = len(checkpoint.get("logs", []))
-        return "continue", f"train from epoch {done + 1} of {epochs}, then measure"
+        epoch, step = len(checkpoint["logs"]) + 1, checkpoint["tally"]["step"] + 1
+        return "continue", f"train from epoch {epoch} of {epochs}, step {step}, then measure"
     return "train", f"train {epochs} epochs, then measure"
 
 

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 CONFIG_DIR = ROOT / "configs"
+_NOT_IN_WEIGHTS = (
+    *("threads", "weights", "memory_limit_gb", "checkpoint_minutes"),
+    *("evaluation", "measurement"),
+)
 Tree = dict[str, Any]
 
 
@@ -92,7 +96,7 @@ def recipe_hash(settings: Settings) -> str:
     train again.
     """
     tree = dataclasses.asdict(settings)
-    for key in ("threads", "weights", "memory_limit_gb", "evaluation", "measurement"):
+    for key in _NOT_IN_WEIGHTS:
         del tree[key]
     return hash_json(tree)
 

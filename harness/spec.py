@@ -168,6 +168,7 @@ class Settings:
     """Everything that a cell's result depends on, apart from code, data and machine.
 
     `image_size` and the statistics are those of the model and of the data set where None.
+    Training writes a checkpoint after each epoch, and every `checkpoint_minutes` within one.
     """
 
     __pydantic_config__ = _STRICT
@@ -180,6 +181,7 @@ class Settings:
     std: tuple[Annotated[float, Gt(0)], ...] | None = None
     normalize: bool = True
     memory_limit_gb: Annotated[float, Gt(0)] = 4.0
+    checkpoint_minutes: Annotated[float, Ge(0)] = 5.0
     training: TrainingSettings = field(default_factory=TrainingSettings)
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     measurement: MeasurementSettings = field(default_factory=MeasurementSettings)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -38,13 +38,41 @@ class EpochLog:
 
 
 class Batches(Protocol):
-    """The training images, batch by batch, in an order that depends on the epoch alone."""
+    """The training images, batch by batch, each depending on its epoch and step alone."""
 
     steps: int
     images: int
 
-    def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield `steps` pairs of network input and labels, on the device, for one epoch."""
+    def epoch(self, number: int, first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield network input and labels, on the device, for steps `first_step` to `steps` - 1."""
+
+
+@dataclass(kw_only=True)
+class _Tally:
+    """What an epoch has come to so far; sums stay on the device."""
+
+    step: int = 0
+    images: int = 0
+    seconds: float = 0.0
+    loss_sum: Tensor = field(default_factory=lambda: torch.zeros(()))
+    correct: Tensor = field(default_factory=lambda: torch.zeros(()))
+
+    def add(self, logits: Tensor, loss: Tensor, labels: Tensor) -> None:
+        """Count one batch in."""
+        self.step += 1
+        self.images += len(labels)
+        self.loss_sum = self.loss_sum.to(loss.device) + loss * len(labels)
+        self.correct = self.correct.to(loss.device) + (logits.argmax(1) == labels).sum()
+
+    @property
+    def loss(self) -> float:
+        """Mean loss of the images so far."""
+        return self.loss_sum.item() / self.images
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the images so far that were right."""
+        return self.correct.item() / self.images
 
 
 def train(
@@ -54,15 +82,16 @@ def train(
     *,
     device: Device,
     checkpoint: Path,
+    checkpoint_seconds: float = 300.0,
     start: str = "random",
     title: str = "training",
 ) -> list[EpochLog]:
     """Train a network in place with cross entropy, and return a log of every epoch.
 
-    After each epoch everything that the next one depends on is written to `checkpoint`; when
-    that file is there, training goes on from it. On a CPU a continued run ends with the same
-    weights, bit for bit, as an uninterrupted one with the same number of threads. The file stays
-    when training ends: the caller deletes it once the weights are safe.
+    After each epoch, and within long ones, everything that the next step depends on is written
+    to `checkpoint`; when that file is there, training goes on from it. On a CPU a continued run
+    ends with the same weights, bit for bit, as an uninterrupted one with the same number of
+    threads. The file stays when training ends: the caller deletes it once the weights are safe.
 
     Args:
         network: Takes what `batches` yields; returns N×K logits.
@@ -70,6 +99,7 @@ def train(
         settings: The recipe.
         device: Where to train; the network is moved there and comes back on the CPU.
         checkpoint: The file to write and to continue from.
+        checkpoint_seconds: How much time of an epoch may be lost at the most.
         start: What the weights start from; kept in the checkpoint.
         title: What to call the run beside the progress bar.
 
@@ -83,13 +113,17 @@ def train(
             f"{batches.images} training images, and training.drop_last leaves out partial batches"
         )
     run = _Run(network, batches, settings, device, title)
-    logs = run.resume(checkpoint)
-    for number in range(len(logs) + 1, settings.epochs + 1):
-        logs.append(run.epoch(number))
-        logger.info("%s: %s", title, describe_epoch(logs[-1], settings.epochs))
-        save_checkpoint(checkpoint, {**run.state(logs), "start": start})
+
+    def save() -> None:
+        save_checkpoint(checkpoint, {**run.state(), "start": start})
+
+    run.resume(checkpoint)
+    while len(run.logs) < settings.epochs:
+        run.epoch(save, checkpoint_seconds)
+        logger.info("%s: %s", title, describe_epoch(run.logs[-1], settings.epochs))
+        save()
     run.finish()
-    return logs
+    return run.logs
 
 
 def describe_epoch(log: EpochLog, epochs: int) -> str:
@@ -122,32 +156,37 @@ class _Run:
         self.schedule = make_schedule(optimizer, settings, batches.steps)
         self.loss = nn.CrossEntropyLoss(label_smoothing=settings.label_smoothing)
         self.batches, self.settings, self.title = batches, settings, title
+        self.logs: list[EpochLog] = []
+        self.tally = _Tally()
 
-    def epoch(self, number: int) -> EpochLog:
-        """Go over the training images once."""
-        start = time.perf_counter()
+    def epoch(self, save: Callable[[], None], checkpoint_seconds: float) -> None:
+        """Go over the training images once, or over what is left of an interrupted epoch."""
         self.network.train()
+        tally, number = self.tally, len(self.logs) + 1
         learning_rate = float(self.schedule.get_last_lr()[0])
-        seen, loss_sum, correct = 0, torch.zeros(()), torch.zeros(())
+        saved = time.perf_counter()
+        start = saved - tally.seconds
         title = f"{self.title}, epoch {number}/{self.settings.epochs}"
         with bar(title, self.batches.images) as report:
-            for step, (inputs, labels) in enumerate(self.batches.epoch(number), start=1):
-                logits, loss = self._step(inputs, labels)
-                seen += len(labels)
-                loss_sum = loss_sum.to(loss.device) + loss * len(labels)
-                correct = correct.to(loss.device) + (logits.argmax(1) == labels).sum()
-                if step % _STEPS_BETWEEN_REPORTS == 0 or step == self.batches.steps:
-                    mean_loss = self._finite(loss_sum.item() / seen, number, step)
-                    rate = seen / (time.perf_counter() - start)
-                    accuracy = 100 * correct.item() / seen
-                    report(seen, f"loss {mean_loss:.3f}  acc {accuracy:.1f}%  {rate:.0f} images/s")
-        return EpochLog(
-            epoch=number,
-            loss=mean_loss,
-            accuracy=correct.item() / seen,
-            learning_rate=learning_rate,
-            seconds=time.perf_counter() - start,
+            for inputs, labels in self.batches.epoch(number, tally.step):
+                tally.add(*self._step(inputs, labels), labels)
+                tally.seconds = time.perf_counter() - start
+                if tally.step % _STEPS_BETWEEN_REPORTS == 0 or tally.step == self.batches.steps:
+                    self._check_finite(number)
+                    report(tally.images, _describe(tally))
+                    if time.perf_counter() - saved > checkpoint_seconds:
+                        save()
+                        saved = time.perf_counter()
+        self.logs.append(
+            EpochLog(
+                epoch=number,
+                loss=tally.loss,
+                accuracy=tally.accuracy,
+                learning_rate=learning_rate,
+                seconds=tally.seconds,
+            )
         )
+        self.tally = _Tally()
 
     def _step(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         if self.settings.channels_last and inputs.ndim == 4:
@@ -165,47 +204,54 @@ class _Run:
         self.schedule.step()
         return logits.detach(), loss.detach()
 
-    def _finite(self, loss: float, number: int, step: int) -> float:
+    def _check_finite(self, number: int) -> None:
+        loss = self.tally.loss
         if not math.isfinite(loss):
             raise CellError(
-                f"training loss is {loss} in epoch {number}, by step {step}: lower "
+                f"training loss is {loss} in epoch {number}, by step {self.tally.step}: lower "
                 f"training.learning_rate (now {self.settings.learning_rate:g}) or set "
                 "training.max_gradient_norm"
             )
-        return loss
 
-    def state(self, logs: list[EpochLog]) -> dict[str, object]:
-        """Return everything that the next epoch depends on."""
+    def state(self) -> dict[str, object]:
+        """Return everything that the next step depends on."""
         return {
             "network": self.accelerator.unwrap_model(self.network).state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "random": random_state(),
-            "logs": [asdict(log) for log in logs],
+            "logs": [asdict(log) for log in self.logs],
+            "tally": asdict(self.tally),
         }
 
-    def resume(self, checkpoint: Path) -> list[EpochLog]:
-        """Take up the state in `checkpoint`, if there is one, and return its logs."""
+    def resume(self, checkpoint: Path) -> None:
+        """Take up the state in `checkpoint`, if there is one."""
         state = load_checkpoint(checkpoint)
         if state is None:
-            return []
+            return
         try:
             self.accelerator.unwrap_model(self.network).load_state_dict(state["network"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.schedule.load_state_dict(state["schedule"])
             restore_random_state(state["random"])
-            logs = [EpochLog(**log) for log in state["logs"]]
+            self.logs = [EpochLog(**log) for log in state["logs"]]
+            self.tally = _Tally(**state["tally"])
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             raise RequestError(
                 f"{checkpoint}: a checkpoint of another network; delete it to start anew"
             ) from error
-        logger.info("%s: continuing after epoch %d", self.title, len(logs))
-        return logs
+        epoch, step = len(self.logs) + 1, self.tally.step + 1
+        logger.info("%s: continuing in epoch %d at step %d", self.title, epoch, step)
 
     def finish(self) -> None:
         """Leave the network as it was handed in: plain, on the CPU, ready to evaluate."""
         network = self.accelerator.unwrap_model(self.network, keep_fp32_wrapper=False)
         network.to("cpu", memory_format=torch.contiguous_format).eval()
+
+
+def _describe(tally: _Tally) -> str:
+    rate = tally.images / tally.seconds
+    return f"loss {tally.loss:.3f}  acc {100 * tally.accuracy:.1f}%  {rate:.0f} images/s"
 
 
 def make_optimizer(network: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:

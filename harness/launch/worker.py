@@ -66,7 +66,9 @@ def _die_with_parent() -> None:
     """End this process when standard input closes: the parent is gone, nobody waits for us."""
 
     def watch() -> None:
-        sys.stdin.read()
+        # The file descriptor itself: a lock on sys.stdin would be in the way at shutdown.
+        while os.read(sys.stdin.fileno(), 4096):
+            pass
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

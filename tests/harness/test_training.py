@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from harness import training
+from harness.checkpoints import load_checkpoint
 from harness.errors import CellError, RequestError
 from harness.spec import TrainingSettings
 from harness.training import make_optimizer, make_schedule, train
@@ -25,18 +27,19 @@ class Blobs:
 
     steps, images = 8, 64
 
-    def __init__(self, stop_after=None):
+    def __init__(self, stop_after=None, stop_at_step=0):
         generator = torch.Generator().manual_seed(0)
         self.labels = torch.arange(64) % 2
         self.points = torch.randn(64, 5, generator=generator) + 2.0 * self.labels[:, None]
-        self.stop_after = stop_after
+        self.stop_after, self.stop_at_step = stop_after, stop_at_step
 
-    def epoch(self, number):
-        if self.stop_after is not None and number > self.stop_after:
-            raise KeyboardInterrupt
+    def epoch(self, number, first_step):
         order = torch.randperm(64, generator=torch.Generator().manual_seed(number))
-        for chosen in order.split(8):
-            yield self.points[chosen], self.labels[chosen]
+        for step, chosen in enumerate(order.split(8)):
+            if self.stop_after == number - 1 and step == self.stop_at_step:
+                raise KeyboardInterrupt
+            if step >= first_step:
+                yield self.points[chosen], self.labels[chosen]
 
 
 def make_network(seed=0):
@@ -53,7 +56,14 @@ def accuracy(network):
 
 def run(checkpoint, batches=None, recipe=RECIPE, network=None):
     network = network or make_network()
-    logs = train(network, batches or Blobs(), recipe, device="cpu", checkpoint=checkpoint)
+    logs = train(
+        network,
+        batches or Blobs(),
+        recipe,
+        device="cpu",
+        checkpoint=checkpoint,
+        checkpoint_seconds=0,
+    )
     return network, logs
 
 
@@ -66,13 +76,16 @@ def test_it_learns_and_logs_every_epoch(tmp_path):
     assert accuracy(network) > 0.9
 
 
-@pytest.mark.parametrize("stop_after", [0, 1, 3])
-def test_a_continued_run_ends_with_the_same_bits(tmp_path, stop_after):
+@pytest.mark.parametrize(("stop_after", "step"), [(0, 3), (0, 7), (1, 0), (1, 5), (3, 4)])
+def test_a_continued_run_ends_with_the_same_bits(tmp_path, monkeypatch, stop_after, step):
+    monkeypatch.setattr(training, "_STEPS_BETWEEN_REPORTS", 2)
     whole, whole_logs = run(tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "parts", Blobs(stop_after))
+        run(tmp_path / "parts", Blobs(stop_after, step))
+    state = load_checkpoint(tmp_path / "parts")
+    assert (len(state["logs"]), state["tally"]["step"]) == (stop_after, step // 2 * 2)
     torch.manual_seed(999)
-    parts, logs = run(tmp_path / "parts", network=make_network(seed=5 if stop_after else 0))
+    parts, logs = run(tmp_path / "parts", network=make_network(seed=5))
     for key, value in whole.state_dict().items():
         assert torch.equal(value, parts.state_dict()[key]), key
     assert [log.loss for log in logs] == [log.loss for log in whole_logs]
