@@ -44,15 +44,15 @@ class PublishedCell:
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedFile:
-    """One published weight file: its digest (sha256 or git-sha1), commit and path."""
+    """One published weight file: its digest (sha256 or git-sha1), commit, path and size."""
 
     dataset: str
     model: str
-    digest_kind: str
     digest: str
-    bytes: str
     commit: str
     path: str
+    digest_kind: str = "sha256"
+    bytes: str = ""
 
     @property
     def url(self) -> str:

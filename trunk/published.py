@@ -1,0 +1,150 @@
+"""The published trees: which there are, their files fetched and verified, their weights loaded."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.errors import RequestError
+from harness.published import FOLDER, PublishedFile, fetch_published, read_state
+from harness.weights import load_state
+from trunk.published_maps import MappedNode, read_maps
+from trunk.routing import Trunk
+from trunk.tree import Node, NodeNetwork, Tree, check_classes
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedTree:
+    """One published tree, with what its files do not say.
+
+    Attributes:
+        dataset: The data set's name.
+        backbone: A key of `trunk.nodes.BACKBONES`.
+        volatility: As the name of its folder has it.
+        root_volatility: That of the root, where it is another.
+        layers: Layer lists by node file, where they are not "root" and "other".
+        mean: Per-channel mean in [0, 1] that images were normalised with; None: not normalised.
+        std: Per-channel standard deviation that goes with `mean`.
+    """
+
+    dataset: str
+    backbone: str
+    volatility: str
+    root_volatility: float | None = None
+    layers: Mapping[str, str] = field(default_factory=dict)
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where its files lie below the folder of all trees."""
+        return Path(self.dataset, self.backbone, self.volatility)
+
+
+PUBLISHED_TREES: Mapping[str, PublishedTree] = {
+    tree.dataset: tree
+    for tree in (
+        PublishedTree(dataset="emnist", backbone="mobilenet", volatility="1.2"),
+        PublishedTree(
+            dataset="cifar10",
+            backbone="vgg",
+            volatility="1.02",
+            root_volatility=0.88,
+            layers={"sg1": "pair", "sg3": "pair", "sg5": "triple"},
+            mean=(0.4914, 0.4822, 0.4465),
+            std=(0.2470, 0.2435, 0.2616),
+        ),
+        PublishedTree(
+            dataset="svhn",
+            backbone="mobilenet",
+            volatility="0.7",
+            mean=(0.5, 0.5, 0.5),
+            std=(0.5, 0.5, 0.5),
+        ),
+    )
+}
+
+
+def published_tree(dataset: str) -> PublishedTree:
+    """Return the published tree of a data set.
+
+    Raises:
+        RequestError: None was published.
+    """
+    if dataset not in PUBLISHED_TREES:
+        raise RequestError(
+            f"no TRUNK tree was published for {dataset}; there are: {', '.join(PUBLISHED_TREES)}"
+        )
+    return PUBLISHED_TREES[dataset]
+
+
+def fetch_published_tree(published: PublishedTree, weights_dir: Path, *, offline: bool) -> Path:
+    """Return the local folder of all published trees, with this one's files in it and verified.
+
+    Args:
+        published: The tree to fetch.
+        weights_dir: The weights folder; files go below `published` in it.
+        offline: Never download.
+
+    Raises:
+        RequestError: A file is not there and cannot be had, or its digest is wrong.
+    """
+    with (FOLDER / "trunk_weights.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        if Path(row["dataset"], row["backbone"], row["volatility"]) == published.folder:
+            wanted = PublishedFile(
+                dataset=row["dataset"],
+                model="trunk",
+                digest=row["digest"],
+                commit=row["commit"],
+                path=row["path"],
+            )
+            fetch_published(wanted, weights_dir, offline=offline)
+    return weights_dir / "published" / "TRUNK" / "Datasets"
+
+
+def load_published_trunk(published: PublishedTree, root: Path, num_classes: int) -> Trunk:
+    """Return a published tree with its weights, in evaluation mode.
+
+    Args:
+        published: The tree to load.
+        root: The folder of all trees; the files lie in <dataset>/<backbone>/<volatility>.
+        num_classes: Classes of the data that it is for.
+
+    Raises:
+        RequestError: The folder holds no such tree, a node file is missing, foreign or corrupt,
+            or the tree is for another number of classes.
+    """
+    folder = root / published.folder
+    nodes = read_maps(folder)
+    try:
+        trunk = Trunk(Tree(nodes=tuple(_node(published, node) for node in nodes)))
+    except RequestError as error:
+        raise RequestError(f"{folder}: {error}") from error
+    check_classes(trunk.tree, num_classes, str(folder / "target_map.json"))
+    for mapped, network in zip(nodes, trunk.networks.values(), strict=True):
+        file = folder / "model_weights" / f"{mapped.file}.pt"
+        load_state(network, read_state(file), str(file))
+    return trunk.eval()
+
+
+def _node(published: PublishedTree, mapped: MappedNode) -> Node:
+    usual, volatility = "other", float(published.volatility)
+    if not mapped.path:
+        usual, volatility = "root", published.root_volatility or volatility
+    network = NodeNetwork(
+        backbone=published.backbone,
+        layers=published.layers.get(mapped.file, usual),
+        input_shape=mapped.input_shape,
+        outputs=len(mapped.groups),
+    )
+    return Node(
+        path=mapped.path,
+        groups=mapped.groups,
+        network=network,
+        likelihood=mapped.likelihood,
+        volatility=volatility,
+    )

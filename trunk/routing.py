@@ -1,0 +1,119 @@
+"""The tree as one network: all of it for training, one path an image for inference."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from harness.errors import RequestError
+from trunk.nodes import build_node, feature_shape, fold_batch_norm
+from trunk.tree import Node, Tree
+
+
+class Trunk(nn.Module):
+    """A tree of node networks.
+
+    `forward` runs every node on every image; `route` runs, for each image, the nodes on its path
+    alone. They are different classifiers: a walk of best choices need not end in the leaf that is
+    the most likely of all.
+
+    Attributes:
+        tree: What is where.
+        networks: The node networks by `Node.name`, in the order of `tree.nodes`.
+    """
+
+    leaves: Tensor
+
+    def __init__(self, tree: Tree) -> None:
+        """Build the networks of a tree with random weights.
+
+        Raises:
+            RequestError: A node's input is not its parent's feature map, or as `build_node`.
+        """
+        super().__init__()
+        _check_shapes(tree)
+        self.tree = tree
+        self.networks = nn.ModuleDict({node.name: build_node(node.network) for node in tree.nodes})
+        position = {node.path: index for index, node in enumerate(tree.nodes)}
+        # By node and choice: the index of the next node, or -1 - class at a leaf.
+        self._steps = [
+            [position[c.path] if isinstance(c, Node) else -1 - c for c in tree.children(node)]
+            for node in tree.nodes
+        ]
+        width = max(map(len, self._steps))
+        classes = [
+            [-1 - step for step in steps + [0] * (width - len(steps))] for steps in self._steps
+        ]
+        # By node and choice: the class at a leaf, something negative at a node.
+        self.register_buffer("leaves", torch.tensor(classes), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return log-probabilities N×classes: the sum of the choices' along each class's path.
+
+        Args:
+            images: N×C×H×W.
+        """
+        inputs, base = {0: images}, {0: images.new_zeros(len(images), dtype=torch.float32)}
+        columns = [base[0]] * self.tree.num_classes
+        for index, network in enumerate(self.networks.values()):
+            maps, logits = network(inputs.pop(index))
+            scores = base.pop(index)[:, None] + logits.float().log_softmax(1)
+            for step, score in zip(self._steps[index], scores.unbind(1), strict=True):
+                if step < 0:
+                    columns[-1 - step] = score
+                else:
+                    inputs[step], base[step] = maps, score
+        return torch.stack(columns, dim=1)
+
+    @torch.inference_mode()
+    def route(self, images: Tensor) -> Tensor:
+        """Return the class N that each image's walk of best choices ends in.
+
+        Every node sees only the images that reach it. Which nodes an image has passed follows
+        from its class: `Tree.nodes_to`. The network must be in evaluation mode.
+
+        Args:
+            images: N×C×H×W.
+        """
+        if len(images) == 1:
+            return torch.tensor([self._walk(images)], device=images.device)
+        networks = tuple(self.networks.values())
+        classes = torch.empty(len(images), dtype=torch.int64, device=images.device)
+        waiting = [(0, images, torch.arange(len(images), device=images.device))]
+        while waiting:
+            index, inputs, rows = waiting.pop()
+            maps, logits = networks[index](inputs)
+            choices, steps = logits.argmax(1), self._steps[index]
+            # Rows that go on to a child node get their class there.
+            classes[rows] = self.leaves[index, choices]
+            counts = choices.bincount(minlength=len(steps)).tolist()
+            for step, chosen in zip(steps, choices.argsort(stable=True).split(counts), strict=True):
+                if step >= 0 and len(chosen):
+                    waiting.append((step, maps[chosen], rows[chosen]))
+        return classes
+
+    def prepare_for_inference(self) -> Trunk:
+        """Return a copy for evaluation: batch norm folded into convolutions, channels last."""
+        prepared = copy.deepcopy(self).eval().requires_grad_(False)
+        fold_batch_norm(prepared)
+        return prepared.to(memory_format=torch.channels_last)
+
+    def _walk(self, inputs: Tensor) -> int:
+        """Return the class of a single image 1×C×H×W."""
+        networks, index = tuple(self.networks.values()), 0
+        while index >= 0:
+            inputs, logits = networks[index](inputs)
+            index = self._steps[index][int(logits.argmax())]
+        return -1 - index
+
+
+def _check_shapes(tree: Tree) -> None:
+    for node in tree.nodes[1:]:
+        wanted = feature_shape(tree.by_path[node.path[:-1]].network)
+        if node.network.input_shape != wanted:
+            raise RequestError(
+                f"node {node.name}: its network takes maps of {node.network.input_shape}, its "
+                f"parent's are {wanted}"
+            )
