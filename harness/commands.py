@@ -63,13 +63,15 @@ def plan(request: Request) -> int:
 def run(request: Request) -> int:
     """Run the cells that are not done, refresh the results, and print their table."""
     from harness.plan import plan_request
-    from harness.records import find_record
+    from harness.records import check_writable, find_record, read_records
     from harness.report.site import refresh
     from harness.report.terminal import print_records
 
     planned = _plan(request, plan_request)
-    codes = [_run_cell(item, request.verbose) for item in planned]
     results = request.results_dir.absolute()
+    check_writable(results)
+    read_records(results)  # a broken record had better be known before hours of training
+    codes = [_run_cell(item, request.verbose) for item in planned]
     refresh(results)
     records = [find_record(results, item.job.cell) for item in planned]
     print_records([record for record in records if record is not None])

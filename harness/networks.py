@@ -133,6 +133,11 @@ def checkpoint_path(weights: Path) -> Path:
     return weights.with_suffix(".checkpoint")
 
 
+def discard_checkpoint(job: Job, data_sha256: str) -> None:
+    """Delete what an interrupted run would go on from, once the cell's record is written."""
+    checkpoint_path(trained_weights_path(job, data_sha256)).unlink(missing_ok=True)
+
+
 def build_network(
     spec: ModelSpec, settings: Settings, num_classes: int, channels: int, pretrained: bool = False
 ) -> nn.Module:
@@ -217,9 +222,7 @@ def _train(job: Job, spec: ModelSpec, data: ImageData, path: Path) -> tuple[nn.M
         logs=[dataclasses.asdict(log) for log in logs],
         settings=dataclasses.asdict(settings.training),
     )
-    sidecar = save_weights(path, network, sidecar)
-    checkpoint.unlink(missing_ok=True)
-    return network, sidecar
+    return network, save_weights(path, network, sidecar)
 
 
 def _start(job: Job, spec: ModelSpec, data: ImageData, checkpoint: Path) -> tuple[nn.Module, str]:

@@ -11,7 +11,7 @@ from harness.data import DataSource
 from harness.errors import RequestError
 from harness.networks import check_fit, checkpoint_path, trained_weights_path
 from harness.published import published_file
-from harness.records import Record, check_writable, find_record
+from harness.records import Record, find_record
 from harness.registry import (
     dataset_files,
     expand_names,
@@ -67,7 +67,6 @@ def plan_request(request: Request) -> list[Planned]:
     Raises:
         RequestError: Anything in the request is wrong.
     """
-    check_writable(request.results_dir)
     device = _resolve_device(request.device)
     cells = [
         Cell(dataset=dataset, model=model, device=device)
@@ -173,6 +172,8 @@ def _next_action(
     checkpoint = load_checkpoint(checkpoint_path(weights))
     if checkpoint is not None:
         epoch, step = len(checkpoint["logs"]) + 1, checkpoint["tally"]["step"] + 1
+        if epoch > epochs:
+            return "continue", f"all {epochs} epochs are trained, measure"
         return "continue", f"train from epoch {epoch} of {epochs}, step {step}, then measure"
     return "train", f"train {epochs} epochs, then measure"
 

@@ -38,6 +38,7 @@ def main() -> int:
 
 
 def _run(job: Job) -> int:
+    from harness.networks import discard_checkpoint
     from harness.records import Record, write_record
     from harness.run import base_fields, run_cell
 
@@ -59,7 +60,10 @@ def _run(job: Job) -> int:
     except CellError as error:
         print(f"{job.cell}: {error}", file=sys.stderr)
         return 1
-    return 0 if record.status == "ok" else 1
+    if record.status != "ok":
+        return 1
+    discard_checkpoint(job, record.data_sha256)
+    return 0
 
 
 def _die_with_parent() -> None:
