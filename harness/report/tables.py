@@ -134,7 +134,7 @@ def _sources(records: Sequence[Record]) -> list[str]:
     lines = []
     for source in dict.fromkeys((r.data_name, r.data_sha256, r.data_official) for r in ran):
         name, digest, official = source
-        split = "the official split" if official else "**not the official split**"
+        split = "the data set's own split" if official else "**not the official split**"
         lines.append(f"- Images: {name}, {split}, SHA-256 `{digest[:16]}…`")
     for machine in dict.fromkeys((r.device_name, r.threads, r.precision) for r in ran):
         name, threads, precision = machine
