@@ -54,7 +54,7 @@ def run_cell(job: Job) -> Record:
     return Record(
         **base_fields(job, spec.label, started),
         **_describe_weights(ready),
-        **describe_data(data),
+        **_describe_data(data),
         **_describe_accuracy(accuracy),
         **costs,
         not_measured={name: reason for name, reason in reasons.items() if reason},
@@ -110,7 +110,7 @@ def base_fields(job: Job, label: str, started: datetime) -> Fields:
     }
 
 
-def describe_data(data: ImageData) -> Fields:
+def _describe_data(data: ImageData) -> Fields:
     """Return the fields of a record that say what the images are."""
     return {
         "classes": list(data.classes),
