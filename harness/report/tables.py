@@ -116,15 +116,15 @@ def _is_scalar(name: str) -> bool:
 def _notes(record: Record) -> list[str]:
     if record.status != "ok":
         return [f"{record.status}: {record.reason}"]
-    notes = []
+    notes = [f"{record.weights_origin} weights at {record.image_size} px"]
     if record.weights_origin == "trained":
+        epochs = f"{record.epochs} epoch{'s' if record.epochs != 1 else ''}"
         minutes = (record.training_seconds or 0) / 60
-        notes.append(
-            f"{record.epochs} epochs at {record.image_size} px from {record.start} weights, "
-            f"{minutes:.1f} min"
-        )
-    else:
-        notes.append(f"{record.weights_origin} weights at {record.image_size} px")
+        notes = [
+            f"{epochs} at {record.image_size} px from {record.start} weights, {minutes:.1f} min"
+        ]
+    if not record.data_official:
+        notes.append(f"images of {record.data_name}, not the official split")
     return notes
 
 
