@@ -22,9 +22,10 @@ Weights = Annotated[
         "train, imagenet, published or random."
     ),
 ]
-Epochs = Annotated[int | None, Option(help="Training epochs.")]
-Seed = Annotated[int | None, Option(help="Seed of every random choice.")]
-Threads = Annotated[int | None, Option(help="CPU threads; all cores by default.")]
+# Numbers are texts here: the settings check them, and explain what is wrong in one line.
+Epochs = Annotated[str | None, Option(metavar="NUMBER", help="Training epochs.")]
+Seed = Annotated[str | None, Option(metavar="NUMBER", help="Seed of every random choice.")]
+Threads = Annotated[str | None, Option(metavar="NUMBER", help="CPU threads; all cores by default.")]
 DataDir = Annotated[Path, Option(help="Folder of the official images.", show_default="data")]
 DataFile = Annotated[
     Path | None,

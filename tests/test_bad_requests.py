@@ -58,6 +58,7 @@ def refuse(capsys, tmp_path, request, *words, action=commands.run):
         ({"datasets": []}, ["--dataset is missing"]),
         ({"device": "gpu"}, ["unknown device 'gpu'", "cuda"]),
         ({"overrides": {"training.epochs": 0}}, ["training.epochs", "found 0"]),
+        ({"overrides": {"training.epochs": "x"}}, ["training.epochs", "integer", "found 'x'"]),
         ({"overrides": {"weights": "best"}}, ["weights", "'published'", "found 'best'"]),
         ({"assignments": ["training.epoch=1"]}, ["did you mean training.epochs"]),
         ({"assignments": ["epochs"]}, ["write key=value"]),

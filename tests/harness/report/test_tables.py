@@ -52,8 +52,8 @@ GOLDEN = """\
 | Peak MB | Params M | GMACs | thop GMACs | published | Notes |
 | :--- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | :--- |
 | ResNet-50 | 91.23 (90.7–91.8) | 85.09 | 25.08 | 6.23 | 52 | 94.30 | 94.43 | 10.42 | 23.53 \
-| 4.088 | 4.132 | 4.13 | 2 epochs at 224 px from random weights, 1.5 min; images of some.npz, not the \
-official split |
+| 4.088 | 4.132 | 4.13 | 2 epochs at 224 px from random weights, 1.5 min; images of some.npz, \
+not the official split |
 
 - Images: some.npz, **not the official split**, SHA-256 `0123456789abcdef…`
 - Machine: a processor, 2 CPU threads; latency at batch 1 in fp32, accuracy in fp32
