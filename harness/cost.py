@@ -7,11 +7,12 @@ import time
 import torch
 
 from harness.measure.operations import count_macs
+from harness.networks import build_network
 from harness.plan import Planned
 
 # Forward and backward pass are about three forward passes.
 _TRAINING_FACTOR = 3
-# Share of the matrix-product speed that whole networks reach, seen on CPUs and GPUs alike.
+# A round guess at the share of the matrix-product speed that whole networks reach.
 _USUAL_EFFICIENCY = 0.3
 _MEASURING_SECONDS = 40.0
 
@@ -19,22 +20,19 @@ _MEASURING_SECONDS = 40.0
 def rough_seconds(planned: Planned) -> float:
     """Estimate what a planned cell will take, in seconds.
 
-    From the seconds an epoch took when the same cell was trained here before; else from the
+    From the seconds an epoch took when the cell was last trained at this image size; else from the
     multiply-accumulates of its training images and the speed of a short matrix product.
     """
     if planned.action in ("done", "unsupported"):
         return 0.0
     if planned.action == "measure":
         return _MEASURING_SECONDS
-    epochs = planned.job.settings.training.epochs
-    record = planned.record
-    if record is not None and record.history:
+    settings, record = planned.job.settings, planned.record
+    epochs, size = settings.training.epochs, settings.image_size or planned.spec.image_size
+    if record is not None and record.history and record.image_size == size:
         return epochs * record.history[-1]["seconds"] + _MEASURING_SECONDS
-    size = planned.job.settings.image_size or planned.spec.image_size
     with torch.device("meta"):
-        network = planned.spec.build(10, planned.channels, False)
-        if planned.spec.resize and size != planned.spec.image_size:
-            network = planned.spec.resize(network, size)
+        network = build_network(planned.spec, settings, 10, planned.channels)
     macs = count_macs(network, torch.empty(1, planned.channels, size, size))
     work = _TRAINING_FACTOR * macs * planned.n_train * epochs
     return work / (_USUAL_EFFICIENCY * _macs_per_second()) + _MEASURING_SECONDS
