@@ -13,7 +13,7 @@ from harness.plan import Planned
 # Forward and backward pass are about three forward passes.
 _TRAINING_FACTOR = 3
 # A round guess at the share of the matrix-product speed that whole networks reach.
-_USUAL_EFFICIENCY = 0.3
+_USUAL_EFFICIENCY = 0.5
 _MEASURING_SECONDS = 40.0
 
 
@@ -35,7 +35,7 @@ def rough_seconds(planned: Planned) -> float:
         network = build_network(planned.spec, settings, 10, planned.channels)
     macs = count_macs(network, torch.empty(1, planned.channels, size, size))
     work = _TRAINING_FACTOR * macs * planned.n_train * epochs
-    return work / (_USUAL_EFFICIENCY * _macs_per_second()) + _MEASURING_SECONDS
+    return work / (_USUAL_EFFICIENCY * _macs_per_second(planned)) + _MEASURING_SECONDS
 
 
 def describe_seconds(seconds: float) -> str:
@@ -49,9 +49,14 @@ def describe_seconds(seconds: float) -> str:
     return f"about {seconds / 3600:.0f} h"
 
 
-def _macs_per_second(side: int = 1024) -> float:
-    a = torch.rand(side, side)
-    _ = a @ a
-    start = time.perf_counter()
-    _ = a @ a
-    return side**3 / (time.perf_counter() - start)
+def _macs_per_second(planned: Planned, side: int = 1024) -> float:
+    """Time a few matrix products on the device and in the precision of the training."""
+    low_precision = planned.job.settings.training.precision == "bf16"
+    dtype, device = torch.bfloat16 if low_precision else torch.float32, planned.job.cell.device
+    matrix = torch.rand(side, side, device=device).to(dtype)
+    seconds = []
+    for _ in range(4):
+        start = time.perf_counter()
+        (matrix @ matrix).sum().item()  # asking for the number waits for a GPU
+        seconds.append(time.perf_counter() - start)
+    return side**3 / min(seconds)
