@@ -73,7 +73,9 @@ def run(request: Request) -> int:
     read_records(results)  # a broken record had better be known before hours of training
     codes = [_run_cell(item, request.verbose) for item in planned]
     refresh(results)
-    records = [find_record(results, item.job.cell) for item in planned]
+    # A refused cell left no record: what may lie there is of an earlier run.
+    ran = [item.job.cell for item, code in zip(planned, codes, strict=True) if code != 2]
+    records = [find_record(results, cell) for cell in ran]
     print_records([record for record in records if record is not None])
     if codes and all(code == 2 for code in codes):
         return 2

@@ -33,6 +33,9 @@ from harness.weights import (
 
 logger = logging.getLogger(__name__)
 
+# What networks raise that refuse an image, or cannot run on a device without data.
+_DOES_NOT_RUN = (AssertionError, NotImplementedError, RuntimeError, TypeError, ValueError)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReadyNetwork:
@@ -158,15 +161,24 @@ def check_fit(settings: Settings, spec: ModelSpec, num_classes: int, channels: i
     """
     preprocess = make_preprocess(settings, spec)
     preprocess(torch.zeros(1, channels, 8, 8, dtype=torch.uint8))
-    with torch.device("meta"):
-        network = build_network(spec, settings, num_classes, channels).to("meta").eval()
-        images = torch.empty(1, channels, preprocess.image_size, preprocess.image_size)
     try:
-        network(images)
-    except (AssertionError, RuntimeError, ValueError) as error:
-        raise RequestError(
-            f"image_size {preprocess.image_size} does not fit {spec.label}: {_first_line(error)}"
-        ) from error
+        _forward_once(settings, spec, num_classes, channels, "meta")
+    except _DOES_NOT_RUN:
+        # Some networks run on real tensors only: the last word is the CPU's.
+        try:
+            _forward_once(settings, spec, num_classes, channels, "cpu")
+        except _DOES_NOT_RUN as error:
+            size, reason = preprocess.image_size, _first_line(error)
+            raise RequestError(f"image_size {size} does not fit {spec.label}: {reason}") from error
+
+
+def _forward_once(
+    settings: Settings, spec: ModelSpec, num_classes: int, channels: int, device: str
+) -> None:
+    size = settings.image_size or spec.image_size
+    with torch.device(device), torch.inference_mode():
+        network = build_network(spec, settings, num_classes, channels).to(device).eval()
+        network(torch.zeros(1, channels, size, size))
 
 
 def _resized(spec: ModelSpec, settings: Settings, network: nn.Module) -> nn.Module:

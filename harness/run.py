@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from harness.data import ImageData, load_data
+from harness.errors import CellError
 from harness.measure.accuracy import Accuracy, evaluate
 from harness.measure.environment import describe_environment
 from harness.measure.latency import measure_latency
-from harness.measure.memory import measure_peak_memory
+from harness.measure.memory import measure_peak_memory, measure_weights_mb
 from harness.measure.operations import count_parameters, measure_operations
 from harness.measure.throughput import measure_throughput
 from harness.networks import ReadyNetwork, make_preprocess, ready_network
@@ -171,22 +172,32 @@ def _describe_accuracy(accuracy: Accuracy) -> Fields:
 def _measure_costs(network: nn.Module, example: Tensor, job: Job) -> tuple[Fields, Reasons]:
     """Measure what one image costs; return the fields and why any of them is None."""
     logger.info("%s: operations and memory", job.cell)
-    operations = measure_operations(network, example)
-    memory = measure_peak_memory(network, example)
-    fields: Fields = {
-        "params": count_parameters(network),
-        "gmacs": operations.gmacs,
-        "gflops": operations.gflops,
-        "gmacs_thop": operations.gmacs_thop,
-        "weights_mb": memory.weights_mb,
-        "peak_memory_mb": memory.peak_memory_mb,
-        "peak_process_mb": memory.peak_process_mb,
-    }
-    reasons = {
-        "gmacs_thop": operations.gmacs_thop_reason,
-        "peak_process_mb": memory.peak_process_reason,
-    }
-    return fields | _measure_speed(network, example, job), reasons
+    operations, no_operations = _measure_operations(network, example)
+    memory, no_memory = _measure_memory(network, example)
+    speed = _measure_speed(network, example, job)
+    fields = {"params": count_parameters(network), **operations, **memory, **speed}
+    return fields, no_operations | no_memory
+
+
+def _measure_operations(network: nn.Module, example: Tensor) -> tuple[Fields, Reasons]:
+    names = ("gmacs", "gflops", "gmacs_thop")
+    try:
+        operations = measure_operations(network, example)
+    except CellError as error:
+        return {}, dict.fromkeys(names, str(error))
+    fields = {name: getattr(operations, name) for name in names}
+    return fields, {"gmacs_thop": operations.gmacs_thop_reason}
+
+
+def _measure_memory(network: nn.Module, example: Tensor) -> tuple[Fields, Reasons]:
+    try:
+        memory = measure_peak_memory(network, example)
+    except CellError as error:
+        reasons: Reasons = dict.fromkeys(("peak_memory_mb", "peak_process_mb"), str(error))
+        return {"weights_mb": measure_weights_mb(network)}, reasons
+    names = ("weights_mb", "peak_memory_mb", "peak_process_mb")
+    fields = {name: getattr(memory, name) for name in names}
+    return fields, {"peak_process_mb": memory.peak_process_reason}
 
 
 def _measure_speed(network: nn.Module, example: Tensor, job: Job) -> Fields:

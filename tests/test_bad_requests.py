@@ -1,9 +1,13 @@
 """Every wrong request is one line, exit code 2, and leaves nothing behind."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from harness import commands
+from harness import commands, plan
+from harness.records import read_records
+from harness.registry import load_model
 from harness.spec import Request
 
 
@@ -126,3 +130,14 @@ def test_a_results_folder_that_cannot_be_written_to(capsys, tmp_path):
     (tmp_path / "given").write_text("a file, no folder")
     request = make_request(tmp_path, results_dir=tmp_path / "given" / "results")
     refuse(capsys, tmp_path, request, "results folder", "cannot write")
+
+
+def test_a_model_that_cannot_run_on_the_device_is_unsupported(capsys, tmp_path, monkeypatch):
+    spec = dataclasses.replace(load_model("mobilenet"), devices=("cuda",))
+    monkeypatch.setattr(plan, "load_model", lambda name: spec)
+    request = make_request(tmp_path, models=["mobilenet"])
+    assert commands.guarded(commands.run, request) == 1
+    (record,) = read_records(tmp_path / "results")
+    assert (record.status, record.reason) == ("unsupported", "MobileNetV2 runs on cuda only")
+    assert record.accuracy_top1 is None
+    assert "unsupported" in capsys.readouterr().out

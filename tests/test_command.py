@@ -120,6 +120,7 @@ def test_weights_that_were_changed_are_refused(project):
     done = run(project, "comparisons.py", *arguments, "--force")
     assert done.returncode == 2
     assert "SHA-256 is not the one" in done.stderr
+    assert "My Net" not in done.stdout
     assert "Traceback" not in done.stderr
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from harness import networks, published
+from harness import networks, published, run
 from harness.data import DataSource, ImageData
 from harness.errors import CellError, RequestError
 from harness.networks import (
@@ -147,6 +147,30 @@ def test_a_network_that_breaks_in_training_is_a_failed_cell(make_job, data):
         ready_network(make_job(), spec, data)
     with pytest.raises(RequestError, match="image_size 8 does not fit Tiny: ."):
         check_fit(make_job().settings, spec, 3, 1)
+
+
+class NeedsData(nn.Module):
+    """Takes a path that depends on values, so that it cannot run on the meta device."""
+
+    def __init__(self, num_classes):
+        super().__init__()
+        self.head = nn.Linear(64, num_classes)
+
+    def forward(self, images):
+        scale = 2.0 if images.sum().item() > 0 else 1.0
+        return scale * self.head(images.flatten(1))
+
+
+def test_a_network_that_needs_real_values_fits_and_is_measured_with_reasons(make_job):
+    spec = dataclasses.replace(SPEC, build=lambda classes, channels, _: NeedsData(classes))
+    check_fit(make_job().settings, spec, 3, 1)
+    network, example = NeedsData(3), torch.rand(1, 1, 8, 8)
+    fields, reasons = run._measure_operations(network, example)
+    assert fields == {}
+    assert all("meta device" in reasons[name] for name in ("gmacs", "gflops", "gmacs_thop"))
+    fields, reasons = run._measure_memory(network, example)
+    assert fields == {"weights_mb": 4 * (64 * 3 + 3) / 1e6}
+    assert set(reasons) == {"peak_memory_mb", "peak_process_mb"}
 
 
 def test_batches_depend_on_seed_epoch_and_step_alone(data):
