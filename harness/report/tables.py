@@ -30,7 +30,11 @@ class Column:
 def _number(field: str, digits: int, scale: float = 1.0) -> Callable[[Record], str | None]:
     def show(record: Record) -> str | None:
         value = getattr(record, field)
-        return None if value is None else f"{value * scale:.{digits}f}"
+        if value is None:
+            return None
+        text = f"{value * scale:.{digits}f}"
+        # A small figure is not none at all.
+        return f"{value * scale:.2g}" if value and float(text) == 0 else text
 
     return show
 

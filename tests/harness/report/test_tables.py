@@ -85,6 +85,12 @@ def test_a_failed_cell_shows_its_reason_and_no_figure():
     assert row == "| Net | – | – | – | – | – | – | – | – | failed: loss is nan |"
 
 
+def test_a_small_figure_is_not_shown_as_none():
+    text = render_markdown([make_record(gmacs=0.00026368, latency_ms_p50=0.0)])
+    assert "| 0.00026 |" in text
+    assert "| 0.00 |" in text
+
+
 def test_the_csv_keeps_measured_and_published_apart():
     (row,) = csv.DictReader(io.StringIO(render_csv([make_record()])))
     assert row["accuracy_top1"] == "91.234"
