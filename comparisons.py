@@ -32,6 +32,12 @@ DataFile = Annotated[
     Option(help="Images to use instead: an .npz file, or a folder with train/<class>/*.png."),
 ]
 WeightsDir = Annotated[Path, Option(help="Folder of weights.", show_default="weights")]
+PublishedDir = Annotated[
+    Path | None, Option(help="Folder that has the published weights already: see docs/trunk.md.")
+]
+Recipe = Annotated[
+    str, Option(help="Settings from configs/<model>.<recipe>.yaml, e.g. published for trunk.")
+]
 ResultsDir = Annotated[Path, Option(help="Folder of results.", show_default="results")]
 Assignments = Annotated[
     list[str] | None, Option("--set", metavar="KEY=VALUE", help="Any setting; repeatable.")
@@ -54,6 +60,8 @@ def main(
     data_dir: DataDir = ROOT / "data",
     data_file: DataFile = None,
     weights_dir: WeightsDir = ROOT / "weights",
+    published_dir: PublishedDir = None,
+    recipe: Recipe = "",
     results_dir: ResultsDir = ROOT / "results",
     assignments: Assignments = None,
     offline: Offline = False,
@@ -75,6 +83,8 @@ def main(
         data_dir=data_dir,
         data_file=data_file,
         weights_dir=weights_dir,
+        published_dir=published_dir,
+        recipe=recipe,
         results_dir=results_dir,
         offline=offline,
         force=force,

@@ -9,6 +9,7 @@ import torch
 from harness.measure.operations import count_macs
 from harness.networks import build_network
 from harness.plan import Planned
+from harness.spec import Settings
 
 # Forward and backward pass are about three forward passes.
 _TRAINING_FACTOR = 3
@@ -20,7 +21,8 @@ _MEASURING_SECONDS = 40.0
 def rough_seconds(planned: Planned) -> float:
     """Estimate what a planned cell will take, in seconds.
 
-    From the seconds an epoch took when the cell was last trained at this image size; else from the
+    From the seconds an epoch took when the cell was last trained at this image size (a network
+    that trains in its own way: from those that it took in all); else from the
     multiply-accumulates of its training images and the speed of a short matrix product.
     """
     if planned.action in ("done", "unsupported"):
@@ -28,14 +30,26 @@ def rough_seconds(planned: Planned) -> float:
     if planned.action == "measure":
         return _MEASURING_SECONDS
     settings, record = planned.job.settings, planned.record
-    epochs, size = settings.training.epochs, settings.image_size or planned.spec.image_size
+    epochs, size = _count_epochs(settings), settings.image_size or planned.spec.image_size
     if record is not None and record.history and record.image_size == size:
-        return epochs * record.history[-1]["seconds"] + _MEASURING_SECONDS
+        seconds = [float(entry["seconds"]) for entry in record.history]
+        usual = sum(seconds) if planned.spec.fit is not None else epochs * seconds[-1]
+        return usual + _MEASURING_SECONDS
     with torch.device("meta"):
         network = build_network(planned.spec, settings, 10, planned.channels)
     macs = count_macs(network, torch.empty(1, planned.channels, size, size))
     work = _TRAINING_FACTOR * macs * planned.n_train * epochs
     return work / (_USUAL_EFFICIENCY * _macs_per_second(planned)) + _MEASURING_SECONDS
+
+
+def _count_epochs(settings: Settings) -> int:
+    """Return how often training sees each image; those of a tree see it at every level anew."""
+    tree = settings.tree
+    if tree is None:
+        return settings.training.epochs
+    below = tree.class_below or settings.training
+    joint = tree.joint.epochs if tree.joint else 0
+    return settings.training.epochs + tree.grouping.epochs + below.epochs + joint
 
 
 def describe_seconds(seconds: float) -> str:

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterator
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate.utils import set_seed
-from torch import Tensor, nn
+from torch import nn
 
+from harness.batches import ImageBatches
 from harness.checkpoints import load_checkpoint
 from harness.data import ImageData
 from harness.errors import CellError, RequestError
 from harness.files import file_sha256
-from harness.images import Preprocess, resize_uint8, shift_images
+from harness.images import Preprocess
 from harness.published import fetch_published, published_file, read_state
-from harness.settings import hash_json, recipe_hash
-from harness.spec import Device, Job, ModelSpec, Settings
-from harness.splits import Split
+from harness.settings import recipe_hash
+from harness.spec import Job, ModelSpec, Settings
+from harness.stages import Fitting, Stages
 from harness.training import train
 from harness.weights import (
     Sidecar,
@@ -54,41 +56,6 @@ class ReadyNetwork:
     sidecar: Sidecar | None = None
 
 
-class ImageBatches:
-    """Training images as `harness.training.Batches`: shuffled, shifted, ready for the network.
-
-    The order of an epoch depends on the seed and the epoch's number alone, and the shifts of a
-    batch on the step as well, so that a continued run sees what an uninterrupted one does.
-    """
-
-    def __init__(
-        self, split: Split, preprocess: Preprocess, settings: Settings, device: Device
-    ) -> None:
-        self.split, self.preprocess, self.device = split, preprocess, device
-        self.recipe, self.seed = settings.training, settings.seed
-        size = self.recipe.batch_size
-        whole, rest = divmod(len(split), size)
-        self.steps = whole + (rest > 0 and not self.recipe.drop_last)
-        self.images = whole * size if self.recipe.drop_last else len(split)
-
-    def epoch(self, number: int, first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield float images B×C×S×S and labels B from a step of an epoch on, on the device."""
-        size = self.recipe.batch_size
-        order = torch.randperm(len(self.split), generator=self._generator(number, 0))
-        batches = self.split.batches(order[first_step * size :], size, self.recipe.drop_last)
-        for step, (stored, labels) in enumerate(batches, start=first_step + 1):
-            images = resize_uint8(stored.to(self.device), self.preprocess.image_size)
-            # Before normalising, so that what moves in at the border is black.
-            if self.recipe.shift_pixels:
-                generator = self._generator(number, step)
-                images = shift_images(images, self.recipe.shift_pixels, generator)
-            yield self.preprocess(images), labels.to(self.device)
-
-    def _generator(self, number: int, step: int) -> torch.Generator:
-        seed = int(hash_json([self.seed, number, step])[:15], 16)
-        return torch.Generator().manual_seed(seed)
-
-
 def make_preprocess(settings: Settings, spec: ModelSpec) -> Preprocess:
     """Return what turns stored images into network input under these settings."""
     size = settings.image_size or spec.image_size
@@ -114,8 +81,8 @@ def ready_network(job: Job, spec: ModelSpec, data: ImageData) -> ReadyNetwork:
     path = trained_weights_path(job, data.source.sha256)
     sidecar = read_sidecar(path) if choice == "auto" else None
     if sidecar is not None:
-        network = build_network(spec, job.settings, sidecar.num_classes, data.channels)
         _check_classes(sidecar, classes, path)
+        network = _rebuild(spec, job.settings, sidecar, data.channels, path)
         load_weights(path, network, sidecar)
         logger.info("%s: weights loaded from %s", job.cell, path)
     else:
@@ -136,9 +103,16 @@ def checkpoint_path(weights: Path) -> Path:
     return weights.with_suffix(".checkpoint")
 
 
+def stages_folder(weights: Path) -> Path:
+    """Return where the stages of an unfinished training of these weights are kept."""
+    return weights.with_suffix(".stages")
+
+
 def discard_checkpoint(job: Job, data_sha256: str) -> None:
     """Delete what an interrupted run would go on from, once the cell's record is written."""
-    checkpoint_path(trained_weights_path(job, data_sha256)).unlink(missing_ok=True)
+    weights = trained_weights_path(job, data_sha256)
+    checkpoint_path(weights).unlink(missing_ok=True)
+    shutil.rmtree(stages_folder(weights), ignore_errors=True)
 
 
 def build_network(
@@ -191,9 +165,24 @@ def _resized(spec: ModelSpec, settings: Settings, network: nn.Module) -> nn.Modu
         raise RequestError(f"image_size {size} does not fit {spec.label}: {error}") from error
 
 
+def _rebuild(
+    spec: ModelSpec, settings: Settings, sidecar: Sidecar, channels: int, path: Path
+) -> nn.Module:
+    """Build the network that a sidecar describes."""
+    if spec.rebuild is None:
+        return build_network(spec, settings, sidecar.num_classes, channels)
+    try:
+        return spec.rebuild(sidecar.structure or {})
+    except RequestError as error:
+        raise RequestError(f"{path.with_suffix('.json')}: {error}") from error
+
+
 def _published(job: Job, spec: ModelSpec, classes: int, channels: int) -> ReadyNetwork:
+    if spec.load_published is not None:
+        network, sha256 = spec.load_published(job, classes)
+        return ReadyNetwork(network=network.eval(), origin="published", sha256=sha256)
     file = published_file(job.cell.dataset, job.cell.model)
-    path = fetch_published(file, job.weights_dir, offline=job.offline)
+    path = fetch_published(file, job.weights_dir, offline=job.offline, folder=job.published_dir)
     state = read_state(path)
     network = spec.build(classes, channels, False)
     load_state(network, spec.adapt_published(state) if spec.adapt_published else state, str(path))
@@ -202,39 +191,73 @@ def _published(job: Job, spec: ModelSpec, classes: int, channels: int) -> ReadyN
 
 
 def _train(job: Job, spec: ModelSpec, data: ImageData, path: Path) -> tuple[nn.Module, Sidecar]:
-    settings, device = job.settings, job.cell.device
-    checkpoint = checkpoint_path(path)
-    network, start = _start(job, spec, data, checkpoint)
-    preprocess = make_preprocess(settings, spec)
+    learn = _train_alike if spec.fit is None else _fit
     try:
-        logs = train(
-            network,
-            ImageBatches(data.train, preprocess, settings, device),
-            settings.training,
-            device=device,
-            checkpoint=checkpoint,
-            checkpoint_seconds=60 * settings.checkpoint_minutes,
-            start=start,
-            title=str(job.cell),
-        )
+        network, start, logs = learn(job, spec, data, path)
     except (RuntimeError, ValueError) as error:
         raise CellError(f"training broke: {type(error).__name__}: {_first_line(error)}") from error
     sidecar = Sidecar(
         dataset=job.cell.dataset,
         model=job.cell.model,
         num_classes=len(data.classes),
-        image_size=preprocess.image_size,
-        recipe_hash=recipe_hash(settings),
+        image_size=job.settings.image_size or spec.image_size,
+        recipe_hash=recipe_hash(job.settings),
         data_sha256=data.source.sha256,
         start=start,
-        seed=settings.seed,
+        seed=job.settings.seed,
         threads=torch.get_num_threads(),
-        device=device,
-        training_seconds=sum(log.seconds for log in logs),
-        logs=[dataclasses.asdict(log) for log in logs],
-        settings=dataclasses.asdict(settings.training),
+        device=job.cell.device,
+        training_seconds=sum(log["seconds"] for log in logs),
+        logs=logs,
+        settings=dataclasses.asdict(job.settings.training),
+        structure=spec.describe(network) if spec.describe else None,
     )
     return network, save_weights(path, network, sidecar)
+
+
+Trained = tuple[nn.Module, str, list[dict[str, Any]]]
+"""A network, what its weights started from, and a log of every epoch."""
+
+
+def _train_alike(job: Job, spec: ModelSpec, data: ImageData, path: Path) -> Trained:
+    """Train as most models are: one network, one recipe."""
+    settings, device = job.settings, job.cell.device
+    checkpoint = checkpoint_path(path)
+    network, start = _start(job, spec, data, checkpoint)
+    preprocess = make_preprocess(settings, spec)
+    logs = train(
+        network,
+        ImageBatches(data.train, preprocess, settings.training, settings.seed, device),
+        settings.training,
+        device=device,
+        checkpoint=checkpoint,
+        checkpoint_seconds=60 * settings.checkpoint_minutes,
+        start=start,
+        title=str(job.cell),
+    )
+    return network, start, [dataclasses.asdict(log) for log in logs]
+
+
+def _fit(job: Job, spec: ModelSpec, data: ImageData, path: Path) -> Trained:
+    """Let a model train in its own way."""
+    if spec.fit is None:
+        raise RequestError(f"{spec.label} has no training of its own")
+    stages = Stages(
+        stages_folder(path),
+        device=job.cell.device,
+        checkpoint_seconds=60 * job.settings.checkpoint_minutes,
+        title=str(job.cell),
+    )
+    fitting = Fitting(
+        settings=job.settings,
+        num_classes=len(data.classes),
+        channels=data.channels,
+        split=data.train,
+        preprocess=make_preprocess(job.settings, spec),
+        device=job.cell.device,
+        stages=stages,
+    )
+    return spec.fit(fitting), "random", stages.logs
 
 
 def _start(job: Job, spec: ModelSpec, data: ImageData, checkpoint: Path) -> tuple[nn.Module, str]:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from harness.checkpoints import load_checkpoint
 from harness.data import DataSource
 from harness.errors import RequestError
-from harness.networks import check_fit, checkpoint_path, trained_weights_path
+from harness.networks import (
+    check_fit,
+    checkpoint_path,
+    stages_folder,
+    trained_weights_path,
+)
 from harness.published import published_file
 from harness.records import Record, find_record
 from harness.registry import (
@@ -22,6 +28,7 @@ from harness.registry import (
 from harness.run import load_job_data
 from harness.settings import complete_settings, load_settings, parse_assignment, settings_hash
 from harness.spec import Cell, Device, Job, ModelSpec, Request
+from harness.stages import describe_progress
 from harness.weights import read_sidecar
 
 Action = Literal["done", "measure", "train", "continue", "unsupported"]
@@ -109,13 +116,14 @@ def _resolve_device(choice: str) -> Device:
 def _plan_cell(request: Request, cell: Cell, seen: dict[tuple[str, int], _Images]) -> Planned:
     spec = load_model(cell.model)
     overrides = dict(request.overrides) | dict(map(parse_assignment, request.assignments))
-    settings = load_settings(cell.dataset, cell.model, overrides)
+    settings = load_settings(cell.dataset, cell.model, overrides, recipe=request.recipe)
     job = Job(
         cell=cell,
         settings=complete_settings(settings, spec, find_dataset(cell.dataset)),
         data_dir=request.data_dir.absolute(),
         data_file=request.data_file.absolute() if request.data_file else None,
         weights_dir=request.weights_dir.absolute(),
+        published_dir=request.published_dir.absolute() if request.published_dir else None,
         results_dir=request.results_dir.absolute(),
         offline=request.offline,
         command=_command(cell, request),
@@ -125,7 +133,7 @@ def _plan_cell(request: Request, cell: Cell, seen: dict[tuple[str, int], _Images
         reason = f"{spec.label} runs on {' and '.join(spec.devices)} only"
         return Planned(job=job, spec=spec, action="unsupported", detail=reason, record=record)
     images = _check_images(job, spec, seen)
-    action, detail = _next_action(job, images.source, record, request.force)
+    action, detail = _next_action(job, spec, images.source, record, request.force)
     if action != "done":
         check_fit(job.settings, spec, images.num_classes, images.channels)
     return Planned(
@@ -154,10 +162,10 @@ def _check_images(job: Job, spec: ModelSpec, seen: dict[tuple[str, int], _Images
 
 
 def _next_action(
-    job: Job, source: DataSource, record: Record | None, force: bool
+    job: Job, spec: ModelSpec, source: DataSource, record: Record | None, force: bool
 ) -> tuple[Action, str]:
     choice = job.settings.weights
-    if choice == "published":
+    if choice == "published" and spec.load_published is None:
         published_file(job.cell.dataset, job.cell.model)
     weights = trained_weights_path(job, source.sha256)
     sidecar = read_sidecar(weights)
@@ -168,14 +176,22 @@ def _next_action(
         return "measure", f"{choice} weights"
     if sidecar is not None and choice == "auto":
         return "measure", f"weights trained for {len(sidecar.logs)} epochs are there"
+    return _next_training(job, spec, weights)
+
+
+def _next_training(job: Job, spec: ModelSpec, weights: Path) -> tuple[Action, str]:
+    """Say where the training of a job begins, or goes on."""
+    if spec.fit is not None:
+        progress = describe_progress(stages_folder(weights))
+        return ("continue", progress) if progress else ("train", "train in stages, then measure")
     epochs = job.settings.training.epochs
     checkpoint = load_checkpoint(checkpoint_path(weights))
-    if checkpoint is not None:
-        epoch, step = len(checkpoint["logs"]) + 1, checkpoint["tally"]["step"] + 1
-        if epoch > epochs:
-            return "continue", f"all {epochs} epochs are trained, measure"
-        return "continue", f"train from epoch {epoch} of {epochs}, step {step}, then measure"
-    return "train", f"train {epochs} epochs, then measure"
+    if checkpoint is None:
+        return "train", f"train {epochs} epochs, then measure"
+    epoch, step = len(checkpoint["logs"]) + 1, checkpoint["tally"]["step"] + 1
+    if epoch > epochs:
+        return "continue", f"all {epochs} epochs are trained, measure"
+    return "continue", f"train from epoch {epoch} of {epochs}, step {step}, then measure"
 
 
 def _is_equal(record: Record, job: Job, source: DataSource, sha256: str | None) -> bool:
@@ -198,6 +214,10 @@ def _command(cell: Cell, request: Request) -> str:
     parts.append(f"--device {cell.device}")
     parts += [f"--{key.rpartition('.')[2]} {value}" for key, value in request.overrides.items()]
     parts += [f"--set {shlex.quote(text)}" for text in request.assignments]
+    if request.recipe:
+        parts.append(f"--recipe {request.recipe}")
+    if request.published_dir:
+        parts.append(f"--published-dir {shlex.quote(request.published_dir.name)}")
     if request.data_file:
         parts.append(f"--data-file {shlex.quote(request.data_file.name)}")
     return " ".join(parts)

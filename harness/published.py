@@ -83,18 +83,27 @@ def published_file(dataset: str, model: str) -> PublishedFile:
     )
 
 
-def fetch_published(file: PublishedFile, folder: Path, *, offline: bool) -> Path:
+def fetch_published(
+    file: PublishedFile, weights_dir: Path, *, offline: bool, folder: Path | None = None
+) -> Path:
     """Return the local copy of a published file, downloading it when it is not there yet.
 
     Args:
         file: What to fetch.
-        folder: The weights folder; the file goes to `published/<path>` below it.
+        weights_dir: The file goes to `published/<path>` below it.
         offline: Never download.
+        folder: One that has published files already, under their paths; nothing is downloaded.
 
     Raises:
         RequestError: It is not there and cannot be had, or its digest is wrong.
     """
-    path = folder / "published" / file.path
+    if folder is not None:
+        path = folder / file.path
+        if not path.exists():
+            raise RequestError(f"--published-dir: {path} is not there")
+        verify_published(file, path)
+        return path
+    path = weights_dir / "published" / file.path
     if not path.exists():
         if offline:
             raise RequestError(_by_hand(file, path, "--offline, and it is not there"))

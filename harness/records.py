@@ -51,6 +51,8 @@ class Record:
         gmacs: True multiply-accumulates of one image, 10^9.
         gflops: Two operations to a multiply-accumulate, 10^9.
         gmacs_thop: What thop counts, 10^9 (the published "G-Flops").
+        paths: For a network that sends images different ways, of which the figures above are means
+            (peak memory: the largest): the costs of each way, cheapest first, and its test images.
         device_name: The processor or GPU.
         threads: CPU threads.
         precision: Of the accuracy pass; latency and throughput are fp32.
@@ -60,7 +62,8 @@ class Record:
         epochs: Epochs trained.
         training_seconds: Sum over the epochs.
         training_precision: fp32 or bf16.
-        history: One entry an epoch: epoch, loss, accuracy, learning_rate, seconds.
+        history: One entry an epoch: epoch, loss, accuracy, learning_rate, seconds; and its stage,
+            where there were several.
         image_size: Side of the images at the network's input, pixels.
         classes: Class names in the order of the labels.
         data_name: Where the images come from.
@@ -128,8 +131,9 @@ class Record:
     command: str = ""
     not_measured: dict[str, str] = field(default_factory=dict)
     classes: list[str] = field(default_factory=list)
-    history: list[dict[str, float]] = field(default_factory=list)
+    history: list[dict[str, Any]] = field(default_factory=list)
     confusion_matrix: list[list[int]] = field(default_factory=list)
+    paths: list[dict[str, Any]] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
 

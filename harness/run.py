@@ -8,30 +8,26 @@ import os
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from harness.costs import Fields, Reasons, measure_costs, measure_routed_costs
 from harness.data import ImageData, load_data
-from harness.errors import CellError
+from harness.images import Preprocess
 from harness.measure.accuracy import Accuracy, evaluate
 from harness.measure.environment import describe_environment
-from harness.measure.latency import measure_latency
-from harness.measure.memory import measure_peak_memory, measure_weights_mb
-from harness.measure.operations import count_parameters, measure_operations
-from harness.measure.throughput import measure_throughput
 from harness.networks import ReadyNetwork, make_preprocess, ready_network
 from harness.progress import bar
 from harness.records import Record
 from harness.registry import find_dataset, load_model
 from harness.settings import settings_hash
-from harness.spec import Job, ModelSpec
+from harness.spec import Job, ModelSpec, RoutedNetwork
 
 logger = logging.getLogger(__name__)
 
-Fields = dict[str, Any]
-Reasons = dict[str, str | None]
+_BATCH = 256
 
 
 def run_cell(job: Job) -> Record:
@@ -49,8 +45,7 @@ def run_cell(job: Job) -> Record:
     network = ready.network.to(job.cell.device)
     accuracy = _measure_accuracy(network, job, data, spec)
     preprocess = make_preprocess(job.settings, spec)
-    example = preprocess(next(data.test.batches(None, 1))[0].to(job.cell.device))
-    costs, reasons = _measure_costs(network, example, job)
+    costs, reasons = _measure_costs(network, job, data, preprocess, accuracy)
     reasons["accuracy_top5"] = accuracy.accuracy_top5_reason
     return Record(
         **base_fields(job, spec.label, started),
@@ -150,8 +145,28 @@ def _measure_accuracy(network: nn.Module, job: Job, data: ImageData, spec: Model
 
     logger.info("%s: accuracy on %d test images", job.cell, len(data.test))
     low_precision = settings.precision == "bf16"
+    classify = None
+    if isinstance(network, RoutedNetwork):
+        network = network.prepare_for_inference()
+        classify = cast("RoutedNetwork", network).route
     with torch.autocast(device, dtype=torch.bfloat16, enabled=low_precision):
-        return evaluate(network, batches(), len(data.classes))
+        return evaluate(network, batches(), len(data.classes), classify)
+
+
+def _measure_costs(
+    network: nn.Module, job: Job, data: ImageData, preprocess: Preprocess, accuracy: Accuracy
+) -> tuple[Fields, Reasons]:
+    """Measure what test images cost; return the fields and why any of them is None."""
+    if not isinstance(network, RoutedNetwork):
+        example = preprocess(next(data.test.batches(None, 1))[0].to(job.cell.device))
+        return measure_costs(network, example, job)
+    # At random, because test images may be sorted by class, and so by path.
+    generator = torch.Generator().manual_seed(job.settings.seed)
+    order = torch.randperm(len(data.test), generator=generator)
+    images = torch.cat([batch for batch, _ in data.test.batches(order, _BATCH)])
+    images = preprocess(images.to(job.cell.device))
+    predictions = torch.from_numpy(accuracy.predictions.astype("int64"))[order]
+    return measure_routed_costs(network, images, predictions, job)
 
 
 def _describe_accuracy(accuracy: Accuracy) -> Fields:
@@ -166,62 +181,4 @@ def _describe_accuracy(accuracy: Accuracy) -> Fields:
         "accuracy_top5": accuracy.accuracy_top5,
         "n_test": accuracy.n_test,
         "confusion_matrix": matrix,
-    }
-
-
-def _measure_costs(network: nn.Module, example: Tensor, job: Job) -> tuple[Fields, Reasons]:
-    """Measure what one image costs; return the fields and why any of them is None."""
-    logger.info("%s: operations and memory", job.cell)
-    operations, no_operations = _measure_operations(network, example)
-    memory, no_memory = _measure_memory(network, example)
-    speed = _measure_speed(network, example, job)
-    fields = {"params": count_parameters(network), **operations, **memory, **speed}
-    return fields, no_operations | no_memory
-
-
-def _measure_operations(network: nn.Module, example: Tensor) -> tuple[Fields, Reasons]:
-    names = ("gmacs", "gflops", "gmacs_thop")
-    try:
-        operations = measure_operations(network, example)
-    except CellError as error:
-        return {}, dict.fromkeys(names, str(error))
-    fields = {name: getattr(operations, name) for name in names}
-    return fields, {"gmacs_thop": operations.gmacs_thop_reason}
-
-
-def _measure_memory(network: nn.Module, example: Tensor) -> tuple[Fields, Reasons]:
-    try:
-        memory = measure_peak_memory(network, example)
-    except CellError as error:
-        reasons: Reasons = dict.fromkeys(("peak_memory_mb", "peak_process_mb"), str(error))
-        return {"weights_mb": measure_weights_mb(network)}, reasons
-    names = ("weights_mb", "peak_memory_mb", "peak_process_mb")
-    fields = {name: getattr(memory, name) for name in names}
-    return fields, {"peak_process_mb": memory.peak_process_reason}
-
-
-def _measure_speed(network: nn.Module, example: Tensor, job: Job) -> Fields:
-    logger.info("%s: latency and throughput", job.cell)
-    limits = job.settings.measurement
-    latency = measure_latency(
-        {"network": network},
-        {"network": example},
-        rounds=limits.latency_rounds,
-        seconds=limits.latency_seconds,
-        seed=job.settings.seed,
-    )["network"]
-    throughput = measure_throughput(
-        network,
-        example,
-        batch_sizes=limits.throughput_batch_sizes,
-        seconds=limits.throughput_seconds,
-    )
-    return {
-        "latency_ms_p05": latency.latency_ms_p05,
-        "latency_ms_p50": latency.latency_ms_p50,
-        "latency_ms_p95": latency.latency_ms_p95,
-        "latency_ms_p99": latency.latency_ms_p99,
-        "latency_rounds": latency.rounds,
-        "throughput_images_per_s": throughput.images_per_s,
-        "throughput_batch_size": throughput.batch_size,
     }

@@ -6,8 +6,9 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 import yaml
 
@@ -27,7 +28,11 @@ Tree = dict[str, Any]
 
 
 def load_settings(
-    dataset: str, model: str, overrides: Mapping[str, Any] | None = None, folder: Path = CONFIG_DIR
+    dataset: str,
+    model: str,
+    overrides: Mapping[str, Any] | None = None,
+    folder: Path = CONFIG_DIR,
+    recipe: str = "",
 ) -> Settings:
     """Return the settings of one data set and model.
 
@@ -39,13 +44,14 @@ def load_settings(
         model: A model's name; it may have no file.
         overrides: Dotted keys and values, as `{"training.epochs": 3}`.
         folder: Where the YAML files are.
+        recipe: Reads `<model>.<recipe>.yaml` in place of `<model>.yaml`.
 
     Raises:
-        RequestError: A broken file, an unknown key or a value that does not fit.
+        RequestError: A broken file, an unknown recipe or key, or a value that does not fit.
     """
     merged: Tree = {}
     where: dict[str, str] = {}
-    for path in (folder / "default.yaml", folder / f"{model}.yaml"):
+    for path in (folder / "default.yaml", _model_file(folder, model, recipe)):
         sections = _read_sections(path)
         for section in ("all", dataset):
             _merge(merged, sections.get(section) or {}, f"{path.name}, {section}", where)
@@ -57,7 +63,13 @@ def load_settings(
 def complete_settings(
     settings: Settings, model: ModelSpec, dataset: DatasetSpec | None
 ) -> Settings:
-    """Fill in what settings leave to the model and to the data set: image size and statistics."""
+    """Fill in what settings leave to the model and to the data set: image size and statistics.
+
+    Raises:
+        RequestError: There are settings of a tree for a model that is none.
+    """
+    if settings.tree is not None and model.fit is None:
+        raise RequestError(f"setting tree: {model.label} is no tree of networks")
     mean, std = settings.mean, settings.std
     if dataset is not None and mean is None and std is None:
         mean, std = dataset.mean, dataset.std
@@ -102,21 +114,47 @@ def recipe_hash(settings: Settings) -> str:
 
 
 def hash_json(tree: object) -> str:
-    """Return the first 16 hexadecimal digits of the SHA-256 of a tree's canonical JSON."""
-    text = json.dumps(tree, sort_keys=True, separators=(",", ":"))
+    """Return the first 16 hexadecimal digits of the SHA-256 of a tree's canonical JSON.
+
+    What is None, false or empty is left out: an option that is added later, switched off unless
+    asked for, changes no hash.
+    """
+    text = json.dumps(_without_absent(tree), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def setting_names(cls: type = Settings, prefix: str = "") -> list[str]:
     """Return every dotted key that `--set` takes."""
     names: list[str] = []
-    for field in dataclasses.fields(cls):
-        default = field.default_factory
-        if default is not dataclasses.MISSING and dataclasses.is_dataclass(default):
-            names += setting_names(default, f"{prefix}{field.name}.")
+    for name, kind in get_type_hints(cls).items():
+        section = next((part for part in (kind, *get_args(kind)) if is_dataclass(part)), None)
+        if isinstance(section, type):
+            names += setting_names(section, f"{prefix}{name}.")
         else:
-            names.append(prefix + field.name)
+            names.append(prefix + name)
     return names
+
+
+def _without_absent(tree: object) -> object:
+    """Return a tree without the entries of its mappings that are None, false or empty."""
+    if isinstance(tree, Mapping):
+        entries = {key: _without_absent(value) for key, value in tree.items()}
+        # 0 is a value: only what says "not there" goes.
+        return {k: v for k, v in entries.items() if not (v is None or v is False or v in ({}, []))}
+    if isinstance(tree, (list, tuple)):
+        return [_without_absent(value) for value in tree]
+    return tree
+
+
+def _model_file(folder: Path, model: str, recipe: str) -> Path:
+    """Return where a model's settings are; without a recipe they need not be there."""
+    if not recipe:
+        return folder / f"{model}.yaml"
+    path = folder / f"{model}.{recipe}.yaml"
+    if not path.exists():
+        there = [file.name.split(".")[1] for file in sorted(folder.glob(f"{model}.*.yaml"))]
+        raise unknown_name(f"recipe of {model}", recipe, there)
+    return path
 
 
 def _read_sections(path: Path) -> Tree:

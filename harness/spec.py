@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, runtime_checkable
 
 from annotated_types import Ge, Gt, Le, Lt
 
@@ -38,6 +38,12 @@ class ModelSpec:
         pretrained: What `build(pretrained=True)` loads, e.g. "torchvision IMAGENET1K_V1"; empty
             where no pre-trained weights exist.
         adapt_published: Turns the keys of the published state dict into those of `build`.
+        fit: Trains in its own way: takes a `harness.stages.Fitting`, returns the network; None:
+            the common training.
+        describe: What `rebuild` needs of a network that `build` cannot make, as JSON holds it.
+        rebuild: Makes that network, with any weights, from what `describe` returned.
+        load_published: Returns the network with published weights that are not one file for
+            `build`, and a digest of them; takes the job and the number of classes.
         paper: Where the model was published, when the module's docstring does not say it.
         devices: The devices that the model can run on.
     """
@@ -48,8 +54,41 @@ class ModelSpec:
     resize: Callable[[nn.Module, int], nn.Module] | None = None
     pretrained: str = ""
     adapt_published: Callable[[StateDict], StateDict] | None = None
+    fit: Callable[[Any], nn.Module] | None = None
+    describe: Callable[[nn.Module], dict[str, Any]] | None = None
+    rebuild: Callable[[dict[str, Any]], nn.Module] | None = None
+    load_published: Callable[[Job, int], tuple[nn.Module, str]] | None = None
     paper: str = ""
     devices: tuple[Device, ...] = ("cpu", "cuda")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkPath:
+    """One of the ways that images take through a routed network.
+
+    Attributes:
+        name: Of the path.
+        classes: Those that an image can be sent to on it.
+        network: What an image runs on it: maps 1×C×H×W to logits.
+    """
+
+    name: str
+    classes: tuple[int, ...]
+    network: nn.Module
+
+
+@runtime_checkable
+class RoutedNetwork(Protocol):
+    """A network that sends images different ways, so that they differ in cost."""
+
+    def prepare_for_inference(self) -> nn.Module:
+        """Return a copy that is made for inference alone, a routed network too."""
+
+    def route(self, images: Tensor) -> Tensor:
+        """Return the class, int64 N, that each of N×C×H×W images is sent to."""
+
+    def paths(self) -> tuple[NetworkPath, ...]:
+        """Return all the ways; every class is on exactly one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +155,10 @@ class TrainingSettings:
     """A recipe: everything that the trained weights depend on, apart from data and seed.
 
     `start` auto is ImageNet weights where they can be had, else a random start; the record says
-    which. `shift_pixels` moves each training image at random, at the network's resolution.
+    which. Training images are changed at random, at the network's resolution, by `rand_augment`
+    (operations an image, magnitude), `shift_pixels`, `horizontal_flip` and `cutout` (squares an
+    image, side in pixels). `balance_classes` shows each class equally often. `cosine_epochs` is
+    when the cosine schedule would reach 0; None: at the last epoch.
     """
 
     __pydantic_config__ = _STRICT
@@ -132,13 +174,60 @@ class TrainingSettings:
     momentum: Annotated[float, Ge(0), Lt(1)] = 0.9
     schedule: Literal["constant", "cosine", "one_cycle", "step"] = "constant"
     warmup_fraction: Annotated[float, Gt(0), Lt(1)] = 0.3
+    cosine_epochs: Annotated[int, Ge(1)] | None = None
     step_epochs: tuple[Annotated[int, Ge(1)], ...] = ()
     step_factor: Annotated[float, Gt(0), Le(1)] = 0.1
     label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0
     shift_pixels: Annotated[int, Ge(0)] = 0
+    horizontal_flip: bool = False
+    rand_augment: tuple[Annotated[int, Ge(1)], Annotated[int, Ge(0), Le(30)]] | None = None
+    cutout: tuple[Annotated[int, Ge(1)], Annotated[int, Ge(1)]] | None = None
+    balance_classes: bool = False
     max_gradient_norm: Annotated[float, Gt(0)] | None = None
     precision: Precision = "fp32"
     channels_last: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class TreeSettings:
+    """How a tree of networks is grown; see docs/trunk.md.
+
+    A node is trained first to tell its classes apart, then to choose among its groups: the root
+    by `Settings.training` and `grouping`, the nodes below by `class_below` and `grouping_below`
+    (None: as the root).
+
+    Attributes:
+        backbone: The family of node networks.
+        layers_by_outputs: Layer lists by number of outputs, for nodes below the root.
+        volatility: Grouping volatility v; a larger one groups less.
+        root_volatility: That of the root, where it is another.
+        held_out: Share of the training images that only grouping and folding look at; 0: none,
+            they look at the training images.
+        grouping: Trains a node to choose among its groups.
+        class_below: Trains the nodes below the root to tell their classes apart.
+        grouping_below: Trains the nodes below the root to choose among their groups.
+        dropout: Probability in the dropout layers of the backbone; None: the backbone's own.
+        warm_start: Whether a node's second training starts from the features of its first.
+        feature_views: How many times the images are augmented anew for the kept feature maps.
+        fold: Whether a node that is worse than leaves in its place is taken out.
+        joint: Trains all nodes together on the true path at the end; None: not done.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    backbone: Literal["compact", "mobilenet", "vgg"] = "compact"
+    layers_by_outputs: dict[int, str] = field(default_factory=dict)
+    volatility: Annotated[float, Gt(0)] = 1.0
+    root_volatility: Annotated[float, Gt(0)] | None = None
+    held_out: Annotated[float, Ge(0), Lt(1)] = 0.0
+    grouping: TrainingSettings = field(default_factory=TrainingSettings)
+    class_below: TrainingSettings | None = None
+    grouping_below: TrainingSettings | None = None
+    dropout: Annotated[float, Ge(0), Lt(1)] | None = None
+    warm_start: bool = False
+    feature_views: Annotated[int, Ge(1)] = 1
+    fold: bool = False
+    joint: TrainingSettings | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,6 +258,7 @@ class Settings:
 
     `image_size` and the statistics are those of the model and of the data set where None.
     Training writes a checkpoint after each epoch, and every `checkpoint_minutes` within one.
+    `tree` is for models that are grown; None for the others.
     """
 
     __pydantic_config__ = _STRICT
@@ -183,6 +273,7 @@ class Settings:
     memory_limit_gb: Annotated[float, Gt(0)] = 4.0
     checkpoint_minutes: Annotated[float, Ge(0)] = 5.0
     training: TrainingSettings = field(default_factory=TrainingSettings)
+    tree: TreeSettings | None = None
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     measurement: MeasurementSettings = field(default_factory=MeasurementSettings)
 
@@ -197,6 +288,7 @@ class Job:
         data_dir: Folder of the official images.
         data_file: What stands in for them, if anything.
         weights_dir: Folder of trained and fetched weights.
+        published_dir: Folder that has published weights already, if any.
         results_dir: Folder of the records.
         offline: Never use the network.
         command: What would run this cell again, for the record.
@@ -207,6 +299,7 @@ class Job:
     data_dir: Path
     data_file: Path | None
     weights_dir: Path
+    published_dir: Path | None = None
     results_dir: Path
     offline: bool
     command: str
@@ -225,6 +318,8 @@ class Request:
         data_dir: Folder of the official images.
         data_file: What stands in for them.
         weights_dir: Folder of trained and fetched weights.
+        published_dir: Folder that has published weights already.
+        recipe: Settings of the model to use in place of the usual ones.
         results_dir: Folder of the records.
         offline: Never use the network.
         force: Run cells that are done, too.
@@ -239,6 +334,8 @@ class Request:
     data_dir: Path
     data_file: Path | None
     weights_dir: Path
+    published_dir: Path | None = None
+    recipe: str = ""
     results_dir: Path
     offline: bool
     force: bool

@@ -47,6 +47,26 @@ class Batches(Protocol):
         """Yield network input and labels, on the device, for steps `first_step` to `steps` - 1."""
 
 
+class Objective(Protocol):
+    """What training makes smaller."""
+
+    def __call__(self, network: nn.Module, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the mean loss of a batch, and which of its N images the network has right."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossEntropy:
+    """Cross entropy of N×K logits, the targets smoothed."""
+
+    label_smoothing: float
+
+    def __call__(self, network: nn.Module, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the loss and which images are right, as `Objective` says."""
+        logits = network(inputs).float()
+        loss = nn.functional.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        return loss, logits.argmax(1) == labels
+
+
 @dataclass(kw_only=True)
 class _Tally:
     """What an epoch has come to so far; sums stay on the device."""
@@ -57,12 +77,12 @@ class _Tally:
     loss_sum: Tensor = field(default_factory=lambda: torch.zeros(()))
     correct: Tensor = field(default_factory=lambda: torch.zeros(()))
 
-    def add(self, logits: Tensor, loss: Tensor, labels: Tensor) -> None:
+    def add(self, loss: Tensor, right: Tensor) -> None:
         """Count one batch in."""
         self.step += 1
-        self.images += len(labels)
-        self.loss_sum = self.loss_sum.to(loss.device) + loss * len(labels)
-        self.correct = self.correct.to(loss.device) + (logits.argmax(1) == labels).sum()
+        self.images += len(right)
+        self.loss_sum = self.loss_sum.to(loss.device) + loss * len(right)
+        self.correct = self.correct.to(loss.device) + right.sum()
 
     @property
     def loss(self) -> float:
@@ -85,8 +105,9 @@ def train(
     checkpoint_seconds: float = 300.0,
     start: str = "random",
     title: str = "training",
+    objective: Objective | None = None,
 ) -> list[EpochLog]:
-    """Train a network in place with cross entropy, and return a log of every epoch.
+    """Train a network in place, and return a log of every epoch.
 
     After each epoch, and within long ones, everything that the next step depends on is written
     to `checkpoint`; when that file is there, training goes on from it. On a CPU a continued run
@@ -94,7 +115,7 @@ def train(
     threads. The file stays when training ends: the caller deletes it once the weights are safe.
 
     Args:
-        network: Takes what `batches` yields; returns N×K logits.
+        network: Takes what `batches` yields; returns N×K logits unless an objective is given.
         batches: The training images.
         settings: The recipe.
         device: Where to train; the network is moved there and comes back on the CPU.
@@ -102,6 +123,7 @@ def train(
         checkpoint_seconds: How much time of an epoch may be lost at the most.
         start: What the weights start from; kept in the checkpoint.
         title: What to call the run beside the progress bar.
+        objective: What to make smaller; None: the cross entropy with the recipe's smoothing.
 
     Raises:
         RequestError: No whole batch of images, or the checkpoint is of another network.
@@ -112,7 +134,8 @@ def train(
             f"training.batch_size is {settings.batch_size} but there are only "
             f"{batches.images} training images, and training.drop_last leaves out partial batches"
         )
-    run = _Run(network, batches, settings, device, title)
+    objective = objective or CrossEntropy(label_smoothing=settings.label_smoothing)
+    run = _Run(network, batches, settings, device, title, objective)
 
     def save() -> None:
         save_checkpoint(checkpoint, {**run.state(), "start": start})
@@ -144,6 +167,7 @@ class _Run:
         settings: TrainingSettings,
         device: Device,
         title: str,
+        objective: Objective,
     ) -> None:
         # Accelerate keeps one global state a process; another run may want another precision.
         AcceleratorState._reset_state(reset_partial_state=True)
@@ -154,8 +178,8 @@ class _Run:
         optimizer = make_optimizer(network, settings)
         self.network, self.optimizer = self.accelerator.prepare(network, optimizer)
         self.schedule = make_schedule(optimizer, settings, batches.steps)
-        self.loss = nn.CrossEntropyLoss(label_smoothing=settings.label_smoothing)
         self.batches, self.settings, self.title = batches, settings, title
+        self.objective = objective
         self.logs: list[EpochLog] = []
         self.tally = _Tally()
 
@@ -169,7 +193,7 @@ class _Run:
         title = f"{self.title}, epoch {number}/{self.settings.epochs}"
         with bar(title, self.batches.images) as report:
             for inputs, labels in self.batches.epoch(number, tally.step):
-                tally.add(*self._step(inputs, labels), labels)
+                tally.add(*self._step(inputs, labels))
                 tally.seconds = time.perf_counter() - start
                 if tally.step % _STEPS_BETWEEN_REPORTS == 0 or tally.step == self.batches.steps:
                     self._check_finite(number)
@@ -192,8 +216,7 @@ class _Run:
         if self.settings.channels_last and inputs.ndim == 4:
             inputs = inputs.to(memory_format=torch.channels_last)
         with self.accelerator.autocast():
-            logits = self.network(inputs)
-        loss = self.loss(logits.float(), labels)
+            loss, right = self.objective(self.network, inputs, labels)
         self.optimizer.zero_grad()
         self.accelerator.backward(loss)
         if self.settings.max_gradient_norm is not None:
@@ -202,7 +225,7 @@ class _Run:
             )
         self.optimizer.step()
         self.schedule.step()
-        return logits.detach(), loss.detach()
+        return loss.detach(), right
 
     def _check_finite(self, number: int) -> None:
         loss = self.tally.loss
@@ -270,7 +293,8 @@ def make_schedule(
     """Return the learning-rate schedule that the settings name, stepped after every batch."""
     total = settings.epochs * steps_per_epoch
     if settings.schedule == "cosine":
-        return lr_scheduler.CosineAnnealingLR(optimizer, T_max=total)
+        epochs = settings.cosine_epochs or settings.epochs
+        return lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs * steps_per_epoch)
     if settings.schedule == "one_cycle":
         return lr_scheduler.OneCycleLR(
             optimizer,

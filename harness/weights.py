@@ -36,9 +36,11 @@ class Sidecar:
         threads: CPU threads; another number gives other rounding.
         device: cpu or cuda.
         training_seconds: Sum over the epochs.
-        logs: One entry an epoch: epoch, loss, accuracy, learning_rate, seconds.
+        logs: One entry an epoch: epoch, loss, accuracy, learning_rate, seconds; and its stage,
+            where there were several.
         settings: The recipe itself.
         sha256: Of the safetensors file.
+        structure: What else it takes to build the network: `ModelSpec.describe`.
     """
 
     dataset: str
@@ -52,9 +54,10 @@ class Sidecar:
     threads: int
     device: str
     training_seconds: float
-    logs: list[dict[str, float]]
+    logs: list[dict[str, Any]]
     settings: dict[str, Any]
     sha256: str = ""
+    structure: dict[str, Any] | None = None
 
 
 def weights_path(folder: Path, dataset: str, model: str, recipe: str, data_sha256: str) -> Path:
@@ -89,13 +92,7 @@ def save_weights(weights: Path, network: nn.Module, sidecar: Sidecar) -> Sidecar
     Raises:
         CellError: The disk is full or the folder cannot be written to.
     """
-    # Clones, because safetensors refuses tensors that share memory.
-    state = {key: value.detach().cpu().contiguous().clone() for key, value in _plain(network)}
-    with atomic_path(weights) as temporary:
-        try:
-            safetensors.torch.save_file(state, temporary)
-        except SafetensorError as error:
-            raise OSError(str(error)) from error
+    write_state(weights, network)
     complete = dataclasses.replace(sidecar, sha256=file_sha256(weights))
     text = json.dumps(dataclasses.asdict(complete), indent=1)
     write_text(weights.with_suffix(".json"), text + "\n")
@@ -113,11 +110,34 @@ def load_weights(weights: Path, network: nn.Module, sidecar: Sidecar) -> None:
             f"{weights}: its SHA-256 is not the one in {weights.with_suffix('.json').name}: "
             "corrupt or exchanged; restore it, or delete it to train again"
         )
+    load_state(network, read_tensors(weights), str(weights))
+
+
+def write_state(path: Path, network: nn.Module) -> None:
+    """Write the parameters and buffers of a network as safetensors, atomically.
+
+    Raises:
+        CellError: The disk is full or the folder cannot be written to.
+    """
+    # Clones, because safetensors refuses tensors that share memory.
+    state = {key: value.detach().cpu().contiguous().clone() for key, value in _plain(network)}
+    with atomic_path(path) as temporary:
+        try:
+            safetensors.torch.save_file(state, temporary)
+        except SafetensorError as error:
+            raise OSError(str(error)) from error
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file.
+
+    Raises:
+        RequestError: It is none.
+    """
     try:
-        state = safetensors.torch.load_file(weights)
+        return safetensors.torch.load_file(path)
     except SafetensorError as error:
-        raise RequestError(f"{weights}: not a safetensors file ({error})") from error
-    load_state(network, state, str(weights))
+        raise RequestError(f"{path}: not a safetensors file ({error})") from error
 
 
 def load_state(network: nn.Module, state: Mapping[str, Tensor], where: str) -> None:

@@ -62,7 +62,9 @@ def test_the_harness_imports_no_command_and_no_model(path):
 
 ROOMS_OPEN_TO_TRUNK = LEAVES | {
     "harness.files",
+    "harness.batches",
     "harness.published",
+    "harness.stages",
     "harness.training",
     "harness.weights",
 }

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.errors import RequestError
+from harness.files import file_sha256
 from harness.published import FOLDER, PublishedFile, fetch_published, read_state
+from harness.spec import Job
 from harness.weights import load_state
 from trunk.published_maps import MappedNode, read_maps
 from trunk.routing import Trunk
@@ -129,6 +132,25 @@ def load_published_trunk(published: PublishedTree, root: Path, num_classes: int)
         file = folder / "model_weights" / f"{mapped.file}.pt"
         load_state(network, read_state(file), str(file))
     return trunk.eval()
+
+
+def load_published(job: Job, num_classes: int) -> tuple[Trunk, str]:
+    """Return the published tree of a job's data set, and one digest of all its node files.
+
+    They are taken from `job.published_dir` where that is given, else fetched.
+
+    Raises:
+        RequestError: As `published_tree`, `fetch_published_tree` and `load_published_trunk`.
+    """
+    published = published_tree(job.cell.dataset)
+    if job.published_dir is None:
+        root = fetch_published_tree(published, job.weights_dir, offline=job.offline)
+    else:
+        root = job.published_dir / "trunk"
+    trunk = load_published_trunk(published, root, num_classes)
+    files = sorted((root / published.folder / "model_weights").glob("*.pt"))
+    digests = "".join(f"{file.name} {file_sha256(file)}\n" for file in files)
+    return trunk, hashlib.sha256(digests.encode()).hexdigest()
 
 
 def _node(published: PublishedTree, mapped: MappedNode) -> Node:

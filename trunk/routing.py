@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from harness.errors import RequestError
-from trunk.nodes import build_node, feature_shape, fold_batch_norm
-from trunk.tree import Node, Tree
+from harness.spec import NetworkPath
+from trunk.nodes import NodeModule, build_node, feature_shape, fold_batch_norm
+from trunk.tree import Groups, Node, NodePath, Tree, node_name
 
 
 class Trunk(nn.Module):
@@ -94,6 +96,23 @@ class Trunk(nn.Module):
                     waiting.append((step, maps[chosen], rows[chosen]))
         return classes
 
+    def branches(self) -> dict[NodePath, tuple[Groups, NodeModule]]:
+        """Return the classes of each child and the network of every node, by path."""
+        pairs = zip(self.tree.nodes, self.networks.values(), strict=True)
+        return {node.path: (node.groups, cast("NodeModule", network)) for node, network in pairs}
+
+    def paths(self) -> tuple[NetworkPath, ...]:
+        """Return the way to each node that has leaves, named after it, with those leaves."""
+        found = []
+        for node in self.tree.nodes:
+            leaves = [child for child in self.tree.children(node) if isinstance(child, int)]
+            if leaves:
+                depths = range(len(node.path) + 1)
+                names = [node_name(node.path[:depth]) for depth in depths]
+                chain = _Chain([cast("NodeModule", self.networks[name]) for name in names])
+                found.append(NetworkPath(name=node.name, classes=tuple(leaves), network=chain))
+        return tuple(found)
+
     def prepare_for_inference(self) -> Trunk:
         """Return a copy for evaluation: batch norm folded into convolutions, channels last."""
         prepared = copy.deepcopy(self).eval().requires_grad_(False)
@@ -107,6 +126,21 @@ class Trunk(nn.Module):
             inputs, logits = networks[index](inputs)
             index = self._steps[index][int(logits.argmax())]
         return -1 - index
+
+
+class _Chain(nn.Module):
+    """The networks from the root to one node, one after the other."""
+
+    def __init__(self, networks: list[NodeModule]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the last one's logits; the others choose as well, as on the way they do."""
+        logits = inputs
+        for network in self.networks:
+            inputs, logits = network(inputs)
+        return logits
 
 
 def _check_shapes(tree: Tree) -> None:

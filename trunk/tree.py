@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Ge, Gt
 
@@ -165,13 +165,34 @@ def check_classes(tree: Tree, num_classes: int, where: str) -> None:
         )
 
 
+def tree_to_json(tree: Tree) -> dict[str, Any]:
+    """Return a tree as JSON holds it."""
+    plain: dict[str, Any] = json.loads(json.dumps(asdict(tree)))
+    return plain
+
+
+def tree_from_json(plain: object) -> Tree:
+    """Return the tree that `tree_to_json` turned into `plain`.
+
+    Raises:
+        RequestError: It is no tree.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        # As text, because lists stand for tuples in JSON only.
+        return TypeAdapter(Tree).validate_json(json.dumps(plain))
+    except ValidationError as error:
+        raise RequestError(f"not a tree: {describe_mistake(error)}") from error
+
+
 def write_tree(tree: Tree, path: Path) -> None:
     """Write a tree as JSON, one node a line, atomically.
 
     Raises:
         CellError: The disk is full or the folder cannot be written to.
     """
-    lines = ",\n".join(json.dumps(asdict(node)) for node in tree.nodes)
+    lines = ",\n".join(json.dumps(node) for node in tree_to_json(tree)["nodes"])
     write_text(path, f'{{"nodes": [\n{lines}\n]}}\n')
 
 
@@ -181,14 +202,12 @@ def read_tree(path: Path) -> Tree:
     Raises:
         RequestError: The file is missing or unreadable, or holds no tree.
     """
-    from pydantic import TypeAdapter, ValidationError
-
     try:
-        return TypeAdapter(Tree).validate_json(path.read_bytes())
+        return tree_from_json(json.loads(path.read_bytes()))
     except OSError as error:
         raise RequestError(f"{path}: not readable: {error.strerror}") from error
-    except ValidationError as error:
-        raise RequestError(f"{path}: not a tree: {describe_mistake(error)}") from error
+    except ValueError as error:
+        raise RequestError(f"{path}: not a tree: {error}") from error
     except RequestError as error:
         raise RequestError(f"{path}: {error}") from error
 

@@ -33,7 +33,8 @@ class Accuracy:
         predicted_outside: Images by true class whose highest logit belongs to no class, for a
             network with more logits than classes: wrong, and in no column of the matrix. A row of
             the matrix and its number here add up to the images of the class.
-        predictions: Index of each image's highest logit, uint16, in the order of the images.
+        predictions: Index of each image's highest logit, or what it was classified as, uint16, in
+            the order of the images.
         method: What was done.
     """
 
@@ -53,6 +54,7 @@ def evaluate(
     network: Callable[[Tensor], Tensor],
     batches: Iterable[tuple[Tensor, Tensor]],
     num_classes: int,
+    classify: Callable[[Tensor], Tensor] | None = None,
 ) -> Accuracy:
     """Run a network over labelled images and say how often it is right.
 
@@ -61,11 +63,13 @@ def evaluate(
             evaluation mode meanwhile.
         batches: Images on the network's device, and labels: N integers in [0, `num_classes`).
         num_classes: Up to five, a top-5 accuracy would say nothing and is None.
+        classify: Maps images to their classes, int64 N, for a network that does not decide by its
+            highest logit; top-5 accuracy is by the logits all the same.
 
     Raises:
         CellError: No images, labels out of range, logits of a wrong shape or not finite.
     """
-    labels, predictions, in_top5 = _run(network, batches, num_classes)
+    labels, predictions, in_top5 = _run(network, batches, num_classes, classify)
     n_test, correct = len(labels), int((labels == predictions).sum())
     low, high = wilson_interval(correct, n_test)
     matrix = _confusion(labels, predictions, num_classes)
@@ -100,7 +104,10 @@ def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
 
 
 def _run(
-    network: Callable[[Tensor], Tensor], batches: Iterable[tuple[Tensor, Tensor]], num_classes: int
+    network: Callable[[Tensor], Tensor],
+    batches: Iterable[tuple[Tensor, Tensor]],
+    num_classes: int,
+    classify: Callable[[Tensor], Tensor] | None,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
     """Return labels, predictions and whether the label is among the top five, for every image."""
     parts: list[Tensor] = []
@@ -112,7 +119,8 @@ def _run(
                     f"the network gave {tuple(logits.shape)} for {len(labels)} labels, "
                     f"but N×K logits with K ≥ {num_classes} are needed"
                 )
-            parts.append(_judge(logits, labels.to(logits.device)))
+            chosen = logits.argmax(1) if classify is None else classify(images)
+            parts.append(_judge(logits, chosen, labels.to(logits.device)))
     if not parts:
         raise CellError("there are no images to evaluate on")
     labels, predictions, in_top5, finite = torch.cat(parts, dim=1).cpu().numpy()
@@ -120,7 +128,7 @@ def _run(
     return labels, predictions, in_top5.astype(bool)
 
 
-def _judge(logits: Tensor, labels: Tensor) -> Tensor:
+def _judge(logits: Tensor, chosen: Tensor, labels: Tensor) -> Tensor:
     """Return 4×N integers: labels, predictions, whether in the top five, whether finite.
 
     They stay on the device, so that a GPU need not wait for the CPU between batches.
@@ -128,7 +136,7 @@ def _judge(logits: Tensor, labels: Tensor) -> Tensor:
     top = logits.topk(min(5, logits.shape[1])).indices
     in_top5 = (top == labels[:, None]).any(1)
     finite = logits.isfinite().all(1)
-    return torch.stack([part.long() for part in (labels, logits.argmax(1), in_top5, finite)])
+    return torch.stack([part.long() for part in (labels, chosen, in_top5, finite)])
 
 
 def _check(labels: NDArray[np.int64], finite: NDArray[np.bool_], num_classes: int) -> None:

@@ -45,7 +45,7 @@ def measure_throughput(
 
     Args:
         network: A module is put in evaluation mode meanwhile.
-        example: One image, 1×C×H×W, on the network's device; repeated to fill the batches.
+        example: One image or more, N×C×H×W, on the network's device; repeated to fill the batches.
         batch_sizes: What to try, in rising order.
         seconds: For each batch size; at least one call is timed however long it takes.
 
@@ -76,7 +76,7 @@ def _rate_unless_too_large(
 ) -> float | None:
     """Return images per second, or None when the batch does not fit in memory."""
     try:
-        return _rate(network, torch.cat([example] * size), seconds)
+        return _rate(network, example.repeat(-(-size // len(example)), 1, 1, 1)[:size], seconds)
     except RuntimeError as error:
         from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 

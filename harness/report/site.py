@@ -83,12 +83,16 @@ def _render_details(records: list[Record]) -> dict[Path, str]:
         name = Path(record.dataset) / f"{record.model}-{record.device}.csv"
         if record.history:
             names = list(record.history[0])
-            rows = [",".join(f"{entry[key]:.6g}" for key in names) for entry in record.history]
+            rows = [",".join(_format(entry[key]) for key in names) for entry in record.history]
             files["training" / name] = "\n".join([",".join(names), *rows]) + "\n"
         if record.confusion_matrix:
             rows = [",".join(map(str, row)) for row in record.confusion_matrix]
             files["confusion" / name] = "\n".join(rows) + "\n"
     return files
+
+
+def _format(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:.6g}"
 
 
 def _write_if_changed(path: Path, text: str) -> None:

@@ -112,9 +112,14 @@ def render_csv(records: Sequence[Record]) -> str:
     return out.getvalue()
 
 
+_NESTED = {
+    *("not_measured", "classes", "history", "confusion_matrix", "paths"),
+    *("settings", "environment"),
+}
+
+
 def _is_scalar(name: str) -> bool:
-    nested = ("not_measured", "classes", "history", "confusion_matrix", "settings", "environment")
-    return name not in nested
+    return name not in _NESTED
 
 
 def _notes(record: Record) -> list[str]:

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from harness import networks, published, run
+from harness.batches import ImageBatches
 from harness.data import DataSource, ImageData
 from harness.errors import CellError, RequestError
 from harness.networks import (
-    ImageBatches,
     check_fit,
     checkpoint_path,
     make_preprocess,
@@ -175,7 +175,8 @@ def test_a_network_that_needs_real_values_fits_and_is_measured_with_reasons(make
 
 def test_batches_depend_on_seed_epoch_and_step_alone(data):
     settings = Settings(image_size=8, training=RECIPE)
-    batches = ImageBatches(data.train, make_preprocess(settings, SPEC), settings, "cpu")
+    preprocess = make_preprocess(settings, SPEC)
+    batches = ImageBatches(data.train, preprocess, settings.training, settings.seed, "cpu")
     whole = list(batches.epoch(1, 0))
     assert len(whole) == batches.steps == 3
     assert batches.images == 12

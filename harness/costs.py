@@ -1,0 +1,196 @@
+"""What one image costs: operations, memory, latency, throughput, as fields of a record."""
+
+from __future__ import annotations
+
+import logging
+from itertools import count
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from harness.errors import CellError
+from harness.measure.latency import Latency, Network, measure_latency
+from harness.measure.memory import measure_peak_memory, measure_weights_mb
+from harness.measure.operations import count_parameters, measure_operations
+from harness.measure.throughput import measure_throughput
+from harness.spec import Job, NetworkPath, RoutedNetwork
+
+logger = logging.getLogger(__name__)
+
+Fields = dict[str, Any]
+Reasons = dict[str, str | None]
+
+_ALL_PATHS = "all"
+
+
+def measure_costs(network: nn.Module, example: Tensor, job: Job) -> tuple[Fields, Reasons]:
+    """Measure what any image costs in a network that treats all alike.
+
+    Args:
+        network: On the job's device.
+        example: One image, 1×C×H×W, there.
+        job: Says how long and how often.
+
+    Returns:
+        The fields, and why any of them is None.
+    """
+    logger.info("%s: operations and memory", job.cell)
+    operations, no_operations = _measure_operations(network, example)
+    memory, no_memory = _measure_memory(network, example)
+    logger.info("%s: latency and throughput", job.cell)
+    latency = _measure_latency({"network": network}, {"network": example}, job)["network"]
+    fields = {
+        "params": count_parameters(network),
+        **operations,
+        **memory,
+        **_describe_latency(latency),
+        **_measure_throughput(network, example, job),
+    }
+    return fields, no_operations | no_memory
+
+
+def measure_routed_costs(
+    network: RoutedNetwork, images: Tensor, predictions: Tensor, job: Job
+) -> tuple[Fields, Reasons]:
+    """Measure what images cost that a network sends different ways.
+
+    Operations are the mean over the images, as the network was trained; memory and time are those
+    of its copy for inference: peak memory on the path with most operations, latency over images
+    one by one, and throughput over batches of them, in their own order. `paths` has the cost of
+    every path that an image took, the one with fewest operations first.
+
+    Args:
+        network: On the job's device.
+        images: Test images N×C×H×W, there.
+        predictions: The class that each of them was sent to, int64 N, on the CPU.
+        job: Says how long and how often.
+
+    Returns:
+        The fields, and why any of them is None.
+    """
+    logger.info("%s: operations, memory and latency of every path", job.cell)
+    rows = {path.name: _rows(path, predictions) for path in network.paths()}
+    examples = {name: images[chosen[:1]] for name, chosen in rows.items() if len(chosen)}
+    prepared = cast("RoutedNetwork", network.prepare_for_inference())
+    latencies = _measure_route(prepared, examples, images, job)
+    costs = [
+        _measure_path(path, examples[path.name])
+        | {
+            "images": len(rows[path.name]),
+            "latency_ms_p50": latencies[path.name].latency_ms_p50,
+        }
+        for path in network.paths()
+        if path.name in examples
+    ]
+    costs.sort(key=lambda cost: (cost["gmacs"], cost["name"]))
+    longest = next(path for path in prepared.paths() if path.name == costs[-1]["name"])
+    memory, reasons = _measure_memory(longest.network, examples[longest.name])
+    whole = cast("nn.Module", network)
+    fields = {
+        **memory,
+        "params": count_parameters(whole),
+        "weights_mb": measure_weights_mb(whole),
+        **_mean_operations(costs),
+        "paths": costs,
+        **_describe_latency(latencies[_ALL_PATHS]),
+        **_measure_throughput(prepared.route, images, job),
+    }
+    return fields, reasons
+
+
+def _rows(path: NetworkPath, predictions: Tensor) -> Tensor:
+    return torch.isin(predictions, torch.tensor(path.classes)).nonzero()[:, 0]
+
+
+def _measure_path(path: NetworkPath, example: Tensor) -> Fields:
+    operations = measure_operations(path.network, example)
+    return {
+        "name": path.name,
+        "classes": len(path.classes),
+        "params": count_parameters(path.network),
+        "weights_mb": measure_weights_mb(path.network),
+        "gmacs": operations.gmacs,
+        "gmacs_thop": operations.gmacs_thop,
+    }
+
+
+def _measure_route(
+    network: RoutedNetwork, examples: dict[str, Tensor], images: Tensor, job: Job
+) -> dict[str, Latency]:
+    """Time an image of every path, and images one after the other, in the same rounds."""
+    calls = count()
+
+    def next_image(_: Tensor) -> object:
+        # The untimed call and the timed one that follows it see the same image.
+        return network.route(images[[next(calls) // 2 % len(images)]])
+
+    networks: dict[str, Network] = dict.fromkeys(examples, network.route)
+    return _measure_latency(
+        {**networks, _ALL_PATHS: next_image}, {**examples, _ALL_PATHS: images[:1]}, job
+    )
+
+
+def _mean_operations(costs: list[Fields]) -> Fields:
+    """Return the operations of the mean image."""
+    images = [cost["images"] for cost in costs]
+    means: Fields = {}
+    for name in ("gmacs", "gmacs_thop"):
+        counts = [cost[name] for cost in costs]
+        known = None not in counts
+        total = sum(n * each for n, each in zip(images, counts, strict=True)) if known else None
+        means[name] = None if total is None else total / sum(images)
+    return means | {"gflops": 2 * means["gmacs"]}
+
+
+def _measure_operations(network: nn.Module, example: Tensor) -> tuple[Fields, Reasons]:
+    names = ("gmacs", "gflops", "gmacs_thop")
+    try:
+        operations = measure_operations(network, example)
+    except CellError as error:
+        return {}, dict.fromkeys(names, str(error))
+    fields = {name: getattr(operations, name) for name in names}
+    return fields, {"gmacs_thop": operations.gmacs_thop_reason}
+
+
+def _measure_memory(network: nn.Module, example: Tensor) -> tuple[Fields, Reasons]:
+    try:
+        memory = measure_peak_memory(network, example)
+    except CellError as error:
+        reasons: Reasons = dict.fromkeys(("peak_memory_mb", "peak_process_mb"), str(error))
+        return {"weights_mb": measure_weights_mb(network)}, reasons
+    names = ("weights_mb", "peak_memory_mb", "peak_process_mb")
+    fields = {name: getattr(memory, name) for name in names}
+    return fields, {"peak_process_mb": memory.peak_process_reason}
+
+
+def _measure_latency(
+    networks: dict[str, Network], examples: dict[str, Tensor], job: Job
+) -> dict[str, Latency]:
+    limits = job.settings.measurement
+    return measure_latency(
+        networks,
+        examples,
+        rounds=limits.latency_rounds,
+        seconds=limits.latency_seconds,
+        seed=job.settings.seed,
+    )
+
+
+def _describe_latency(latency: Latency) -> Fields:
+    names = ("latency_ms_p05", "latency_ms_p50", "latency_ms_p95", "latency_ms_p99")
+    return {name: getattr(latency, name) for name in names} | {"latency_rounds": latency.rounds}
+
+
+def _measure_throughput(network: Network, images: Tensor, job: Job) -> Fields:
+    limits = job.settings.measurement
+    throughput = measure_throughput(
+        network,
+        images,
+        batch_sizes=limits.throughput_batch_sizes,
+        seconds=limits.throughput_seconds,
+    )
+    return {
+        "throughput_images_per_s": throughput.images_per_s,
+        "throughput_batch_size": throughput.batch_size,
+    }

@@ -1,0 +1,159 @@
+"""A training in several stages, of which an interrupted run repeats none: for `ModelSpec.fit`."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from accelerate.utils import set_seed
+from torch import Tensor, nn
+
+from harness.batches import ImageBatches
+from harness.checkpoints import load_checkpoint
+from harness.errors import RequestError
+from harness.files import write_text
+from harness.images import Preprocess
+from harness.settings import hash_json
+from harness.spec import Device, Settings, TrainingSettings
+from harness.splits import Split
+from harness.training import Batches, Objective, train
+from harness.weights import load_state, read_tensors, write_state
+
+logger = logging.getLogger(__name__)
+
+
+class Stages:
+    """The stages of one training, kept in a folder until its weights are safe.
+
+    A finished stage is `<name>.safetensors` and `<name>.json`, the one in progress
+    `<name>.checkpoint`.
+
+    Attributes:
+        logs: One entry an epoch of every stage so far: stage, epoch, loss, accuracy,
+            learning_rate, seconds.
+    """
+
+    def __init__(
+        self, folder: Path, *, device: Device, checkpoint_seconds: float, title: str
+    ) -> None:
+        self.folder, self.device, self.title = folder, device, title
+        self.checkpoint_seconds = checkpoint_seconds
+        self.logs: list[dict[str, Any]] = []
+
+    def train(
+        self,
+        name: str,
+        network: nn.Module,
+        batches: Batches,
+        recipe: TrainingSettings,
+        objective: Objective | None = None,
+    ) -> None:
+        """Train a network in place, or load what an earlier run of this stage ended with.
+
+        Args:
+            name: Of the stage, fit for a file name; no other stage has it.
+            network: As `harness.training.train`.
+            batches: What it learns from.
+            recipe: How.
+            objective: What to make smaller; None: cross entropy.
+
+        Raises:
+            RequestError: As `train`, or a file of an earlier run is corrupt.
+            CellError: As `train`.
+        """
+        weights, notes = self._file(name, "safetensors"), self._file(name, "json")
+        if weights.exists():
+            load_state(network, read_tensors(weights), str(weights))
+            network.eval()
+        else:
+            checkpoint = self._file(name, "checkpoint")
+            logs = train(
+                network,
+                batches,
+                recipe,
+                device=self.device,
+                checkpoint=checkpoint,
+                checkpoint_seconds=self.checkpoint_seconds,
+                title=f"{self.title} {name}",
+                objective=objective,
+            )
+            write_text(notes, json.dumps([asdict(log) for log in logs]))
+            # Last, because this file says that the stage is done.
+            write_state(weights, network)
+            checkpoint.unlink(missing_ok=True)
+        logs_read = self.compute(name, list)
+        self.logs += [{"stage": name, **log} for log in logs_read]
+
+    def compute(self, name: str, work: Callable[[], Any]) -> Any:
+        """Return the JSON value of some work, or what an earlier run wrote down of it.
+
+        Args:
+            name: Of the work, fit for a file name.
+            work: Returns what JSON can hold.
+
+        Raises:
+            RequestError: The file of an earlier run is corrupt.
+        """
+        file = self._file(name, "json")
+        if not file.exists():
+            write_text(file, json.dumps(work()))
+        try:
+            return json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise RequestError(f"{file}: not JSON; delete it to do this stage again") from error
+
+    def _file(self, name: str, suffix: str) -> Path:
+        return self.folder / f"{name}.{suffix}"
+
+
+def describe_progress(folder: Path) -> str | None:
+    """Return in words how far a training in stages has come; None where none was begun."""
+    done = len(list(folder.glob("*.safetensors")))
+    for checkpoint in folder.glob("*.checkpoint"):
+        state = load_checkpoint(checkpoint)
+        if state is not None:
+            epoch, step = len(state["logs"]) + 1, state["tally"]["step"] + 1
+            return f"{done} stages are done, on with {checkpoint.stem}, epoch {epoch}, step {step}"
+    return f"{done} stages are done" if done else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitting:
+    """What a model that trains in its own way is given.
+
+    Attributes:
+        settings: Of the cell.
+        num_classes: Classes of the data.
+        channels: Of the images.
+        split: The training images.
+        preprocess: What turns them into network input.
+        device: Where to train.
+        stages: Trains, and remembers what is done.
+    """
+
+    settings: Settings
+    num_classes: int
+    channels: int
+    split: Split
+    preprocess: Preprocess
+    device: Device
+    stages: Stages
+
+    def image_batches(self, recipe: TrainingSettings, labels: Tensor) -> ImageBatches:
+        """Return training images in batches, augmented as a recipe says.
+
+        Args:
+            recipe: Of the stage.
+            labels: What is to be learned of each image, int64; -1 leaves it out.
+        """
+        return ImageBatches(
+            self.split, self.preprocess, recipe, self.settings.seed, self.device, labels
+        )
+
+    def seed_all(self, stage: str) -> None:
+        """Seed every generator for a stage, so that it does not matter which ran before it."""
+        set_seed(int(hash_json([self.settings.seed, stage])[:8], 16))

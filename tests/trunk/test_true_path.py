@@ -1,0 +1,92 @@
+"""The true path: which node sees which image, and that its loss is the tree's own likelihood."""
+
+import dataclasses
+
+import pytest
+import torch
+from torch import nn
+
+from trunk.routing import Trunk
+from trunk.true_path import TruePathLoss, along_true_paths, child_of_class
+
+
+@pytest.fixture
+def trunk(small_tree):
+    torch.manual_seed(0)
+    return Trunk(small_tree).eval()
+
+
+LABELS = torch.tensor([4, 1, 3, 0, 2, 1])
+IMAGES = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+
+
+def test_every_node_sees_the_images_of_its_classes(trunk):
+    seen = {
+        choices.logits.shape[1]: (choices.rows.tolist(), choices.targets.tolist())
+        for choices in along_true_paths(trunk.branches(), (), IMAGES, LABELS)
+        if choices.logits.shape[1] == 3
+    }
+    assert seen == {3: ([0, 1, 2, 3, 4, 5], [0, 1, 0, 0, 2, 1])}
+    below = [
+        (choices.rows.tolist(), choices.targets.tolist())
+        for choices in along_true_paths(trunk.branches(), (), IMAGES, LABELS)
+    ][1:]
+    assert below == [([0, 2, 3], [0, 1, 0]), ([0, 3], [1, 0])]
+
+
+def test_it_can_start_below_the_root(trunk):
+    maps = trunk.networks["root"](IMAGES[[0, 2]])[0]
+    steps = list(along_true_paths(trunk.branches(), (0,), maps, LABELS[[0, 2]]))
+    assert [choices.targets.tolist() for choices in steps] == [[0, 1], [1]]
+
+
+def test_the_loss_is_minus_the_log_probability_of_the_class(trunk):
+    loss, right = TruePathLoss(label_smoothing=0.0)(trunk, IMAGES, LABELS)
+    torch.testing.assert_close(loss, nn.functional.nll_loss(trunk(IMAGES), LABELS))
+    assert right.tolist() == (trunk.route(IMAGES) == LABELS).tolist()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_right_means_routed_to_the_class(random_tree, seed):
+    torch.manual_seed(seed)
+    trunk = Trunk(random_tree(seed)).eval()
+    images = torch.rand(20, 1, 8, 8)
+    labels = torch.arange(20) % trunk.tree.num_classes
+    # Some images that are right, whatever the weights.
+    labels[:10] = trunk.route(images)[:10]
+    _, right = TruePathLoss(label_smoothing=0.0)(trunk, images, labels)
+    assert right[:10].all()
+    assert right.tolist() == (trunk.route(images) == labels).tolist()
+
+
+def test_smoothing_is_that_of_each_node(trunk):
+    plain, _ = TruePathLoss(label_smoothing=0.0)(trunk, IMAGES, LABELS)
+    smooth, _ = TruePathLoss(label_smoothing=0.3)(trunk, IMAGES, LABELS)
+    wanted = sum(
+        nn.functional.cross_entropy(c.logits, c.targets, reduction="sum", label_smoothing=0.3)
+        for c in along_true_paths(trunk.branches(), (), IMAGES, LABELS)
+    )
+    torch.testing.assert_close(smooth, wanted / 6)
+    assert smooth != plain
+
+
+def test_every_node_on_a_path_learns_and_no_other(trunk):
+    loss, _ = TruePathLoss(label_smoothing=0.0)(trunk, IMAGES[[1, 2]], LABELS[[1, 2]])
+    loss.backward()
+    learns = {
+        name: any(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
+        for name, network in trunk.networks.items()
+    }
+    assert learns == {"root": True, "0": True, "0-0": False}
+
+
+def test_children_of_classes():
+    assert child_of_class(((1, 4), (0,))).tolist() == [1, 0, -1, -1, 0]
+
+
+def test_branches_are_the_nodes(trunk, small_tree):
+    branches = trunk.branches()
+    assert list(branches) == [node.path for node in small_tree.nodes]
+    assert branches[0,][0] == ((0, 4), (3,))
+    assert branches[0,][1] is trunk.networks["0"]
+    assert dataclasses.is_dataclass(small_tree)

@@ -1,0 +1,286 @@
+"""Growing: train a node, see which classes it confuses, group them, train it anew, go down.
+
+A. Goel et al., IEEE Design & Test 40(3), 2023, doi 10.1109/MDAT.2022.3217016, and the published
+code. What `TreeSettings` adds to that is ours; docs/trunk.md says what each part of it brings.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from harness.errors import RequestError
+from harness.spec import TrainingSettings, TreeSettings
+from harness.stages import Fitting
+from trunk.features import NodeInputs, softmax_of
+from trunk.grouping import averaged_softmax, child_groups
+from trunk.nodes import NodeModule, build_node, feature_shape
+from trunk.routing import Trunk
+from trunk.tree import Groups, Node, NodeNetwork, NodePath, Tree, node_name
+from trunk.true_path import Branches, TruePathLoss, along_true_paths, child_of_class
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Grown:
+    """A node that is trained.
+
+    Attributes:
+        node: What it is.
+        network: What chooses among its children.
+        leaves: What tells its classes apart, from before they were grouped.
+    """
+
+    node: Node
+    network: NodeModule
+    leaves: NodeModule
+
+
+class Logits(nn.Module):
+    """A node's network without its feature map, as training wants it."""
+
+    def __init__(self, node: NodeModule) -> None:
+        super().__init__()
+        self.node = node
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the logits N×children of images or maps."""
+        logits: Tensor = self.node(inputs)[1]
+        return logits
+
+
+def grow(fitting: Fitting) -> Trunk:
+    """Return a tree grown on training images, in evaluation mode on the CPU.
+
+    An interrupted run goes on at the node and epoch that it had reached.
+
+    Raises:
+        RequestError: The settings do not fit the images.
+        CellError: Training broke.
+    """
+    return _Grower(fitting, fitting.settings.tree or TreeSettings()).grow()
+
+
+class _Grower:
+    def __init__(self, fitting: Fitting, settings: TreeSettings) -> None:
+        if settings.fold and not settings.held_out:
+            raise RequestError(
+                "tree.fold compares on held-out images: tree.held_out must be above 0"
+            )
+        self.fitting, self.settings = fitting, settings
+        self.labels = fitting.split.labels
+        self.held_out = choose_held_out(self.labels, settings.held_out, fitting.settings.seed)
+        self.grown: dict[NodePath, _Grown] = {}
+
+    def grow(self) -> Trunk:
+        """Grow all nodes, fold those that do not pay, and train the whole."""
+        waiting: deque[tuple[NodePath, tuple[int, ...]]] = deque()
+        waiting.append(((), tuple(range(self.fitting.num_classes))))
+        while waiting:
+            path, classes = waiting.popleft()
+            grown = self._grow_node(path, classes)
+            self.grown[path] = grown
+            groups = enumerate(grown.node.groups)
+            waiting += [((*path, index), group) for index, group in groups if len(group) > 1]
+        if self.settings.fold:
+            self._fold()
+        trunk = self._assemble()
+        if self.settings.joint is not None:
+            self._train_jointly(trunk, self.settings.joint)
+        return trunk.eval()
+
+    def _grow_node(self, path: NodePath, classes: tuple[int, ...]) -> _Grown:
+        name, recipe = node_name(path), self._recipe("classes", path)
+        inputs = self._inputs(path, self._rows(classes, held_out=False), recipe)
+        single = _single(classes)
+        leaves = self._train_node(f"{name}.classes", path, single, inputs, recipe)
+        volatility = self._volatility(path)
+        likelihood = torch.tensor(
+            self.fitting.stages.compute(
+                f"{name}.likelihood", lambda: self._likelihood(leaves, inputs, classes)
+            ),
+            dtype=torch.float64,
+        )
+        groups = tuple(
+            tuple(classes[index] for index in group)
+            for group in child_groups(likelihood, volatility)
+        )
+        network = leaves
+        if groups != single:
+            recipe = self._recipe("groups", path)
+            start = leaves if self.settings.warm_start else None
+            network = self._train_node(f"{name}.groups", path, groups, inputs, recipe, start)
+        logger.info("%s: %d classes, groups %s", name, len(classes), groups)
+        node = Node(
+            path=path,
+            groups=groups,
+            network=self._describe_network(path, len(groups)),
+            likelihood=tuple(map(tuple, likelihood.tolist())),
+            volatility=volatility,
+        )
+        return _Grown(node=node, network=network, leaves=leaves)
+
+    def _train_node(
+        self,
+        stage: str,
+        path: NodePath,
+        groups: Groups,
+        inputs: NodeInputs,
+        recipe: TrainingSettings,
+        start: NodeModule | None = None,
+    ) -> NodeModule:
+        """Return a network that tells groups of classes apart, trained from random weights.
+
+        Args:
+            stage: Its name.
+            path: Of the node.
+            groups: What to tell apart.
+            inputs: Of the node.
+            recipe: How to train.
+            start: A network of the same node whose features training starts from.
+        """
+        self.fitting.seed_all(stage)
+        network = build_node(self._describe_network(path, len(groups)))
+        self._set_dropout(network)
+        if start is not None and _same_shapes(start.features, network.features):
+            network.features.load_state_dict(start.features.state_dict())
+        targets = child_of_class(groups)[self.labels[inputs.rows]]
+        batches = inputs.batches(recipe, targets)
+        self.fitting.stages.train(stage, Logits(network), batches, recipe)
+        return network
+
+    def _likelihood(
+        self, network: NodeModule, inputs: NodeInputs, classes: tuple[int, ...]
+    ) -> list[list[float]]:
+        rows = self._rows(classes, held_out=True) if self.settings.held_out else inputs.rows
+        within = child_of_class(_single(classes))[self.labels[rows]]
+        likelihood = averaged_softmax(softmax_of(Logits(network), inputs, rows), within)
+        return [[float(value) for value in row] for row in likelihood]
+
+    def _fold(self) -> None:
+        """Put leaves in the place of nodes that are no better than those, the deepest first."""
+        for path in sorted(self.grown, key=len, reverse=True):
+            grown = self.grown.get(path)
+            if not path or grown is None or grown.network is grown.leaves:
+                continue
+            routed, flat = self.fitting.stages.compute(
+                f"{grown.node.name}.fold", partial(self._compare_with_leaves, grown)
+            )
+            logger.info("%s: held out, routed %.4f, as leaves %.4f", grown.node.name, routed, flat)
+            if flat >= routed:
+                below = [at for at in self.grown if at[: len(path)] == path and at != path]
+                for at in below:
+                    del self.grown[at]
+                self.grown[path] = self._as_leaves(grown)
+
+    def _compare_with_leaves(self, grown: _Grown) -> tuple[float, float]:
+        """Return the held-out accuracy of a node with all below it, and of leaves instead."""
+        path = grown.node.path
+        rows = self._rows(grown.node.classes, held_out=True)
+        inputs = self._inputs(path, rows, self._recipe("classes", path))
+        branches = {at: (found.node.groups, found.network) for at, found in self.grown.items()}
+        leaves = {path: (_single(grown.node.classes), grown.leaves)}
+        maps, labels = torch.cat(list(inputs.plain(rows))).float(), self.labels[rows]
+        return _accuracy(branches, path, maps, labels), _accuracy(leaves, path, maps, labels)
+
+    def _as_leaves(self, grown: _Grown) -> _Grown:
+        groups = _single(grown.node.classes)
+        network = self._describe_network(grown.node.path, len(groups))
+        node = replace(grown.node, groups=groups, network=network, volatility=None)
+        return replace(grown, node=node, network=grown.leaves)
+
+    def _train_jointly(self, trunk: Trunk, recipe: TrainingSettings) -> None:
+        self.fitting.seed_all("joint")
+        objective = TruePathLoss(label_smoothing=recipe.label_smoothing)
+        batches = self.fitting.image_batches(recipe, self.labels)
+        self.fitting.stages.train("joint", trunk, batches, recipe, objective)
+
+    def _assemble(self) -> Trunk:
+        """Return the tree with copies of the networks."""
+        paths = sorted(self.grown)
+        trunk = Trunk(Tree(nodes=tuple(self.grown[path].node for path in paths)))
+        self._set_dropout(trunk)
+        for path, network in zip(paths, trunk.networks.values(), strict=True):
+            network.load_state_dict(self.grown[path].network.state_dict())
+        return trunk
+
+    def _set_dropout(self, network: nn.Module) -> None:
+        for module in network.modules():
+            if isinstance(module, nn.Dropout2d) and self.settings.dropout is not None:
+                module.p = self.settings.dropout
+
+    def _inputs(self, path: NodePath, rows: Tensor, recipe: TrainingSettings) -> NodeInputs:
+        above = [self.grown[path[:depth]].network for depth in range(len(path))]
+        return NodeInputs(self.fitting, above, rows, recipe, self.settings.feature_views)
+
+    def _rows(self, classes: tuple[int, ...], *, held_out: bool) -> Tensor:
+        """Return the training images of some classes, of those held out or of the others."""
+        wanted = torch.isin(self.labels, torch.tensor(classes)) & (self.held_out == held_out)
+        return wanted.nonzero()[:, 0]
+
+    def _recipe(self, stage: Literal["classes", "groups"], path: NodePath) -> TrainingSettings:
+        settings, at_root = self.settings, self.fitting.settings.training
+        if stage == "classes":
+            return at_root if not path else settings.class_below or at_root
+        return settings.grouping if not path else settings.grouping_below or settings.grouping
+
+    def _volatility(self, path: NodePath) -> float:
+        if not path and self.settings.root_volatility is not None:
+            return self.settings.root_volatility
+        return self.settings.volatility
+
+    def _describe_network(self, path: NodePath, outputs: int) -> NodeNetwork:
+        if path:
+            shape = feature_shape(self.grown[path[:-1]].node.network)
+            layers = self.settings.layers_by_outputs.get(outputs, "other")
+        else:
+            size = self.fitting.preprocess.image_size
+            shape, layers = (self.fitting.channels, size, size), "root"
+        return NodeNetwork(
+            backbone=self.settings.backbone, layers=layers, input_shape=shape, outputs=outputs
+        )
+
+
+def choose_held_out(labels: Tensor, share: float, seed: int) -> Tensor:
+    """Return which training images are held out, the same share of every class, at random.
+
+    Args:
+        labels: int64 N.
+        share: Of each class's images, rounded down.
+        seed: Of the choice.
+
+    Returns:
+        Booleans N.
+    """
+    held_out = torch.zeros(len(labels), dtype=torch.bool)
+    generator = torch.Generator().manual_seed(seed)
+    for label in labels.bincount().nonzero()[:, 0]:
+        members = (labels == label).nonzero()[:, 0]
+        order = torch.randperm(len(members), generator=generator)
+        held_out[members[order[: int(share * len(members))]]] = True
+    return held_out
+
+
+def _accuracy(branches: Branches, start: NodePath, maps: Tensor, labels: Tensor) -> float:
+    """Return the share of images that get from a node to their own leaf."""
+    right = torch.ones_like(labels, dtype=torch.bool)
+    with torch.no_grad():
+        for choices in along_true_paths(branches, start, maps, labels):
+            right[choices.rows] &= choices.logits.argmax(1) == choices.targets
+    return right.double().mean().item()
+
+
+def _single(classes: tuple[int, ...]) -> Groups:
+    return tuple((label,) for label in classes)
+
+
+def _same_shapes(one: nn.Module, other: nn.Module) -> bool:
+    shapes = [{k: v.shape for k, v in module.state_dict().items()} for module in (one, other)]
+    return shapes[0] == shapes[1]
