@@ -77,14 +77,19 @@ def plan_request(request: Request) -> list[Planned]:
     device = _resolve_device(request.device)
     cells = [
         Cell(dataset=dataset, model=model, device=device)
-        for dataset in _dataset_names(request)
+        for dataset in name_datasets(request)
         for model in expand_names("model", request.models, model_files())
     ]
     seen: dict[tuple[str, int], _Images] = {}
     return [_plan_cell(request, cell, seen) for cell in cells]
 
 
-def _dataset_names(request: Request) -> list[str]:
+def name_datasets(request: Request) -> list[str]:
+    """Return the names of the data sets that a request means.
+
+    Raises:
+        RequestError: One is unknown, or the data file does not go with them.
+    """
     names = expand_names("data set", request.datasets, dataset_files())
     if request.data_file is None:
         return names
@@ -113,7 +118,12 @@ def _resolve_device(choice: str) -> Device:
     return "cuda"
 
 
-def _plan_cell(request: Request, cell: Cell, seen: dict[tuple[str, int], _Images]) -> Planned:
+def make_job(request: Request, cell: Cell) -> tuple[Job, ModelSpec]:
+    """Return a cell of a request with its settings, and its model.
+
+    Raises:
+        RequestError: The settings are wrong.
+    """
     spec = load_model(cell.model)
     overrides = dict(request.overrides) | dict(map(parse_assignment, request.assignments))
     settings = load_settings(cell.dataset, cell.model, overrides, recipe=request.recipe)
@@ -128,6 +138,11 @@ def _plan_cell(request: Request, cell: Cell, seen: dict[tuple[str, int], _Images
         offline=request.offline,
         command=_command(cell, request),
     )
+    return job, spec
+
+
+def _plan_cell(request: Request, cell: Cell, seen: dict[tuple[str, int], _Images]) -> Planned:
+    job, spec = make_job(request, cell)
     record = find_record(job.results_dir, cell)
     if cell.device not in spec.devices:
         reason = f"{spec.label} runs on {' and '.join(spec.devices)} only"

@@ -57,6 +57,29 @@ class MemorySplit:
             yield self.images[chosen], self.labels[chosen]
 
 
+@dataclass(frozen=True, eq=False)
+class SubsetSplit:
+    """Some images of a split: those at `rows`, int64 N, in that order."""
+
+    split: Split
+    rows: Tensor
+
+    @property
+    def labels(self) -> Tensor:
+        """Class of each image: int64, N."""
+        return self.split.labels[self.rows]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batches(
+        self, order: Tensor | None, batch_size: int, drop_last: bool = False
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield batches as `Split` says."""
+        rows = self.rows if order is None else self.rows[order]
+        return self.split.batches(rows, batch_size, drop_last)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FolderSplit(Dataset[Tensor | str]):
     """Images that worker processes decode from their files each time they are asked for.

@@ -1,0 +1,146 @@
+"""Trees of several volatilities: grow each, or take it up where it is, and judge it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cli.tree_source import Loaded, evaluate_routed, make_tree_job
+from harness.errors import RequestError
+from harness.spec import Job, ModelSpec, Request
+
+if TYPE_CHECKING:
+    from harness.data import ImageData
+    from harness.splits import Split
+    from trunk.ablation import Row
+
+_MOST_VALUES = 100
+# The first stage knows nothing of volatility yet, so all the trees share it.
+_SHARED_STAGE = "root.classes"
+
+
+def parse_values(text: str) -> list[float]:
+    """Return the volatilities that `first:last:step` means, both ends included.
+
+    Raises:
+        RequestError: It is something else, or a volatility would not be above 0.
+    """
+    try:
+        first, last, step = map(float, text.split(":"))
+    except ValueError:
+        raise _not_a_range(text) from None
+    count = (last - first) / step if step else math.nan
+    if not (math.isfinite(count) and 0 <= count < _MOST_VALUES and first > 0 and last > 0):
+        raise _not_a_range(text)
+    return [round(first + index * step, 9) for index in range(math.floor(count + 1e-9) + 1)]
+
+
+def grow_and_judge(request: Request, volatilities: list[float]) -> Iterator[Row]:
+    """Yield a row for each volatility as soon as its tree is there.
+
+    Raises:
+        RequestError: The request is wrong.
+        CellError: Training broke.
+    """
+    from harness.networks import stages_folder, trained_weights_path
+    from harness.run import load_job_data
+
+    jobs = [_make_job(request, value) for value in volatilities]
+    data: ImageData | None = None
+    first: Path | None = None
+    for value, (job, spec) in zip(volatilities, jobs, strict=True):
+        data = data or load_job_data(job, spec)
+        weights = trained_weights_path(job, data.source.sha256)
+        if first is not None and not weights.exists():
+            _share(first, stages_folder(weights))
+        first = first or stages_folder(weights)
+        yield _judge(job, spec, data, value)
+
+
+def _make_job(request: Request, volatility: float) -> tuple[Job, ModelSpec]:
+    """Return the job of a tree of one volatility, without joint training."""
+    own = [f"tree.volatility={volatility}", "tree.root_volatility=null", "tree.joint=null"]
+    assignments = [*request.assignments, *own]
+    return make_tree_job(dataclasses.replace(request, assignments=assignments))
+
+
+def _share(stages: Path, other: Path) -> None:
+    """Copy the stage that does not depend on the volatility, unless it is there."""
+    # The JSON file first: a stage counts as done once its weights are there.
+    for name in (f"{_SHARED_STAGE}.json", f"{_SHARED_STAGE}.safetensors"):
+        if (stages / name).exists() and not (other / name).exists():
+            other.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(stages / name, other / name)
+
+
+def _judge(job: Job, spec: ModelSpec, data: ImageData, volatility: float) -> Row:
+    from harness.measure.operations import count_parameters
+    from harness.networks import ready_network
+    from trunk.ablation import Row, describe_shape
+
+    loaded = Loaded(
+        job=job,
+        spec=spec,
+        trunk=ready_network(job, spec, data).network,  # type: ignore[arg-type]
+        data=data,
+    )
+    images, split = _images(job, data)
+    accuracy = evaluate_routed(loaded, split)
+    columns = zip(*accuracy.confusion_matrix, strict=True)
+    shortest, mean, longest = _path_gmacs(loaded, [sum(column) for column in columns])
+    return Row(
+        dataset=job.cell.dataset,
+        volatility=volatility,
+        images=images,
+        n_images=accuracy.n_test,
+        accuracy_top1=accuracy.accuracy_top1,
+        accuracy_top1_low=accuracy.accuracy_top1_low,
+        accuracy_top1_high=accuracy.accuracy_top1_high,
+        gmacs_shortest=shortest,
+        gmacs_mean=mean,
+        gmacs_longest=longest,
+        params=count_parameters(loaded.trunk),
+        **describe_shape(loaded.trunk.tree),
+    )
+
+
+def _images(job: Job, data: ImageData) -> tuple[str, Split]:
+    """Return the held-out images where there are some, else the test images."""
+    from harness.splits import SubsetSplit
+    from trunk.growing import choose_held_out
+
+    tree = job.settings.tree
+    if tree is None or not tree.held_out:
+        return "test", data.test
+    held_out = choose_held_out(data.train.labels, tree.held_out, job.settings.seed)
+    return "held-out", SubsetSplit(data.train, held_out.nonzero()[:, 0])
+
+
+def _path_gmacs(loaded: Loaded, images_by_class: list[int]) -> tuple[float, float, float]:
+    """Return the GMACs of the cheapest path, of the mean image and of the dearest path."""
+    import torch
+
+    from harness.measure.operations import count_macs
+
+    example = torch.empty(1, *loaded.trunk.tree.root.network.input_shape)
+    counts = [
+        (
+            count_macs(path.network, example) / 1e9,
+            sum(images_by_class[label] for label in path.classes),
+        )
+        for path in loaded.trunk.paths()
+    ]
+    total = sum(gmacs * images for gmacs, images in counts)
+    gmacs = [count for count, _ in counts]
+    return min(gmacs), total / sum(images_by_class), max(gmacs)
+
+
+def _not_a_range(text: str) -> RequestError:
+    return RequestError(
+        f"--volatility '{text}': first:last:step wanted, all above 0 and at most {_MOST_VALUES} "
+        "values, such as 0.7:1.3:0.1"
+    )

@@ -1,0 +1,129 @@
+"""Look into a TRUNK tree: draw it, explain how a node groups, or grow it at other volatilities."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from typer import Option
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from cli.tree_source import evaluate_routed, load_tree, takes_source  # noqa: E402
+from harness.spec import Request  # noqa: E402
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+Output = Annotated[Path, Option(help="Folder of the pictures.", show_default="results/trees")]
+NodeName = Annotated[str, Option("--node", help="A node's name, such as root or 0-3.")]
+ClassName = Annotated[str | None, Option("--class", help="A class of the node, to compare.")]
+Volatility = Annotated[str, Option(metavar="FIRST:LAST:STEP", help="What to try, both ends too.")]
+
+PICTURES = ROOT / "results" / "trees"
+# Wide enough for a whole row where the output is a file or a pipe.
+_PIPE_WIDTH = 200
+
+app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
+
+
+@app.command()
+@takes_source
+def draw(request: Request, output: Output = PICTURES) -> None:
+    """Route the test images through a tree and draw where they went, and how many rightly."""
+    from trunk.drawing import draw_tree
+    from trunk.tables import edge_table
+    from trunk.traffic import edge_traffic
+
+    loaded = load_tree(request)
+    _check_output(output)
+    accuracy = evaluate_routed(loaded)
+    edges = edge_traffic(loaded.trunk.tree, accuracy.confusion_matrix)
+    title = f"{loaded.title}: {accuracy.n_test:,} test images, {accuracy.accuracy_top1:.2f}% right"
+    stem = output / f"{loaded.dataset}-tree"
+    written = draw_tree(loaded.trunk.tree, loaded.data.classes, edges, stem, title=title)
+    _print_written(*written)
+    _print_table(title, edge_table(edges, loaded.data.classes))
+
+
+@app.command()
+@takes_source
+def explain(
+    request: Request,
+    node: NodeName = "root",
+    class_name: ClassName = None,
+    output: Output = PICTURES,
+) -> None:
+    """Draw a node's likelihood matrix, and say which classes it groups, and why."""
+    from trunk.drawing import draw_likelihood, draw_membership
+    from trunk.explaining import describe_groups, find_class, find_node, memberships
+    from trunk.tables import group_table, membership_table
+
+    loaded = load_tree(request)
+    names = loaded.data.classes
+    found = find_node(loaded.trunk.tree, node)
+    label = None if class_name is None else find_class(found, class_name, names)
+    degrees = {} if label is None else memberships(found, label)
+    _check_output(output)
+    stem = output / f"{loaded.dataset}-node-{found.name}"
+    _print_written(*draw_likelihood(found, names, stem, title=loaded.title))
+    if label is not None:
+        # By number: a class may be called "/", and files "a" and "A" are one on some systems.
+        stem = stem.with_name(f"{stem.name}-class-{label}")
+        _print_written(*draw_membership(found, names, label, degrees, stem, title=loaded.title))
+    _print_table(describe_groups(found), group_table(found, names))
+    if label is not None:
+        heading = f"node {found.name}: membership of class {names[label]}; similar: above one half"
+        _print_table(heading, membership_table(found, names, label, degrees))
+
+
+@app.command()
+@takes_source
+def ablate(request: Request, volatility: Volatility, output: Output = PICTURES) -> None:
+    """Grow a tree at each volatility and compare accuracy, cost and shape.
+
+    The trees are judged on the training images held out by tree.held_out, which growing them has
+    not seen: so joint training, which sees all, is left out. Trees that are there are not grown
+    again.
+    """
+    from cli.tree_ablation import grow_and_judge, parse_values
+    from trunk.ablation import draw_ablation, write_rows
+
+    values = parse_values(volatility)
+    _check_output(output)
+    rows = []
+    for row in grow_and_judge(request, values):
+        rows.append(row)
+        stem = output / f"{row.dataset}-ablation"
+        _print_written(write_rows(rows, stem.with_suffix(".csv")))
+    _print_written(*draw_ablation(rows, stem))
+
+
+def _check_output(output: Path) -> None:
+    """Make sure that pictures can be written before images are routed for minutes."""
+    from harness.records import check_writable
+
+    check_writable(output)
+
+
+def _print_written(*paths: Path) -> None:
+    for path in paths:
+        print(f"{path} written")
+
+
+def _print_table(title: str, table: Table) -> None:
+    """Print a table below its title, which would be broken to the table's width within it."""
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_PIPE_WIDTH)
+    print(f"\n{title}")
+    console.print(table)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,344 @@
+"""The command on trees, as a user runs it: on a random tree, and on the published CIFAR-10 tree."""
+
+import csv
+import random
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from typer.testing import CliRunner
+
+from cli import tree_source, trunk_tree
+from cli.tree_ablation import parse_values
+from harness.data import DataSource, ImageData
+from harness.spec import Cell, Job, ModelSpec, Settings
+from harness.splits import MemorySplit
+from harness.stages import Stages
+from trunk.grouping import membership
+from trunk.routing import Trunk
+from trunk.tree import Node, NodeNetwork, Tree
+
+ROOT = Path(__file__).resolve().parents[2]
+SHARED = ROOT.parent / "shared"
+NAMES = ("ant", "bee", "[cat]", "dog", "$elk")
+LIKELIHOOD = (
+    (0.50, 0.05, 0.10, 0.05, 0.30),
+    (0.10, 0.60, 0.10, 0.10, 0.10),
+    (0.10, 0.10, 0.60, 0.10, 0.10),
+    (0.50, 0.00, 0.00, 0.30, 0.20),
+    (0.05, 0.05, 0.05, 0.05, 0.80),
+)
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(trunk_tree.app, [str(argument) for argument in arguments])
+
+
+def words(line):
+    return re.split(r"\s{2,}", line.strip())
+
+
+def rows(result, title):
+    """Return the rows below a table's title, with the names of its columns first."""
+    table = result.stdout.split(f"\n{title}")[1].split("\n\n")[0]
+    return [words(line) for line in table.splitlines()[1:]]
+
+
+@torch.inference_mode()
+def even_out(trunk, images):
+    """Shift the choices of a chain of nodes, so that images part at each."""
+    inputs = images.float() / 255
+    for network in trunk.networks.values():
+        inputs, logits = network(inputs)
+        network.classifier[0].bias -= logits.mean(0)
+
+
+@pytest.fixture
+def loaded(monkeypatch, tmp_path):
+    """A random tree of five classes: {0, 3, 4} together, of them 0 and 4; and 60 images for it."""
+    root = NodeNetwork(backbone="compact", layers="root", input_shape=(1, 8, 8), outputs=3)
+    below = NodeNetwork(backbone="compact", layers="other", input_shape=(32, 4, 4), outputs=2)
+    lowest = NodeNetwork(backbone="compact", layers="other", input_shape=(48, 4, 4), outputs=2)
+    tree = Tree(
+        nodes=(
+            Node(
+                path=(),
+                groups=((0, 3, 4), (1,), (2,)),
+                network=root,
+                likelihood=LIKELIHOOD,
+                volatility=0.8,
+            ),
+            Node(path=(0,), groups=((0, 4), (3,)), network=below),
+            Node(path=(0, 0), groups=((0,), (4,)), network=lowest),
+        )
+    )
+    torch.manual_seed(1)
+    images = torch.randint(0, 256, (60, 1, 8, 8), dtype=torch.uint8)
+    labels = torch.arange(60) % 5
+    trunk = Trunk(tree).eval()
+    even_out(trunk, images)
+    source = DataSource(name="mine", sha256="0" * 64, digest_of="nothing", official=False)
+    job = Job(
+        cell=Cell(dataset="mine", model="trunk", device="cpu"),
+        settings=Settings(image_size=8, threads=1),
+        data_dir=tmp_path,
+        data_file=None,
+        weights_dir=tmp_path,
+        results_dir=tmp_path,
+        offline=True,
+        command="",
+    )
+    tree_and_images = tree_source.Loaded(
+        job=job,
+        spec=ModelSpec(label="TRUNK", build=lambda *_: trunk, image_size=8),
+        trunk=trunk,
+        data=ImageData(
+            train=MemorySplit(images, labels),
+            test=MemorySplit(images, labels),
+            classes=NAMES,
+            channels=1,
+            source=source,
+        ),
+    )
+    monkeypatch.setattr(trunk_tree, "load_tree", lambda request: tree_and_images)
+    return tree_and_images
+
+
+def test_the_table_says_what_single_images_do(loaded, monkeypatch, tmp_path):
+    monkeypatch.setattr(tree_source, "_BATCH_SIZE", 7)
+    done = invoke("draw", "--output", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    test = loaded.data.test
+    found = [int(loaded.trunk.route(image[None].float() / 255)) for image in test.images]
+    ways = list(zip(test.labels.tolist(), found, strict=True))
+    right = 100 * sum(true == way for true, way in ways) / 60
+    expected = [["from", "to", "images", "share %", "accuracy %", "classes"]]
+    edges = (
+        ("root", "0", (0, 3, 4)),
+        ("0", "0-0", (0, 4)),
+        ("0-0", "0-0-0", (0,)),
+        ("0-0", "0-0-1", (4,)),
+        ("0", "0-1", (3,)),
+        ("root", "1", (1,)),
+        ("root", "2", (2,)),
+    )
+    for start, end, classes in edges:
+        came = [true for true, way in ways if way in classes]
+        accuracy = 100 * sum(true in classes for true in came) / len(came) if came else None
+        share, shown = f"{100 * len(came) / 60:.2f}", ", ".join(NAMES[label] for label in classes)
+        text = "no image" if accuracy is None else f"{accuracy:.2f}"
+        expected.append([start, end, str(len(came)), share, text, shown])
+    assert rows(done, "TRUNK, mine: 60 test images") == expected
+    assert f"TRUNK, mine: 60 test images, {right:.2f}% right" in done.stdout
+    assert len(set(found)) == 5
+
+
+def test_every_picture_is_named_in_a_line(loaded, tmp_path):
+    for arguments, stem in (
+        (("draw",), "mine-tree"),
+        (("explain",), "mine-node-root"),
+        (("explain", "--class", "$elk"), "mine-node-root-class-4"),
+    ):
+        done = invoke(*arguments, "--output", tmp_path)
+        assert done.exit_code == 0, done.output
+        written = [tmp_path / f"{stem}.{kind}" for kind in ("svg", "png")]
+        assert all(f"{path} written\n" in done.stdout for path in written)
+        assert all(path.stat().st_size > 1000 for path in written)
+    assert len(list(tmp_path.iterdir())) == 6
+
+
+def test_groups_and_memberships_are_explained(loaded, tmp_path):
+    done = invoke("explain", "--class", "ant", "--output", tmp_path)
+    title = "node root: 5 classes in 3 groups; similar: likelihood above v/n = 0.8/5 = 0.1600"
+    assert rows(done, title) == [
+        ["child", "classes"],
+        ["0", "ant, dog, $elk"],
+        ["1", "bee"],
+        ["2", "[cat]"],
+    ]
+    # sigmoid((A - 0.16) · 10 · 5 · 0.8); the pair of dog and ant is A[0, 3], not A[3, 0].
+    degrees = membership(torch.tensor(LIKELIHOOD, dtype=torch.float64), 0.8)[0]
+    assert float(degrees[4]) == pytest.approx(1 / (1 + np.exp(-0.14 * 40)))
+    assert rows(done, "node root: membership of class ant") == [
+        ["class", "membership"],
+        ["$elk", f"{degrees[4]:.4f}", "similar"],
+        ["[cat]", f"{degrees[2]:.4f}"],
+        ["bee", f"{degrees[1]:.4f}"],
+        ["dog", f"{degrees[3]:.4f}", "same group"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--node", "0-1"), "unknown node '0-1': did you mean 0-0 or 0?"),
+        (("--node", "x"), "unknown node 'x': known: 0, 0-0, root"),
+        (("--node", "0"), "node 0: what its groups were made of is not known"),
+        (("--class", "bea"), "unknown class of node root 'bea': did you mean bee?"),
+    ],
+)
+def test_a_wrong_name_is_one_line(arguments, message, loaded, tmp_path):
+    refuse(tmp_path, message, "explain", *arguments)
+
+
+def refuse(tmp_path, message, *arguments):
+    done = invoke(*arguments, "--output", tmp_path / "out")
+    assert done.exit_code == 2, done.output
+    assert done.stderr.startswith("error: ")
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", ["draw", "explain"])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "--dataset is missing"),
+        (("--dataset", "emnits"), "unknown data set 'emnits': did you mean emnist"),
+        (("--dataset", "emnist", "--set", "x"), "--set 'x': write key=value"),
+        (("--dataset", "emnist", "--weights", "best"), "setting weights"),
+        (("--dataset", "digits", "--weights", "published"), "no TRUNK tree was published for"),
+        (("--dataset", "digits", "--recipe", "publishd"), "unknown recipe of trunk 'publishd'"),
+        (("--dataset", "digits", "--weights-dir", "none"), "no such tree; `python comparisons.py"),
+    ],
+)
+def test_a_wrong_request_is_one_line(command, arguments, message, tmp_path):
+    refuse(tmp_path, message, command, *arguments)
+
+
+def test_a_folder_that_cannot_be_written_to_is_told_before_images_are_routed(loaded, tmp_path):
+    (tmp_path / "file").touch()
+    loaded.trunk.route = None
+    for command in ("draw", "explain"):
+        done = invoke(command, "--output", tmp_path / "file" / "out")
+        assert (done.exit_code, done.stdout) == (2, "")
+        assert "cannot write" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """The options for the published CIFAR-10 tree, and 40 real images."""
+    file = SHARED / "data" / "cifar10_sample.npz"
+    if not (file.exists() and (SHARED / "published" / "trunk").exists()):
+        pytest.skip("the published trees or their images are not here")
+    with np.load(file, allow_pickle=False) as arrays:
+        few = {name: arrays[name] for name in arrays.files}
+    for name in ("train", "test"):
+        labels = few[f"{name}_labels"]
+        chosen = [np.flatnonzero(labels == label)[:4] for label in range(10)]
+        chosen = random.Random(0).sample(np.concatenate(chosen).tolist(), 40)
+        few |= {f"{name}_{part}": few[f"{name}_{part}"][chosen] for part in ("images", "labels")}
+    path = tmp_path_factory.mktemp("images") / "few.npz"
+    np.savez(path, **few)
+    folder = SHARED / "published"
+    return [
+        *("--dataset", "cifar10", "--data-file", path),
+        *("--weights", "published", "--published-dir", folder),
+    ]
+
+
+def test_the_published_tree_is_drawn(published, tmp_path):
+    done = invoke("draw", *published, "--output", tmp_path)
+    assert done.exit_code == 0, done.output
+    table = rows(done, "TRUNK, CIFAR-10: 40 test images")
+    assert len(table) == 1 + 14
+    assert table[1][:2] + table[1][5:] == ["root", "0", "airplane, ship"]
+    assert sum(int(row[2]) for row in table[1:] if row[0] == "root") == 40
+    # The images are from the official training set, so the tree has seen them.
+    (right,) = re.findall(r"40 test images, ([\d.]+)% right", done.stdout)
+    assert float(right) > 75
+
+
+def test_the_published_groups_are_explained(published, tmp_path):
+    done = invoke("explain", *published, "--node", "root", "--class", "cat", "--output", tmp_path)
+    assert done.exit_code == 0, done.output
+    table = rows(done, "node root: membership of class cat")
+    assert table[1][0::2] == ["dog", "similar"]
+    assert [row[0] for row in table[2:] if len(row) > 2] == []
+    wrong = ("--node", "0", "--class", "cat")
+    refuse(tmp_path, "unknown class of node 0 'cat'", "explain", *published, *wrong)
+
+
+@pytest.fixture
+def small_data(tmp_path):
+    """Digits at 8×8, forty to train of each of five classes, and the options of a quick recipe."""
+    digits = load_digits()
+    chosen = np.concatenate([np.flatnonzero(digits.target == k)[:50] for k in range(5)])
+    images = (digits.images[chosen] * 15).astype(np.uint8)
+    labels = digits.target[chosen].astype(np.uint8)
+    test = np.arange(len(chosen)) % 5 == 0
+    np.savez(
+        tmp_path / "few.npz",
+        train_images=images[~test],
+        train_labels=labels[~test],
+        test_images=images[test],
+        test_labels=labels[test],
+        classes=np.array([f"digit {k}" for k in range(5)]),
+    )
+    stage = {"epochs": 1, "batch_size": 20, "precision": "fp32"}
+    stages = ("training", "tree.grouping", "tree.class_below")
+    assignments = [f"{name}.{key}={value}" for name in stages for key, value in stage.items()]
+    return [
+        *("--data-file", tmp_path / "few.npz", "--weights-dir", tmp_path / "w", "--threads", "1"),
+        *(word for text in (*assignments, "image_size=8") for word in ("--set", text)),
+    ]
+
+
+def test_trees_of_several_volatilities_are_compared_and_not_grown_again(
+    small_data, tmp_path, monkeypatch
+):
+    stages = []
+    train = Stages.train
+
+    def note(self, name, *args, **kwargs):
+        if not (self.folder / f"{name}.safetensors").exists():
+            stages.append(name)
+        return train(self, name, *args, **kwargs)
+
+    monkeypatch.setattr(Stages, "train", note)
+    command = ("ablate", "--volatility", "0.1:3.1:1.5", *small_data, "--output", tmp_path / "out")
+    done = invoke(*command)
+    assert done.exit_code == 0, done.output
+    assert stages.count("root.classes") == 1
+    assert "joint" not in stages
+    with (tmp_path / "out" / "few-ablation.csv").open() as file:
+        found = list(csv.DictReader(file))
+    assert [row["volatility"] for row in found] == ["0.1", "1.6", "3.1"]
+    assert {(row["images"], row["n_images"]) for row in found} == {("held-out", "20")}
+    for row in found:
+        gmacs = [float(row[f"gmacs_{name}"]) for name in ("shortest", "mean", "longest")]
+        assert gmacs == sorted(gmacs)
+        assert gmacs[0] > 0
+    # v/n = 0.62: hardly any pair is confused that often, so every class is a leaf.
+    assert (found[2]["nodes"], found[2]["root_groups"]) == ("1", "5")
+    assert (tmp_path / "out" / "few-ablation.png").stat().st_size > 1000
+    stages.clear()
+    first = (tmp_path / "out" / "few-ablation.csv").read_text()
+    assert invoke(*command).exit_code == 0
+    assert stages == []
+    assert (tmp_path / "out" / "few-ablation.csv").read_text() == first
+
+
+@pytest.mark.parametrize("text", ["1", "0:1:0.1", "1:0.5:0.1", "0.5:1:0", "a:b:c", "0.1:1:1e-9"])
+def test_a_wrong_range_is_one_line(text, small_data, tmp_path):
+    message = f"--volatility '{text}': first:last:step wanted"
+    refuse(tmp_path, message, "ablate", "--volatility", text, *small_data)
+
+
+def test_a_range_has_both_its_ends():
+    assert parse_values("0.7:1.3:0.1") == [0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3]
+    assert parse_values("1:1:0.5") == [1.0]
+
+
+def test_nothing_heavy_is_imported():
+    heavy = "{'torch', 'matplotlib', 'numpy'}"
+    code = f"import sys, cli.trunk_tree; print(*({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
