@@ -9,6 +9,7 @@ from pathlib import Path
 from harness.errors import RequestError
 from harness.files import write_text
 from harness.records import Record, read_records
+from harness.report.paths import render_paths
 from harness.report.tables import render_csv, render_markdown
 
 README_MARK = "<!-- results: {} -->"
@@ -35,7 +36,8 @@ def render_files(records: list[Record]) -> dict[Path, str]:
     for dataset, group in groupby(records, key=lambda record: record.dataset):
         members = list(group)
         files[Path(f"{dataset}.csv")] = render_csv(members)
-        files[Path(f"{dataset}.md")] = f"# {dataset}\n\n{render_markdown(members)}"
+        page = f"# {dataset}\n\n{render_markdown(members)}{render_paths(members)}"
+        files[Path(f"{dataset}.md")] = page
         files |= _render_details(members)
     return files
 

@@ -128,10 +128,16 @@ def _notes(record: Record) -> list[str]:
     notes = [f"{record.weights_origin} weights at {record.image_size} px"]
     if record.weights_origin == "trained":
         epochs = f"{record.epochs} epoch{'s' if record.epochs != 1 else ''}"
+        stages = {entry["stage"] for entry in record.history if "stage" in entry}
+        if stages:
+            epochs = f"{epochs} in {len(stages)} stages"
         minutes = (record.training_seconds or 0) / 60
         notes = [
             f"{epochs} at {record.image_size} px from {record.start} weights, {minutes:.1f} min"
         ]
+    if record.paths:
+        shortest, longest = record.paths[0]["gmacs"], record.paths[-1]["gmacs"]
+        notes.append(f"mean of {len(record.paths)} paths, {shortest:.3g}–{longest:.3g} GMACs")
     if not record.data_official:
         notes.append(f"images of {record.data_name}, not the official split")
     return notes
