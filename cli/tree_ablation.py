@@ -46,7 +46,8 @@ def grow_and_judge(request: Request, volatilities: list[float]) -> Iterator[Row]
         RequestError: The request is wrong.
         CellError: Training broke.
     """
-    from harness.networks import stages_folder, trained_weights_path
+    from harness.learning import stages_folder
+    from harness.networks import trained_weights_path
     from harness.run import load_job_data
 
     jobs = [_make_job(request, value) for value in volatilities]

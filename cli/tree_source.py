@@ -167,8 +167,8 @@ def evaluate_routed(loaded: Loaded, images: Split | None = None) -> Accuracy:
     import torch
     from torch.nn.functional import one_hot
 
+    from harness.building import make_preprocess
     from harness.measure.accuracy import evaluate
-    from harness.networks import make_preprocess
     from harness.progress import bar
     from harness.run import default_threads
 

@@ -6,8 +6,8 @@ import time
 
 import torch
 
+from harness.building import build_network
 from harness.measure.operations import count_macs
-from harness.networks import build_network
 from harness.plan import Planned
 from harness.spec import Settings
 

@@ -7,15 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from harness.building import check_fit
 from harness.checkpoints import load_checkpoint
 from harness.data import DataSource
 from harness.errors import RequestError
-from harness.networks import (
-    check_fit,
-    checkpoint_path,
-    stages_folder,
-    trained_weights_path,
-)
+from harness.learning import checkpoint_path, stages_folder
+from harness.networks import trained_weights_path
 from harness.published import published_file
 from harness.records import Record, find_record
 from harness.registry import (

@@ -13,12 +13,13 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from harness.building import make_preprocess
 from harness.costs import Fields, Reasons, measure_costs, measure_routed_costs
 from harness.data import ImageData, load_data
 from harness.images import Preprocess
 from harness.measure.accuracy import Accuracy, evaluate
 from harness.measure.environment import describe_environment
-from harness.networks import ReadyNetwork, make_preprocess, ready_network
+from harness.networks import ReadyNetwork, ready_network
 from harness.progress import bar
 from harness.records import Record
 from harness.registry import find_dataset, load_model

@@ -17,10 +17,11 @@ from harness.checkpoints import load_checkpoint
 from harness.errors import RequestError
 from harness.files import write_text
 from harness.images import Preprocess
+from harness.objectives import Objective
 from harness.settings import hash_json
 from harness.spec import Device, Settings, TrainingSettings
 from harness.splits import Split
-from harness.training import Batches, Objective, train
+from harness.training import Batches, train
 from harness.weights import load_state, read_tensors, write_state
 
 logger = logging.getLogger(__name__)

@@ -18,6 +18,7 @@ from torch.optim import lr_scheduler
 
 from harness.checkpoints import load_checkpoint, random_state, restore_random_state, save_checkpoint
 from harness.errors import CellError, RequestError
+from harness.objectives import CrossEntropy, Objective
 from harness.progress import bar
 from harness.spec import Device, TrainingSettings
 
@@ -45,26 +46,6 @@ class Batches(Protocol):
 
     def epoch(self, number: int, first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield network input and labels, on the device, for steps `first_step` to `steps` - 1."""
-
-
-class Objective(Protocol):
-    """What training makes smaller."""
-
-    def __call__(self, network: nn.Module, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the mean loss of a batch, and which of its N images the network has right."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CrossEntropy:
-    """Cross entropy of N×K logits, the targets smoothed."""
-
-    label_smoothing: float
-
-    def __call__(self, network: nn.Module, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the loss and which images are right, as `Objective` says."""
-        logits = network(inputs).float()
-        loss = nn.functional.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
-        return loss, logits.argmax(1) == labels
 
 
 @dataclass(kw_only=True)

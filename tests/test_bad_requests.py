@@ -71,12 +71,34 @@ def refuse(capsys, tmp_path, request, *words, action=commands.run):
         ({"assignments": ["mean=[0.5, 0.5]", "std=[1, 1]"]}, ["mean", "channel"]),
         ({"models": ["vgg"], "assignments": ["image_size=8"]}, ["image_size 8", "VGG-16"]),
         ({"models": ["vit"], "assignments": ["image_size=33"]}, ["image_size", "33", "16"]),
+        ({"assignments": ["tree.volatility=1"]}, ["setting tree: ResNet-50 is no tree"]),
         ({"datasets": ["cifar10"]}, ["cifar10", "offline", "put"]),
         ({"datasets": ["emnist", "svhn"]}, ["emnist", "put"]),
     ],
 )
 def test_a_wrong_word_is_one_line(capsys, tmp_path, changes, words):
     refuse(capsys, tmp_path, make_request(tmp_path, **changes), *words)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "words"),
+    [
+        ("tree.volatility=0", ["tree.volatility", "found 0"]),
+        ("tree.volatility=-1", ["tree.volatility", "greater than 0"]),
+        ("tree.volatility=.nan", ["tree.volatility", "finite", "nan"]),
+        ("tree.volatility=x", ["tree.volatility", "number", "'x'"]),
+        ("tree.volatilty=1", ["did you mean tree.volatility"]),
+        ("tree.backbone=vgg16", ["tree.backbone", "'vgg'", "found 'vgg16'"]),
+    ],
+)
+def test_a_wrong_setting_of_a_tree_is_one_line(capsys, tmp_path, assignment, words):
+    request = make_request(tmp_path, models=["trunk"], assignments=[assignment])
+    refuse(capsys, tmp_path, request, *words)
+
+
+def test_an_unknown_recipe_is_one_line(capsys, tmp_path):
+    request = make_request(tmp_path, models=["trunk"], recipe="publishd")
+    refuse(capsys, tmp_path, request, "recipe of trunk 'publishd'", "did you mean published")
 
 
 @pytest.mark.skipif("__import__('torch').cuda.is_available()", reason="a CUDA device is here")

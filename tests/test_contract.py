@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from harness.networks import build_network
+from harness.building import build_network
 from harness.registry import (
     dataset_files,
     describe,

@@ -8,17 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from harness import networks, published
+from harness import learning, networks, published
 from harness.batches import ImageBatches
+from harness.building import check_fit, make_preprocess
 from harness.data import DataSource, ImageData
 from harness.errors import CellError, RequestError
-from harness.networks import (
-    check_fit,
-    checkpoint_path,
-    make_preprocess,
-    ready_network,
-    trained_weights_path,
-)
+from harness.learning import checkpoint_path
+from harness.networks import ready_network, trained_weights_path
 from harness.spec import Cell, Job, ModelSpec, Settings, TrainingSettings
 from harness.splits import MemorySplit
 from harness.weights import read_sidecar
@@ -67,7 +63,7 @@ def test_trained_weights_are_saved_and_loaded_again(make_job, data, monkeypatch)
     assert first.origin == "trained"
     assert first.sidecar.start == "random"
     assert len(first.sidecar.logs) == 2
-    monkeypatch.setattr(networks, "train", lambda *a, **k: pytest.fail("trained again"))
+    monkeypatch.setattr(learning, "train", lambda *a, **k: pytest.fail("trained again"))
     second = ready_network(job, SPEC, data)
     assert second.sha256 == first.sha256
     state = second.network.state_dict()

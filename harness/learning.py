@@ -1,0 +1,132 @@
+"""Weights from training: the common way, or a model's own, and where unfinished ones lie."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from harness.batches import ImageBatches
+from harness.building import build_network, build_pretrained, first_line, make_preprocess
+from harness.checkpoints import load_checkpoint
+from harness.data import ImageData
+from harness.errors import CellError, RequestError
+from harness.settings import recipe_hash
+from harness.spec import Job, ModelSpec
+from harness.stages import Fitting, Stages
+from harness.training import train
+from harness.weights import Sidecar, save_weights
+
+logger = logging.getLogger(__name__)
+
+Trained = tuple[nn.Module, str, list[dict[str, Any]]]
+"""A network, what its weights started from, and a log of every epoch."""
+
+
+def checkpoint_path(weights: Path) -> Path:
+    """Return where an unfinished training of these weights is kept."""
+    return weights.with_suffix(".checkpoint")
+
+
+def stages_folder(weights: Path) -> Path:
+    """Return where the stages of an unfinished training of these weights are kept."""
+    return weights.with_suffix(".stages")
+
+
+def learn(job: Job, spec: ModelSpec, data: ImageData, path: Path) -> tuple[nn.Module, Sidecar]:
+    """Train a cell's network, or go on where an interrupted run stopped, and save its weights.
+
+    Args:
+        job: The cell.
+        spec: Its model.
+        data: Its images.
+        path: The weights file.
+
+    Raises:
+        RequestError: The request does not fit.
+        CellError: Training broke.
+    """
+    way = _train_alike if spec.fit is None else _fit
+    try:
+        network, start, logs = way(job, spec, data, path)
+    except (RuntimeError, ValueError) as error:
+        raise CellError(f"training broke: {type(error).__name__}: {first_line(error)}") from error
+    sidecar = Sidecar(
+        dataset=job.cell.dataset,
+        model=job.cell.model,
+        num_classes=len(data.classes),
+        image_size=job.settings.image_size or spec.image_size,
+        recipe_hash=recipe_hash(job.settings),
+        data_sha256=data.source.sha256,
+        start=start,
+        seed=job.settings.seed,
+        threads=torch.get_num_threads(),
+        device=job.cell.device,
+        training_seconds=sum(log["seconds"] for log in logs),
+        logs=logs,
+        settings=dataclasses.asdict(job.settings.training),
+        structure=spec.describe(network) if spec.describe else None,
+    )
+    return network, save_weights(path, network, sidecar)
+
+
+def _train_alike(job: Job, spec: ModelSpec, data: ImageData, path: Path) -> Trained:
+    """Train as most models are: one network, one recipe."""
+    settings, device = job.settings, job.cell.device
+    checkpoint = checkpoint_path(path)
+    network, start = _start(job, spec, data, checkpoint)
+    preprocess = make_preprocess(settings, spec)
+    logs = train(
+        network,
+        ImageBatches(data.train, preprocess, settings.training, settings.seed, device),
+        settings.training,
+        device=device,
+        checkpoint=checkpoint,
+        checkpoint_seconds=60 * settings.checkpoint_minutes,
+        start=start,
+        title=str(job.cell),
+    )
+    return network, start, [dataclasses.asdict(log) for log in logs]
+
+
+def _fit(job: Job, spec: ModelSpec, data: ImageData, path: Path) -> Trained:
+    """Let a model train in its own way."""
+    if spec.fit is None:
+        raise RequestError(f"{spec.label} has no training of its own")
+    stages = Stages(
+        stages_folder(path),
+        device=job.cell.device,
+        checkpoint_seconds=60 * job.settings.checkpoint_minutes,
+        title=str(job.cell),
+    )
+    fitting = Fitting(
+        settings=job.settings,
+        num_classes=len(data.classes),
+        channels=data.channels,
+        split=data.train,
+        preprocess=make_preprocess(job.settings, spec),
+        device=job.cell.device,
+        stages=stages,
+    )
+    return spec.fit(fitting), "random", stages.logs
+
+
+def _start(job: Job, spec: ModelSpec, data: ImageData, checkpoint: Path) -> tuple[nn.Module, str]:
+    """Build the network to train, and say what its weights start from."""
+    state = load_checkpoint(checkpoint)
+    wanted = str(state["start"]) if state and "start" in state else job.settings.training.start
+    sizes = (len(data.classes), data.channels)
+    if state is None and wanted == "imagenet":
+        return build_pretrained(spec, job.settings, *sizes), "imagenet"
+    if state is None and wanted == "auto" and spec.pretrained:
+        try:
+            return build_pretrained(spec, job.settings, *sizes), "imagenet"
+        except RequestError as error:
+            logger.warning("%s: %s; training starts from random weights", job.cell, error)
+    # A checkpoint brings all weights: no need to load what it will overwrite.
+    start = "imagenet" if wanted == "imagenet" else "random"
+    return build_network(spec, job.settings, *sizes), start
