@@ -28,8 +28,6 @@ class PublishedTree:
         volatility: As the name of its folder has it.
         root_volatility: That of the root, where it is another.
         layers: Layer lists by node file, where they are not "root" and "other".
-        mean: Per-channel mean in [0, 1] that images were normalised with; None: not normalised.
-        std: Per-channel standard deviation that goes with `mean`.
     """
 
     dataset: str
@@ -37,8 +35,6 @@ class PublishedTree:
     volatility: str
     root_volatility: float | None = None
     layers: Mapping[str, str] = field(default_factory=dict)
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
 
     @property
     def folder(self) -> Path:
@@ -56,16 +52,8 @@ PUBLISHED_TREES: Mapping[str, PublishedTree] = {
             volatility="1.02",
             root_volatility=0.88,
             layers={"sg1": "pair", "sg3": "pair", "sg5": "triple"},
-            mean=(0.4914, 0.4822, 0.4465),
-            std=(0.2470, 0.2435, 0.2616),
         ),
-        PublishedTree(
-            dataset="svhn",
-            backbone="mobilenet",
-            volatility="0.7",
-            mean=(0.5, 0.5, 0.5),
-            std=(0.5, 0.5, 0.5),
-        ),
+        PublishedTree(dataset="svhn", backbone="mobilenet", volatility="0.7"),
     )
 }
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from harness.errors import RequestError
 from harness.spec import NetworkPath
 from trunk.nodes import NodeModule, build_node, feature_shape, fold_batch_norm
+from trunk.tracing import trace_node
 from trunk.tree import Groups, Node, NodePath, Tree, node_name
 
 
@@ -118,6 +119,22 @@ class Trunk(nn.Module):
         prepared = copy.deepcopy(self).eval().requires_grad_(False)
         fold_batch_norm(prepared)
         return prepared.to(memory_format=torch.channels_last)
+
+    def prepare_for_single_images(self) -> Trunk:
+        """Return a copy for one fp32 image at a time on this CPU, its nodes compiled in seconds.
+
+        Batches give the same classes, but are slow: each new shape is compiled anew.
+        """
+        prepared = self.prepare_for_inference()
+        maps: dict[NodePath, Tensor] = {}
+        for node in prepared.tree.nodes:
+            example = (
+                maps[node.path[:-1]] if node.path else torch.zeros(1, *node.network.input_shape)
+            )
+            network = trace_node(prepared.networks[node.name], example)
+            maps[node.path], _ = network(example)
+            prepared.networks[node.name] = network
+        return prepared
 
     def _walk(self, inputs: Tensor) -> int:
         """Return the class of a single image 1×C×H×W."""

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from harness.errors import RequestError
+from harness.settings import load_settings
 from trunk.published import load_published_trunk, published_tree
 from trunk.routing import Trunk
 from trunk.tree import Tree
@@ -128,8 +129,9 @@ def test_published_trees_route_real_images(
     published = published_tree(dataset)
     trunk = load_published_trunk(published, published_root, classes)
     images, labels = real_images(file, per_class)
-    if published.mean and published.std:
-        mean, std = torch.tensor(published.mean), torch.tensor(published.std)
+    settings = load_settings(published.dataset, "trunk")
+    if settings.mean and settings.std:
+        mean, std = torch.tensor(settings.mean), torch.tensor(settings.std)
         images = (images - mean[:, None, None]) / std[:, None, None]
     prepared = trunk.prepare_for_inference()
     routed = trunk.route(images)
