@@ -74,8 +74,10 @@ def run(request: Request) -> int:
     codes = [_run_cell(item, request.verbose) for item in planned]
     refresh(results)
     # A refused cell left no record: what may lie there is of an earlier run.
-    ran = [item.job.cell for item, code in zip(planned, codes, strict=True) if code != 2]
-    records = [find_record(results, cell) for cell in ran]
+    ran = [item.job for item, code in zip(planned, codes, strict=True) if code != 2]
+    records = [
+        find_record(results, job.cell, published=job.settings.weights == "published") for job in ran
+    ]
     print_records([record for record in records if record is not None])
     if codes and all(code == 2 for code in codes):
         return 2

@@ -140,7 +140,8 @@ def make_job(request: Request, cell: Cell) -> tuple[Job, ModelSpec]:
 
 def _plan_cell(request: Request, cell: Cell, seen: dict[tuple[str, int], _Images]) -> Planned:
     job, spec = make_job(request, cell)
-    record = find_record(job.results_dir, cell)
+    published = job.settings.weights == "published"
+    record = find_record(job.results_dir, cell, published=published)
     if cell.device not in spec.devices:
         reason = f"{spec.label} runs on {' and '.join(spec.devices)} only"
         return Planned(job=job, spec=spec, action="unsupported", detail=reason, record=record)

@@ -142,10 +142,28 @@ class Record:
         """The cell that left this record."""
         return Cell(dataset=self.dataset, model=self.model, device=self.device)
 
+    @property
+    def stem(self) -> str:
+        """What files about this record are called."""
+        return _stem(self.cell, self._asked_for_published)
 
-def record_path(results: Path, cell: Cell) -> Path:
-    """Return where the record of a cell lies."""
-    return results / "records" / cell.dataset / f"{cell.model}-{cell.device}.json"
+    @property
+    def title(self) -> str:
+        """What to call the model in tables and figures."""
+        return self.label + (" (published weights)" if self._asked_for_published else "")
+
+    @property
+    def _asked_for_published(self) -> bool:
+        return bool(self.settings.get("weights") == "published")
+
+
+def record_path(results: Path, cell: Cell, *, published: bool = False) -> Path:
+    """Return where the record of a cell lies; one of published weights has a place of its own."""
+    return results / "records" / cell.dataset / f"{_stem(cell, published)}.json"
+
+
+def _stem(cell: Cell, published: bool) -> str:
+    return f"{cell.model}{'-published' if published else ''}-{cell.device}"
 
 
 def write_record(results: Path, record: Record) -> Path:
@@ -155,7 +173,7 @@ def write_record(results: Path, record: Record) -> Path:
         CellError: The disk is full or the folder cannot be written to.
     """
     lines = [f'  "{key}": {json.dumps(value)}' for key, value in dataclasses.asdict(record).items()]
-    path = record_path(results, record.cell)
+    path = results / "records" / record.dataset / f"{record.stem}.json"
     write_text(path, "{\n" + ",\n".join(lines) + "\n}\n")
     return path
 
@@ -178,9 +196,9 @@ def read_record(path: Path) -> Record:
         raise RequestError(f"{path}: not a record ({error}); delete it to run again") from None
 
 
-def find_record(results: Path, cell: Cell) -> Record | None:
-    """Return the record that a cell left, if any."""
-    path = record_path(results, cell)
+def find_record(results: Path, cell: Cell, *, published: bool = False) -> Record | None:
+    """Return the record that a cell left, if any, with its own or with published weights."""
+    path = record_path(results, cell, published=published)
     return read_record(path) if path.exists() else None
 
 

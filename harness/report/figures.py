@@ -31,34 +31,38 @@ def refresh_figures(results: Path, records: Sequence[Record]) -> None:
         CellError: A file cannot be written.
     """
     for record in records:
-        name = f"{record.model}-{record.device}"
+        name = record.stem
         folder = results / "figures" / record.dataset
         if record.history:
-            data: object = [record.label, record.history]
+            data: object = [record.title, record.history]
             _draw(folder / f"{name}-training.png", data, partial(plot_training, record))
         if record.confusion_matrix:
-            data = [record.label, record.classes, record.confusion_matrix]
+            data = [record.title, record.classes, record.confusion_matrix]
             _draw(folder / f"{name}-confusion.png", data, partial(plot_confusion, record))
     for dataset, group in groupby(records, key=lambda record: record.dataset):
         measured = [r for r in group if r.accuracy_top1 is not None and r.gmacs is not None]
         if measured:
-            data = [[r.label, r.accuracy_top1, r.gmacs, r.weights_mb, r.device] for r in measured]
+            data = [[r.title, r.accuracy_top1, r.gmacs, r.weights_mb, r.device] for r in measured]
             path = results / "figures" / dataset / "accuracy-gmacs.png"
             _draw(path, data, partial(plot_accuracy, measured))
 
 
 def plot_training(record: Record) -> Figure:
-    """Plot loss and accuracy on the training images over epochs."""
+    """Plot loss and accuracy on the training images over epochs; lines part the stages."""
     figure = _figure(7.0, 2.8)
-    epochs = [entry["epoch"] for entry in record.history]
+    stages = [entry.get("stage") for entry in record.history]
+    epochs = range(1, len(stages) + 1)
+    changes = [epoch + 0.5 for epoch in epochs[:-1] if stages[epoch - 1] != stages[epoch]]
     for index, (key, scale, title) in enumerate(
         (("loss", 1, "training loss"), ("accuracy", 100, "training accuracy, %")), start=1
     ):
         axes = figure.add_subplot(1, 2, index)
         axes.plot(epochs, [scale * e[key] for e in record.history], marker=".", color="#2b6cb0")
+        for change in changes:
+            axes.axvline(change, color="#a0aec0", linewidth=0.6)
         axes.set(xlabel="epoch", title=title)
         axes.grid(alpha=0.3)
-    figure.suptitle(f"{record.label}, {record.dataset}")
+    figure.suptitle(f"{record.title}, {record.dataset}")
     return figure
 
 
@@ -71,7 +75,7 @@ def plot_confusion(record: Record) -> Figure:
     axes = figure.add_subplot()
     shares = [[count / max(sum(row), 1) for count in row] for row in counts]
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set(xlabel="predicted", ylabel="true", title=f"{record.label}, {record.dataset}")
+    axes.set(xlabel="predicted", ylabel="true", title=f"{record.title}, {record.dataset}")
     axes.set_xticks(range(len(labels)), labels, rotation=90 if len(labels) > 10 else 0)
     axes.set_yticks(range(len(counts)), labels[: len(counts)])
     if len(labels) <= _MOST_NUMBERED_CLASSES:
@@ -100,7 +104,7 @@ def plot_accuracy(records: Sequence[Record]) -> Figure:
             alpha=0.5,
         )
         area = 20 + 1.2 * (record.weights_mb or 0.0)
-        label = f"{record.label} ({record.weights_mb:.0f} MB)"
+        label = f"{record.title} ({record.weights_mb:.3g} MB)"
         axes.scatter(gmacs, accuracy, s=area, color=color, alpha=0.7, label=label)
     axes.set_xscale("log")
     axes.set(xlabel="GMACs an image (log)", ylabel="top-1 accuracy, % (95% interval)")

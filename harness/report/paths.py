@@ -54,7 +54,7 @@ def _render_record(record: Record, published: PublishedCell | None) -> str:
         rows.append(["published", "–", *figures])
     align = [":---"] + ["---:"] * (len(header) - 1)
     lines = ["| " + " | ".join(cells) + " |" for cells in (header, align, *rows)]
-    return f"\n## {record.label}: {len(paths)} paths\n\n" + "\n".join(lines) + "\n"
+    return f"\n## {record.title}: {len(paths)} paths\n\n" + "\n".join(lines) + "\n"
 
 
 def _row(name: str, path: dict[str, Any]) -> list[str]:

@@ -82,7 +82,7 @@ def _render_details(records: list[Record]) -> dict[Path, str]:
     """Return the learning curve and the confusion matrix of each record, as CSV."""
     files: dict[Path, str] = {}
     for record in records:
-        name = Path(record.dataset) / f"{record.model}-{record.device}.csv"
+        name = Path(record.dataset) / f"{record.stem}.csv"
         if record.history:
             names = list(record.history[0])
             rows = [",".join(_format(entry[key]) for key in names) for entry in record.history]

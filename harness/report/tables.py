@@ -70,7 +70,7 @@ def table_header(with_published: bool) -> list[str]:
 
 def table_row(record: Record, published: PublishedCell | None, with_published: bool) -> list[str]:
     """Return the cells of one record; what was not measured is a dash, never a number."""
-    cells = [record.label + (" (GPU)" if record.device == "cuda" else "")]
+    cells = [record.title + (" (GPU)" if record.device == "cuda" else "")]
     for column in COLUMNS:
         cells.append(column.measured(record) or "–")
         if column.published and with_published:

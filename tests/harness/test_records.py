@@ -85,3 +85,16 @@ def test_a_results_folder_that_cannot_be_written_to(tmp_path):
         check_writable(tmp_path / "file")
     check_writable(tmp_path / "new" / "folder")
     assert list((tmp_path / "new" / "folder").iterdir()) == []
+
+
+def test_published_weights_have_a_record_of_their_own(tmp_path):
+    trained = make_record()
+    published = make_record(settings={"weights": "published"})
+    for record in (trained, published):
+        write_record(tmp_path, record)
+    assert find_record(tmp_path, trained.cell) == trained
+    assert find_record(tmp_path, trained.cell, published=True) == published
+    assert {r.title for r in read_records(tmp_path)} == {
+        trained.label,
+        f"{trained.label} (published weights)",
+    }
