@@ -113,13 +113,14 @@ class Stages:
 
 def describe_progress(folder: Path) -> str | None:
     """Return in words how far a training in stages has come; None where none was begun."""
-    done = len(list(folder.glob("*.safetensors")))
+    count = len(list(folder.glob("*.safetensors")))
+    done = "1 stage is done" if count == 1 else f"{count} stages are done"
     for checkpoint in folder.glob("*.checkpoint"):
         state = load_checkpoint(checkpoint)
         if state is not None:
             epoch, step = len(state["logs"]) + 1, state["tally"]["step"] + 1
-            return f"{done} stages are done, on with {checkpoint.stem}, epoch {epoch}, step {step}"
-    return f"{done} stages are done" if done else None
+            return f"{done}, on with {checkpoint.stem}, epoch {epoch}, step {step}"
+    return done if count else None
 
 
 @dataclass(frozen=True, kw_only=True)

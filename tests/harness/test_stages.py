@@ -66,7 +66,7 @@ def test_an_interrupted_stage_goes_on_to_the_same_weights(make_stages, tmp_path)
     cut = make_network()
     with pytest.raises(KeyboardInterrupt):
         make_stages().train("cut", cut, Points(stop_at=(2, 1)), RECIPE)
-    assert describe_progress(tmp_path / "s") == "1 stages are done, on with cut, epoch 2, step 1"
+    assert describe_progress(tmp_path / "s") == "1 stage is done, on with cut, epoch 2, step 1"
     resumed = make_network()
     make_stages().train("cut", resumed, Points(), RECIPE)
     assert equal(whole, resumed)
