@@ -187,7 +187,8 @@ class _Grower:
         inputs = self._inputs(path, rows, self._recipe("classes", path))
         branches = {at: (found.node.groups, found.network) for at, found in self.grown.items()}
         leaves = {path: (_single(grown.node.classes), grown.leaves)}
-        maps, labels = torch.cat(list(inputs.plain(rows))).float(), self.labels[rows]
+        maps = torch.cat(list(inputs.plain(rows))).float()
+        labels = self.labels[rows].to(maps.device)
         return _accuracy(branches, path, maps, labels), _accuracy(leaves, path, maps, labels)
 
     def _as_leaves(self, grown: _Grown) -> _Grown:
@@ -270,6 +271,8 @@ def choose_held_out(labels: Tensor, share: float, seed: int) -> Tensor:
 
 def _accuracy(branches: Branches, start: NodePath, maps: Tensor, labels: Tensor) -> float:
     """Return the share of images that get from a node to their own leaf."""
+    for _, network in branches.values():
+        network.to(maps.device).eval()
     right = torch.ones_like(labels, dtype=torch.bool)
     with torch.no_grad():
         for choices in along_true_paths(branches, start, maps, labels):

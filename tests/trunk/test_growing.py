@@ -265,3 +265,16 @@ def test_held_out_images_are_not_trained_on(make_fitting, monkeypatch):
     held_out = choose_held_out(fitting.split.labels, 0.2, fitting.settings.seed)
     assert held_out.sum() == 80
     assert not held_out[torch.cat(used)].any()
+
+
+@pytest.mark.gpu
+def test_a_tree_grows_on_a_gpu(make_fitting, split):
+    tree = dataclasses.replace(TREE, held_out=0.2, fold=True, joint=STAGE)
+    fitting = make_fitting(tree=tree)
+    fitting = dataclasses.replace(fitting, device="cuda")
+    fitting.stages.device = "cuda"
+    trunk = grow(fitting)
+    assert all(p.device.type == "cpu" for p in trunk.parameters())
+    prepared = trunk.to("cuda").prepare_for_inference()
+    images = images_of(split).to("cuda")
+    assert (prepared.route(images).cpu() == split.labels).float().mean() > 0.5

@@ -1,0 +1,125 @@
+"""A cell of TRUNK from job to record: accuracy by routing, costs by path."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+from harness.networks import ready_network
+from harness.run import load_job_data, run_cell
+from harness.spec import (
+    Cell,
+    Job,
+    MeasurementSettings,
+    NetworkPath,
+    RoutedNetwork,
+    Settings,
+    TrainingSettings,
+    TreeSettings,
+)
+from trunk import growing
+from trunk.model import SPEC
+from trunk.routing import Trunk
+
+STAGE = TrainingSettings(epochs=3, batch_size=10, learning_rate=0.01, start="random")
+
+
+@pytest.fixture
+def job(tmp_path, monkeypatch):
+    """Digits 0 to 3 at 8×8; whatever is confused, 0 and 3 share a child."""
+    groups = {4: ((0, 3), (1,), (2,)), 2: ((0,), (1,))}
+    monkeypatch.setattr(growing, "child_groups", lambda likelihood, _: groups[len(likelihood)])
+    digits = load_digits()
+    chosen = np.concatenate([np.flatnonzero(digits.target == k)[:60] for k in range(4)])
+    images = (digits.images[chosen] * 15).astype(np.uint8)
+    labels = digits.target[chosen].astype(np.uint8)
+    test = np.arange(len(chosen)) % 6 == 0
+    np.savez(
+        tmp_path / "four.npz",
+        train_images=images[~test],
+        train_labels=labels[~test],
+        test_images=images[test],
+        test_labels=labels[test],
+        classes=np.array(list("0123")),
+    )
+    quick = MeasurementSettings(
+        latency_rounds=20,
+        latency_seconds=0.01,
+        throughput_batch_sizes=(1, 8),
+        throughput_seconds=0.01,
+    )
+    return Job(
+        cell=Cell(dataset="four", model="trunk", device="cpu"),
+        settings=Settings(
+            image_size=8,
+            threads=1,
+            training=STAGE,
+            tree=TreeSettings(grouping=STAGE),
+            measurement=quick,
+        ),
+        data_dir=tmp_path,
+        data_file=tmp_path / "four.npz",
+        weights_dir=tmp_path / "weights",
+        results_dir=tmp_path / "results",
+        offline=True,
+        command="",
+    )
+
+
+def test_the_record_says_what_routing_does(job):
+    record = run_cell(job)
+    assert (record.status, record.label, record.n_test) == ("ok", "TRUNK", 40)
+    data = load_job_data(job, SPEC)
+    trunk = ready_network(job, SPEC, data).network
+    images, labels = data.test.images.float() / 255, data.test.labels
+    routed = trunk.route(images)
+    assert record.accuracy_top1 == pytest.approx(100 * (routed == labels).double().mean().item())
+    assert record.accuracy_top5 is None
+    columns = np.array(record.confusion_matrix).sum(0).tolist()
+    assert columns == routed.bincount(minlength=4).tolist()
+    paths = {path["name"]: path for path in record.paths}
+    assert paths["root"]["images"] == columns[1] + columns[2]
+    assert paths["0"]["images"] == columns[0] + columns[3]
+    total = sum(path["gmacs"] * path["images"] for path in record.paths)
+    assert record.gmacs == pytest.approx(total / 40)
+    assert record.params == sum(p.numel() for p in trunk.parameters())
+    assert {entry["stage"] for entry in record.history} == {
+        "root.classes",
+        "root.groups",
+        "0.classes",
+    }
+    assert record.epochs == 9
+
+
+def test_a_second_run_measures_the_same_tree(job):
+    first, second = run_cell(job), run_cell(job)
+    assert second.weights_sha256 == first.weights_sha256
+    assert second.confusion_matrix == first.confusion_matrix
+    again = run_cell(dataclasses.replace(job, settings=dataclasses.replace(job.settings, seed=1)))
+    assert again.weights_sha256 != first.weights_sha256
+
+
+def test_every_class_is_on_exactly_one_path(small_tree):
+    trunk = Trunk(small_tree).eval()
+    assert isinstance(trunk, RoutedNetwork)
+    assert isinstance(trunk.prepare_for_inference(), RoutedNetwork)
+    paths = trunk.paths()
+    assert all(isinstance(path, NetworkPath) for path in paths)
+    assert {path.name: path.classes for path in paths} == {
+        "root": (1, 2),
+        "0": (3,),
+        "0-0": (0, 4),
+    }
+
+
+def test_a_path_runs_the_networks_on_it_and_no_others(small_tree):
+    torch.manual_seed(0)
+    trunk = Trunk(small_tree).eval()
+    image = torch.rand(1, 1, 8, 8)
+    middle = next(path for path in trunk.paths() if path.name == "0")
+    maps, _ = trunk.networks["root"](image)
+    assert torch.equal(middle.network(image), trunk.networks["0"](maps)[1])
+    numbers = [sum(p.numel() for p in part.parameters()) for part in trunk.networks.values()]
+    assert sum(p.numel() for p in middle.network.parameters()) == numbers[0] + numbers[1]
