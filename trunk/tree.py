@@ -207,7 +207,7 @@ def read_tree(path: Path) -> Tree:
     except OSError as error:
         raise RequestError(f"{path}: not readable: {error.strerror}") from error
     except ValueError as error:
-        raise RequestError(f"{path}: not a tree: {error}") from error
+        raise RequestError(f"{path}: not JSON: {error}") from error
     except RequestError as error:
         raise RequestError(f"{path}: {error}") from error
 

@@ -76,7 +76,7 @@ def _rate_unless_too_large(
 ) -> float | None:
     """Return images per second, or None when the batch does not fit in memory."""
     try:
-        return _rate(network, example.repeat(-(-size // len(example)), 1, 1, 1)[:size], seconds)
+        return _rate(network, torch.cat([example] * -(-size // len(example)))[:size], seconds)
     except RuntimeError as error:
         from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 

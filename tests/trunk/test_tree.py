@@ -102,7 +102,7 @@ def test_nodes_must_hang_together(small_tree):
         ("1.25", '"1.25"', r"nodes\.0\.volatility: Input should be a valid number"),
         ("1.25", "NaN", r"nodes\.0\.volatility: Input should be a finite number"),
         ("[0, 3, 4]", "[0, 3]", "node 0: .*not the"),
-        ("]}\n", "", "Invalid JSON"),
+        ("]}\n", "", "not JSON"),
     ],
 )
 def test_a_file_that_is_no_tree_is_named(old, new, message, small_tree, tmp_path):
