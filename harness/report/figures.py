@@ -48,18 +48,18 @@ def refresh_figures(results: Path, records: Sequence[Record]) -> None:
 
 
 def plot_training(record: Record) -> Figure:
-    """Plot loss and accuracy on the training images over epochs; lines part the stages."""
+    """Plot loss and accuracy on the training images over epochs, a line for each stage."""
     figure = _figure(7.0, 2.8)
-    stages = [entry.get("stage") for entry in record.history]
-    epochs = range(1, len(stages) + 1)
-    changes = [epoch + 0.5 for epoch in epochs[:-1] if stages[epoch - 1] != stages[epoch]]
+    runs = [list(run) for _, run in groupby(record.history, key=lambda entry: entry.get("stage"))]
     for index, (key, scale, title) in enumerate(
         (("loss", 1, "training loss"), ("accuracy", 100, "training accuracy, %")), start=1
     ):
         axes = figure.add_subplot(1, 2, index)
-        axes.plot(epochs, [scale * e[key] for e in record.history], marker=".", color="#2b6cb0")
-        for change in changes:
-            axes.axvline(change, color="#a0aec0", linewidth=0.6)
+        done = 0
+        for run in runs:
+            epochs = range(done + 1, done + len(run) + 1)
+            axes.plot(epochs, [scale * e[key] for e in run], marker=".", color="#2b6cb0")
+            done += len(run)
         axes.set(xlabel="epoch", title=title)
         axes.grid(alpha=0.3)
     figure.suptitle(f"{record.title}, {record.dataset}")
