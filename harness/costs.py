@@ -14,7 +14,8 @@ from harness.measure.latency import Latency, Network, measure_latency
 from harness.measure.memory import measure_peak_memory, measure_weights_mb
 from harness.measure.operations import count_parameters, measure_operations
 from harness.measure.throughput import measure_throughput
-from harness.spec import Job, NetworkPath, RoutedNetwork
+from harness.routed import NetworkPath, RoutedNetwork
+from harness.spec import Job
 
 logger = logging.getLogger(__name__)
 

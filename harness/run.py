@@ -23,8 +23,9 @@ from harness.networks import ReadyNetwork, ready_network
 from harness.progress import bar
 from harness.records import Record
 from harness.registry import find_dataset, load_model
+from harness.routed import RoutedNetwork
 from harness.settings import settings_hash
-from harness.spec import Job, ModelSpec, RoutedNetwork
+from harness.spec import Job, ModelSpec
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
@@ -60,35 +60,6 @@ class ModelSpec:
     load_published: Callable[[Job, int], tuple[nn.Module, str]] | None = None
     paper: str = ""
     devices: tuple[Device, ...] = ("cpu", "cuda")
-
-
-@dataclass(frozen=True, kw_only=True)
-class NetworkPath:
-    """One of the ways that images take through a routed network.
-
-    Attributes:
-        name: Of the path.
-        classes: Those that an image can be sent to on it.
-        network: What an image runs on it: maps 1×C×H×W to logits.
-    """
-
-    name: str
-    classes: tuple[int, ...]
-    network: nn.Module
-
-
-@runtime_checkable
-class RoutedNetwork(Protocol):
-    """A network that sends images different ways, so that they differ in cost."""
-
-    def prepare_for_inference(self) -> nn.Module:
-        """Return a copy that is made for inference alone, a routed network too."""
-
-    def route(self, images: Tensor) -> Tensor:
-        """Return the class, int64 N, that each of N×C×H×W images is sent to."""
-
-    def paths(self) -> tuple[NetworkPath, ...]:
-        """Return all the ways; every class is on exactly one."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.errors import RequestError
-from harness.spec import NetworkPath
+from harness.routed import NetworkPath
 from trunk.nodes import NodeModule, build_node, feature_shape, fold_batch_norm
 from trunk.tracing import trace_node
 from trunk.tree import Groups, Node, NodePath, Tree, node_name

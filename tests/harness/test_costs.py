@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from harness.costs import measure_costs, measure_routed_costs
-from harness.spec import Cell, Job, MeasurementSettings, NetworkPath, RoutedNetwork, Settings
+from harness.routed import NetworkPath, RoutedNetwork
+from harness.spec import Cell, Job, MeasurementSettings, Settings
 
 QUICK = MeasurementSettings(
     latency_rounds=20, latency_seconds=0.01, throughput_batch_sizes=(1, 3), throughput_seconds=0.01

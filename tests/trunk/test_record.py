@@ -8,13 +8,12 @@ import torch
 from sklearn.datasets import load_digits
 
 from harness.networks import ready_network
+from harness.routed import NetworkPath, RoutedNetwork
 from harness.run import load_job_data, run_cell
 from harness.spec import (
     Cell,
     Job,
     MeasurementSettings,
-    NetworkPath,
-    RoutedNetwork,
     Settings,
     TrainingSettings,
     TreeSettings,
