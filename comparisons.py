@@ -39,6 +39,16 @@ Recipe = Annotated[
     str, Option(help="Settings from configs/<model>.<recipe>.yaml, e.g. published for trunk.")
 ]
 ResultsDir = Annotated[Path, Option(help="Folder of results.", show_default="results")]
+Measure = Annotated[
+    str, Option(help="all, or latency: all models side by side in one process, nothing trained.")
+]
+Runtime = Annotated[
+    list[str] | None,
+    Option(help="With --measure latency: eager, compile, onnxruntime, openvino; repeated or a,b."),
+]
+Reference = Annotated[
+    str, Option(help="With --measure latency: the model that the others are compared with.")
+]
 Assignments = Annotated[
     list[str] | None, Option("--set", metavar="KEY=VALUE", help="Any setting; repeatable.")
 ]
@@ -64,6 +74,9 @@ def main(
     recipe: Recipe = "",
     results_dir: ResultsDir = ROOT / "results",
     assignments: Assignments = None,
+    measure: Measure = "all",
+    runtime: Runtime = None,
+    reference: Reference = "",
     offline: Offline = False,
     force: Force = False,
     plan: Plan = False,
@@ -89,8 +102,11 @@ def main(
         offline=offline,
         force=force,
         verbose=verbose,
+        measure=measure,
+        runtimes=runtime or [],
+        reference=reference,
     )
-    action = commands.list_all if list_all else commands.plan if plan else commands.run
+    action = commands.list_all if list_all else commands.plan if plan else commands.measure
     sys.exit(commands.guarded(action, request))
 
 

@@ -168,12 +168,12 @@ def evaluate_routed(loaded: Loaded, images: Split | None = None) -> Accuracy:
     from torch.nn.functional import one_hot
 
     from harness.building import make_preprocess
+    from harness.conditions import set_threads
     from harness.measure.accuracy import evaluate
     from harness.progress import bar
-    from harness.run import default_threads
 
     settings = loaded.job.settings
-    torch.set_num_threads(settings.threads or default_threads())
+    set_threads(settings)
     preprocess = make_preprocess(settings, loaded.spec)
     split, trunk = images or loaded.data.test, loaded.trunk.prepare_for_inference()
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
 from rich.table import Table
 
-from harness.errors import CellError, RequestError
+from harness.errors import CellError, RequestError, unknown_name
 from harness.registry import dataset_files, describe, model_files
 from harness.spec import Request
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from harness.plan import Planned
 
 Action = Callable[[Request], int]
+T = TypeVar("T")
 
 
 def guarded(action: Action, request: Request) -> int:
@@ -60,6 +61,21 @@ def plan(request: Request) -> int:
     return 0
 
 
+def measure(request: Request) -> int:
+    """Do what a request wants to have measured.
+
+    Raises:
+        RequestError: It wants something unknown, or options that do not go together.
+    """
+    actions = {"all": run, "latency": compare_latency}
+    if request.measure not in actions:
+        raise unknown_name("--measure", request.measure, actions)
+    if request.measure == "all" and (request.runtimes or request.reference):
+        option = "--runtime" if request.runtimes else "--reference"
+        raise RequestError(f"{option} goes with --measure latency")
+    return actions[request.measure](request)
+
+
 def run(request: Request) -> int:
     """Run the cells that are not done, refresh the results, and print their table."""
     from harness.plan import plan_request
@@ -84,7 +100,31 @@ def run(request: Request) -> int:
     return int(any(codes))
 
 
-def _plan(request: Request, make: Callable[[Request], list[Planned]]) -> list[Planned]:
+def compare_latency(request: Request) -> int:
+    """Time all models of each data set side by side, and print them."""
+    from harness.latency_records import read_latency_records
+    from harness.launch.local import run_in_child
+    from harness.plan_latency import plan_latency
+    from harness.records import check_writable
+    from harness.report.latency import print_latency
+    from harness.report.site import refresh
+
+    jobs = _plan(request, plan_latency)
+    results = request.results_dir.absolute()
+    check_writable(results)
+    codes = []
+    for job in jobs:
+        print(f"{job}: {len(job.jobs)} models in {', '.join(job.runtimes)}", file=sys.stderr)
+        codes.append(run_in_child(job, verbose=request.verbose))
+        if codes[-1] == 130:
+            raise KeyboardInterrupt
+    refresh(results)
+    commands = {job.command for job, code in zip(jobs, codes, strict=True) if code != 2}
+    print_latency([each for each in read_latency_records(results) if each.command in commands])
+    return max(codes, default=0)
+
+
+def _plan(request: Request, make: Callable[[Request], list[T]]) -> list[T]:
     if not request.models:
         raise RequestError("--model is missing: name one or more, or all (--list shows them)")
     if not request.datasets and request.data_file is None:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import logging
-from itertools import count
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from harness.errors import CellError
-from harness.measure.latency import Latency, Network, measure_latency
+from harness.measure.counters import measure_cache
+from harness.measure.energy import measure_energy
+from harness.measure.latency import Latency, Network, in_turn, measure_latency
 from harness.measure.memory import measure_peak_memory, measure_weights_mb
 from harness.measure.operations import count_parameters, measure_operations
-from harness.measure.throughput import measure_throughput
+from harness.measure.peak import measure_peak
+from harness.measure.throughput import filled, measure_throughput
+from harness.measure.training_memory import measure_training_peak
 from harness.routed import NetworkPath, RoutedNetwork
 from harness.spec import Job
+from harness.training import make_optimizer
 
 logger = logging.getLogger(__name__)
 
@@ -39,16 +43,19 @@ def measure_costs(network: nn.Module, example: Tensor, job: Job) -> tuple[Fields
     logger.info("%s: operations and memory", job.cell)
     operations, no_operations = _measure_operations(network, example)
     memory, no_memory = _measure_memory(network, example)
-    logger.info("%s: latency and throughput", job.cell)
+    training, no_training = _measure_training_memory(network, example, job)
+    logger.info("%s: latency, throughput, energy", job.cell)
     latency = _measure_latency({"network": network}, {"network": example}, job)["network"]
+    speed, no_speed = _measure_speed(network, example, operations.get("gflops"), job)
     fields = {
         "params": count_parameters(network),
         **operations,
         **memory,
+        **training,
         **_describe_latency(latency),
-        **_measure_throughput(network, example, job),
+        **speed,
     }
-    return fields, no_operations | no_memory
+    return fields, no_operations | no_memory | no_training | no_speed
 
 
 def measure_routed_costs(
@@ -56,10 +63,9 @@ def measure_routed_costs(
 ) -> tuple[Fields, Reasons]:
     """Measure what images cost that a network sends different ways.
 
-    Operations are the mean over the images, as the network was trained; memory and time are those
-    of its copy for inference: peak memory on the path with most operations, latency over images
-    one by one, and throughput over batches of them, in their own order. `paths` has the cost of
-    every path that an image took, the one with fewest operations first.
+    Operations are the mean over the images; peak memory is that of the path with most of them;
+    latency is over images one by one, and throughput over batches of them, in their own order.
+    `paths` has the cost of every path that an image took, the one with fewest operations first.
 
     Args:
         network: On the job's device.
@@ -73,8 +79,7 @@ def measure_routed_costs(
     logger.info("%s: operations, memory and latency of every path", job.cell)
     rows = {path.name: _rows(path, predictions) for path in network.paths()}
     examples = {name: images[chosen[:1]] for name, chosen in rows.items() if len(chosen)}
-    prepared = cast("RoutedNetwork", network.prepare_for_inference())
-    latencies = _measure_route(prepared, examples, images, job)
+    latencies = _measure_route(network, examples, images, job)
     costs = [
         _measure_path(path, examples[path.name])
         | {
@@ -85,19 +90,20 @@ def measure_routed_costs(
         if path.name in examples
     ]
     costs.sort(key=lambda cost: (cost["gmacs"], cost["name"]))
-    longest = next(path for path in prepared.paths() if path.name == costs[-1]["name"])
+    longest = next(path for path in network.paths() if path.name == costs[-1]["name"])
     memory, reasons = _measure_memory(longest.network, examples[longest.name])
-    whole = cast("nn.Module", network)
+    whole, operations = cast("nn.Module", network), _mean_operations(costs)
+    speed, no_speed = _measure_speed(network.route, images, operations["gflops"], job)
     fields = {
         **memory,
         "params": count_parameters(whole),
         "weights_mb": measure_weights_mb(whole),
-        **_mean_operations(costs),
+        **operations,
         "paths": costs,
         **_describe_latency(latencies[_ALL_PATHS]),
-        **_measure_throughput(prepared.route, images, job),
+        **speed,
     }
-    return fields, reasons
+    return fields, reasons | no_speed | {"peak_training_memory_mb": "it is trained in stages"}
 
 
 def _rows(path: NetworkPath, predictions: Tensor) -> Tensor:
@@ -120,16 +126,9 @@ def _measure_route(
     network: RoutedNetwork, examples: dict[str, Tensor], images: Tensor, job: Job
 ) -> dict[str, Latency]:
     """Time an image of every path, and images one after the other, in the same rounds."""
-    calls = count()
-
-    def next_image(_: Tensor) -> object:
-        # The untimed call and the timed one that follows it see the same image.
-        return network.route(images[[next(calls) // 2 % len(images)]])
-
     networks: dict[str, Network] = dict.fromkeys(examples, network.route)
-    return _measure_latency(
-        {**networks, _ALL_PATHS: next_image}, {**examples, _ALL_PATHS: images[:1]}, job
-    )
+    networks[_ALL_PATHS] = in_turn(network.route, images)
+    return _measure_latency(networks, {**examples, _ALL_PATHS: images[:1]}, job)
 
 
 def _mean_operations(costs: list[Fields]) -> Fields:
@@ -183,7 +182,25 @@ def _describe_latency(latency: Latency) -> Fields:
     return {name: getattr(latency, name) for name in names} | {"latency_rounds": latency.rounds}
 
 
-def _measure_throughput(network: Network, images: Tensor, job: Job) -> Fields:
+def _measure_training_memory(
+    network: nn.Module, example: Tensor, job: Job
+) -> tuple[Fields, Reasons]:
+    recipe, name = job.settings.training, "peak_training_memory_mb"
+    try:
+        memory = measure_training_peak(
+            network,
+            example.expand(recipe.batch_size, -1, -1, -1),
+            make_optimizer=lambda trained: make_optimizer(nn.ParameterList(trained), recipe),
+        )
+    except CellError as error:
+        return {}, {name: str(error)}
+    return {name: memory.peak_training_memory_mb}, {}
+
+
+def _measure_speed(
+    network: Network, images: Tensor, gflops: float | None, job: Job
+) -> tuple[Fields, Reasons]:
+    """Measure throughput, and what the device spends on it: arithmetic, energy, cache."""
     limits = job.settings.measurement
     throughput = measure_throughput(
         network,
@@ -191,7 +208,22 @@ def _measure_throughput(network: Network, images: Tensor, job: Job) -> Fields:
         batch_sizes=limits.throughput_batch_sizes,
         seconds=limits.throughput_seconds,
     )
-    return {
-        "throughput_images_per_s": throughput.images_per_s,
-        "throughput_batch_size": throughput.batch_size,
+    peak = measure_peak(str(images.device))
+    size, seconds = throughput.batch_size, limits.throughput_seconds
+    energy = measure_energy(network, filled(images, size), seconds=seconds)
+    cache = measure_cache(network, images[:1], seconds=seconds)
+    rate = throughput.images_per_s
+    fields = {
+        "throughput_images_per_s": rate,
+        "throughput_batch_size": size,
+        "throughput_peak_share": gflops and rate * gflops / peak.gflops_per_s,
+        "peak_gflops_per_s": peak.gflops_per_s,
+        "energy_j_per_image": energy.energy_j_per_image,
+        "cache_references_per_image": cache.cache_references_per_image,
+        "cache_misses_per_image": cache.cache_misses_per_image,
+    }
+    caches = ("cache_references_per_image", "cache_misses_per_image")
+    return fields, {
+        "energy_j_per_image": energy.energy_reason,
+        **dict.fromkeys(caches, cache.cache_reason),
     }

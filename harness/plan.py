@@ -71,7 +71,7 @@ def plan_request(request: Request) -> list[Planned]:
     Raises:
         RequestError: Anything in the request is wrong.
     """
-    device = _resolve_device(request.device)
+    device = resolve_device(request.device)
     cells = [
         Cell(dataset=dataset, model=model, device=device)
         for dataset in name_datasets(request)
@@ -103,7 +103,12 @@ def name_datasets(request: Request) -> list[str]:
     return [own]
 
 
-def _resolve_device(choice: str) -> Device:
+def resolve_device(choice: str) -> Device:
+    """Return the device that a request means.
+
+    Raises:
+        RequestError: There is no such device.
+    """
     import torch
 
     if choice not in ("auto", "cpu", "cuda"):
@@ -133,7 +138,7 @@ def make_job(request: Request, cell: Cell) -> tuple[Job, ModelSpec]:
         published_dir=request.published_dir.absolute() if request.published_dir else None,
         results_dir=request.results_dir.absolute(),
         offline=request.offline,
-        command=_command(cell, request),
+        command=describe_command(request, cell.dataset, cell.model, cell.device),
     )
     return job, spec
 
@@ -221,10 +226,10 @@ def _is_equal(record: Record, job: Job, source: DataSource, sha256: str | None) 
     )
 
 
-def _command(cell: Cell, request: Request) -> str:
-    """Return the command that would run this cell again; of paths only the names."""
-    parts = ["python comparisons.py", f"--dataset {cell.dataset}", f"--model {cell.model}"]
-    parts.append(f"--device {cell.device}")
+def describe_command(request: Request, dataset: str, models: str, device: Device) -> str:
+    """Return what would run this part of a request again; of paths only the names."""
+    parts = ["python comparisons.py", f"--dataset {dataset}", f"--model {models}"]
+    parts.append(f"--device {device}")
     parts += [f"--{key.rpartition('.')[2]} {value}" for key, value in request.overrides.items()]
     parts += [f"--set {shlex.quote(text)}" for text in request.assignments]
     if request.recipe:

@@ -36,6 +36,10 @@ class Record:
         accuracy_top1_high: Upper end, percent.
         accuracy_top5: Percent.
         n_test: Number of test images.
+        accuracy_method: How they were run: what was done to the network, precision, batch size.
+        accuracy_fp32_check: In bf16, what fp32 makes of some of the test images: how many images,
+            top-1 accuracy of them either way in percent, and how many changed class.
+        evaluation_images_per_s: Speed of the accuracy pass, loading and resizing included.
         confusion_matrix: Counts; rows are true classes, columns predictions.
         latency_ms_p05: 5th percentile of the time an image takes at batch 1, data on the device.
         latency_ms_p50: Its median.
@@ -44,8 +48,16 @@ class Record:
         latency_rounds: How many times it was taken.
         throughput_images_per_s: At the batch size where it is largest.
         throughput_batch_size: That batch size.
+        throughput_peak_share: Its arithmetic as a share of `peak_gflops_per_s`.
+        peak_gflops_per_s: What the device reached in one large product, fp32, 10^9 a second.
         peak_memory_mb: Largest sum of live activations of one image's forward pass, MB (10^6).
         peak_process_mb: The same as the process's own high-water mark shows it, MB.
+        peak_training_memory_mb: The same of a training step at the recipe's batch size: saved
+            activations, gradients and the optimizer's state, in fp32.
+        energy_j_per_image: Joules, by the device's own counters, at the batch size of the
+            throughput.
+        cache_references_per_image: By hardware counters, at batch 1.
+        cache_misses_per_image: Likewise.
         weights_mb: Bytes of parameters and buffers, MB.
         params: Number of parameters.
         gmacs: True multiply-accumulates of one image, 10^9.
@@ -55,6 +67,9 @@ class Record:
             (peak memory: the largest): the costs of each way, cheapest first, and its test images.
         device_name: The processor or GPU.
         threads: CPU threads.
+        cores: The hardware threads that they were kept on while costs were measured; None: none.
+        load: What else the machine did meanwhile.
+        busy: Why it counts as busy; None: it does not.
         precision: Of the accuracy pass; latency and throughput are fp32.
         weights_origin: trained, published, imagenet or random.
         weights_sha256: Of the weights file; None for random and imagenet weights.
@@ -94,6 +109,8 @@ class Record:
     accuracy_top1_high: float | None = None
     accuracy_top5: float | None = None
     n_test: int | None = None
+    accuracy_method: str = ""
+    evaluation_images_per_s: float | None = None
     latency_ms_p05: float | None = None
     latency_ms_p50: float | None = None
     latency_ms_p95: float | None = None
@@ -101,8 +118,14 @@ class Record:
     latency_rounds: int | None = None
     throughput_images_per_s: float | None = None
     throughput_batch_size: int | None = None
+    throughput_peak_share: float | None = None
+    peak_gflops_per_s: float | None = None
     peak_memory_mb: float | None = None
     peak_process_mb: float | None = None
+    peak_training_memory_mb: float | None = None
+    energy_j_per_image: float | None = None
+    cache_references_per_image: float | None = None
+    cache_misses_per_image: float | None = None
     weights_mb: float | None = None
     params: int | None = None
     gmacs: float | None = None
@@ -110,6 +133,7 @@ class Record:
     gmacs_thop: float | None = None
     device_name: str = ""
     threads: int = 0
+    busy: str | None = None
     precision: str = "fp32"
     weights_origin: str = ""
     weights_sha256: str | None = None
@@ -130,6 +154,9 @@ class Record:
     duration_s: float = 0.0
     command: str = ""
     not_measured: dict[str, str] = field(default_factory=dict)
+    accuracy_fp32_check: dict[str, Any] = field(default_factory=dict)
+    cores: list[int] | None = None
+    load: dict[str, Any] = field(default_factory=dict)
     classes: list[str] = field(default_factory=list)
     history: list[dict[str, Any]] = field(default_factory=list)
     confusion_matrix: list[list[int]] = field(default_factory=list)

@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
-import os
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from harness.building import make_preprocess
+from harness.conditions import set_threads, undisturbed
 from harness.costs import Fields, Reasons, measure_costs, measure_routed_costs
 from harness.data import ImageData, load_data
+from harness.evaluation import measure_accuracy
 from harness.images import Preprocess
-from harness.measure.accuracy import Accuracy, evaluate
+from harness.measure.accuracy import Accuracy
 from harness.measure.environment import describe_environment
 from harness.networks import ReadyNetwork, ready_network
-from harness.progress import bar
 from harness.records import Record
 from harness.registry import find_dataset, load_model
 from harness.routed import RoutedNetwork
 from harness.settings import settings_hash
 from harness.spec import Job, ModelSpec
-
-logger = logging.getLogger(__name__)
 
 _BATCH = 256
 
@@ -40,33 +35,29 @@ def run_cell(job: Job) -> Record:
         CellError: The cell broke while it ran.
     """
     started, clock = datetime.now(UTC), time.perf_counter()
-    torch.set_num_threads(job.settings.threads or default_threads())
+    set_threads(job.settings)
     spec = load_model(job.cell.model)
     data = load_job_data(job, spec)
     ready = ready_network(job, spec, data)
     network = ready.network.to(job.cell.device)
-    accuracy = _measure_accuracy(network, job, data, spec)
+    accuracy, how = measure_accuracy(network, job, spec, data)
     preprocess = make_preprocess(job.settings, spec)
-    costs, reasons = _measure_costs(network, job, data, preprocess, accuracy)
+    with undisturbed(job.cell.device, str(job)) as conditions:
+        costs, reasons = _measure_costs(network, job, data, preprocess, accuracy)
     reasons["accuracy_top5"] = accuracy.accuracy_top5_reason
     return Record(
         **base_fields(job, spec.label, started),
         **_describe_weights(ready),
         **_describe_data(data),
         **_describe_accuracy(accuracy),
+        **how,
         **costs,
+        **conditions,
         not_measured={name: reason for name, reason in reasons.items() if reason},
         status="ok",
         image_size=preprocess.image_size,
         duration_s=round(time.perf_counter() - clock, 1),
     )
-
-
-def default_threads() -> int:
-    """Return the number of CPU cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def load_job_data(job: Job, spec: ModelSpec) -> ImageData:
@@ -131,28 +122,6 @@ def _describe_weights(ready: ReadyNetwork) -> Fields:
             "history": sidecar.logs,
         }
     return fields
-
-
-def _measure_accuracy(network: nn.Module, job: Job, data: ImageData, spec: ModelSpec) -> Accuracy:
-    settings, device = job.settings.evaluation, job.cell.device
-    preprocess = make_preprocess(job.settings, spec)
-
-    def batches() -> Iterator[tuple[Tensor, Tensor]]:
-        done = 0
-        with bar(f"{job.cell}, accuracy", len(data.test)) as report:
-            for images, labels in data.test.batches(None, settings.batch_size):
-                yield preprocess(images.to(device)), labels
-                done += len(labels)
-                report(done, "")
-
-    logger.info("%s: accuracy on %d test images", job.cell, len(data.test))
-    low_precision = settings.precision == "bf16"
-    classify = None
-    if isinstance(network, RoutedNetwork):
-        network = network.prepare_for_inference()
-        classify = cast("RoutedNetwork", network).route
-    with torch.autocast(device, dtype=torch.bfloat16, enabled=low_precision):
-        return evaluate(network, batches(), len(data.classes), classify)
 
 
 def _measure_costs(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Device = Literal["cpu", "cuda"]
 Precision = Literal["fp32", "bf16"]
+Runtime = Literal["eager", "compile", "onnxruntime", "openvino"]
 WeightsChoice = Literal["auto", "train", "imagenet", "published", "random"]
 StateDict = dict[str, "Tensor"]
 
@@ -275,6 +276,30 @@ class Job:
     offline: bool
     command: str
 
+    def __str__(self) -> str:
+        return str(self.cell)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatencyJob:
+    """Cells of one data set and device whose latency is compared; survives a trip through JSON.
+
+    Attributes:
+        jobs: The cells.
+        reference: The model that the others are compared with, one of them.
+        runtimes: What runs each of them; the reference is timed in the first.
+        command: What would compare them again.
+    """
+
+    jobs: tuple[Job, ...]
+    reference: str
+    runtimes: tuple[Runtime, ...]
+    command: str
+
+    def __str__(self) -> str:
+        first = self.jobs[0].cell
+        return f"{first.dataset}/latency-{first.device}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
@@ -295,6 +320,10 @@ class Request:
         offline: Never use the network.
         force: Run cells that are done, too.
         verbose: Log every step.
+        measure: all, or latency: of all models side by side, and nothing else.
+        runtimes: What runs the models then: names or comma lists.
+        reference: The model that the others are compared with then; empty: ResNet-50 where it is
+            among them, else the first.
     """
 
     datasets: list[str]
@@ -311,3 +340,6 @@ class Request:
     offline: bool
     force: bool
     verbose: bool
+    measure: str = "all"
+    runtimes: list[str] = field(default_factory=list)
+    reference: str = ""

@@ -65,6 +65,7 @@ ROOMS_OPEN_TO_TRUNK = LEAVES | {
     "harness.batches",
     "harness.published",
     "harness.stages",
+    "harness.tracing",
     "harness.training",
     "harness.weights",
 }

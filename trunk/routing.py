@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from harness.errors import RequestError
 from harness.routed import NetworkPath
+from harness.tracing import trace
 from trunk.nodes import NodeModule, build_node, feature_shape, fold_batch_norm
-from trunk.tracing import trace_node
 from trunk.tree import Groups, Node, NodePath, Tree, node_name
 
 
@@ -131,7 +131,7 @@ class Trunk(nn.Module):
             example = (
                 maps[node.path[:-1]] if node.path else torch.zeros(1, *node.network.input_shape)
             )
-            network = trace_node(prepared.networks[node.name], example)
+            network = trace(prepared.networks[node.name], example)
             maps[node.path], _ = network(example)
             prepared.networks[node.name] = network
         return prepared

@@ -14,21 +14,22 @@ from pydantic import TypeAdapter
 from harness.records import Record, Status, write_record
 from harness.registry import ROOT
 from harness.settings import settings_hash
-from harness.spec import Job
+from harness.spec import Job, LatencyJob
 
 
-def run_in_child(job: Job, *, verbose: bool = False) -> int:
+def run_in_child(job: Job | LatencyJob, *, verbose: bool = False) -> int:
     """Run a job to its end in a process of its own, so that its memory can be measured.
 
     Returns:
         The child's exit code, see `harness.launch.worker`. A child that was killed leaves a
-        failed record.
+        failed record of its cell.
 
     Raises:
         KeyboardInterrupt: After the child, which is interrupted too, has ended.
     """
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
-    if job.offline:
+    first = job if isinstance(job, Job) else job.jobs[0]
+    if first.offline:
         environment |= {"HF_HUB_OFFLINE": "1"}
     if verbose:
         environment |= {"MODELCOMPARISONS_LOG": "INFO"}
@@ -40,7 +41,7 @@ def run_in_child(job: Job, *, verbose: bool = False) -> int:
     if child.stdin is None:
         raise RuntimeError("a pipe to the child was asked for")
     # The pipe stays open: the child ends itself when it closes.
-    child.stdin.write(TypeAdapter(Job).dump_json(job) + b"\n")
+    child.stdin.write(TypeAdapter(type(job)).dump_json(job) + b"\n")
     child.stdin.flush()
     try:
         code = child.wait()
@@ -50,7 +51,7 @@ def run_in_child(job: Job, *, verbose: bool = False) -> int:
     finally:
         child.stdin.close()
     if code < 0:
-        _note_killed(job, signal.Signals(-code).name)
+        _report_killed(job, signal.Signals(-code).name)
     return code if code in (0, 2, 130) else 1
 
 
@@ -59,9 +60,12 @@ def note_unsupported(job: Job, label: str, reason: str) -> None:
     write_record(job.results_dir, _unmeasured(job, label, "unsupported", reason))
 
 
-def _note_killed(job: Job, by: str) -> None:
+def _report_killed(job: Job | LatencyJob, by: str) -> None:
     hint = " (out of memory?)" if by == "SIGKILL" else ""
     reason = f"the process was ended by {by}{hint}"
+    if isinstance(job, LatencyJob):
+        print(f"{job}: {reason}", file=sys.stderr)
+        return
     write_record(job.results_dir, _unmeasured(job, job.cell.model, "failed", reason))
 
 

@@ -1,4 +1,4 @@
-"""The child process: reads one job from standard input, runs it, writes its record.
+"""The child process: reads one job from standard input, runs it, writes what it left.
 
 Exit codes: 0 ok, 1 the cell failed (its record says why), 2 the request was wrong (one line on
 standard error, nothing written), 130 interrupted.
@@ -17,21 +17,22 @@ from datetime import UTC, datetime
 from pydantic import TypeAdapter
 
 from harness.errors import CellError, RequestError
-from harness.spec import Job
+from harness.spec import Job, LatencyJob
 
 
 def main() -> int:
     """Run the job on standard input and return the exit code."""
-    job = TypeAdapter(Job).validate_json(sys.stdin.readline())
+    job = TypeAdapter[Job | LatencyJob](Job | LatencyJob).validate_json(sys.stdin.readline())
     _die_with_parent()
     logging.basicConfig(format="%(message)s")
     logging.getLogger("harness").setLevel(os.environ.get("MODELCOMPARISONS_LOG", "WARNING"))
-    if job.offline:
+    first = job if isinstance(job, Job) else job.jobs[0]
+    if first.offline:
         _refuse_network()
     try:
-        return _run(job)
+        return _run(job) if isinstance(job, Job) else _compare(job)
     except RequestError as error:
-        print(f"{job.cell}: {error}", file=sys.stderr)
+        print(f"{job}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
@@ -64,6 +65,19 @@ def _run(job: Job) -> int:
         return 1
     discard_checkpoint(job, record.data_sha256)
     return 0
+
+
+def _compare(job: LatencyJob) -> int:
+    from harness.latency_records import write_latency_record
+    from harness.side_by_side import run_latency_job
+
+    try:
+        record = run_latency_job(job)
+        write_latency_record(job.jobs[0].results_dir, record)
+    except CellError as error:
+        print(f"{job}: {error}", file=sys.stderr)
+        return 1
+    return int(any(row.reason for row in record.rows))
 
 
 def _die_with_parent() -> None:

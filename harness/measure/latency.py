@@ -7,8 +7,9 @@ divided by each other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from time import perf_counter_ns
 
 import numpy as np
@@ -46,6 +47,23 @@ class Latency:
     method: str
 
 
+def in_turn(network: Network, images: Tensor) -> Network:
+    """Return a call that gives a network one image after the other, whatever it is called with.
+
+    The untimed call and the timed one that follows it see the same image.
+
+    Args:
+        network: Takes 1×C×H×W.
+        images: N×C×H×W, on its device.
+    """
+    calls = count()
+
+    def call(_: Tensor) -> object:
+        return network(images[[next(calls) // 2 % len(images)]])
+
+    return call
+
+
 def measure_latency(
     networks: Mapping[str, Network],
     examples: Mapping[str, Tensor],
@@ -66,14 +84,29 @@ def measure_latency(
     Raises:
         RequestError: Too few rounds, or networks and examples with different names.
     """
+    times_ms = time_rounds(networks, examples, rounds=rounds, seconds=seconds, seed=seed)
+    return {name: summarise(times, examples[name].is_cuda) for name, times in times_ms.items()}
+
+
+def time_rounds(
+    networks: Mapping[str, Network],
+    examples: Mapping[str, Tensor],
+    *,
+    rounds: int,
+    seconds: float,
+    seed: int,
+) -> dict[str, list[float]]:
+    """Return each network's milliseconds by round: the same index is the same round.
+
+    Arguments and errors are those of `measure_latency`.
+    """
     if rounds < MIN_ROUNDS:
         raise RequestError(f"latency needs at least {MIN_ROUNDS} rounds, not {rounds}")
     if networks.keys() != examples.keys():
         raise RequestError(f"latency: networks {[*networks]} but examples {[*examples]}")
     with inference(*networks.values()):
         _warm_up_gpu(networks, examples)
-        times_ms = _time_rounds(networks, examples, rounds, seconds, seed)
-    return {name: _summarise(times, examples[name].is_cuda) for name, times in times_ms.items()}
+        return _time_rounds(networks, examples, rounds, seconds, seed)
 
 
 def _time_rounds(
@@ -83,7 +116,6 @@ def _time_rounds(
     seconds: float,
     seed: int,
 ) -> dict[str, list[float]]:
-    """Return each network's milliseconds by round: the same index is the same round."""
     names = list(networks)
     times_ms: dict[str, list[float]] = {name: [] for name in names}
     order = np.random.default_rng(seed)
@@ -121,7 +153,8 @@ def _warm_up_gpu(networks: Mapping[str, Network], examples: Mapping[str, Tensor]
             _time_call_ms(networks[name], examples[name])
 
 
-def _summarise(times_ms: list[float], on_gpu: bool) -> Latency:
+def summarise(times_ms: Sequence[float], on_gpu: bool) -> Latency:
+    """Return the percentiles of one network's times, by round, in milliseconds."""
     p05, p50, p95, p99 = np.percentile(times_ms, [5, 50, 95, 99]).tolist()
     clock = "CUDA events, synchronised" if on_gpu else "perf_counter_ns"
     return Latency(

@@ -86,7 +86,7 @@ def measure_peak_memory(network: nn.Module, example: Tensor) -> PeakMemory:
     )
 
 
-class _LiveStorages(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class LiveStorages(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Follows the storages that operators return until nothing refers to them any more."""
 
     def __init__(self, outside: Iterable[Tensor]) -> None:
@@ -112,7 +112,7 @@ class _LiveStorages(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def _live_peak_bytes(network: nn.Module, example: Tensor) -> int:
     try:
         copied, image = meta_copy(network), example.to("meta")
-        mode = _LiveStorages([*copied.parameters(), *copied.buffers(), image])
+        mode = LiveStorages([*copied.parameters(), *copied.buffers(), image])
         with inference(copied), mode:
             copied(image)
     except Exception as error:

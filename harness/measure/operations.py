@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +32,10 @@ class Operations:
         gflops: 10^9 floating-point operations, two to a multiply-accumulate.
         macs_by_operator: Multiply-accumulates by operator ("aten.convolution"); they add up to
             `gmacs`.
+        macs_by_module: Multiply-accumulates by the module whose own forward runs them, under its
+            qualified name ("layer1.0.conv1", the network itself ""); they add up to `gmacs`, too.
+            A module used in several places has all its uses under its first name; one without
+            any is left out.
         gmacs_thop: What `thop.profile` returns / 10^9, for comparison with published tables: it
             counts norms and pooling, and leaves out attention and layers it does not know.
         gmacs_thop_reason: Why `gmacs_thop` is None.
@@ -39,6 +45,7 @@ class Operations:
     gmacs: float
     gflops: float
     macs_by_operator: dict[str, int]
+    macs_by_module: dict[str, int]
     gmacs_thop: float | None
     gmacs_thop_reason: str | None
     method: str = METHOD
@@ -58,13 +65,14 @@ def measure_operations(network: nn.Module, example: Tensor) -> Operations:
     """
     if example.shape[0] != 1:
         raise RequestError(f"operations are counted for one image, not a batch of {len(example)}")
-    macs = _macs_by_operator(network, example)
-    total = sum(macs.values())
+    by_operator, by_module = _count_macs(network, example)
+    total = sum(by_operator.values())
     thop_macs, reason = _count_macs_thop(network, example)
     return Operations(
         gmacs=total / 1e9,
         gflops=2 * total / 1e9,
-        macs_by_operator=macs,
+        macs_by_operator=by_operator,
+        macs_by_module=by_module,
         gmacs_thop=None if thop_macs is None else thop_macs / 1e9,
         gmacs_thop_reason=reason,
     )
@@ -76,7 +84,8 @@ def count_macs(network: nn.Module, example: Tensor) -> int:
     Raises:
         CellError: The network cannot run on the meta device.
     """
-    return sum(_macs_by_operator(network, example).values())
+    by_operator, _ = _count_macs(network, example)
+    return sum(by_operator.values())
 
 
 def count_parameters(network: nn.Module) -> int:
@@ -84,10 +93,12 @@ def count_parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def _macs_by_operator(network: nn.Module, example: Tensor) -> dict[str, int]:
+def _count_macs(network: nn.Module, example: Tensor) -> tuple[dict[str, int], dict[str, int]]:
+    """Return multiply-accumulates by operator and by module."""
     counter = FlopCounterMode(display=False, custom_mapping=_missing_formulas())
     try:
         copied = meta_copy(network)
+        modules = _OwnFlops(copied, counter)
         with inference(copied), _unfused_attention(), counter:
             copied(example.to("meta"))
     except Exception as error:
@@ -97,7 +108,36 @@ def _macs_by_operator(network: nn.Module, example: Tensor) -> dict[str, int]:
         ) from error
     # No entry at all is made for a network without a counted operator.
     flops = counter.get_flop_counts().get("Global", {})
-    return {str(operator): count // 2 for operator, count in flops.items()}
+    by_operator = {str(operator): count // 2 for operator, count in flops.items()}
+    return by_operator, {name: count // 2 for name, count in modules.flops.items() if count}
+
+
+class _OwnFlops:
+    """Gives each module what is counted while it is the innermost one running.
+
+    FlopCounterMode's own counts by module include the parts, and cannot be taken apart by their
+    names where a module is shared: its parts can keep the name of another place than its own.
+    """
+
+    def __init__(self, network: nn.Module, counter: FlopCounterMode) -> None:
+        self.flops: Counter[str] = Counter()
+        self._counter = counter
+        self._running = [""]
+        for name, module in network.named_modules():
+            module.register_forward_pre_hook(partial(self._enter, name))
+            module.register_forward_hook(self._leave)
+
+    def _enter(self, name: str, *_: object) -> None:
+        self._settle()
+        self._running.append(name)
+
+    def _leave(self, *_: object) -> None:
+        self._settle()
+        self._running.pop()
+
+    def _settle(self) -> None:
+        """Give the innermost module what was counted since the last call."""
+        self.flops[self._running[-1]] += self._counter.get_total_flops() - self.flops.total()
 
 
 @contextmanager

@@ -71,12 +71,17 @@ def measure_throughput(
     return Throughput(images_per_s=rates[best], batch_size=best, by_batch_size=rates)
 
 
+def filled(images: Tensor, size: int) -> Tensor:
+    """Return a batch of the given size of images (N×C×H×W), repeated as often as it takes."""
+    return torch.cat([images] * -(-size // len(images)))[:size]
+
+
 def _rate_unless_too_large(
     network: Callable[[Tensor], object], example: Tensor, size: int, seconds: float
 ) -> float | None:
     """Return images per second, or None when the batch does not fit in memory."""
     try:
-        return _rate(network, torch.cat([example] * -(-size // len(example)))[:size], seconds)
+        return _rate(network, filled(example, size), seconds)
     except RuntimeError as error:
         from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
 from harness.errors import RequestError
 from harness.files import write_text
+from harness.latency_records import LatencyRecord, read_latency_records
 from harness.records import Record, read_records
+from harness.report.latency import render_latency, render_latency_csv
 from harness.report.paths import render_paths
 from harness.report.tables import render_csv, render_markdown
 
@@ -25,20 +27,28 @@ def refresh(results: Path) -> None:
     from harness.report.figures import refresh_figures
 
     records = read_records(results)
-    for path, text in render_files(records).items():
+    for path, text in render_files(records, read_latency_records(results)).items():
         _write_if_changed(results / path, text)
     refresh_figures(results, records)
 
 
-def render_files(records: list[Record]) -> dict[Path, str]:
+def render_files(
+    records: Sequence[Record], latencies: Sequence[LatencyRecord] = ()
+) -> dict[Path, str]:
     """Return the text files made from records, by their path below the results folder."""
     files: dict[Path, str] = {}
-    for dataset, group in groupby(records, key=lambda record: record.dataset):
-        members = list(group)
-        files[Path(f"{dataset}.csv")] = render_csv(members)
-        page = f"# {dataset}\n\n{render_markdown(members)}{render_paths(members)}"
+    for dataset in sorted({r.dataset for r in records} | {r.dataset for r in latencies}):
+        members = [record for record in records if record.dataset == dataset]
+        compared = [record for record in latencies if record.dataset == dataset]
+        page = f"# {dataset}\n"
+        if members:
+            page += f"\n{render_markdown(members)}{render_paths(members)}"
+            files[Path(f"{dataset}.csv")] = render_csv(members)
+            files |= _render_details(members)
+        if compared:
+            page += render_latency(compared)
+            files[Path(f"{dataset}-latency.csv")] = render_latency_csv(compared)
         files[Path(f"{dataset}.md")] = page
-        files |= _render_details(members)
     return files
 
 
@@ -62,11 +72,12 @@ def render_readme(text: str, records: list[Record]) -> str:
     return text
 
 
-def stale_files(root: Path, records: list[Record]) -> list[Path]:
+def stale_files(root: Path) -> list[Path]:
     """Return the text files that are not what the records make them."""
-    wanted: Mapping[Path, str] = {
-        root / "results" / path: text for path, text in render_files(records).items()
-    }
+    results = root / "results"
+    records = read_records(results)
+    rendered = render_files(records, read_latency_records(results))
+    wanted: Mapping[Path, str] = {results / path: text for path, text in rendered.items()}
     readme = root / "README.md"
     wanted = {**wanted, readme: render_readme(readme.read_text(encoding="utf-8"), records)}
     return [path for path, text in wanted.items() if _read(path) != text]

@@ -113,7 +113,16 @@ def render_csv(records: Sequence[Record]) -> str:
 
 
 _NESTED = {
-    *("not_measured", "classes", "history", "confusion_matrix", "paths"),
+    *(
+        "not_measured",
+        "accuracy_fp32_check",
+        "cores",
+        "load",
+        "classes",
+        "history",
+        "confusion_matrix",
+        "paths",
+    ),
     *("settings", "environment"),
 }
 

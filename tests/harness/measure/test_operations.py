@@ -104,6 +104,46 @@ def test_macs_by_hand(case):
     assert count_macs(network, torch.zeros(shape)) == sum(expected.values())
 
 
+class Mixed(nn.Module):
+    """Every kind of place where operators can run; 4×4 images of 3 channels."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU())
+        self.blocks = nn.ModuleList([SelfAttention(need_weights=False), nn.Linear(8, 8)])
+        self.first = nn.Sequential(nn.Linear(8, 6), nn.Linear(6, 8))
+        self.second = nn.ModuleDict({"again": self.first, "inner": self.first[1]})
+        self.functions = Product(lambda x, _: x @ x.T)
+
+    def forward(self, x):
+        x = self.stem(x).flatten(2).transpose(1, 2)
+        for block in self.blocks:
+            x = block(x)
+        x = self.second["again"](self.first(x))
+        x = x + self.second["inner"](x[..., :6])
+        return self.functions(x) @ x[0]
+
+
+def test_macs_by_module_by_hand():
+    operations = measure_operations(Mixed(), torch.zeros(1, 3, 4, 4))
+    assert operations.macs_by_module == {
+        "stem.0": 16 * 8 * 27,
+        # the projections and the attention products, all called by nn.MultiheadAttention itself
+        "blocks.0.attention": 16 * 8 * 24 + 16 * 8 * 8 + 2 * (2 * 16 * 16 * 4),
+        "blocks.1": 16 * 8 * 8,
+        # run twice, and its second part once more by itself
+        "first.0": 2 * (16 * 8 * 6),
+        "first.1": 3 * (16 * 6 * 8),
+        "functions": 16 * 16 * 8,
+        "": 16 * 16 * 8,
+    }
+    assert sum(operations.macs_by_module.values()) == sum(operations.macs_by_operator.values())
+
+
+def test_modules_without_a_product_are_left_out():
+    assert measure_operations(nn.ReLU(), torch.zeros(1, 3)).macs_by_module == {}
+
+
 def test_attention_with_returned_weights_counts_the_same():
     network = SelfAttention(need_weights=True)
     macs = count_macs(network, torch.zeros(1, 5, 8))
@@ -169,5 +209,6 @@ def test_well_known_networks_with_1000_classes(name, gmacs, gmacs_thop):
     with torch.device("meta"):
         network = torchvision.models.get_model(name, weights=None)
     operations = measure_operations(network, torch.empty(1, 3, 224, 224))
+    assert sum(operations.macs_by_module.values()) == sum(operations.macs_by_operator.values())
     assert operations.gmacs == pytest.approx(gmacs, rel=0.005)
     assert operations.gmacs_thop == pytest.approx(gmacs_thop, rel=0.005)

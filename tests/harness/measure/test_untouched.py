@@ -11,6 +11,7 @@ from harness.measure.memory import measure_peak_memory
 from harness.measure.networks import meta_copy
 from harness.measure.operations import measure_operations
 from harness.measure.throughput import measure_throughput
+from harness.measure.training_memory import measure_training_peak
 
 IMAGE = torch.rand(1, 1, 4, 4)
 
@@ -35,6 +36,9 @@ MEASURES = {
     ),
     "throughput": lambda network: measure_throughput(
         network, IMAGE, batch_sizes=(1, 2), seconds=0.001
+    ),
+    "training memory": lambda network: measure_training_peak(
+        network, IMAGE, make_optimizer=lambda trained: torch.optim.SGD(trained, lr=0.1)
     ),
     "accuracy": lambda network: evaluate(network, [(IMAGE, torch.tensor([3]))], 8),
 }

@@ -1,0 +1,72 @@
+"""What a request to compare latencies comes to: one job a data set, checked before it runs."""
+
+from __future__ import annotations
+
+from typing import cast, get_args
+
+from harness.building import check_fit
+from harness.errors import RequestError, unknown_name
+from harness.plan import describe_command, make_job, name_datasets, resolve_device
+from harness.registry import expand_names, load_model, model_files
+from harness.run import load_job_data
+from harness.runtimes import require_libraries
+from harness.spec import Cell, Device, LatencyJob, Request, Runtime
+
+_USUAL_REFERENCE = "resnet"
+
+
+def plan_latency(request: Request) -> list[LatencyJob]:
+    """Check everything that can be checked before running, and return the jobs.
+
+    Raises:
+        RequestError: Anything in the request is wrong.
+    """
+    if request.overrides.get("weights") == "train":
+        raise RequestError("--measure latency trains nothing: leave out --weights train")
+    device, runtimes = resolve_device(request.device), _name_runtimes(request.runtimes)
+    names = expand_names("model", request.models, model_files())
+    models = [name for name in names if device in load_model(name).devices]
+    if not models:
+        raise RequestError(f"--model {','.join(names)}: none runs on {device}")
+    reference = _name_reference(request.reference, models)
+    return [
+        _plan_dataset(request, dataset, device, models, reference, runtimes)
+        for dataset in name_datasets(request)
+    ]
+
+
+def _name_runtimes(chosen: list[str]) -> tuple[Runtime, ...]:
+    """Return the runtimes that a request means, each once, all of them installed."""
+    names = dict.fromkeys(name.strip() for text in chosen for name in text.split(","))
+    for name in names:
+        if name not in get_args(Runtime):
+            raise unknown_name("runtime", name, get_args(Runtime))
+        require_libraries(name)
+    return cast("tuple[Runtime, ...]", tuple(names)) or ("eager",)
+
+
+def _name_reference(chosen: str, models: list[str]) -> str:
+    if not chosen:
+        return _USUAL_REFERENCE if _USUAL_REFERENCE in models else models[0]
+    if chosen not in models:
+        raise unknown_name("--reference", chosen, models, "one of the models compared")
+    return chosen
+
+
+def _plan_dataset(
+    request: Request,
+    dataset: str,
+    device: Device,
+    models: list[str],
+    reference: str,
+    runtimes: tuple[Runtime, ...],
+) -> LatencyJob:
+    jobs = []
+    for model in models:
+        job, spec = make_job(request, Cell(dataset=dataset, model=model, device=device))
+        data = load_job_data(job, spec)
+        check_fit(job.settings, spec, len(data.classes), data.channels)
+        jobs.append(job)
+    command = describe_command(request, dataset, ",".join(models), device)
+    command += f" --measure latency --runtime {','.join(runtimes)} --reference {reference}"
+    return LatencyJob(jobs=tuple(jobs), reference=reference, runtimes=runtimes, command=command)

@@ -1,0 +1,93 @@
+"""Latencies that were compared side by side, as Markdown and CSV and on the terminal."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from harness.latency_records import LatencyRecord, LatencyRow
+
+_HEADER = ("Model", "Runtime", "× reference (95%)", "p50 ms", "p05–p95 ms", "p99 ms", "Notes")
+_OF_RECORD = ("dataset", "device", "device_name", "threads", "reference", "rounds", "drift", "busy")
+_OF_ROW = tuple(field.name for field in dataclasses.fields(LatencyRow))
+_PIPE_WIDTH = 160
+
+
+def render_latency(records: Sequence[LatencyRecord]) -> str:
+    """Return a Markdown section on each comparison of one data set; empty without any."""
+    return "".join(_section(record) for record in records)
+
+
+def render_latency_csv(records: Sequence[LatencyRecord]) -> str:
+    """Return every row of the comparisons of one data set as CSV."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([*_OF_RECORD, *_OF_ROW])
+    for record in records:
+        shared = [getattr(record, name) for name in _OF_RECORD]
+        writer.writerows([*shared, *(getattr(row, n) for n in _OF_ROW)] for row in record.rows)
+    return out.getvalue()
+
+
+def print_latency(records: Sequence[LatencyRecord]) -> None:
+    """Print each comparison as a table."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_PIPE_WIDTH)
+    for record in records:
+        table = Table(title=f"{record.dataset}: {_describe(record)}", title_justify="left")
+        for name in _HEADER:
+            left = name in ("Model", "Runtime", "Notes")
+            table.add_column(name, justify="left" if left else "right")
+        for row in _sorted(record):
+            table.add_row(*_cells(row))
+        console.print(table)
+
+
+def _section(record: LatencyRecord) -> str:
+    align = [":---", ":---"] + ["---:"] * (len(_HEADER) - 3) + [":---"]
+    rows = [_cells(row) for row in _sorted(record)]
+    lines = ["| " + " | ".join(cells) + " |" for cells in (_HEADER, align, *rows)]
+    title = f"\n## Latency side by side, {_device(record)}\n\n"
+    return title + "\n".join(lines) + f"\n\n{_describe(record)}.\n"
+
+
+def _device(record: LatencyRecord) -> str:
+    if record.device == "cuda":
+        return record.device_name
+    return f"{record.threads} CPU thread{'s' if record.threads > 1 else ''}"
+
+
+def _describe(record: LatencyRecord) -> str:
+    """Return what was compared with what, where, and how far it can be trusted."""
+    pinned = f", pinned to cores {', '.join(map(str, record.cores))}" if record.cores else ""
+    parts = [
+        f"{record.rounds} rounds on {record.device_name}, {_device(record)}{pinned}",
+        f"reference {record.reference} in {record.reference_runtime}, which drifted by "
+        f"{record.drift:.1%}{' (too much)' if record.drifted else ''}",
+    ]
+    return "; ".join([*parts, f"busy machine: {record.busy}"] if record.busy else parts)
+
+
+def _sorted(record: LatencyRecord) -> list[LatencyRow]:
+    """Return the rows, fastest first; those that were not timed last."""
+    return sorted(record.rows, key=lambda row: (row.ratio is None, row.ratio or 0, row.model))
+
+
+def _cells(row: LatencyRow) -> list[str]:
+    if row.ratio is None:
+        return [row.label, row.runtime, "–", "–", "–", "–", f"not timed: {row.reason}"]
+    return [
+        row.label,
+        row.runtime,
+        f"{row.ratio:.3g} ({row.ratio_low:.3g}–{row.ratio_high:.3g})",
+        f"{row.latency_ms_p50:.2f}",
+        f"{row.latency_ms_p05:.2f}–{row.latency_ms_p95:.2f}",
+        f"{row.latency_ms_p99:.2f}",
+        f"{row.weights_origin} weights",
+    ]
