@@ -47,7 +47,34 @@ def list_all(_: Request) -> int:
 
 
 def plan(request: Request) -> int:
-    """Print what running the request would do, cell by cell, and roughly how long it takes."""
+    """Print what running the request would do.
+
+    Raises:
+        RequestError: As `measure`.
+    """
+    return _choose(request, {"all": _plan_cells, "latency": _plan_latency})
+
+
+def measure(request: Request) -> int:
+    """Do what a request wants to have measured.
+
+    Raises:
+        RequestError: It wants something unknown, or options that do not go together.
+    """
+    return _choose(request, {"all": run, "latency": compare_latency})
+
+
+def _choose(request: Request, actions: dict[str, Action]) -> int:
+    if request.measure not in actions:
+        raise unknown_name("--measure", request.measure, actions)
+    if request.measure == "all" and (request.runtimes or request.reference):
+        option = "--runtime" if request.runtimes else "--reference"
+        raise RequestError(f"{option} goes with --measure latency")
+    return actions[request.measure](request)
+
+
+def _plan_cells(request: Request) -> int:
+    """Print what would be done cell by cell, and roughly how long it takes."""
     from harness.cost import describe_seconds, rough_seconds
     from harness.plan import plan_request
 
@@ -61,19 +88,14 @@ def plan(request: Request) -> int:
     return 0
 
 
-def measure(request: Request) -> int:
-    """Do what a request wants to have measured.
+def _plan_latency(request: Request) -> int:
+    """Print what would be compared."""
+    from harness.plan_latency import plan_latency
 
-    Raises:
-        RequestError: It wants something unknown, or options that do not go together.
-    """
-    actions = {"all": run, "latency": compare_latency}
-    if request.measure not in actions:
-        raise unknown_name("--measure", request.measure, actions)
-    if request.measure == "all" and (request.runtimes or request.reference):
-        option = "--runtime" if request.runtimes else "--reference"
-        raise RequestError(f"{option} goes with --measure latency")
-    return actions[request.measure](request)
+    for job in _plan(request, plan_latency):
+        models = ", ".join(each.cell.model for each in job.jobs)
+        print(f"{job}: {models} in {', '.join(job.runtimes)}; reference {job.reference}")
+    return 0
 
 
 def run(request: Request) -> int:

@@ -70,6 +70,7 @@ def learn(job: Job, spec: ModelSpec, data: ImageData, path: Path) -> tuple[nn.Mo
         logs=logs,
         settings=dataclasses.asdict(job.settings.training),
         structure=spec.describe(network) if spec.describe else None,
+        tree=dataclasses.asdict(job.settings.tree) if job.settings.tree else None,
     )
     return network, save_weights(path, network, sidecar)
 

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from contextlib import redirect_stderr
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 import torch
@@ -48,8 +49,10 @@ def build_compile(network: nn.Module, _example: Tensor) -> Built:
     # By default all networks of one class share eight compilations; further ones stay eager.
     # Freezing the weights holds them twice and gained nothing (ResNet-18, MobileNetV2, ViT-B/16).
     compile_network: Any = torch.compile  # its annotations do not know isolate_recompiles
+    known = signature(torch.compile).parameters
+    apart = {"isolate_recompiles": True} if "isolate_recompiles" in known else {}  # not in 2.11
     return Built(
-        call=compile_network(network, dynamic=False, isolate_recompiles=True),
+        call=compile_network(network, dynamic=False, **apart),
         version=torch.__version__,
         method="torch.compile, inductor, static shapes, fp32",
     )

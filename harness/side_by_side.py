@@ -116,8 +116,9 @@ def _load(job: Job, data: ImageData) -> _Model:
         job = dataclasses.replace(job, settings=settings)
     ready = ready_network(job, spec, data)
     logger.info("%s: %s weights", job.cell, ready.origin)
+    wanted = _ROUTED_IMAGES if isinstance(ready.network, RoutedNetwork) else 1
     generator = torch.Generator().manual_seed(job.settings.seed)
-    order = torch.randperm(len(data.test), generator=generator)[:_ROUTED_IMAGES]
+    order = torch.randperm(len(data.test), generator=generator)[:wanted]
     stored, _ = next(data.test.batches(order, len(order)))
     images = make_preprocess(job.settings, spec)(stored.to(job.cell.device))
     ready.network.to(job.cell.device)

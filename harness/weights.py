@@ -38,9 +38,10 @@ class Sidecar:
         training_seconds: Sum over the epochs.
         logs: One entry an epoch: epoch, loss, accuracy, learning_rate, seconds; and its stage,
             where there were several.
-        settings: The recipe itself.
+        settings: The recipe itself; of a tree, that of its first stage.
         sha256: Of the safetensors file.
         structure: What else it takes to build the network: `ModelSpec.describe`.
+        tree: How a tree of networks was grown; None for the others.
     """
 
     dataset: str
@@ -58,6 +59,7 @@ class Sidecar:
     settings: dict[str, Any]
     sha256: str = ""
     structure: dict[str, Any] | None = None
+    tree: dict[str, Any] | None = None
 
 
 def weights_path(folder: Path, dataset: str, model: str, recipe: str, data_sha256: str) -> Path:

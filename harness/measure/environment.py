@@ -42,6 +42,9 @@ class Environment:
         load_average_1min: Mean number of processes that ran or wanted to, over a minute.
         gpu_memory_mb: Memory of the GPU in 10^6 bytes; the GPU is described for "cuda" only.
         gpu_driver: Version of its driver.
+        gpu_clock_mhz: Clock of its cores at the moment of asking.
+        gpu_throttle: Why it ran below its full clock then, as a mask of NVML's reasons ("0x0…0":
+            it did not).
         cuda: Version of CUDA that torch was built with.
         container: "docker", "podman" or "kubernetes".
         virtual_machine: Whether the processor says that it is virtual.
@@ -65,6 +68,8 @@ class Environment:
     load_average_1min: float | None
     gpu_memory_mb: float | None
     gpu_driver: str | None
+    gpu_clock_mhz: float | None
+    gpu_throttle: str | None
     cuda: str | None
     container: str | None
     virtual_machine: bool
@@ -80,6 +85,7 @@ def describe_environment(device: str) -> Environment:
     cpu_model, flags = _read_cpu()
     commit, dirty = read_git_state(_ROOT)
     on_gpu = device.startswith("cuda")
+    driver, clock, throttle = _ask_gpu(device) if on_gpu else (None, None, None)
     return Environment(
         device=device,
         device_name=device_name(device),
@@ -93,7 +99,9 @@ def describe_environment(device: str) -> Environment:
         cpu_governor=_governor(),
         load_average_1min=psutil.getloadavg()[0],
         gpu_memory_mb=_gpu_memory_mb(device) if on_gpu else None,
-        gpu_driver=_gpu_driver() if on_gpu else None,
+        gpu_driver=driver,
+        gpu_clock_mhz=float(clock) if clock and clock.isdigit() else None,
+        gpu_throttle=throttle,
         cuda=torch.version.cuda if on_gpu else None,
         container=_container(),
         virtual_machine="hypervisor" in flags,
@@ -178,10 +186,20 @@ def _gpu_memory_mb(device: str) -> float:
     return float(torch.cuda.get_device_properties(device).total_memory / 1e6)
 
 
-def _gpu_driver() -> str | None:
-    """Return the driver's version; it is the same for every GPU of a machine."""
-    found = _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
-    return found.splitlines()[0].strip() if found else None
+def _ask_gpu(device: str) -> tuple[str | None, str | None, str | None]:
+    """Return driver version, clock and throttle reasons of a GPU, as nvidia-smi prints them."""
+    uuid = getattr(torch.cuda.get_device_properties(device), "uuid", None)
+    found = _output(
+        "nvidia-smi",
+        *([f"--id=GPU-{uuid}"] if uuid else []),
+        "--query-gpu=driver_version,clocks.sm,clocks_throttle_reasons.active",
+        "--format=csv,noheader,nounits",
+    )
+    answers = [part.strip() for part in found.splitlines()[0].split(",")] if found else []
+    if len(answers) != 3:
+        return None, None, None
+    driver, clock, throttle = answers
+    return driver, clock, throttle
 
 
 def _version(distribution: str) -> str | None:

@@ -147,6 +147,14 @@ def _notes(record: Record) -> list[str]:
     if record.paths:
         shortest, longest = record.paths[0]["gmacs"], record.paths[-1]["gmacs"]
         notes.append(f"mean of {len(record.paths)} paths, {shortest:.3g}–{longest:.3g} GMACs")
+    if record.accuracy_fp32_check:
+        check = record.accuracy_fp32_check
+        notes.append(
+            f"{record.precision}: {check['changed']} of {check['images']} images change class, "
+            f"{check[f'accuracy_{record.precision}'] - check['accuracy_fp32']:+.2f} points"
+        )
+    if record.busy:
+        notes.append(f"costs on a busy machine: {record.busy}")
     if not record.data_official:
         notes.append(f"images of {record.data_name}, not the official split")
     return notes

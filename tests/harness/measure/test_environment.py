@@ -33,6 +33,27 @@ def test_a_library_that_is_not_installed_is_none(monkeypatch):
     assert libraries["numpy"] is not None
 
 
+@pytest.mark.parametrize(
+    ("printed", "expected"),
+    [
+        ("575.57, 1980, 0x0000000000000000\n", ("575.57", "1980", "0x0000000000000000")),
+        ("575.57, [N/A], [N/A]\n", ("575.57", "[N/A]", "[N/A]")),
+        ("No devices were found\n", (None, None, None)),
+        (None, (None, None, None)),
+    ],
+)
+def test_what_nvidia_smi_says(monkeypatch, printed, expected):
+    asked = []
+
+    class Properties:
+        uuid = "abc"
+
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: Properties)
+    monkeypatch.setattr(environment, "_output", lambda *command: asked.append(command) or printed)
+    assert environment._ask_gpu("cuda") == expected
+    assert "--id=GPU-abc" in asked[0]
+
+
 CPUINFO = """\
 processor\t: 0
 model name\t: Some CPU @ 2.00GHz
