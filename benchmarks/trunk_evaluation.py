@@ -1,10 +1,11 @@
 """Run a published TRUNK tree in six ways side by side: images/s, accuracy and latency.
 
     python benchmarks/trunk_evaluation.py --dataset cifar10 --published-dir ../shared/published \
-        --data-file ../shared/data/cifar10_sample.npz
+        --data-file cifar10_jpeg --images 5120
 
 The machine's speed drifts, so the images are cut into rounds, every way runs in every round, in
-random order, and speeds are compared within a round only. 1,000 images take one to two minutes.
+random order, and speeds are compared within a round only. With 5,120 images each round has four
+whole batches; they take a few minutes.
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
@@ -101,14 +103,13 @@ def _plan_latency(request: Request) -> int:
 def run(request: Request) -> int:
     """Run the cells that are not done, refresh the results, and print their table."""
     from harness.plan import plan_request
-    from harness.records import check_writable, find_record, read_records
+    from harness.records import find_record
     from harness.report.site import refresh
     from harness.report.terminal import print_records
 
     planned = _plan(request, plan_request)
     results = request.results_dir.absolute()
-    check_writable(results)
-    read_records(results)  # a broken record had better be known before hours of training
+    _check_results(results)
     codes = [_run_cell(item, request.verbose) for item in planned]
     refresh(results)
     # A refused cell left no record: what may lie there is of an earlier run.
@@ -117,9 +118,7 @@ def run(request: Request) -> int:
         find_record(results, job.cell, published=job.settings.weights == "published") for job in ran
     ]
     print_records([record for record in records if record is not None])
-    if codes and all(code == 2 for code in codes):
-        return 2
-    return int(any(codes))
+    return _exit_code(codes)
 
 
 def compare_latency(request: Request) -> int:
@@ -127,13 +126,13 @@ def compare_latency(request: Request) -> int:
     from harness.latency_records import read_latency_records
     from harness.launch.local import run_in_child
     from harness.plan_latency import plan_latency
-    from harness.records import check_writable
     from harness.report.latency import print_latency
     from harness.report.site import refresh
 
     jobs = _plan(request, plan_latency)
     results = request.results_dir.absolute()
-    check_writable(results)
+    _check_results(results)
+    began = datetime.now(UTC).isoformat(timespec="seconds")
     codes = []
     for job in jobs:
         print(f"{job}: {len(job.jobs)} models in {', '.join(job.runtimes)}", file=sys.stderr)
@@ -141,9 +140,24 @@ def compare_latency(request: Request) -> int:
         if codes[-1] == 130:
             raise KeyboardInterrupt
     refresh(results)
-    commands = {job.command for job, code in zip(jobs, codes, strict=True) if code != 2}
-    print_latency([each for each in read_latency_records(results) if each.command in commands])
-    return max(codes, default=0)
+    # One that was refused or broke left nothing: what lies there is of an earlier run.
+    print_latency([each for each in read_latency_records(results) if each.started >= began])
+    return _exit_code(codes)
+
+
+def _exit_code(codes: list[int]) -> int:
+    """Return 2 where every part of a request was refused, 1 where any went wrong."""
+    return 2 if codes and all(code == 2 for code in codes) else int(any(codes))
+
+
+def _check_results(results: Path) -> None:
+    """Make sure of the results folder: what is broken had better be known before hours of work."""
+    from harness.latency_records import read_latency_records
+    from harness.records import check_writable, read_records
+
+    check_writable(results)
+    read_records(results)
+    read_latency_records(results)
 
 
 def _plan(request: Request, make: Callable[[Request], list[T]]) -> list[T]:

@@ -15,6 +15,7 @@ from harness.building import make_preprocess
 from harness.data import ImageData
 from harness.errors import CellError
 from harness.measure.accuracy import Accuracy, evaluate
+from harness.measure.networks import meta_copy
 from harness.measure.reasons import describe_error
 from harness.progress import bar
 from harness.routed import RoutedNetwork
@@ -29,6 +30,8 @@ _BATCHES_WORTH_COMPILING = 32
 # Largest difference of logits, as a share of the largest: rounding, not another network.
 _TOLERANCE = {"fp32": 1e-3, "bf16": 0.1}
 _CHECKED_IMAGES = 512
+# What networks raise while they are traced: shapes are made of tensors then.
+_NOT_TRACED = (AssertionError, RuntimeError, TypeError, ValueError)
 
 Fields = dict[str, Any]
 Network = Callable[[Tensor], Tensor]
@@ -88,13 +91,17 @@ def compile_for_batches(network: nn.Module, example: Tensor, precision: Precisio
         precision: That of the accuracy pass; its autocast, if any, must be on.
 
     Raises:
-        CellError: The network cannot be compiled, or would give something else.
+        CellError: The network cannot be compiled, as its path depends on values, or it would give
+            something else.
     """
     try:
+        with torch.inference_mode():
+            # Without values to look at, a network whose path depends on them fails.
+            meta_copy(network)(example.to("meta"))
         compiled = _fixed_batch(trace(network, example, precision), len(example))
         with torch.inference_mode():
             logits, wanted = compiled(example).float(), network(example).float()
-    except RuntimeError as error:
+    except _NOT_TRACED as error:
         raise CellError(describe_error(error)) from error
     difference = float((logits - wanted).abs().max() / wanted.abs().max().clamp_min(1e-9))
     if not difference <= _TOLERANCE[precision]:

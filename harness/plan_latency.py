@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import cast, get_args
 
 from harness.building import check_fit
+from harness.data import ImageData
 from harness.errors import RequestError, unknown_name
 from harness.plan import describe_command, make_job, name_datasets, resolve_device
 from harness.registry import expand_names, load_model, model_files
@@ -21,18 +22,23 @@ def plan_latency(request: Request) -> list[LatencyJob]:
     Raises:
         RequestError: Anything in the request is wrong.
     """
-    if request.overrides.get("weights") == "train":
-        raise RequestError("--measure latency trains nothing: leave out --weights train")
     device, runtimes = resolve_device(request.device), _name_runtimes(request.runtimes)
-    names = expand_names("model", request.models, model_files())
-    models = [name for name in names if device in load_model(name).devices]
-    if not models:
-        raise RequestError(f"--model {','.join(names)}: none runs on {device}")
+    models = _name_models(request.models, device)
     reference = _name_reference(request.reference, models)
     return [
         _plan_dataset(request, dataset, device, models, reference, runtimes)
         for dataset in name_datasets(request)
     ]
+
+
+def _name_models(chosen: list[str], device: Device) -> list[str]:
+    """Return the models that a request means; of `all`, those that run on the device."""
+    names = expand_names("model", chosen, model_files())
+    models = [name for name in names if device in load_model(name).devices]
+    left_out = [name for name in names if name not in models]
+    if left_out and (not models or "all" not in ",".join(chosen).split(",")):
+        raise RequestError(f"--model {','.join(left_out)}: does not run on {device}")
+    return models
 
 
 def _name_runtimes(chosen: list[str]) -> tuple[Runtime, ...]:
@@ -62,9 +68,13 @@ def _plan_dataset(
     runtimes: tuple[Runtime, ...],
 ) -> LatencyJob:
     jobs = []
+    seen: dict[int | None, ImageData] = {}
     for model in models:
         job, spec = make_job(request, Cell(dataset=dataset, model=model, device=device))
-        data = load_job_data(job, spec)
+        if job.settings.weights == "train":
+            raise RequestError("--measure latency trains nothing: leave out --weights train")
+        size = job.settings.image_size
+        data = seen[size] = seen.get(size) or load_job_data(job, spec)
         check_fit(job.settings, spec, len(data.classes), data.channels)
         jobs.append(job)
     command = describe_command(request, dataset, ",".join(models), device)

@@ -48,14 +48,9 @@ def _run(job: Job) -> int:
         record = run_cell(job)
     except RequestError:
         raise
-    except Exception as error:  # the one place where anything may go wrong
-        reason = str(error) if isinstance(error, CellError) else f"{type(error).__name__}: {error}"
-        logging.getLogger("harness").info("%s", traceback.format_exc())
-        record = Record(
-            **base_fields(job, job.cell.model, started),
-            status="failed",
-            reason=" ".join(reason.split())[:500],
-        )
+    except Exception as error:  # anything may go wrong in a cell
+        fields = base_fields(job, job.cell.model, started)
+        record = Record(**fields, status="failed", reason=_explain(error))
     try:
         write_record(job.results_dir, record)
     except CellError as error:
@@ -74,10 +69,19 @@ def _compare(job: LatencyJob) -> int:
     try:
         record = run_latency_job(job)
         write_latency_record(job.jobs[0].results_dir, record)
-    except CellError as error:
-        print(f"{job}: {error}", file=sys.stderr)
+    except RequestError:
+        raise
+    except Exception as error:  # and in a comparison
+        print(f"{job}: {_explain(error)}", file=sys.stderr)
         return 1
     return int(any(row.reason for row in record.rows))
+
+
+def _explain(error: Exception) -> str:
+    """Return one line on what went wrong; the log has the rest."""
+    logging.getLogger("harness").info("%s", traceback.format_exc())
+    reason = str(error) if isinstance(error, CellError) else f"{type(error).__name__}: {error}"
+    return " ".join(reason.split())[:500]
 
 
 def _die_with_parent() -> None:

@@ -36,9 +36,10 @@ def render_latency_csv(records: Sequence[LatencyRecord]) -> str:
 
 def print_latency(records: Sequence[LatencyRecord]) -> None:
     """Print each comparison as a table."""
-    console = Console()
+    # Brackets and colons in a reason are no markup.
+    console = Console(markup=False, emoji=False)
     if not console.is_terminal:
-        console = Console(width=_PIPE_WIDTH)
+        console.width = _PIPE_WIDTH
     for record in records:
         table = Table(title=f"{record.dataset}: {_describe(record)}", title_justify="left")
         for name in _HEADER:
@@ -51,7 +52,7 @@ def print_latency(records: Sequence[LatencyRecord]) -> None:
 
 def _section(record: LatencyRecord) -> str:
     align = [":---", ":---"] + ["---:"] * (len(_HEADER) - 3) + [":---"]
-    rows = [_cells(row) for row in _sorted(record)]
+    rows = [[cell.replace("|", r"\|") for cell in _cells(row)] for row in _sorted(record)]
     lines = ["| " + " | ".join(cells) + " |" for cells in (_HEADER, align, *rows)]
     title = f"\n## Latency side by side, {_device(record)}\n\n"
     return title + "\n".join(lines) + f"\n\n{_describe(record)}.\n"

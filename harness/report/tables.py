@@ -93,7 +93,8 @@ def render_markdown(records: Sequence[Record]) -> str:
     """Return a Markdown table of the records of one data set, with notes on where they are from."""
     header, rows = render_rows(records)
     align = [":---"] + ["---:"] * (len(header) - 2) + [":---"]
-    lines = ["| " + " | ".join(cells) + " |" for cells in (header, align, *rows)]
+    escaped = [[cell.replace("|", r"\|") for cell in row] for row in rows]
+    lines = ["| " + " | ".join(cells) + " |" for cells in (header, align, *escaped)]
     return "\n".join([*lines, "", *_sources(records)]) + "\n"
 
 

@@ -17,9 +17,10 @@ _PIPE_WIDTH = 200
 
 def print_records(records: Sequence[Record]) -> None:
     """Print a table for each data set: the records beside the published cells."""
-    console = Console()
+    # Brackets and colons in a reason are no markup.
+    console = Console(markup=False, emoji=False)
     if not console.is_terminal:
-        console = Console(width=_PIPE_WIDTH)
+        console.width = _PIPE_WIDTH
     for dataset, group in groupby(records, key=lambda record: record.dataset):
         header, rows = render_rows(list(group))
         table = Table(title=f"{dataset}: measured beside published", title_justify="left")

@@ -70,7 +70,9 @@ def test_the_best_time_counts_and_the_first_call_does_not(products):
     }
 
 
-@pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)]
+)
 def test_both_products_are_of_the_precision_asked_for(products, precision, dtype):
     assert measure_peak("cpu", precision).precision == precision
     assert {call.dtype for calls in products.seen.values() for call in calls} == {dtype}
@@ -78,7 +80,7 @@ def test_both_products_are_of_the_precision_asked_for(products, precision, dtype
 
 def test_an_accelerator_has_no_convolution(products, monkeypatch):
     real = torch.randn
-    monkeypatch.setattr(torch, "randn", lambda *shape, device="cpu": real(*shape))
+    monkeypatch.setattr(torch, "randn", lambda *shape, device: real(*shape, device="cpu"))
     products.seconds = {"matrix": [1e9], "convolution": [1e-9]}
     found = measure_peak("cuda:1")
     assert found.method.startswith("matrix product")

@@ -9,6 +9,7 @@ from harness.errors import RequestError
 from harness.records import Record, write_record
 from harness.report.site import refresh, render_files, render_readme, stale_files
 from harness.report.tables import render_csv, render_markdown
+from harness.report.terminal import print_records
 
 
 def make_record(**changes):
@@ -134,3 +135,10 @@ def test_stale_files_are_named(tmp_path):
     assert stale_files(tmp_path) == [tmp_path / "README.md"]
     write_record(results, make_record(accuracy_top1=50.0))
     assert results / "cifar10.csv" in stale_files(tmp_path)
+
+
+def test_a_reason_is_no_markup(capsys):
+    record = make_record(status="failed", reason="a|b in [/path] [red]")
+    assert r"failed: a\|b in [/path] [red]" in render_markdown([record])
+    print_records([record])
+    assert "failed: a|b in [/path] [red]" in capsys.readouterr().out

@@ -1,0 +1,69 @@
+"""What tests of records, reports and comparisons share: a made-up comparison of latencies."""
+
+import pytest
+
+from harness.latency_records import LatencyRecord, LatencyRow
+
+
+def make_row(model, label, ratio=None, **changes):
+    fields = {"model": model, "label": label, "runtime": "eager", "image_size": 32}
+    if ratio is not None:
+        fields |= {
+            "runtime_method": "2.0: evaluation mode, fp32",
+            "weights_origin": "trained",
+            "weights_sha256": "0123",
+            "max_difference": 0.0,
+            "latency_ms_p05": 9 * ratio,
+            "latency_ms_p50": 10 * ratio,
+            "latency_ms_p95": 12.345 * ratio,
+            "latency_ms_p99": 20 * ratio,
+            "ratio": ratio,
+            "ratio_low": 0.9 * ratio,
+            "ratio_high": 1.1 * ratio,
+        }
+    return LatencyRow(**(fields | changes))
+
+
+def make_latency_record(**changes):
+    fields = {
+        "dataset": "cifar10",
+        "device": "cpu",
+        "device_name": "a processor",
+        "threads": 2,
+        "cores": [1, 3],
+        "reference": "resnet",
+        "reference_runtime": "eager",
+        "rounds": 100,
+        "drift": 0.0123,
+        "drifted": False,
+        "reruns": 0,
+        "method": "perf_counter_ns",
+        "load": {"others_share": 0.01},
+        "busy": None,
+        "rows": (
+            make_row("vit", "ViT-B/16", 2.5),
+            make_row("resnet", "ResNet-50", 1.0, ratio_low=1.0, ratio_high=1.0),
+            make_row("trunk", "TRUNK", reason="it is routed, and there are no weights"),
+            make_row("vit", "ViT-B/16", 0.0625, runtime="compile", weights_origin="random"),
+        ),
+        "data_name": "cifar10",
+        "data_sha256": "abcd",
+        "seed": 42,
+        "environment": {"python": "3.11"},
+        "git_commit": "c0ffee",
+        "git_dirty": False,
+        "started": "2026-01-01T00:00:00+00:00",
+        "duration_s": 12.3,
+        "command": "python comparisons.py --measure latency",
+    }
+    return LatencyRecord(**(fields | changes))
+
+
+@pytest.fixture(name="make_row")
+def _make_row():
+    return make_row
+
+
+@pytest.fixture(name="make_latency_record")
+def _make_latency_record():
+    return make_latency_record

@@ -1,0 +1,149 @@
+"""Comparisons of latencies as Markdown, CSV and on the terminal."""
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+
+from harness.latency_records import write_latency_record
+from harness.records import Record, write_record
+from harness.report.latency import print_latency, render_latency, render_latency_csv
+from harness.report.site import refresh, render_files, stale_files
+
+GOLDEN = """
+## Latency side by side, 2 CPU threads
+
+| Model | Runtime | × reference (95%) | p50 ms | p05–p95 ms | p99 ms | Notes |
+| :--- | :--- | ---: | ---: | ---: | ---: | :--- |
+| ViT-B/16 | compile | 0.0625 (0.0563–0.0688) | 0.62 | 0.56–0.77 | 1.25 | random weights |
+| ResNet-50 | eager | 1 (1–1) | 10.00 | 9.00–12.35 | 20.00 | trained weights |
+| ViT-B/16 | eager | 2.5 (2.25–2.75) | 25.00 | 22.50–30.86 | 50.00 | trained weights |
+| TRUNK | eager | – | – | – | – | not timed: it is routed, and there are no weights |
+
+100 rounds on a processor, 2 CPU threads, pinned to cores 1, 3; reference resnet in eager, which \
+drifted by 1.2%.
+"""
+
+
+def make_cell(**changes):
+    fields = {"dataset": "cifar10", "model": "resnet", "label": "ResNet-50", "device": "cpu"}
+    return Record(**(fields | {"status": "failed", "reason": "loss is nan"} | changes))
+
+
+def test_a_section_of_one_comparison(make_latency_record):
+    assert render_latency([make_latency_record()]) == GOLDEN
+
+
+def test_what_makes_it_doubtful_is_said(make_latency_record):
+    busy = "other processes took 38% of the CPU"
+    record = make_latency_record(drifted=True, drift=0.08, busy=busy, cores=None, threads=1)
+    text = render_latency([record])
+    assert text.startswith("\n## Latency side by side, 1 CPU thread\n")
+    assert text.splitlines()[-1] == (
+        "100 rounds on a processor, 1 CPU thread; reference resnet in eager, which drifted by "
+        "8.0% (too much); busy machine: other processes took 38% of the CPU."
+    )
+
+
+def test_a_gpu_is_called_by_its_name(make_latency_record):
+    record = make_latency_record(device="cuda", device_name="NVIDIA H200", cores=None)
+    text = render_latency([make_latency_record(), record])
+    titles = [line for line in text.splitlines() if line.startswith("## ")]
+    assert titles[1] == "## Latency side by side, NVIDIA H200"
+    assert render_latency([]) == ""
+
+
+def test_a_reason_does_not_break_the_table(make_latency_record, make_row):
+    row = make_row("vit", "ViT", reason="int | None wanted")
+    text = render_latency([make_latency_record(rows=(row,))])
+    (line,) = [line for line in text.splitlines() if "ViT" in line]
+    assert line == r"| ViT | eager | – | – | – | – | not timed: int \| None wanted |"
+
+
+def test_the_csv_has_every_row_and_figure(make_latency_record):
+    records = [make_latency_record(), make_latency_record(threads=1, busy="it was")]
+    rows = list(csv.DictReader(io.StringIO(render_latency_csv(records))))
+    assert [(row["threads"], row["model"], row["runtime"]) for row in rows] == [
+        (threads, model, runtime)
+        for threads in ("2", "1")
+        for model, runtime in (
+            *(("vit", "eager"), ("resnet", "eager")),
+            *(("trunk", "eager"), ("vit", "compile")),
+        )
+    ]
+    first, _, untimed, _ = rows[:4]
+    assert (first["ratio"], first["latency_ms_p95"], first["reason"]) == ("2.5", "30.8625", "")
+    assert (first["drift"], first["reference"], first["device_name"]) == (
+        *("0.0123", "resnet"),
+        "a processor",
+    )
+    assert (untimed["ratio"], untimed["latency_ms_p50"]) == ("", "")
+    assert untimed["reason"] == "it is routed, and there are no weights"
+    assert [row["busy"] for row in rows] == [""] * 4 + ["it was"] * 4
+
+
+def test_the_golden_csv(make_latency_record, make_row):
+    record = make_latency_record(rows=(make_row("resnet", "ResNet-50", 1.0),))
+    assert render_latency_csv([record]) == (
+        "dataset,device,device_name,threads,reference,rounds,drift,busy,"
+        "model,label,runtime,runtime_method,weights_origin,weights_sha256,image_size,"
+        "max_difference,latency_ms_p05,latency_ms_p50,latency_ms_p95,latency_ms_p99,"
+        "ratio,ratio_low,ratio_high,reason\n"
+        "cifar10,cpu,a processor,2,resnet,100,0.0123,,"
+        'resnet,ResNet-50,eager,"2.0: evaluation mode, fp32",trained,0123,32,'
+        "0.0,9.0,10.0,12.345,20.0,1.0,0.9,1.1,\n"
+    )
+
+
+def test_a_page_has_both_sections(make_latency_record):
+    files = render_files([make_cell()], [make_latency_record()])
+    page = files[Path("cifar10.md")]
+    assert page.startswith("# cifar10\n\n| Model | Top-1")
+    assert "failed: loss is nan" in page
+    assert page.endswith(GOLDEN)
+    assert {Path("cifar10.csv"), Path("cifar10-latency.csv")} <= set(files)
+
+
+def test_a_page_has_the_section_that_there_is(make_latency_record):
+    files = render_files([make_cell(dataset="svhn")], [make_latency_record()])
+    assert set(files) == {
+        *(Path("cifar10.md"), Path("cifar10-latency.csv")),
+        *(Path("svhn.md"), Path("svhn.csv")),
+    }
+    assert files[Path("cifar10.md")] == f"# cifar10\n{GOLDEN}"
+    assert "Latency side by side" not in files[Path("svhn.md")]
+
+
+def test_refreshing_writes_them_and_staleness_is_seen(tmp_path, make_latency_record):
+    results = tmp_path / "results"
+    (tmp_path / "README.md").write_text("nothing\n")
+    write_record(results, make_cell())
+    write_latency_record(results, make_latency_record())
+    refresh(results)
+    assert (results / "cifar10.md").read_text().endswith(GOLDEN)
+    assert stale_files(tmp_path) == []
+    write_latency_record(results, make_latency_record(rounds=50))
+    stale = {path.name for path in stale_files(tmp_path)}
+    assert stale == {"cifar10.md", "cifar10-latency.csv"}
+
+
+def test_the_terminal_shows_each_comparison(capsys, make_latency_record):
+    print_latency([make_latency_record(), make_latency_record(dataset="emnist", threads=1)])
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    text = " ".join(lines)
+    assert "cifar10: 100 rounds on a processor, 2 CPU threads, pinned to cores 1, 3;" in text
+    assert "emnist: 100 rounds on a processor, 1 CPU thread" in text
+    rows = [line.strip("│ ").split(" │ ") for line in lines if line.startswith("│")]
+    wanted = [
+        [cell.strip() for cell in line.strip("| ").split(" | ")]
+        for line in GOLDEN.splitlines()
+        if line.startswith("|")
+    ]
+    assert rows == 2 * wanted[2:]
+
+
+@pytest.mark.parametrize("reason", ["[cpu] is no [device]", "the end of [/tmp/model.onnx]"])
+def test_the_terminal_shows_brackets_as_they_are(capsys, make_latency_record, make_row, reason):
+    print_latency([make_latency_record(rows=(make_row("vit", "ViT", reason=reason),))])
+    assert reason in capsys.readouterr().out

@@ -1,0 +1,187 @@
+"""`--measure latency`: what is refused in one line, and one small comparison from end to end."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness import commands, plan_latency, runtimes
+from harness.latency_records import latency_path
+from harness.registry import load_model
+from harness.spec import Request
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path_factory, monkeypatch):
+    # Whatever is really measured on this machine meanwhile is not waited for.
+    monkeypatch.setenv("TMPDIR", str(tmp_path_factory.mktemp("locks")))
+
+
+def make_request(tmp_path, **changes):
+    fields = {
+        "datasets": ["digits"],
+        "models": ["mobilenet,deit"],
+        "device": "cpu",
+        "overrides": {},
+        "assignments": [],
+        "data_dir": tmp_path / "data",
+        "data_file": None,
+        "weights_dir": tmp_path / "weights",
+        "results_dir": tmp_path / "results",
+        "offline": True,
+        "force": False,
+        "verbose": False,
+        "measure": "latency",
+    }
+    return Request(**(fields | changes))
+
+
+def refuse(capsys, tmp_path, request, *words, action=commands.measure):
+    code = commands.guarded(action, request)
+    error = capsys.readouterr().err
+    assert code == 2, error
+    assert error.count("\n") == 1, error
+    assert all(word in error for word in words), error
+    left = [p for p in tmp_path.rglob("*") if p.is_file() and "given" not in p.parts]
+    assert left == []
+
+
+NEAR = ["unknown runtime 'openvin'", "did you mean openvino"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"runtimes": ["openvin"]}, NEAR),
+        ({"runtimes": ["eager,openvin"]}, NEAR),
+        ({"runtimes": ["tvm"]}, ["unknown runtime 'tvm'", "eager", "onnxruntime"]),
+        ({"reference": "mobilnet"}, ["--reference 'mobilnet'", "did you mean mobilenet"]),
+        ({"reference": "vgg"}, ["--reference 'vgg'", "one of the models compared"]),
+        ({"measure": "latenz"}, ["--measure 'latenz'", "did you mean latency"]),
+        ({"measure": "nonsense"}, ["--measure 'nonsense'", "all, latency"]),
+        ({"measure": "all", "runtimes": ["eager"]}, ["--runtime goes with --measure latency"]),
+        ({"measure": "all", "reference": "deit"}, ["--reference goes with --measure latency"]),
+        ({"overrides": {"weights": "train"}}, ["trains nothing", "--weights train"]),
+        ({"assignments": ["weights=train"]}, ["trains nothing", "weights"]),
+        ({"overrides": {"weights": "best"}}, ["weights", "'published'", "found 'best'"]),
+        ({"models": []}, ["--model is missing"]),
+        ({"datasets": []}, ["--dataset is missing"]),
+        ({"models": ["mobilnet"]}, ["unknown model 'mobilnet'", "did you mean mobilenet"]),
+        ({"datasets": ["digit"]}, ["unknown data set 'digit'", "did you mean digits"]),
+        ({"datasets": ["cifar10"]}, ["cifar10", "offline", "put"]),
+        ({"device": "gpu"}, ["unknown device 'gpu'"]),
+        ({"assignments": ["measurement.latency_rounds=19"]}, ["latency_rounds", "20", "found 19"]),
+        ({"assignments": ["measurement.latency_seconds=0"]}, ["latency_seconds", "found 0"]),
+        ({"overrides": {"threads": "0"}}, ["threads", "found '0'"]),
+        ({"models": ["vit"], "assignments": ["image_size=33"]}, ["image_size", "33", "16"]),
+    ],
+)
+@pytest.mark.parametrize("action", [commands.measure, commands.plan])
+def test_a_wrong_word_is_one_line(capsys, tmp_path, changes, words, action):
+    refuse(capsys, tmp_path, make_request(tmp_path, **changes), *words, action=action)
+
+
+def test_a_runtime_that_is_not_installed(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(runtimes, "find_spec", lambda name: None)
+    request = make_request(tmp_path, runtimes=["eager", "openvino"])
+    refuse(capsys, tmp_path, request, "runtime openvino needs", "uv sync --extra openvino")
+
+
+def test_models_that_run_elsewhere_only(capsys, tmp_path, monkeypatch):
+    spec = load_model("mobilenet")
+    only_cuda = type(spec)(label="X", build=spec.build, image_size=224, devices=("cuda",))
+    monkeypatch.setattr(plan_latency, "load_model", lambda name: only_cuda)
+    refuse(capsys, tmp_path, make_request(tmp_path), "mobilenet,deit", "does not run on cpu")
+
+
+def test_a_results_folder_that_cannot_be_written_to(capsys, tmp_path):
+    (tmp_path / "given").write_text("a file, no folder")
+    request = make_request(tmp_path, results_dir=tmp_path / "given" / "results")
+    refuse(capsys, tmp_path, request, "results folder", "cannot write")
+
+
+@pytest.mark.parametrize("measure", ["latency", "all"])
+@pytest.mark.parametrize("broken", ["records/digits/mobilenet-cpu.json", "latency/x-cpu-1t.json"])
+def test_broken_records_are_known_before_anything_runs(
+    capsys, tmp_path, monkeypatch, broken, measure
+):
+    def run(*_arguments, **_options):
+        pytest.fail("it ran")
+
+    monkeypatch.setattr("harness.launch.local.run_in_child", run)
+    results = tmp_path / "given"
+    path = results / broken
+    path.parent.mkdir(parents=True)
+    path.write_text("{}")
+    request = make_request(tmp_path, results_dir=results, measure=measure, models=["deit"])
+    refuse(capsys, tmp_path, request, str(path), "schema None")
+
+
+@pytest.mark.parametrize(
+    ("models", "chosen", "reference"),
+    [
+        (["mobilenet,resnet"], "", "resnet"),
+        (["mobilenet", "deit"], "", "mobilenet"),
+        (["mobilenet,resnet"], "mobilenet", "mobilenet"),
+    ],
+)
+def test_the_reference_is_resnet_where_it_is_there(tmp_path, models, chosen, reference):
+    request = make_request(tmp_path, models=models, reference=chosen)
+    (job,) = plan_latency.plan_latency(request)
+    assert job.reference == reference
+    assert job.runtimes == ("eager",)
+
+
+def test_each_runtime_once_in_the_order_asked(tmp_path):
+    request = make_request(tmp_path, runtimes=["compile, eager", "compile"])
+    (job,) = plan_latency.plan_latency(request)
+    assert job.runtimes == ("compile", "eager")
+    assert job.command == (
+        "python comparisons.py --dataset digits --model mobilenet,deit --device cpu "
+        "--measure latency --runtime compile,eager --reference mobilenet"
+    )
+
+
+def test_a_small_comparison(tmp_path):
+    arguments = (
+        *("--dataset", "digits", "--model", "mobilenet,deit", "--measure", "latency"),
+        *("--device", "cpu", "--threads", "1", "--weights", "random"),
+        *("--set", "measurement.latency_rounds=20", "--set", "measurement.latency_seconds=0.1"),
+    )
+    results = tmp_path / "results"
+    done = subprocess.run(
+        [sys.executable, ROOT / "comparisons.py", *arguments, "--results-dir", results],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "digits/latency-cpu: 2 models in eager\n"
+    assert {path.relative_to(results).as_posix() for path in results.rglob("*.*")} == {
+        *("latency/digits-cpu-1t.json", "digits.md", "digits-latency.csv"),
+    }
+    record = json.loads(latency_path(results, "digits", "cpu", 1).read_text())
+    rows = {row["model"]: row for row in record["rows"]}
+    assert (record["reference"], record["rounds"], list(rows)) == (
+        *("mobilenet", 20),
+        ["mobilenet", "deit"],
+    )
+    assert rows["mobilenet"]["ratio"] == 1
+    assert rows["deit"]["latency_ms_p50"] > 0
+    words = " ".join(arguments[:4])
+    assert record["command"].startswith(f"python comparisons.py {words} --device cpu")
+
+    page = (results / "digits.md").read_text()
+    assert page.startswith("# digits\n\n## Latency side by side, 1 CPU thread\n")
+    assert "| MobileNetV2 | eager | 1 (1–1) |" in page
+    table = list(csv.DictReader((results / "digits-latency.csv").open()))
+    assert [row["model"] for row in table] == ["mobilenet", "deit"]
+    assert float(table[1]["ratio"]) == rows["deit"]["ratio"]
+    assert "DeiT-Tiny" in done.stdout
+    assert "reference mobilenet in eager" in " ".join(done.stdout.split())
