@@ -4,7 +4,7 @@
         --data-file cifar10_jpeg --images 5120
 
 The machine's speed drifts, so the images are cut into rounds, every way runs in every round, in
-random order, and speeds are compared within a round only. With 5,120 images each round has four
+random order, and speeds are compared within a round only. 5,120 images make rounds of many
 whole batches; they take a few minutes.
 """
 
