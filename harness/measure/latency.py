@@ -104,28 +104,17 @@ def time_rounds(
         raise RequestError(f"latency needs at least {MIN_ROUNDS} rounds, not {rounds}")
     if networks.keys() != examples.keys():
         raise RequestError(f"latency: networks {[*networks]} but examples {[*examples]}")
+    times_ms: dict[str, list[float]] = {name: [] for name in networks}
+    order = np.random.default_rng(seed)
     with inference(*networks.values()):
         _warm_up_gpu(networks, examples)
-        return _time_rounds(networks, examples, rounds, seconds, seed)
-
-
-def _time_rounds(
-    networks: Mapping[str, Network],
-    examples: Mapping[str, Tensor],
-    rounds: int,
-    seconds: float,
-    seed: int,
-) -> dict[str, list[float]]:
-    names = list(networks)
-    times_ms: dict[str, list[float]] = {name: [] for name in names}
-    order = np.random.default_rng(seed)
-    deadline = perf_counter_ns() + seconds * 1e9
-    for done in range(rounds):
-        if done >= MIN_ROUNDS and perf_counter_ns() >= deadline:
-            break
-        for name in order.permutation(names).tolist():
-            networks[name](examples[name])
-            times_ms[name].append(_time_call_ms(networks[name], examples[name]))
+        deadline = perf_counter_ns() + seconds * 1e9
+        for done in range(rounds):
+            if done >= MIN_ROUNDS and perf_counter_ns() >= deadline:
+                break
+            for name in order.permutation([*networks]).tolist():
+                networks[name](examples[name])
+                times_ms[name].append(_time_call_ms(networks[name], examples[name]))
     return times_ms
 
 
