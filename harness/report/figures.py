@@ -89,6 +89,8 @@ def plot_confusion(record: Record) -> Figure:
 
 def plot_accuracy(records: Sequence[Record]) -> Figure:
     """Plot top-1 accuracy with its 95% interval against GMACs; the area shows the weights' size."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     figure = _figure(7.6, 4.0)
     axes = figure.add_subplot()
     for index, record in enumerate(sorted(records, key=lambda r: r.gmacs or 0)):
@@ -107,6 +109,9 @@ def plot_accuracy(records: Sequence[Record]) -> Figure:
         label = f"{record.title} ({record.weights_mb:.3g} MB)"
         axes.scatter(gmacs, accuracy, s=area, color=color, alpha=0.7, label=label)
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set(xlabel="GMACs an image (log)", ylabel="top-1 accuracy, % (95% interval)")
     axes.set_title(f"{records[0].dataset}: accuracy against cost")
     axes.grid(alpha=0.3)
