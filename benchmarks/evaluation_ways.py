@@ -13,7 +13,7 @@ from torchvision.transforms import Compose, Resize, ToTensor
 
 from harness.evaluation import compile_for_batches
 from harness.images import Preprocess
-from harness.spec import Precision
+from harness.settings_spec import Precision
 
 Way = Callable[[Tensor], Tensor]
 """Takes uint8 images N×C×H×W, returns classes N."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from harness.images import shift_images
-from harness.spec import TrainingSettings
+from harness.settings_spec import TrainingSettings
 
 
 def augment(images: Tensor, recipe: TrainingSettings, generator: torch.Generator) -> Tensor:

@@ -10,7 +10,8 @@ from torch import Tensor
 from harness.augment import augment
 from harness.images import Preprocess, resize_uint8
 from harness.settings import hash_json
-from harness.spec import Device, TrainingSettings
+from harness.settings_spec import TrainingSettings
+from harness.spec import Device
 from harness.splits import Split
 
 

@@ -8,7 +8,8 @@ from torch import nn
 
 from harness.errors import RequestError
 from harness.images import Preprocess
-from harness.spec import ModelSpec, Settings
+from harness.settings_spec import Settings
+from harness.spec import ModelSpec
 
 # What networks raise that refuse an image, or cannot run on a device without data.
 _DOES_NOT_RUN = (AssertionError, NotImplementedError, RuntimeError, TypeError, ValueError)

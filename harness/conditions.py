@@ -13,7 +13,7 @@ import torch
 from harness.measure.load import watch_load
 from harness.measure.lock import device_lock
 from harness.measure.pinning import pinned
-from harness.spec import Settings
+from harness.settings_spec import Settings
 
 
 def default_threads() -> int:

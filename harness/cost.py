@@ -9,7 +9,7 @@ import torch
 from harness.building import build_network
 from harness.measure.operations import count_macs
 from harness.plan import Planned
-from harness.spec import Settings
+from harness.settings_spec import Settings
 
 # Forward and backward pass are about three forward passes.
 _TRAINING_FACTOR = 3

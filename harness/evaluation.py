@@ -19,7 +19,8 @@ from harness.measure.networks import meta_copy
 from harness.measure.reasons import describe_error
 from harness.progress import bar
 from harness.routed import RoutedNetwork
-from harness.spec import Job, ModelSpec, Precision
+from harness.settings_spec import Precision
+from harness.spec import Job, ModelSpec
 from harness.splits import Split, SubsetSplit
 from harness.tracing import trace
 

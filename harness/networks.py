@@ -16,7 +16,8 @@ from harness.files import file_sha256
 from harness.learning import checkpoint_path, learn, stages_folder
 from harness.published import fetch_published, published_file, read_state
 from harness.settings import recipe_hash
-from harness.spec import Job, ModelSpec, Settings
+from harness.settings_spec import Settings
+from harness.spec import Job, ModelSpec
 from harness.weights import Sidecar, load_state, load_weights, read_sidecar, weights_path
 
 logger = logging.getLogger(__name__)

@@ -14,7 +14,8 @@ import yaml
 
 from harness.errors import RequestError, unknown_name
 from harness.registry import ROOT, dataset_files
-from harness.spec import DatasetSpec, ModelSpec, Settings
+from harness.settings_spec import Settings
+from harness.spec import DatasetSpec, ModelSpec
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails

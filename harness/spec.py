@@ -1,4 +1,4 @@
-"""The words of the harness: models, data sets, cells and settings.
+"""The words of the harness: models, data sets, cells and jobs.
 
 The leaf that everyone imports. It imports nothing heavy, so that listing models and data sets
 costs no torch.
@@ -11,16 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Ge
+
+from harness.settings_spec import Settings
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
 
 Device = Literal["cpu", "cuda"]
-Precision = Literal["fp32", "bf16"]
 Runtime = Literal["eager", "compile", "onnxruntime", "openvino"]
-WeightsChoice = Literal["auto", "train", "imagenet", "published", "random"]
 StateDict = dict[str, "Tensor"]
 
 
@@ -117,137 +117,6 @@ class Cell:
 
     def __str__(self) -> str:
         return f"{self.dataset}/{self.model}-{self.device}"
-
-
-_STRICT = {"extra": "forbid", "allow_inf_nan": False}
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingSettings:
-    """A recipe: everything that the trained weights depend on, apart from data and seed.
-
-    `start` auto is ImageNet weights where they can be had, else a random start; the record says
-    which. Training images are changed at random, at the network's resolution, by `rand_augment`
-    (operations an image, magnitude), `shift_pixels`, `horizontal_flip` and `cutout` (squares an
-    image, side in pixels). `balance_classes` shows each class equally often. `cosine_epochs` is
-    when the cosine schedule would reach 0; None: at the last epoch.
-    """
-
-    __pydantic_config__ = _STRICT
-
-    start: Literal["auto", "imagenet", "random"] = "auto"
-    epochs: Annotated[int, Ge(1)] = 6
-    batch_size: Annotated[int, Ge(1)] = 16
-    drop_last: bool = True
-    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    learning_rate: Annotated[float, Gt(0)] = 1e-4
-    weight_decay: Annotated[float, Ge(0)] = 0.0
-    betas: tuple[Annotated[float, Ge(0), Lt(1)], Annotated[float, Ge(0), Lt(1)]] = (0.9, 0.99)
-    momentum: Annotated[float, Ge(0), Lt(1)] = 0.9
-    schedule: Literal["constant", "cosine", "one_cycle", "step"] = "constant"
-    warmup_fraction: Annotated[float, Gt(0), Lt(1)] = 0.3
-    cosine_epochs: Annotated[int, Ge(1)] | None = None
-    step_epochs: tuple[Annotated[int, Ge(1)], ...] = ()
-    step_factor: Annotated[float, Gt(0), Le(1)] = 0.1
-    label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0
-    shift_pixels: Annotated[int, Ge(0)] = 0
-    horizontal_flip: bool = False
-    rand_augment: tuple[Annotated[int, Ge(1)], Annotated[int, Ge(0), Le(30)]] | None = None
-    cutout: tuple[Annotated[int, Ge(1)], Annotated[int, Ge(1)]] | None = None
-    balance_classes: bool = False
-    max_gradient_norm: Annotated[float, Gt(0)] | None = None
-    precision: Precision = "fp32"
-    channels_last: bool = True
-
-
-@dataclass(frozen=True, kw_only=True)
-class TreeSettings:
-    """How a tree of networks is grown; see docs/trunk.md.
-
-    A node is trained first to tell its classes apart, then to choose among its groups: the root
-    by `Settings.training` and `grouping`, the nodes below by `class_below` and `grouping_below`
-    (None: as the root).
-
-    Attributes:
-        backbone: The family of node networks.
-        layers_by_outputs: Layer lists by number of outputs, for nodes below the root.
-        volatility: Grouping volatility v; a larger one groups less.
-        root_volatility: That of the root, where it is another.
-        held_out: Share of the training images that only grouping and folding look at; 0: none,
-            they look at the training images.
-        grouping: Trains a node to choose among its groups.
-        class_below: Trains the nodes below the root to tell their classes apart.
-        grouping_below: Trains the nodes below the root to choose among their groups.
-        dropout: Probability in the dropout layers of the backbone; None: the backbone's own.
-        warm_start: Whether a node's second training starts from the features of its first.
-        feature_views: How many times the images are augmented anew for the kept feature maps.
-        fold: Whether a node that is worse than leaves in its place is taken out.
-        joint: Trains all nodes together on the true path at the end; None: not done.
-    """
-
-    __pydantic_config__ = _STRICT
-
-    backbone: Literal["compact", "mobilenet", "vgg"] = "compact"
-    layers_by_outputs: dict[int, str] = field(default_factory=dict)
-    volatility: Annotated[float, Gt(0)] = 1.0
-    root_volatility: Annotated[float, Gt(0)] | None = None
-    held_out: Annotated[float, Ge(0), Lt(1)] = 0.0
-    grouping: TrainingSettings = field(default_factory=TrainingSettings)
-    class_below: TrainingSettings | None = None
-    grouping_below: TrainingSettings | None = None
-    dropout: Annotated[float, Ge(0), Lt(1)] | None = None
-    warm_start: bool = False
-    feature_views: Annotated[int, Ge(1)] = 1
-    fold: bool = False
-    joint: TrainingSettings | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluationSettings:
-    """How accuracy is taken."""
-
-    __pydantic_config__ = _STRICT
-
-    batch_size: Annotated[int, Ge(1)] = 16
-    precision: Precision = "fp32"
-
-
-@dataclass(frozen=True, kw_only=True)
-class MeasurementSettings:
-    """How long and how often costs are measured."""
-
-    __pydantic_config__ = _STRICT
-
-    latency_rounds: Annotated[int, Ge(20)] = 100
-    latency_seconds: Annotated[float, Gt(0)] = 10.0
-    throughput_batch_sizes: tuple[Annotated[int, Ge(1)], ...] = (1, 4, 16, 64)
-    throughput_seconds: Annotated[float, Gt(0)] = 2.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """Everything that a cell's result depends on, apart from code, data and machine.
-
-    `image_size` and the statistics are those of the model and of the data set where None.
-    Training writes a checkpoint after each epoch, and every `checkpoint_minutes` within one.
-    `tree` is for models that are grown; None for the others.
-    """
-
-    __pydantic_config__ = _STRICT
-
-    seed: Annotated[int, Ge(0)] = 42
-    threads: Annotated[int, Ge(1)] | None = None
-    weights: WeightsChoice = "auto"
-    image_size: Annotated[int, Ge(1)] | None = None
-    mean: tuple[float, ...] | None = None
-    std: tuple[Annotated[float, Gt(0)], ...] | None = None
-    normalize: bool = True
-    memory_limit_gb: Annotated[float, Gt(0)] = 4.0
-    checkpoint_minutes: Annotated[float, Ge(0)] = 5.0
-    training: TrainingSettings = field(default_factory=TrainingSettings)
-    tree: TreeSettings | None = None
-    evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
-    measurement: MeasurementSettings = field(default_factory=MeasurementSettings)
 
 
 @dataclass(frozen=True, kw_only=True)

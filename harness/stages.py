@@ -19,7 +19,8 @@ from harness.files import write_text
 from harness.images import Preprocess
 from harness.objectives import Objective
 from harness.settings import hash_json
-from harness.spec import Device, Settings, TrainingSettings
+from harness.settings_spec import Settings, TrainingSettings
+from harness.spec import Device
 from harness.splits import Split
 from harness.training import Batches, train
 from harness.weights import load_state, read_tensors, write_state

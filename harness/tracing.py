@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from harness.spec import Precision
+from harness.settings_spec import Precision
 
 
 @torch.inference_mode()

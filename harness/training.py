@@ -20,7 +20,8 @@ from harness.checkpoints import load_checkpoint, random_state, restore_random_st
 from harness.errors import CellError, RequestError
 from harness.objectives import CrossEntropy, Objective
 from harness.progress import bar
-from harness.spec import Device, TrainingSettings
+from harness.settings_spec import TrainingSettings
+from harness.spec import Device
 
 logger = logging.getLogger(__name__)
 

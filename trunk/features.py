@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from harness.batches import count_steps, seeded_generator, shuffled
 from harness.errors import RequestError
-from harness.spec import TrainingSettings
+from harness.settings_spec import TrainingSettings
 from harness.stages import Fitting
 from harness.training import Batches
 from trunk.nodes import NodeModule

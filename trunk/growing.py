@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.errors import RequestError
-from harness.spec import TrainingSettings, TreeSettings
+from harness.settings_spec import TrainingSettings, TreeSettings
 from harness.stages import Fitting
 from trunk.features import NodeInputs, softmax_of
 from trunk.grouping import averaged_softmax, child_groups

@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 from cli import tree_source, trunk_tree
 from harness.data import DataSource, ImageData
-from harness.spec import Cell, Job, ModelSpec, Settings
+from harness.settings_spec import Settings
+from harness.spec import Cell, Job, ModelSpec
 from harness.splits import MemorySplit
 from trunk.grouping import membership
 from trunk.routing import Trunk

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from harness.augment import augment, cut_out
-from harness.spec import TrainingSettings
+from harness.settings_spec import TrainingSettings
 
 PLAIN = TrainingSettings()
 

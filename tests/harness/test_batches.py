@@ -6,7 +6,7 @@ import torch
 
 from harness.batches import ImageBatches, count_steps, seeded_generator, shuffled
 from harness.images import Preprocess
-from harness.spec import TrainingSettings
+from harness.settings_spec import TrainingSettings
 from harness.splits import MemorySplit
 
 RECIPE = TrainingSettings(batch_size=4, drop_last=False)

@@ -8,7 +8,8 @@ from torch import nn
 
 from harness.costs import measure_costs, measure_routed_costs
 from harness.routed import NetworkPath, RoutedNetwork
-from harness.spec import Cell, Job, MeasurementSettings, Settings
+from harness.settings_spec import MeasurementSettings, Settings
+from harness.spec import Cell, Job
 
 QUICK = MeasurementSettings(
     latency_rounds=20, latency_seconds=0.01, throughput_batch_sizes=(1, 3), throughput_seconds=0.01

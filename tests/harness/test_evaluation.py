@@ -13,7 +13,8 @@ from harness.data import DataSource, ImageData
 from harness.errors import CellError
 from harness.evaluation import compile_for_batches, measure_accuracy
 from harness.measure.accuracy import evaluate
-from harness.spec import Cell, EvaluationSettings, Job, ModelSpec, Settings
+from harness.settings_spec import EvaluationSettings, Settings
+from harness.spec import Cell, Job, ModelSpec
 from harness.splits import MemorySplit
 from trunk.routing import Trunk
 from trunk.tree import Node, NodeNetwork, Tree

@@ -15,7 +15,8 @@ from harness.data import DataSource, ImageData
 from harness.errors import CellError, RequestError
 from harness.learning import checkpoint_path
 from harness.networks import ready_network, trained_weights_path
-from harness.spec import Cell, Job, ModelSpec, Settings, TrainingSettings
+from harness.settings_spec import Settings, TrainingSettings
+from harness.spec import Cell, Job, ModelSpec
 from harness.splits import MemorySplit
 from harness.weights import read_sidecar
 

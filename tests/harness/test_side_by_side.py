@@ -23,8 +23,9 @@ from harness.records import read_records
 from harness.run import load_job_data
 from harness.runtime_builders import BUILDERS, Built
 from harness.settings import recipe_hash
+from harness.settings_spec import MeasurementSettings, Settings
 from harness.side_by_side import run_latency_job
-from harness.spec import Cell, Job, LatencyJob, MeasurementSettings, ModelSpec, Settings
+from harness.spec import Cell, Job, LatencyJob, ModelSpec
 from harness.weights import Sidecar, save_weights
 
 SIDE = 8

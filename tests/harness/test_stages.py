@@ -8,7 +8,7 @@ from torch import nn
 
 from harness import stages as module
 from harness.errors import RequestError
-from harness.spec import TrainingSettings
+from harness.settings_spec import TrainingSettings
 from harness.stages import Stages, describe_progress
 
 RECIPE = TrainingSettings(epochs=2, batch_size=4, learning_rate=0.05, channels_last=False)

@@ -9,7 +9,7 @@ from torch import nn
 from harness import training
 from harness.checkpoints import load_checkpoint
 from harness.errors import CellError, RequestError
-from harness.spec import TrainingSettings
+from harness.settings_spec import TrainingSettings
 from harness.training import make_optimizer, make_schedule, train
 
 RECIPE = TrainingSettings(

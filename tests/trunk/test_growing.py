@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 from harness import stages as stages_module
 from harness.errors import RequestError
 from harness.images import Preprocess
-from harness.spec import Settings, TrainingSettings, TreeSettings
+from harness.settings_spec import Settings, TrainingSettings, TreeSettings
 from harness.splits import MemorySplit
 from harness.stages import Fitting, Stages
 from trunk import growing

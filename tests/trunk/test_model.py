@@ -13,7 +13,8 @@ from harness.errors import RequestError
 from harness.learning import stages_folder
 from harness.networks import discard_checkpoint, ready_network, trained_weights_path
 from harness.registry import load_model
-from harness.spec import Cell, Job, Settings, TrainingSettings, TreeSettings
+from harness.settings_spec import Settings, TrainingSettings, TreeSettings
+from harness.spec import Cell, Job
 from harness.splits import MemorySplit
 from trunk.routing import Trunk
 

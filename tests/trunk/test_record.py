@@ -10,14 +10,8 @@ from sklearn.datasets import load_digits
 from harness.networks import ready_network
 from harness.routed import NetworkPath, RoutedNetwork
 from harness.run import load_job_data, run_cell
-from harness.spec import (
-    Cell,
-    Job,
-    MeasurementSettings,
-    Settings,
-    TrainingSettings,
-    TreeSettings,
-)
+from harness.settings_spec import MeasurementSettings, Settings, TrainingSettings, TreeSettings
+from harness.spec import Cell, Job
 from trunk import growing
 from trunk.model import SPEC
 from trunk.routing import Trunk
