@@ -17,6 +17,7 @@ from harness.checkpoints import load_checkpoint
 from harness.data import ImageData
 from harness.errors import CellError, RequestError
 from harness.settings import recipe_hash
+from harness.settings_spec import TrainingSettings
 from harness.spec import Job, ModelSpec
 from harness.stages import Base, Fitting, Stages
 from harness.training import train
@@ -81,7 +82,7 @@ def learn(
         device=job.cell.device,
         training_seconds=sum(log["seconds"] for log in trained.logs),
         logs=trained.logs,
-        settings=dataclasses.asdict(job.settings.training),
+        settings=dataclasses.asdict(_last_recipe(job)),
         structure=_describe(trained.network, job, spec, data),
         tree=dataclasses.asdict(job.settings.tree) if job.settings.tree else None,
         compression=_describe_base(base, job) | trained.notes if base else None,
@@ -96,6 +97,11 @@ def _describe(
         return None
     sizes = (len(data.classes), data.channels)
     return spec.describe(network, lambda: build_network(spec, job.settings, *sizes))
+
+
+def _last_recipe(job: Job) -> TrainingSettings:
+    compression = job.settings.quantization or job.settings.pruning
+    return compression.training if compression else job.settings.training
 
 
 def _describe_base(base: Base, job: Job) -> dict[str, Any]:

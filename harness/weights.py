@@ -38,7 +38,8 @@ class Sidecar:
         training_seconds: Sum over the epochs.
         logs: One entry an epoch: epoch, loss, accuracy, learning_rate, seconds; and its stage,
             where there were several.
-        settings: The recipe itself; of a tree, that of its first stage.
+        settings: The recipe itself; of a tree, that of its first stage, of a compressed model that
+            of its last.
         sha256: Of the safetensors file.
         structure: What else it takes to build the network: `ModelSpec.describe`.
         tree: How a tree of networks was grown; None for the others.

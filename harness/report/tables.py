@@ -170,8 +170,10 @@ def _compression_notes(found: dict[str, Any]) -> list[str]:
         return []
     brought = (
         f"× {found['base']}: latency {found['latency_ratio_to_base']:.2f}, "
-        f"weights {found['weights_ratio_to_base']:.2f}, MACs {1 / found['speed_up']:.2f}"
+        f"weights {found['weights_ratio_to_base']:.2f}"
     )
+    if found["speed_up"]:
+        brought += f", MACs {1 / found['speed_up']:.2f}"
     steps = {
         "accuracy_base": f"{found['base']} itself",
         "accuracy_fake_quantized": "fake-quantised",

@@ -92,6 +92,26 @@ def test_a_small_figure_is_not_shown_as_none():
     assert "| 0.00 |" in text
 
 
+def test_a_compressed_row_says_what_it_was_and_what_that_brought():
+    found = {
+        "base": "resnet",
+        "accuracy_base": 91.5,
+        "accuracy_fake_quantized": 91.125,
+        "latency_ratio_to_base": 0.167,
+        "weights_ratio_to_base": 0.2514,
+        "speed_up": 1.0,
+    }
+    changes = {"start": "resnet", "precision": "int8", "history": [{"stage": "quantization"}]}
+    table = render_markdown([make_record(compression=found, **changes)])
+    assert "2 epochs at 224 px from resnet weights, 1.5 min; " in table
+    assert "× resnet: latency 0.17, weights 0.25, MACs 1.00; " in table
+    assert "resnet itself 91.50%, fake-quantised 91.12%; " in table
+    assert "latency at batch 1 in int8, accuracy in int8" in table
+    bare = {name: found[name] for name in found if not name.startswith("accuracy")}
+    table = render_markdown([make_record(compression=bare | {"speed_up": None})])
+    assert "× resnet: latency 0.17, weights 0.25; images of" in table
+
+
 def test_the_csv_keeps_measured_and_published_apart():
     (row,) = csv.DictReader(io.StringIO(render_csv([make_record()])))
     assert row["accuracy_top1"] == "91.234"
