@@ -10,6 +10,7 @@ from pathlib import Path
 from torch import nn
 
 from harness.building import build_network, build_pretrained, resized
+from harness.checkpoints import delete_checkpoint
 from harness.data import ImageData
 from harness.errors import RequestError
 from harness.files import file_sha256
@@ -79,7 +80,7 @@ def trained_weights_path(job: Job, data_sha256: str) -> Path:
 def discard_checkpoint(job: Job, data_sha256: str) -> None:
     """Delete what an interrupted run would go on from, once the cell's record is written."""
     weights = trained_weights_path(job, data_sha256)
-    checkpoint_path(weights).unlink(missing_ok=True)
+    delete_checkpoint(checkpoint_path(weights))
     shutil.rmtree(stages_folder(weights), ignore_errors=True)
 
 

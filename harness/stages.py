@@ -13,7 +13,7 @@ from accelerate.utils import set_seed
 from torch import Tensor, nn
 
 from harness.batches import ImageBatches
-from harness.checkpoints import load_checkpoint
+from harness.checkpoints import delete_checkpoint, load_checkpoint
 from harness.errors import RequestError
 from harness.files import write_text
 from harness.images import Preprocess
@@ -86,7 +86,7 @@ class Stages:
             write_text(notes, json.dumps([asdict(log) for log in logs]))
             # Last, because this file says that the stage is done.
             write_state(weights, network)
-            checkpoint.unlink(missing_ok=True)
+            delete_checkpoint(checkpoint)
         logs_read = self.compute(name, list)
         self.logs += [{"stage": name, **log} for log in logs_read]
 

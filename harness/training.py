@@ -243,7 +243,8 @@ class _Run:
             self.tally = _Tally(**state["tally"])
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             raise RequestError(
-                f"{checkpoint}: a checkpoint of another network; delete it to start anew"
+                f"{checkpoint}: a checkpoint of another network; "
+                f"delete {checkpoint.name}* to start anew"
             ) from error
         epoch, step = len(self.logs) + 1, self.tally.step + 1
         logger.info("%s: continuing in epoch %d at step %d", self.title, epoch, step)

@@ -122,7 +122,8 @@ def test_a_foreign_or_broken_checkpoint_is_named(tmp_path):
     run(tmp_path / "c")
     with pytest.raises(RequestError, match="a checkpoint of another network"):
         run(tmp_path / "c", network=nn.Linear(5, 2))
-    (tmp_path / "c").write_bytes(b"not a checkpoint")
+    for file in tmp_path.iterdir():
+        file.write_bytes(b"not a checkpoint")
     with pytest.raises(RequestError, match="not a readable checkpoint"):
         run(tmp_path / "c")
 
