@@ -8,25 +8,7 @@ import pytest
 from harness import commands, plan
 from harness.records import read_records
 from harness.registry import load_model
-from harness.spec import Request
-
-
-def make_request(tmp_path, **changes):
-    fields = {
-        "datasets": ["digits"],
-        "models": ["resnet"],
-        "device": "cpu",
-        "overrides": {},
-        "assignments": [],
-        "data_dir": tmp_path / "data",
-        "data_file": None,
-        "weights_dir": tmp_path / "weights",
-        "results_dir": tmp_path / "results",
-        "offline": True,
-        "force": False,
-        "verbose": False,
-    }
-    return Request(**(fields | changes))
+from tests.refusals import make_request, refuse
 
 
 def write_npz(path, **changes):
@@ -41,16 +23,6 @@ def write_npz(path, **changes):
     }
     np.savez(path, **{k: v for k, v in (arrays | changes).items() if v is not None})
     return path
-
-
-def refuse(capsys, tmp_path, request, *words, action=commands.run):
-    code = commands.guarded(action, request)
-    error = capsys.readouterr().err
-    assert code == 2, error
-    assert error.count("\n") == 1, error
-    assert all(word in error for word in words), error
-    left = [p for p in tmp_path.rglob("*") if p.is_file() and "given" not in p.parts]
-    assert left == []
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ import pytest
 from harness import commands, plan_latency, runtimes
 from harness.latency_records import latency_path
 from harness.registry import load_model
-from harness.spec import Request
+from tests import refusals
+from tests.refusals import refuse
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -23,32 +24,8 @@ def _own_folder(tmp_path_factory, monkeypatch):
 
 
 def make_request(tmp_path, **changes):
-    fields = {
-        "datasets": ["digits"],
-        "models": ["mobilenet,deit"],
-        "device": "cpu",
-        "overrides": {},
-        "assignments": [],
-        "data_dir": tmp_path / "data",
-        "data_file": None,
-        "weights_dir": tmp_path / "weights",
-        "results_dir": tmp_path / "results",
-        "offline": True,
-        "force": False,
-        "verbose": False,
-        "measure": "latency",
-    }
-    return Request(**(fields | changes))
-
-
-def refuse(capsys, tmp_path, request, *words, action=commands.measure):
-    code = commands.guarded(action, request)
-    error = capsys.readouterr().err
-    assert code == 2, error
-    assert error.count("\n") == 1, error
-    assert all(word in error for word in words), error
-    left = [p for p in tmp_path.rglob("*") if p.is_file() and "given" not in p.parts]
-    assert left == []
+    usual = {"models": ["mobilenet,deit"], "measure": "latency"}
+    return refusals.make_request(tmp_path, **(usual | changes))
 
 
 NEAR = ["unknown runtime 'openvin'", "did you mean openvino"]
