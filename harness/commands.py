@@ -13,7 +13,7 @@ from rich.table import Table
 
 from harness.errors import CellError, RequestError, unknown_name
 from harness.registry import dataset_files, describe, model_files
-from harness.spec import Request
+from harness.spec import LatencyJob, Request
 
 if TYPE_CHECKING:
     from harness.plan import Planned
@@ -96,8 +96,13 @@ def _plan_latency(request: Request) -> int:
 
     for job in _plan(request, plan_latency):
         models = ", ".join(each.cell.model for each in job.jobs)
-        print(f"{job}: {models} in {', '.join(job.runtimes)}; reference {job.reference}")
+        print(f"{job}: {_describe_comparison(job)}: {models}; reference {job.reference}")
     return 0
+
+
+def _describe_comparison(job: LatencyJob) -> str:
+    runtimes, count = ", ".join(job.runtimes), job.processes
+    return f"{len(job.jobs)} models in {runtimes}; {count} process{'es' if count > 1 else ''}"
 
 
 def run(request: Request) -> int:
@@ -124,7 +129,7 @@ def run(request: Request) -> int:
 def compare_latency(request: Request) -> int:
     """Time all models of each data set side by side, and print them."""
     from harness.latency_records import read_latency_records
-    from harness.launch.local import run_in_child
+    from harness.launch.comparison import compare_in_children
     from harness.plan_latency import plan_latency
     from harness.report.latency import print_latency
     from harness.report.site import refresh
@@ -135,8 +140,8 @@ def compare_latency(request: Request) -> int:
     began = datetime.now(UTC).isoformat(timespec="seconds")
     codes = []
     for job in jobs:
-        print(f"{job}: {len(job.jobs)} models in {', '.join(job.runtimes)}", file=sys.stderr)
-        codes.append(run_in_child(job, verbose=request.verbose))
+        print(f"{job}: {_describe_comparison(job)}", file=sys.stderr)
+        codes.append(compare_in_children(job, verbose=request.verbose))
         if codes[-1] == 130:
             raise KeyboardInterrupt
     refresh(results)

@@ -32,10 +32,12 @@ class LatencyRow:
         latency_ms_p50: Median.
         latency_ms_p95: 95th percentile.
         latency_ms_p99: 99th percentile.
-        ratio: Median over rounds of its time divided by the reference's.
-        ratio_low: Lower end of the ratio's 95% bootstrap interval over the rounds.
+        ratio: Median over the processes of `ratio_by_process`.
+        ratio_low: Lower end of the ratio's 95% bootstrap interval, over processes and rounds.
         ratio_high: Upper end.
         reason: Why it was not timed; the figures are None then.
+        ratio_by_process: Median over the rounds of a process of its time divided by the
+            reference's; empty in records of before several processes were.
     """
 
     model: str
@@ -54,11 +56,17 @@ class LatencyRow:
     ratio_low: float | None = None
     ratio_high: float | None = None
     reason: str | None = None
+    ratio_by_process: list[float] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """What no other row of the comparison is called."""
+        return f"{self.model} in {self.runtime}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class LatencyRecord:
-    """Models of one data set and device, timed side by side in one process.
+    """Models of one data set and device, timed side by side in one process after the other.
 
     Attributes:
         schema: Version of this layout.
@@ -66,15 +74,18 @@ class LatencyRecord:
         device: cpu or cuda.
         device_name: The processor or GPU.
         threads: CPU threads.
-        cores: The hardware threads that they were kept on; None: they were not.
+        cores: The hardware threads that they were kept on, in any of the processes; None: they
+            were not.
         reference: The model that the others are compared with.
         reference_runtime: What ran it.
-        rounds: How often each was timed.
-        drift: By how much the reference's median moved from the first to the last third of them.
+        processes: In how many processes.
+        rounds: How often each was timed, in all of them.
+        drift: By how much the reference's median moved from the first to the last third of a
+            process's rounds; the largest of the processes.
         drifted: Whether that was too much, after all reruns.
-        reruns: How often all rounds were thrown away for drifting.
+        reruns: How often all rounds of a process were thrown away for drifting, in all of them.
         method: How each call was timed.
-        load: What else the machine did meanwhile.
+        load: What else the machine did meanwhile; the largest shares of the processes.
         busy: Why it counts as busy; None: it does not.
         rows: One for each model and runtime.
         data_name: Where the images come from.
@@ -96,6 +107,7 @@ class LatencyRecord:
     cores: list[int] | None
     reference: str
     reference_runtime: str
+    processes: int = 1
     rounds: int
     drift: float
     drifted: bool

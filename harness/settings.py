@@ -98,8 +98,11 @@ def parse_assignment(text: str) -> tuple[str, Any]:
 
 
 def settings_hash(settings: Settings) -> str:
-    """Return 16 hexadecimal digits that change when any setting does."""
-    return hash_json(dataclasses.asdict(settings))
+    """Return 16 hexadecimal digits that change when any setting does that a cell depends on."""
+    tree = dataclasses.asdict(settings)
+    # A cell is measured in one process.
+    del tree["measurement"]["latency_processes"]
+    return hash_json(tree)
 
 
 def recipe_hash(settings: Settings) -> str:

@@ -105,12 +105,18 @@ class EvaluationSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class MeasurementSettings:
-    """How long and how often costs are measured."""
+    """How long and how often costs are measured.
+
+    `latency_seconds` are for each model, in each process. `latency_processes` is how many time the
+    models when they are compared (`--measure latency`): five are the fewest with which the ratio's
+    interval is near what it says, see `harness.measure.ratios`. A cell is measured in one.
+    """
 
     __pydantic_config__ = _STRICT
 
     latency_rounds: Annotated[int, Ge(20)] = 100
     latency_seconds: Annotated[float, Gt(0)] = 10.0
+    latency_processes: Annotated[int, Ge(1)] = 5
     throughput_batch_sizes: tuple[Annotated[int, Ge(1)], ...] = (1, 4, 16, 64)
     throughput_seconds: Annotated[float, Gt(0)] = 2.0
 

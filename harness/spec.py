@@ -169,6 +169,34 @@ class LatencyJob:
         first = self.jobs[0].cell
         return f"{first.dataset}/latency-{first.device}"
 
+    @property
+    def reference_name(self) -> str:
+        """What the reference's row is called: `LatencyRow.name`."""
+        return f"{self.reference} in {self.runtimes[0]}"
+
+    @property
+    def processes(self) -> int:
+        """How many processes time the models, one after the other."""
+        return self.jobs[0].settings.measurement.latency_processes
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimingJob:
+    """What one of the processes of a comparison is told; survives a trip through JSON.
+
+    Attributes:
+        comparison: What is compared.
+        number: Of the process, from 0 on.
+        answer: The file to write what was found to.
+    """
+
+    comparison: LatencyJob
+    number: int
+    answer: Path
+
+    def __str__(self) -> str:
+        return str(self.comparison)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Request:

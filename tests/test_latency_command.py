@@ -54,6 +54,8 @@ NEAR = ["unknown runtime 'openvin'", "did you mean openvino"]
         ({"device": "gpu"}, ["unknown device 'gpu'"]),
         ({"assignments": ["measurement.latency_rounds=19"]}, ["latency_rounds", "20", "found 19"]),
         ({"assignments": ["measurement.latency_seconds=0"]}, ["latency_seconds", "found 0"]),
+        ({"assignments": ["measurement.latency_processes=0"]}, ["latency_processes", "found 0"]),
+        ({"assignments": ["measurement.latency_processs=1"]}, ["mean measurement.latency_proc"]),
         ({"overrides": {"threads": "0"}}, ["threads", "found '0'"]),
         ({"models": ["vit"], "assignments": ["image_size=33"]}, ["image_size", "33", "16"]),
     ],
@@ -129,6 +131,7 @@ def test_a_small_comparison(tmp_path):
         *("--dataset", "digits", "--model", "mobilenet,deit", "--measure", "latency"),
         *("--device", "cpu", "--threads", "1", "--weights", "random"),
         *("--set", "measurement.latency_rounds=20", "--set", "measurement.latency_seconds=0.1"),
+        *("--set", "measurement.latency_processes=2"),
     )
     results = tmp_path / "results"
     done = subprocess.run(
@@ -139,24 +142,24 @@ def test_a_small_comparison(tmp_path):
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stderr == "digits/latency-cpu: 2 models in eager\n"
+    assert done.stderr == "digits/latency-cpu: 2 models in eager; 2 processes\n"
     assert {path.relative_to(results).as_posix() for path in results.rglob("*.*")} == {
         *("latency/digits-cpu-1t.json", "digits.md", "digits-latency.csv"),
     }
     record = json.loads(latency_path(results, "digits", "cpu", 1).read_text())
     rows = {row["model"]: row for row in record["rows"]}
-    assert (record["reference"], record["rounds"], list(rows)) == (
-        *("mobilenet", 20),
-        ["mobilenet", "deit"],
-    )
-    assert rows["mobilenet"]["ratio"] == 1
+    assert (record["reference"], record["processes"], record["rounds"]) == ("mobilenet", 2, 40)
+    assert list(rows) == ["mobilenet", "deit"]
+    assert rows["mobilenet"]["ratio_by_process"] == [1, 1]
+    assert len(set(rows["deit"]["ratio_by_process"])) == 2
+    assert rows["deit"]["ratio"] == pytest.approx(sum(rows["deit"]["ratio_by_process"]) / 2)
     assert rows["deit"]["latency_ms_p50"] > 0
     words = " ".join(arguments[:4])
     assert record["command"].startswith(f"python comparisons.py {words} --device cpu")
 
     page = (results / "digits.md").read_text()
     assert page.startswith("# digits\n\n## Latency side by side, 1 CPU thread\n")
-    assert "| MobileNetV2 | eager | 1 (1–1) |" in page
+    assert "| MobileNetV2 | eager | 1 (1–1) | 1–1 |" in page
     table = list(csv.DictReader((results / "digits-latency.csv").open()))
     assert [row["model"] for row in table] == ["mobilenet", "deit"]
     assert float(table[1]["ratio"]) == rows["deit"]["ratio"]

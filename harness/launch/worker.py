@@ -17,20 +17,20 @@ from datetime import UTC, datetime
 from pydantic import TypeAdapter
 
 from harness.errors import CellError, RequestError
-from harness.spec import Job, LatencyJob
+from harness.spec import Job, TimingJob
 
 
 def main() -> int:
     """Run the job on standard input and return the exit code."""
-    job = TypeAdapter[Job | LatencyJob](Job | LatencyJob).validate_json(sys.stdin.readline())
+    job = TypeAdapter[Job | TimingJob](Job | TimingJob).validate_json(sys.stdin.readline())
     _die_with_parent()
     logging.basicConfig(format="%(message)s")
     logging.getLogger("harness").setLevel(os.environ.get("MODELCOMPARISONS_LOG", "WARNING"))
-    first = job if isinstance(job, Job) else job.jobs[0]
+    first = job if isinstance(job, Job) else job.comparison.jobs[0]
     if first.offline:
         _refuse_network()
     try:
-        return _run(job) if isinstance(job, Job) else _compare(job)
+        return _run(job) if isinstance(job, Job) else _time(job)
     except RequestError as error:
         print(f"{job}: {error}", file=sys.stderr)
         return 2
@@ -62,19 +62,19 @@ def _run(job: Job) -> int:
     return 0
 
 
-def _compare(job: LatencyJob) -> int:
-    from harness.latency_records import write_latency_record
-    from harness.side_by_side import run_latency_job
+def _time(job: TimingJob) -> int:
+    from harness.files import write_text
+    from harness.side_by_side import ProcessTimes, time_models
 
     try:
-        record = run_latency_job(job)
-        write_latency_record(job.jobs[0].results_dir, record)
+        times = time_models(job.comparison, job.number)
+        write_text(job.answer, TypeAdapter(ProcessTimes).dump_json(times).decode())
     except RequestError:
         raise
     except Exception as error:  # and in a comparison
         print(f"{job}: {_explain(error)}", file=sys.stderr)
         return 1
-    return int(any(row.reason for row in record.rows))
+    return 0
 
 
 def _explain(error: Exception) -> str:

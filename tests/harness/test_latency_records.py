@@ -35,6 +35,18 @@ def test_comparisons_of_other_threads_and_devices_lie_beside_it(tmp_path, make_l
     ]
 
 
+def test_a_comparison_of_before_there_were_several_processes(tmp_path, make_latency_record):
+    path = write_latency_record(tmp_path, make_latency_record())
+    fields = json.loads(path.read_text())
+    del fields["processes"]
+    for row in fields["rows"]:
+        del row["ratio_by_process"]
+    path.write_text(json.dumps(fields))
+    (found,) = read_latency_records(tmp_path)
+    assert found.processes == 1
+    assert [row.ratio_by_process for row in found.rows] == [[]] * 4
+
+
 def test_no_comparisons(tmp_path):
     assert read_latency_records(tmp_path) == []
 

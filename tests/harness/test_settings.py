@@ -91,6 +91,12 @@ def test_the_recipe_hash_leaves_out_what_weights_do_not_depend_on(folder):
     assert recipe_hash(base) != recipe_hash(trained)
 
 
+def test_a_cell_does_not_depend_on_how_many_processes_compare_latencies(folder):
+    base = load_settings("digits", "net", folder=folder)
+    more = load_settings("digits", "net", {"measurement.latency_processes": 9}, folder)
+    assert settings_hash(base) == settings_hash(more)
+
+
 def test_setting_names_are_dotted_and_complete():
     names = setting_names()
     assert {"seed", "training.epochs", "measurement.latency_rounds"} <= set(names)
