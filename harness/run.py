@@ -68,8 +68,9 @@ def run_cell(job: Job, tracker: Tracker = UNTRACKED) -> Record:
 
 
 def _parameters(fields: Fields) -> Fields:
-    """Leave out what is long and the same for every cell of a machine or a data set."""
-    return {key: value for key, value in fields.items() if key not in ("environment", "classes")}
+    """Return the settings and the fields that are not the same for all on a machine or its data."""
+    left_out = ("environment", "classes", "settings")
+    return fields["settings"] | {k: v for k, v in fields.items() if k not in left_out}
 
 
 def load_job_data(job: Job, spec: ModelSpec) -> ImageData:

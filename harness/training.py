@@ -130,9 +130,9 @@ def train(
         tell(log)
     while len(run.logs) < settings.epochs:
         run.epoch(save, checkpoint_seconds)
-        logger.info("%s: %s", title, describe_epoch(run.logs[-1], settings.epochs))
         save()
         tell(run.logs[-1])
+        logger.info("%s: %s", title, describe_epoch(run.logs[-1], settings.epochs))
     run.finish()
     return run.logs
 
