@@ -221,14 +221,12 @@ def _list(found: Mapping[str, Sequence[str]]) -> str:
 
 
 def _texts(values: Iterable[Any]) -> list[str]:
-    """Return each value once as a text, numbers in order."""
-    seen = {json.dumps(value): value for value in values}
-    numbers = sorted(v for v in seen.values() if isinstance(v, (int, float)))
-    words = sorted(_word(v) for v in seen.values() if not isinstance(v, (int, float)))
-    return [f"{number:g}" for number in numbers] + words
-
-
-def _word(value: Any) -> str:
-    if value is None:
-        return "none"
-    return value if isinstance(value, str) else json.dumps(value)
+    """Return each value once as a text, numbers first and in order."""
+    numbers, words = set(), set()
+    for value in values:
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            numbers.add(value)
+        else:
+            text = value if isinstance(value, str) else json.dumps(value)
+            words.add("none" if value is None else text)
+    return [*dict.fromkeys(f"{number:g}" for number in sorted(numbers)), *sorted(words)]

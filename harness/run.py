@@ -70,7 +70,8 @@ def run_cell(job: Job, tracker: Tracker = UNTRACKED) -> Record:
 def _parameters(fields: Fields) -> Fields:
     """Return the settings and the fields that are not the same for all on a machine or its data."""
     left_out = ("environment", "classes", "settings")
-    return fields["settings"] | {k: v for k, v in fields.items() if k not in left_out}
+    rest = {key: value for key, value in fields.items() if key not in left_out}
+    return {**fields["settings"], **rest}
 
 
 def load_job_data(job: Job, spec: ModelSpec) -> ImageData:

@@ -46,9 +46,10 @@ class TrackedRun:
     def __init__(self, job: Job, runs: Path) -> None:
         self.job, self.runs = job, runs
         self.project = f"{job.cell.dataset}-{job.cell.model}"
-        self.progress, self.progress_file = Progress(), Path()
+        self.progress = Progress()
+        self.progress_file: Path | None = None
         self.backends = Isolated()
-        self.opened, self.epochs, self.ending = False, 0, Ending.OK
+        self.opened, self.epochs, self.ending = False, 0, Ending.FAILED
         self.parameters: dict[str, Any] = {}
         self.lines: list[str] = []
         self.handler = _Lines(self.log_line)
@@ -61,9 +62,8 @@ class TrackedRun:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Close what was opened."""
         logging.getLogger("harness").removeHandler(self.handler)
-        if kind is not None:
-            stopped = issubclass(kind, KeyboardInterrupt)
-            self.ending = Ending.INTERRUPTED if stopped else Ending.FAILED
+        if kind is not None and issubclass(kind, KeyboardInterrupt):
+            self.ending = Ending.INTERRUPTED
         if self.log_file.exists():
             self.backends.tell_all(lambda tracker: tracker.log_file(self.log_file, self.epochs))
         self.backends.tell_all(lambda tracker: tracker.end(self.ending))
@@ -96,7 +96,7 @@ class TrackedRun:
         for name in list(self.backends.by_name):
             if self.progress.epochs[name] < self.epochs and self.backends.tell(name, tell):
                 self.progress.epochs[name] = self.epochs
-        self.progress.write(self.progress_file)
+        self._note_progress()
 
     def log_record(self, record: Record, path: Path) -> None:
         """Tell each tracker what came out, and hand over the files."""
@@ -138,11 +138,13 @@ class TrackedRun:
         # Accelerate's trackers ask it; it must not take a GPU that the cell does not use.
         PartialState(cpu=self.job.cell.device == "cpu")
         self.progress.name = self.progress.name or self._new_name()
+        # First of all: whoever is killed while it starts takes the same name when it goes on.
+        self._note_progress()
         for name in self.job.trackers:
             backend = self.backends.start(name, partial(self._start, name))
             if backend is not None and backend.run_id is not None:
                 self.progress.run_ids[name] = backend.run_id
-        self.progress.write(self.progress_file)
+        self._note_progress()
         self.opened = True
         self._tell_lines()
 
@@ -174,6 +176,10 @@ class TrackedRun:
             run_id=run_id,
             epochs=epochs,
         )
+
+    def _note_progress(self) -> None:
+        if self.progress_file is not None:
+            self.progress.write(self.progress_file)
 
     def _new_name(self) -> str:
         name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-seed{self.job.settings.seed}"

@@ -60,10 +60,10 @@ def data():
 
 @pytest.fixture
 def make_job(tmp_path):
-    def make(*trackers, folder=".", seed=42, offline=True):
+    def make(*trackers, folder=".", offline=True, weights="auto"):
         return Job(
             cell=Cell(dataset="emnist", model="net", device="cpu"),
-            settings=Settings(image_size=8, training=RECIPE, seed=seed),
+            settings=Settings(image_size=8, training=RECIPE, weights=weights),
             data_dir=tmp_path,
             data_file=None,
             weights_dir=tmp_path / folder / "weights",
@@ -94,10 +94,10 @@ def run(data):
                 reason=None if status == "ok" else "it broke",
                 accuracy_top1=87.5,
                 latency_ms_p50=1.25,
-                weights_origin="trained",
+                weights_origin=ready.origin,
                 weights_sha256=ready.sha256,
                 data_sha256=data.source.sha256,
-                history=ready.sidecar.logs,
+                history=ready.sidecar.logs if ready.sidecar else [],
             )
             path = write_record(job.results_dir, record)
             discard_checkpoint(job, data.source.sha256)

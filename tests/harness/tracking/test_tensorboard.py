@@ -8,9 +8,11 @@ from tensorboard.summary.writer import event_file_writer
 
 from harness.learning import tracking_path
 from harness.networks import ready_network, trained_weights_path
+from harness.records import Record, write_record
+from harness.tracking.adapters import TensorBoard
 from harness.tracking.run import open_tracker
 
-from .conftest import STAGED
+from .conftest import SPEC, STAGED
 
 
 @pytest.fixture(autouse=True)
@@ -92,6 +94,21 @@ def test_an_epoch_that_was_written_but_not_noted_is_not_doubled(make_job, run, i
     assert not noted.exists()
 
 
+def test_one_that_is_killed_while_it_starts_keeps_its_name(make_job, run, monkeypatch):
+    job, begin = make_job("tensorboard"), TensorBoard.start
+
+    def killed(self):
+        begin(self)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(TensorBoard, "start", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(job)
+    monkeypatch.setattr(TensorBoard, "start", begin)
+    logs = run(job).logs
+    assert curve(job, "train/loss") == expected(logs, "loss")
+
+
 @pytest.mark.parametrize("noted", ["", "{", '{"other": 1}', "[]"])
 def test_a_note_of_no_use_begins_a_new_run(make_job, run, interrupt, data, noted):
     job = make_job("tensorboard")
@@ -157,9 +174,25 @@ def test_weights_that_are_there_leave_a_run_without_curves(make_job, run):
     assert curve(job, "test/accuracy_top1") == [(0, 87.5)]
 
 
-def test_a_trained_cell_that_was_not_recorded_goes_on_with_its_run(make_job, run, data):
-    from .conftest import SPEC
+def test_a_network_that_is_not_trained_has_results(make_job, run):
+    job = make_job("tensorboard", weights="random")
+    run(job)
+    assert curve(job, "test/accuracy_top1") == [(0, 87.5)]
+    assert "| weights |" not in text(read(the_run(job)), "facts")[0]
+    assert not job.weights_dir.exists()
 
+
+def test_a_cell_that_broke_before_it_began_says_so(make_job):
+    job = make_job("tensorboard")
+    record = Record(
+        dataset="emnist", model="net", label="Net", device="cpu", status="failed", reason="no room"
+    )
+    with open_tracker(job) as tracker:
+        tracker.log_record(record, write_record(job.results_dir, record))
+    assert "| reason | no room |" in text(read(the_run(job)), "facts")[0]
+
+
+def test_a_trained_cell_that_was_not_recorded_goes_on_with_its_run(make_job, run, data):
     job = make_job("tensorboard")
     with pytest.raises(KeyboardInterrupt), open_tracker(job) as tracker:  # noqa: PT012
         tracker.begin({"data_sha256": data.source.sha256})
