@@ -44,12 +44,10 @@ class Conditions:
     """What an accuracy depends on, apart from the model.
 
     Attributes:
-        title: The model's name.
         values: By name; what does not apply is left out.
         own: Names of the values that are the model's own, by its design.
     """
 
-    title: str
     values: Mapping[str, Any]
     own: frozenset[str]
 
@@ -135,7 +133,7 @@ def conditions_of_record(record: Record) -> Conditions:
         if settings.get("tree"):
             values["tree"] = record.title
             own.add("tree")
-    return Conditions(title=record.title, values=values, own=frozenset(own))
+    return Conditions(values=values, own=frozenset(own))
 
 
 def conditions_of_plan(planned: Planned) -> Conditions:
@@ -155,7 +153,7 @@ def conditions_of_plan(planned: Planned) -> Conditions:
         if job.settings.tree is not None:
             values["tree"] = spec.label
     # A request sets one size for all; where they differ, it is the models that do.
-    return Conditions(title=spec.label, values=values, own=frozenset({"image_size", "tree"}))
+    return Conditions(values=values, own=frozenset({"image_size", "tree"}))
 
 
 def _training(settings: Mapping[str, Any]) -> dict[str, Any]:

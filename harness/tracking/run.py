@@ -161,17 +161,12 @@ class TrackedRun:
         return backend
 
     def _place(self, run_id: str | None, epochs: int) -> Place:
-        cell, seed = self.job.cell, self.job.settings.seed
+        cell = self.job.cell
         return Place(
             project=self.project,
             name=self.progress.name,
             root=self.runs,
-            tags={
-                "dataset": cell.dataset,
-                "model": cell.model,
-                "device": cell.device,
-                "seed": f"seed{seed}",
-            },
+            tags={"dataset": cell.dataset, "model": cell.model, "device": cell.device},
             offline=self.job.offline,
             run_id=run_id,
             epochs=epochs,
