@@ -52,6 +52,14 @@ Reference = Annotated[
 Assignments = Annotated[
     list[str] | None, Option("--set", metavar="KEY=VALUE", help="Any setting; repeatable.")
 ]
+Tracker = Annotated[
+    list[str] | None,
+    Option(help="tensorboard (by default), mlflow, wandb, ml-dash, ... or none; repeated or a,b."),
+]
+RunsDir = Annotated[Path, Option(help="Folder of what is tracked here.", show_default="runs")]
+Fair = Annotated[
+    bool, Option("--fair", help="Refuse models whose settings differ: see docs/tracking.md.")
+]
 Offline = Annotated[bool, Option("--offline", help="Never use the network.")]
 Force = Annotated[bool, Option("--force", help="Run cells again that are done.")]
 Plan = Annotated[bool, Option("--plan", help="Say what would run, and stop.")]
@@ -77,6 +85,9 @@ def main(
     measure: Measure = "all",
     runtime: Runtime = None,
     reference: Reference = "",
+    tracker: Tracker = None,
+    runs_dir: RunsDir = ROOT / "runs",
+    fair: Fair = False,
     offline: Offline = False,
     force: Force = False,
     plan: Plan = False,
@@ -105,6 +116,9 @@ def main(
         measure=measure,
         runtimes=runtime or [],
         reference=reference,
+        trackers=tracker or [],
+        runs_dir=runs_dir,
+        fair=fair,
     )
     action = commands.list_all if list_all else commands.plan if plan else commands.measure
     sys.exit(commands.guarded(action, request))

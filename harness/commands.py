@@ -72,6 +72,9 @@ def _choose(request: Request, actions: dict[str, Action]) -> int:
     if request.measure == "all" and (request.runtimes or request.reference):
         option = "--runtime" if request.runtimes else "--reference"
         raise RequestError(f"{option} goes with --measure latency")
+    if request.measure != "all" and (request.trackers or request.fair):
+        option = "--tracker" if request.trackers else "--fair"
+        raise RequestError(f"{option} goes with --measure all: comparing latencies trains nothing")
     return actions[request.measure](request)
 
 

@@ -18,6 +18,7 @@ from harness.errors import CellError, RequestError
 from harness.settings import recipe_hash
 from harness.spec import Job, ModelSpec
 from harness.stages import Fitting, Stages
+from harness.tracking.protocol import UNTRACKED, Tracker
 from harness.training import train
 from harness.weights import Sidecar, save_weights
 
@@ -37,7 +38,14 @@ def stages_folder(weights: Path) -> Path:
     return weights.with_suffix(".stages")
 
 
-def learn(job: Job, spec: ModelSpec, data: ImageData, path: Path) -> tuple[nn.Module, Sidecar]:
+def tracking_path(weights: Path) -> Path:
+    """Return where it is noted how far an unfinished training of these weights is tracked."""
+    return weights.with_suffix(".tracking.json")
+
+
+def learn(
+    job: Job, spec: ModelSpec, data: ImageData, path: Path, tracker: Tracker = UNTRACKED
+) -> tuple[nn.Module, Sidecar]:
     """Train a cell's network, or go on where an interrupted run stopped, and save its weights.
 
     Args:
@@ -45,6 +53,7 @@ def learn(job: Job, spec: ModelSpec, data: ImageData, path: Path) -> tuple[nn.Mo
         spec: Its model.
         data: Its images.
         path: The weights file.
+        tracker: Is told of every epoch.
 
     Raises:
         RequestError: The request does not fit.
@@ -52,7 +61,7 @@ def learn(job: Job, spec: ModelSpec, data: ImageData, path: Path) -> tuple[nn.Mo
     """
     way = _train_alike if spec.fit is None else _fit
     try:
-        network, start, logs = way(job, spec, data, path)
+        network, start, logs = way(job, spec, data, path, tracker)
     except (RuntimeError, ValueError) as error:
         raise CellError(f"training broke: {type(error).__name__}: {first_line(error)}") from error
     sidecar = Sidecar(
@@ -75,7 +84,9 @@ def learn(job: Job, spec: ModelSpec, data: ImageData, path: Path) -> tuple[nn.Mo
     return network, save_weights(path, network, sidecar)
 
 
-def _train_alike(job: Job, spec: ModelSpec, data: ImageData, path: Path) -> Trained:
+def _train_alike(
+    job: Job, spec: ModelSpec, data: ImageData, path: Path, tracker: Tracker
+) -> Trained:
     """Train as most models are: one network, one recipe."""
     settings, device = job.settings, job.cell.device
     checkpoint = checkpoint_path(path)
@@ -90,11 +101,12 @@ def _train_alike(job: Job, spec: ModelSpec, data: ImageData, path: Path) -> Trai
         checkpoint_seconds=60 * settings.checkpoint_minutes,
         start=start,
         title=str(job.cell),
+        on_epoch=lambda log: tracker.log_epoch(dataclasses.asdict(log)),
     )
     return network, start, [dataclasses.asdict(log) for log in logs]
 
 
-def _fit(job: Job, spec: ModelSpec, data: ImageData, path: Path) -> Trained:
+def _fit(job: Job, spec: ModelSpec, data: ImageData, path: Path, tracker: Tracker) -> Trained:
     """Let a model train in its own way."""
     if spec.fit is None:
         raise RequestError(f"{spec.label} has no training of its own")
@@ -103,6 +115,7 @@ def _fit(job: Job, spec: ModelSpec, data: ImageData, path: Path) -> Trained:
         device=job.cell.device,
         checkpoint_seconds=60 * job.settings.checkpoint_minutes,
         title=str(job.cell),
+        tracker=tracker,
     )
     fitting = Fitting(
         settings=job.settings,

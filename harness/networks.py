@@ -14,11 +14,12 @@ from harness.checkpoints import delete_checkpoint
 from harness.data import ImageData
 from harness.errors import RequestError
 from harness.files import file_sha256
-from harness.learning import checkpoint_path, learn, stages_folder
+from harness.learning import checkpoint_path, learn, stages_folder, tracking_path
 from harness.published import fetch_published, published_file, read_state
 from harness.settings import recipe_hash
 from harness.settings_spec import Settings
 from harness.spec import Job, ModelSpec
+from harness.tracking.protocol import UNTRACKED, Tracker
 from harness.weights import Sidecar, load_state, load_weights, read_sidecar, weights_path
 
 logger = logging.getLogger(__name__)
@@ -41,8 +42,16 @@ class ReadyNetwork:
     sidecar: Sidecar | None = None
 
 
-def ready_network(job: Job, spec: ModelSpec, data: ImageData) -> ReadyNetwork:
+def ready_network(
+    job: Job, spec: ModelSpec, data: ImageData, tracker: Tracker = UNTRACKED
+) -> ReadyNetwork:
     """Return the cell's network with the weights that the job asks for.
+
+    Args:
+        job: The cell.
+        spec: Its model.
+        data: Its images.
+        tracker: Is told of every epoch, where the network is trained.
 
     Raises:
         RequestError: The weights cannot be had or do not fit.
@@ -65,7 +74,7 @@ def ready_network(job: Job, spec: ModelSpec, data: ImageData) -> ReadyNetwork:
         load_weights(path, network, sidecar)
         logger.info("%s: weights loaded from %s", job.cell, path)
     else:
-        network, sidecar = learn(job, spec, data, path)
+        network, sidecar = learn(job, spec, data, path, tracker)
     return ReadyNetwork(
         network=network.eval(), origin="trained", sha256=sidecar.sha256, sidecar=sidecar
     )
@@ -81,6 +90,7 @@ def discard_checkpoint(job: Job, data_sha256: str) -> None:
     """Delete what an interrupted run would go on from, once the cell's record is written."""
     weights = trained_weights_path(job, data_sha256)
     delete_checkpoint(checkpoint_path(weights))
+    tracking_path(weights).unlink(missing_ok=True)
     shutil.rmtree(stages_folder(weights), ignore_errors=True)
 
 

@@ -11,6 +11,7 @@ from harness.building import check_fit
 from harness.checkpoints import load_checkpoint
 from harness.data import DataSource
 from harness.errors import RequestError
+from harness.fairness import require_fair
 from harness.learning import checkpoint_path, stages_folder
 from harness.networks import trained_weights_path
 from harness.published import published_file
@@ -26,6 +27,7 @@ from harness.run import load_job_data
 from harness.settings import complete_settings, load_settings, parse_assignment, settings_hash
 from harness.spec import Cell, Device, Job, ModelSpec, Request
 from harness.stages import describe_progress
+from harness.tracking.names import choose_trackers
 from harness.weights import read_sidecar
 
 Action = Literal["done", "measure", "train", "continue", "unsupported"]
@@ -72,13 +74,17 @@ def plan_request(request: Request) -> list[Planned]:
         RequestError: Anything in the request is wrong.
     """
     device = resolve_device(request.device)
+    _choose_trackers(request)
     cells = [
         Cell(dataset=dataset, model=model, device=device)
         for dataset in name_datasets(request)
         for model in expand_names("model", request.models, model_files())
     ]
     seen: dict[tuple[str, int], _Images] = {}
-    return [_plan_cell(request, cell, seen) for cell in cells]
+    planned = [_plan_cell(request, cell, seen) for cell in cells]
+    if request.fair:
+        require_fair([item for item in planned if item.action != "unsupported"])
+    return planned
 
 
 def name_datasets(request: Request) -> list[str]:
@@ -139,8 +145,17 @@ def make_job(request: Request, cell: Cell) -> tuple[Job, ModelSpec]:
         results_dir=request.results_dir.absolute(),
         offline=request.offline,
         command=describe_command(request, cell.dataset, cell.model, cell.device),
+        trackers=_choose_trackers(request),
+        runs_dir=request.runs_dir.absolute() if request.runs_dir else None,
     )
     return job, spec
+
+
+def _choose_trackers(request: Request) -> tuple[str, ...]:
+    """Return the names of what is to take note of the cells."""
+    if request.runs_dir is None:
+        return ()
+    return choose_trackers(request.trackers, offline=request.offline)
 
 
 def _plan_cell(request: Request, cell: Cell, seen: dict[tuple[str, int], _Images]) -> Planned:

@@ -23,12 +23,17 @@ from harness.registry import find_dataset, load_model
 from harness.routed import RoutedNetwork
 from harness.settings import settings_hash
 from harness.spec import Job, ModelSpec
+from harness.tracking.protocol import UNTRACKED, Tracker
 
 _BATCH = 256
 
 
-def run_cell(job: Job) -> Record:
+def run_cell(job: Job, tracker: Tracker = UNTRACKED) -> Record:
     """Get the cell's network ready, measure it, and return the record (not yet written).
+
+    Args:
+        job: The cell.
+        tracker: Is told what the cell is run with, and of every epoch of training.
 
     Raises:
         RequestError: The job cannot be carried out as it stands.
@@ -38,7 +43,8 @@ def run_cell(job: Job) -> Record:
     set_threads(job.settings)
     spec = load_model(job.cell.model)
     data = load_job_data(job, spec)
-    ready = ready_network(job, spec, data)
+    tracker.begin(_parameters(base_fields(job, spec.label, started) | _describe_data(data)))
+    ready = ready_network(job, spec, data, tracker)
     network = ready.network.to(job.cell.device)
     accuracy, how = measure_accuracy(network, job, spec, data)
     preprocess = make_preprocess(job.settings, spec)
@@ -46,6 +52,7 @@ def run_cell(job: Job) -> Record:
         costs, reasons = _measure_costs(network, job, data, preprocess, accuracy)
     reasons["accuracy_top5"] = accuracy.accuracy_top5_reason
     return Record(
+        # Asked again: the clock of the machine while it measured is not the one before training.
         **base_fields(job, spec.label, started),
         **_describe_weights(ready),
         **_describe_data(data),
@@ -58,6 +65,13 @@ def run_cell(job: Job) -> Record:
         image_size=preprocess.image_size,
         duration_s=round(time.perf_counter() - clock, 1),
     )
+
+
+def _parameters(fields: Fields) -> Fields:
+    """Return the settings and the fields that are not the same for all on a machine or its data."""
+    left_out = ("environment", "classes", "settings")
+    rest = {key: value for key, value in fields.items() if key not in left_out}
+    return {**fields["settings"], **rest}
 
 
 def load_job_data(job: Job, spec: ModelSpec) -> ImageData:

@@ -133,6 +133,8 @@ class Job:
         results_dir: Folder of the records.
         offline: Never use the network.
         command: What would run this cell again, for the record.
+        trackers: What takes note of the run, by name; it changes no result.
+        runs_dir: Folder of what trackers write here.
     """
 
     cell: Cell
@@ -144,6 +146,8 @@ class Job:
     results_dir: Path
     offline: bool
     command: str
+    trackers: tuple[str, ...] = ()
+    runs_dir: Path | None = None
 
     def __str__(self) -> str:
         return str(self.cell)
@@ -221,6 +225,9 @@ class Request:
         runtimes: What runs the models then: names or comma lists.
         reference: The model that the others are compared with then; empty: ResNet-50 where it is
             among them, else the first.
+        trackers: What takes note of runs: names or comma lists; empty: TensorBoard's files.
+        runs_dir: Folder of what trackers write here; None: nothing is tracked.
+        fair: Refuse cells whose accuracies could not be compared.
     """
 
     datasets: list[str]
@@ -240,3 +247,6 @@ class Request:
     measure: str = "all"
     runtimes: list[str] = field(default_factory=list)
     reference: str = ""
+    trackers: list[str] = field(default_factory=list)
+    runs_dir: Path | None = None
+    fair: bool = False

@@ -22,6 +22,7 @@ from harness.settings import hash_json
 from harness.settings_spec import Settings, TrainingSettings
 from harness.spec import Device
 from harness.splits import Split
+from harness.tracking.protocol import UNTRACKED, Tracker
 from harness.training import Batches, train
 from harness.weights import load_state, read_tensors, write_state
 
@@ -40,10 +41,17 @@ class Stages:
     """
 
     def __init__(
-        self, folder: Path, *, device: Device, checkpoint_seconds: float, title: str
+        self,
+        folder: Path,
+        *,
+        device: Device,
+        checkpoint_seconds: float,
+        title: str,
+        tracker: Tracker = UNTRACKED,
     ) -> None:
         self.folder, self.device, self.title = folder, device, title
         self.checkpoint_seconds = checkpoint_seconds
+        self.tracker = tracker
         self.logs: list[dict[str, Any]] = []
 
     def train(
@@ -71,6 +79,8 @@ class Stages:
         if weights.exists():
             load_state(network, read_tensors(weights), str(weights))
             network.eval()
+            for log in self.compute(name, list):
+                self._note(name, log)
         else:
             checkpoint = self._file(name, "checkpoint")
             logs = train(
@@ -82,13 +92,17 @@ class Stages:
                 checkpoint_seconds=self.checkpoint_seconds,
                 title=f"{self.title} {name}",
                 objective=objective,
+                on_epoch=lambda log: self._note(name, asdict(log)),
             )
             write_text(notes, json.dumps([asdict(log) for log in logs]))
             # Last, because this file says that the stage is done.
             write_state(weights, network)
             delete_checkpoint(checkpoint)
-        logs_read = self.compute(name, list)
-        self.logs += [{"stage": name, **log} for log in logs_read]
+
+    def _note(self, name: str, log: dict[str, Any]) -> None:
+        """Take an epoch of a stage into the logs, and tell the tracker."""
+        self.logs.append({"stage": name, **log})
+        self.tracker.log_epoch(self.logs[-1])
 
     def compute(self, name: str, work: Callable[[], Any]) -> Any:
         """Return the JSON value of some work, or what an earlier run wrote down of it.

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("harness", "cli", "configs", "datasets", "monolithic_architectures")
@@ -29,6 +30,12 @@ def project(tmp_path_factory):
 def run(project, *arguments):
     command = [sys.executable, *arguments]
     return subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=300)
+
+
+def read_curve(run_folder, name):
+    reader = EventAccumulator(str(run_folder))
+    reader.Reload()
+    return [(event.step, event.value) for event in reader.Scalars(name)]
 
 
 CELL = ("--dataset", "digits", "--model", "my_net", "--threads", "1", "--offline")
@@ -62,32 +69,43 @@ def test_a_new_folder_is_listed_trained_measured_and_tabulated(project):
     assert record["gmacs"] == pytest.approx(macs / 1e9)
     assert "| My Net |" in (project / "results/digits.md").read_text()
     assert (project / "results/figures/digits/my_net-cpu-confusion.png").exists()
+    (run_folder,) = (project / "runs/digits-my_net").iterdir()
+    assert [step for step, _ in read_curve(run_folder, "train/loss")] == [1, 2]
+    (accuracy,) = read_curve(run_folder, "test/accuracy_top1")
+    assert accuracy == (2, pytest.approx(record["accuracy_top1"]))
 
     again = run(project, "comparisons.py", *CELL, *QUICK, "--epochs", "2")
     assert "an equal record exists" in again.stderr
     assert read_record(project) == record
+    assert len(list((project / "runs/digits-my_net").iterdir())) == 1
 
 
 def test_a_killed_run_goes_on_and_ends_with_the_same_weights(project):
     arguments = (*CELL, *QUICK, "--epochs", "6", "--seed", "3")
-    whole = run(project, "comparisons.py", *arguments, "--weights-dir", "w1")
+    whole = run(project, "comparisons.py", *arguments, "--weights-dir", "w1", "--tracker", "none")
     assert whole.returncode == 0, whole.stderr
     expected = read_record(project)["weights_sha256"]
 
-    command = [sys.executable, "comparisons.py", *arguments, "--weights-dir", "w2"]
+    arguments = (*arguments, "--weights-dir", "w2", "--runs-dir", "r2")
+    command = [sys.executable, "comparisons.py", *arguments]
     running = subprocess.Popen(command, cwd=project, stderr=subprocess.DEVNULL)
     wait_for_checkpoint(project / "w2" / "digits")
     running.send_signal(signal.SIGKILL)
     running.wait()
     assert not list((project / "w2").rglob("*.safetensors"))
 
-    planned = run(project, "comparisons.py", *arguments, "--weights-dir", "w2", "--plan")
+    planned = run(project, "comparisons.py", *arguments, "--plan")
     assert "continue" in planned.stdout
-    resumed = run(project, "comparisons.py", *arguments, "--weights-dir", "w2")
+    resumed = run(project, "comparisons.py", *arguments)
     assert resumed.returncode == 0, resumed.stderr
     assert "continue" in resumed.stderr
     assert read_record(project)["weights_sha256"] == expected
     assert not list((project / "w2").rglob("*.checkpoint*"))
+    (run_folder,) = (project / "r2/digits-my_net").iterdir()
+    losses = [entry["loss"] for entry in read_record(project)["history"]]
+    assert read_curve(run_folder, "train/loss") == [
+        (step, pytest.approx(loss)) for step, loss in enumerate(losses, start=1)
+    ]
 
 
 def wait_for_checkpoint(folder, seconds=120):

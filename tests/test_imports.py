@@ -9,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAVY = {"torch", "torchvision", "timm", "transformers", "pandas", "sklearn", "accelerate", "thop"}
+HEAVY |= {"tensorboard", "mlflow", "wandb", "ml_dash"}
 OURS = {"harness", "datasets", "monolithic_architectures", "trunk", "cli", "comparisons"}
 
 

@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 
 from harness.errors import CellError, RequestError
 from harness.spec import Job, TimingJob
+from harness.tracking.protocol import Tracker
 
 
 def main() -> int:
@@ -25,7 +26,10 @@ def main() -> int:
     job = TypeAdapter[Job | TimingJob](Job | TimingJob).validate_json(sys.stdin.readline())
     _die_with_parent()
     logging.basicConfig(format="%(message)s")
-    logging.getLogger("harness").setLevel(os.environ.get("MODELCOMPARISONS_LOG", "WARNING"))
+    # Trackers take what is not shown, too.
+    logging.getLogger("harness").setLevel("INFO")
+    for handler in logging.getLogger().handlers:
+        handler.setLevel(os.environ.get("MODELCOMPARISONS_LOG", "WARNING"))
     first = job if isinstance(job, Job) else job.comparison.jobs[0]
     if first.offline:
         _refuse_network()
@@ -39,27 +43,34 @@ def main() -> int:
 
 
 def _run(job: Job) -> int:
+    from harness.tracking.run import open_tracker
+
+    with open_tracker(job) as tracker:
+        return _run_tracked(job, tracker)
+
+
+def _run_tracked(job: Job, tracker: Tracker) -> int:
     from harness.networks import discard_checkpoint
     from harness.records import Record, write_record
     from harness.run import base_fields, run_cell
 
     started = datetime.now(UTC)
     try:
-        record = run_cell(job)
+        record = run_cell(job, tracker)
     except RequestError:
         raise
     except Exception as error:  # anything may go wrong in a cell
         fields = base_fields(job, job.cell.model, started)
         record = Record(**fields, status="failed", reason=_explain(error))
     try:
-        write_record(job.results_dir, record)
+        path = write_record(job.results_dir, record)
     except CellError as error:
         print(f"{job.cell}: {error}", file=sys.stderr)
         return 1
-    if record.status != "ok":
-        return 1
-    discard_checkpoint(job, record.data_sha256)
-    return 0
+    if record.status == "ok":
+        discard_checkpoint(job, record.data_sha256)
+    tracker.log_record(record, path)
+    return int(record.status != "ok")
 
 
 def _time(job: TimingJob) -> int:

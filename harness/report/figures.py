@@ -31,20 +31,31 @@ def refresh_figures(results: Path, records: Sequence[Record]) -> None:
         CellError: A file cannot be written.
     """
     for record in records:
-        name = record.stem
-        folder = results / "figures" / record.dataset
-        if record.history:
-            data: object = [record.title, record.history]
-            _draw(folder / f"{name}-training.png", data, partial(plot_training, record))
-        if record.confusion_matrix:
-            data = [record.title, record.classes, record.confusion_matrix]
-            _draw(folder / f"{name}-confusion.png", data, partial(plot_confusion, record))
+        draw_record(results, record)
     for dataset, group in groupby(records, key=lambda record: record.dataset):
         measured = [r for r in group if r.accuracy_top1 is not None and r.gmacs is not None]
         if measured:
             data = [[r.title, r.accuracy_top1, r.gmacs, r.weights_mb, r.device] for r in measured]
             path = results / "figures" / dataset / "accuracy-gmacs.png"
             _draw(path, data, partial(plot_accuracy, measured))
+
+
+def draw_record(results: Path, record: Record) -> list[Path]:
+    """Draw the figures of one record where they are not up to date, and return their files.
+
+    Raises:
+        CellError: A file cannot be written.
+    """
+    stem = results / "figures" / record.dataset / record.stem
+    files = []
+    if record.history:
+        files.append(stem.with_name(f"{stem.name}-training.png"))
+        _draw(files[-1], [record.title, record.history], partial(plot_training, record))
+    if record.confusion_matrix:
+        files.append(stem.with_name(f"{stem.name}-confusion.png"))
+        data = [record.title, record.classes, record.confusion_matrix]
+        _draw(files[-1], data, partial(plot_confusion, record))
+    return files
 
 
 def plot_training(record: Record) -> Figure:

@@ -8,6 +8,7 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from harness.fairness import describe_fairness
 from harness.published import PublishedCell, published_cells
 from harness.records import Record
 
@@ -175,4 +176,5 @@ def _sources(records: Sequence[Record]) -> list[str]:
             f"- Machine: {name}, {threads} CPU threads; latency at batch 1 in fp32, "
             f"accuracy in {precision}"
         )
-    return lines
+    fairness = describe_fairness(ran)
+    return lines if fairness is None else [*lines, f"- Fair (same settings): {fairness}"]
