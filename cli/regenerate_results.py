@@ -14,7 +14,7 @@ sys.path.insert(0, str(ROOT))
 from harness.errors import CellError, RequestError  # noqa: E402
 from harness.files import write_text  # noqa: E402
 from harness.records import read_records  # noqa: E402
-from harness.report.site import refresh, render_readme, stale_files  # noqa: E402
+from harness.report.site import make_readme, read_readme, refresh, stale_files  # noqa: E402
 
 Check = Annotated[bool, typer.Option("--check", help="Change nothing; exit 1 if stale.")]
 
@@ -36,11 +36,12 @@ def _check() -> int:
 
 
 def _regenerate() -> int:
-    records = read_records(ROOT / "results")
-    readme = ROOT / "README.md"
-    write_text(readme, render_readme(readme.read_text(encoding="utf-8"), records))
+    # Damaged marks are known before anything is written.
+    readme = make_readme(ROOT)
     refresh(ROOT / "results")
-    print(f"{len(records)} records")
+    if readme != read_readme(ROOT):
+        write_text(ROOT / "README.md", readme)
+    print(f"{len(read_records(ROOT / 'results'))} records")
     return 0
 
 

@@ -54,9 +54,7 @@ def plan(request: Request) -> int:
     Raises:
         RequestError: As `measure`.
     """
-    return _choose(
-        request, {"all": _plan_cells, "latency": _plan_latency, "cost": _plan_costs}
-    )
+    return _choose(request, {"all": _plan_cells, "latency": _plan_latency, "cost": _plan_costs})
 
 
 def measure(request: Request) -> int:
@@ -75,7 +73,9 @@ def _choose(request: Request, actions: dict[str, Action]) -> int:
         option = "--runtime" if request.runtimes else "--reference"
         raise RequestError(f"{option} goes with --measure latency")
     if request.measure != "all" and request.seeds:
-        raise RequestError(f"--seeds goes with training: leave it out with --measure {request.measure}")
+        raise RequestError(
+            f"--seeds goes with training: leave it out with --measure {request.measure}"
+        )
     return actions[request.measure](request)
 
 
@@ -87,9 +87,7 @@ def _plan_cells(request: Request) -> int:
     table = Table("cell", "action", "what", "rough cost")
     for planned in _plan(request, plan_request):
         seconds = rough_seconds(planned)
-        table.add_row(
-            str(planned.job), planned.action, planned.detail, describe_seconds(seconds)
-        )
+        table.add_row(str(planned.job), planned.action, planned.detail, describe_seconds(seconds))
     Console().print(table)
     return 0
 

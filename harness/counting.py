@@ -36,7 +36,11 @@ def count_costs(job: Job) -> CostRecord:
     network, origin = _build(job, spec, dataset)
     size = job.settings.image_size or spec.image_size
     image = torch.zeros(1, dataset.channels, size, size)
-    routed = isinstance(network, RoutedNetwork)
+    counted = (
+        _count_paths(network, image)
+        if isinstance(network, RoutedNetwork)
+        else _count_whole(network, image)
+    )
     environment = describe_environment("cpu")
     return CostRecord(
         dataset=job.cell.dataset,
@@ -49,7 +53,7 @@ def count_costs(job: Job) -> CostRecord:
         params=count_parameters(network),
         weights_mb=measure_weights_mb(network),
         file_mb=measure_file_mb(network),
-        **(_count_paths if routed else _count_whole)(network, image),
+        **counted,
         environment=dataclasses.asdict(environment),
         git_commit=environment.git_commit,
         git_dirty=environment.git_dirty,

@@ -99,8 +99,6 @@ def write_predictions(results: Path, dataset: str, stem: str, predictions: Predi
 
 def find_predictions(results: Path, record: Record) -> tuple[Predictions | None, str]:
     """Return the predictions of a record, or None and why there are none that can be used."""
-    if record.accuracy_top1 is None:
-        return None, "it has no accuracy"
     if record.predictions_sha256 is None:
         return None, "it was made before predictions were kept"
     path = predictions_path(results, record.dataset, record.stem)

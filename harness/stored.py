@@ -1,11 +1,10 @@
-"""Files of JSON that hold one frozen dataclass: read strictly, and named when they are not right."""
+"""Files of JSON that hold one frozen dataclass, read strictly: what is wrong is named."""
 
 from __future__ import annotations
 
 import json
 import logging
 from collections.abc import Callable, Iterable
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,6 +19,7 @@ STRICT = {"extra": "forbid", "allow_inf_nan": False}
 """The `__pydantic_config__` of a dataclass whose files are read here."""
 
 T = TypeVar("T")
+_ADAPTERS: dict[type, TypeAdapter[Any]] = {}
 
 
 class OutdatedError(RequestError):
@@ -94,11 +94,13 @@ def check_place(path: Path, wanted: Path) -> None:
         )
 
 
-@cache
 def _adapter(cls: type[T]) -> TypeAdapter[T]:
+    """Return what validates a class; made once, because making it takes longer than reading."""
     from pydantic import TypeAdapter
 
-    return TypeAdapter(cls)
+    if cls not in _ADAPTERS:
+        _ADAPTERS[cls] = TypeAdapter(cls)
+    return _ADAPTERS[cls]
 
 
 def _check_schema(path: Path, text: bytes, wanted: int, found: object = None) -> None:

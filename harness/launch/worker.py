@@ -90,7 +90,9 @@ def _count(job: CostJob) -> int:
         try:
             write_cost_record(each.results_dir, count_costs(each))
         except Exception as error:  # one model must not be in the way of the next
-            print(f"{job.jobs[0].cell.dataset}/{each.cell.model}: {_explain(error)}", file=sys.stderr)
+            print(
+                f"{job.jobs[0].cell.dataset}/{each.cell.model}: {_explain(error)}", file=sys.stderr
+            )
             code = 1
     return code
 
