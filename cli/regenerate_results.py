@@ -12,9 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from harness.errors import CellError, RequestError  # noqa: E402
-from harness.files import write_text  # noqa: E402
-from harness.records import read_records  # noqa: E402
-from harness.report.site import make_readme, read_readme, refresh, stale_files  # noqa: E402
+from harness.report.site import regenerate, stale_files  # noqa: E402
 
 Check = Annotated[bool, typer.Option("--check", help="Change nothing; exit 1 if stale.")]
 
@@ -36,12 +34,7 @@ def _check() -> int:
 
 
 def _regenerate() -> int:
-    # Damaged marks are known before anything is written.
-    readme = make_readme(ROOT)
-    refresh(ROOT / "results")
-    if readme != read_readme(ROOT):
-        write_text(ROOT / "README.md", readme)
-    print(f"{len(read_records(ROOT / 'results'))} records")
+    print(f"{regenerate(ROOT)} records")
     return 0
 
 

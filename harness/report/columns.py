@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from statistics import mean, stdev
+from statistics import fmean, stdev
 from typing import Literal
 
 from harness.published import PublishedCell
@@ -64,7 +64,7 @@ def _number(
         values = [value * scale for value in row.values(field)]
         if not values:
             return None
-        return Shown(figure=_figure(values, digits), spread="", value=mean(values), pool=pool(row))
+        return Shown(figure=_figure(values, digits), spread="", value=fmean(values), pool=pool(row))
 
     return show
 
@@ -73,7 +73,7 @@ def _figure(values: Sequence[float], digits: int) -> str:
     """Return the figure of several runs: mean ± standard deviation where they are not the same."""
     texts = {f"{value:.{digits}f}" for value in values}
     if len(texts) > 1:
-        return f"{mean(values):.{digits}f} ± {stdev(values):.{digits}f}"
+        return f"{fmean(values):.{digits}f} ± {stdev(values):.{digits}f}"
     (text,) = texts
     # A small figure is not none at all.
     return f"{values[0]:.2g}" if values[0] and float(text) == 0 else text
@@ -88,17 +88,16 @@ def _accuracy(row: Row) -> Shown | None:
     spread = f"(n={len(values)})"
     if len(values) == 1:
         spread = f"({record.accuracy_top1_low:.1f}–{record.accuracy_top1_high:.1f})"
-    figure = f"{mean(values):.2f}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else "")
-    return Shown(figure=figure, spread=spread, value=mean(values), pool=pool)
+    figure = f"{fmean(values):.2f}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else "")
+    return Shown(figure=figure, spread=spread, value=fmean(values), pool=pool)
 
 
 def _ratio(row: Row) -> Shown | None:
     timed = row.latency
     if timed is None or timed.ratio is None:
         return None
-    pool = "" if row.record is None else row.record.device
     spread = "" if row.model == REFERENCE else f"({timed.ratio_low:.3g}–{timed.ratio_high:.3g})"
-    return Shown(figure=f"{timed.ratio:.3g}", spread=spread, value=timed.ratio, pool=pool)
+    return Shown(figure=f"{timed.ratio:.3g}", spread=spread, value=timed.ratio, pool=row.device)
 
 
 def _machine(row: Row) -> str:

@@ -5,42 +5,14 @@ The list is that of the publication's figures and weight files; see configs/publ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from harness.cost_records import CostRecord
-from harness.latency_records import LatencyRecord
-from harness.published import PublishedCell, published_cells
-from harness.records import Record
 from harness.report.columns import published_ratio
+from harness.report.material import Material
 from harness.report.missing import cost_command, latency_command, run_command
 from harness.report.rows import REFERENCE, latency_beside_reference
-
-
-@dataclass(frozen=True, kw_only=True)
-class Material:
-    """All that was measured, with what was published."""
-
-    records: Sequence[Record]
-    costs: Sequence[CostRecord]
-    latencies: Sequence[LatencyRecord]
-
-    def published(self, dataset: str, model: str) -> PublishedCell:
-        """Return what was published of a model on a data set."""
-        return published_cells()[dataset, model]
-
-    def cost(self, dataset: str, model: str, size: int | None = None) -> CostRecord | None:
-        """Return what was counted of a model, at one image size or at the largest."""
-        found = [c for c in self.costs if (c.dataset, c.model) == (dataset, model)]
-        found = [c for c in found if size in (None, c.image_size)]
-        return max(found, key=lambda c: c.image_size, default=None)
-
-    def record(self, dataset: str, model: str, *, published: bool) -> Record | None:
-        """Return the record of a model, of published weights or not; one made on a CPU first."""
-        wanted = (dataset, model, published)
-        found = [r for r in self.records if (r.dataset, r.model, r.published) == wanted]
-        whole = [r for r in found if r.status == "ok" and not r.repeat]
-        return min(whole, key=lambda r: r.device, default=None)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,7 +25,8 @@ class Row:
         published: What was published of it, if anything.
         runs: Its record, then those of other seeds; empty where it was not run.
         cost: What was counted of it, if anything.
-        latency: Its latency beside the reference's, on the device of the record.
+        latency: Its latency beside the reference's.
+        device: That of the record and the latency; cpu where there is neither.
     """
 
     dataset: str
@@ -35,6 +36,7 @@ class Row:
     runs: tuple[Record, ...] = ()
     cost: CostRecord | None = None
     latency: LatencyRow | None = None
+    device: str = "cpu"
 
     @property
     def record(self) -> Record | None:
@@ -66,7 +68,8 @@ def make_rows(
         costs: Of the data set.
         latencies: Of the data set; of the three at least one is not empty.
     """
-    (dataset,) = datasets_of(records, costs, latencies)
+    names = {r.dataset for r in records} | {c.dataset for c in costs}
+    (dataset,) = names | {each.dataset for each in latencies}
     cells = {model: cell for (name, model), cell in published_cells().items() if name == dataset}
     counted = published_costs(costs)
     groups: dict[str, list[tuple[Record, ...]]] = {model: [] for model in (*cells, *counted)}
@@ -81,14 +84,6 @@ def make_rows(
         if not groups[model]:
             rows.append(_empty_row(dataset, model, cell, cost, latencies))
     return rows
-
-
-def datasets_of(
-    records: Iterable[Record], costs: Iterable[CostRecord], latencies: Iterable[LatencyRecord]
-) -> list[str]:
-    """Return the names of the data sets that there is anything of."""
-    names = {r.dataset for r in records} | {c.dataset for c in costs}
-    return sorted(names | {each.dataset for each in latencies})
 
 
 def group_runs(records: Iterable[Record]) -> list[tuple[Record, ...]]:
@@ -170,6 +165,7 @@ def _run_row(
         runs=runs,
         cost=cost,
         latency=timed if alike and not record.published else None,
+        device=record.device,
     )
 
 
@@ -180,7 +176,20 @@ def _empty_row(
     cost: CostRecord | None,
     latencies: Sequence[LatencyRecord],
 ) -> Row:
-    found = [latency_beside_reference(latencies, model, device) for device in ("cpu", "cuda")]
-    timed = next((each[1] for each in found if each is not None), None)
+    found = {
+        device: latency_beside_reference(latencies, model, device) for device in ("cuda", "cpu")
+    }
+    device, timed = "cpu", None
+    for name, each in found.items():
+        if each is not None:
+            device, timed = name, each[1]
     title = cost.label if cost else timed.label if timed else cell.label if cell else model
-    return Row(dataset=dataset, model=model, title=title, published=cell, cost=cost, latency=timed)
+    return Row(
+        dataset=dataset,
+        model=model,
+        title=title,
+        published=cell,
+        cost=cost,
+        latency=timed,
+        device=device,
+    )

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from harness.cost_records import CostRecord, read_cost_records
+from harness.cost_records import CostRecord
 from harness.errors import RequestError
 from harness.files import write_text
-from harness.latency_records import LatencyRecord, read_latency_records
+from harness.latency_records import LatencyRecord
 from harness.predictions import find_predictions
 from harness.published import published_cells
-from harness.records import Record, read_records
-from harness.report.contradictions import Material
+from harness.records import Record
 from harness.report.costs import render_costs_csv
 from harness.report.latency import render_latency, render_latency_csv
 from harness.report.latex import render_latex
+from harness.report.material import Material, read_material
 from harness.report.missing import render_missing
 from harness.report.paths import render_paths
 from harness.report.ranking import FindPredictions, compare_cells, render_pairs, render_ranking
 from harness.report.readme import VERDICTS, fill_readme
-from harness.report.rows import datasets_of, make_rows
+from harness.report.rows import make_rows
 from harness.report.tables import render_csv, render_markdown
 from harness.report.verdicts import (
     judge_all,
@@ -29,9 +29,6 @@ from harness.report.verdicts import (
     render_verdicts,
     render_verdicts_csv,
 )
-
-Latencies = Sequence[LatencyRecord]
-Costs = Sequence[CostRecord]
 
 
 def refresh(results: Path) -> None:
@@ -41,12 +38,35 @@ def refresh(results: Path) -> None:
         CellError: A file cannot be written.
         RequestError: A record cannot be read.
     """
-    from harness.report.figures import refresh_figures
+    _write_all(results, read_material(results))
 
-    records = read_records(results)
-    for path, text in _render_all(results, records).items():
-        _write_if_changed(results / path, text)
-    refresh_figures(results, [record for record in records if not record.repeat])
+
+def regenerate(root: Path) -> int:
+    """Make everything below a project's `results/` anew, and its README; count the records.
+
+    Raises:
+        CellError: A file cannot be written.
+        RequestError: A record or the README cannot be read, or its marks are damaged; nothing was
+            written then.
+    """
+    material = read_material(root / "results")
+    readme = _make_readme(root, material)
+    _write_all(root / "results", material)
+    _write_if_changed(root / "README.md", readme)
+    return len(material.records)
+
+
+def stale_files(root: Path) -> list[Path]:
+    """Return the text files that are not what the records make them.
+
+    Raises:
+        RequestError: As `regenerate`.
+    """
+    results = root / "results"
+    material = read_material(results)
+    wanted = {results / path: text for path, text in _render_all(results, material).items()}
+    wanted[root / "README.md"] = _make_readme(root, material)
+    return [path for path, text in wanted.items() if _read(path) != text]
 
 
 def _no_predictions(_: Record) -> tuple[None, str]:
@@ -55,8 +75,8 @@ def _no_predictions(_: Record) -> tuple[None, str]:
 
 def render_files(
     records: Sequence[Record],
-    latencies: Latencies = (),
-    costs: Costs = (),
+    latencies: Sequence[LatencyRecord] = (),
+    costs: Sequence[CostRecord] = (),
     find: FindPredictions = _no_predictions,
 ) -> dict[Path, str]:
     """Return the text files made from records, by their path below the results folder.
@@ -67,95 +87,66 @@ def render_files(
         costs: What was counted.
         find: Returns the predictions of a record, or None and why there are none.
     """
+    material = Material(records=records, latencies=latencies, costs=costs)
     files: dict[Path, str] = {}
-    for dataset in datasets_of(records, costs, latencies):
-        files |= _render_dataset(
-            dataset,
-            [each for each in records if each.dataset == dataset],
-            [each for each in latencies if each.dataset == dataset],
-            [each for each in costs if each.dataset == dataset],
-            find,
-        )
-    if any(files.get(Path(f"{dataset}.md")) for dataset, _ in published_cells()):
+    for dataset in material.datasets:
+        files |= _render_dataset(dataset, material.of(dataset), find)
+    if {dataset for dataset, _ in published_cells()} & set(material.datasets):
         verdicts = judge_all(records, costs, latencies)
-        material = Material(records=records, costs=costs, latencies=latencies)
         files[Path("verdicts.md")] = render_verdicts(verdicts, material)
         files[Path("verdicts.csv")] = render_verdicts_csv(verdicts)
     return files
 
 
 def render_readme(
-    text: str, records: Sequence[Record], latencies: Latencies = (), costs: Costs = ()
+    text: str,
+    records: Sequence[Record],
+    latencies: Sequence[LatencyRecord] = (),
+    costs: Sequence[CostRecord] = (),
 ) -> str:
     """Return the README with what stands between each pair of its marks made anew.
 
     Raises:
         RequestError: The marks are damaged, or one names a data set without records.
     """
+    material = Material(records=records, latencies=latencies, costs=costs)
 
     def table(dataset: str) -> str:
-        return render_markdown(
-            [each for each in records if each.dataset == dataset],
-            [each for each in costs if each.dataset == dataset],
-            [each for each in latencies if each.dataset == dataset],
-        )
+        part = material.of(dataset)
+        return render_markdown(part.records, part.costs, part.latencies)
 
-    parts: dict[str, Callable[[], str]] = {
-        dataset: partial(table, dataset) for dataset in datasets_of(records, costs, ())
-    }
+    datasets = {each.dataset for each in records} | {each.dataset for each in costs}
+    parts: dict[str, Callable[[], str]] = {name: partial(table, name) for name in datasets}
     parts[VERDICTS] = lambda: render_summary(judge_all(records, costs, latencies))
     return fill_readme(text, parts)
 
 
-def read_readme(root: Path) -> str:
-    """Return the README as it is.
-
-    Raises:
-        RequestError: It cannot be read.
-    """
+def _make_readme(root: Path, material: Material) -> str:
+    path = root / "README.md"
     try:
-        return (root / "README.md").read_text(encoding="utf-8")
+        text = path.read_bytes().decode("utf-8")
     except (OSError, UnicodeError) as error:
-        raise RequestError(f"{root / 'README.md'}: cannot be read ({error})") from error
+        raise RequestError(f"{path}: cannot be read ({error})") from error
+    return render_readme(text, material.records, material.latencies, material.costs)
 
 
-def make_readme(root: Path) -> str:
-    """Return the README of a project as its records make it.
+def _write_all(results: Path, material: Material) -> None:
+    from harness.report.figures import refresh_figures
 
-    Raises:
-        RequestError: As `render_readme`, or a record cannot be read.
-    """
-    results = root / "results"
-    records, latencies = read_records(results), read_latency_records(results)
-    return render_readme(read_readme(root), records, latencies, read_cost_records(results))
+    for path, text in _render_all(results, material).items():
+        _write_if_changed(results / path, text)
+    refresh_figures(results, [record for record in material.records if not record.repeat])
 
 
-def stale_files(root: Path) -> list[Path]:
-    """Return the text files that are not what the records make them."""
-    results = root / "results"
-    rendered = _render_all(results, read_records(results))
-    wanted: Mapping[Path, str] = {results / path: text for path, text in rendered.items()}
-    wanted = {**wanted, root / "README.md": make_readme(root)}
-    return [path for path, text in wanted.items() if _read(path) != text]
-
-
-def _render_all(results: Path, records: Sequence[Record]) -> dict[Path, str]:
+def _render_all(results: Path, material: Material) -> dict[Path, str]:
     return render_files(
-        records,
-        read_latency_records(results),
-        read_cost_records(results),
-        partial(find_predictions, results),
+        material.records, material.latencies, material.costs, partial(find_predictions, results)
     )
 
 
-def _render_dataset(
-    dataset: str,
-    records: Sequence[Record],
-    latencies: Latencies,
-    costs: Costs,
-    find: FindPredictions,
-) -> dict[Path, str]:
+def _render_dataset(dataset: str, material: Material, find: FindPredictions) -> dict[Path, str]:
     """Return the files of one data set."""
+    records, costs, latencies = material.records, material.costs, material.latencies
     files: dict[Path, str] = {}
     page = f"# {dataset}\n"
     rows = make_rows(records, costs, latencies)
@@ -205,4 +196,5 @@ def _write_if_changed(path: Path, text: str) -> None:
 
 
 def _read(path: Path) -> str | None:
-    return path.read_text(encoding="utf-8") if path.exists() else None
+    # As bytes, so that line ends that are not ours are seen.
+    return path.read_bytes().decode("utf-8", errors="replace") if path.exists() else None

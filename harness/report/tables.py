@@ -20,7 +20,8 @@ def render_rows(records: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
     """Return header and rows for a terminal: of what was run, with the notes in the rows."""
     rows = [row for row in make_rows(records) if row.runs]
     notes = ["; ".join(row_notes(row)) for row in rows]
-    return _lay_out(rows, notes, lambda shown: shown.figure)
+    header, lines = _lay_out(rows, notes, lambda shown: shown.figure)
+    return [name.replace(" ↑", "").replace(" ↓", "") for name in header], lines
 
 
 def render_markdown(

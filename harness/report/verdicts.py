@@ -14,7 +14,7 @@ from harness.cost_records import CostRecord
 from harness.latency_records import LatencyRecord
 from harness.published import PublishedConditions, published_cells, published_conditions
 from harness.records import Record
-from harness.report.contradictions import Material, explain, render_contradictions
+from harness.report.contradictions import explain, render_contradictions
 from harness.report.judging import (
     ACCURACY_MARGIN,
     LATENCY_FACTOR,
@@ -25,6 +25,7 @@ from harness.report.judging import (
     judge_latency,
 )
 from harness.report.judging_costs import SIZE_TOLERANCE, judge_count, judge_size
+from harness.report.material import Material
 from harness.report.missing import cost_command, gpu_latency_command, run_command
 from harness.report.rows import REFERENCE, published_costs
 
