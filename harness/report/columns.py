@@ -41,7 +41,7 @@ class Column:
         better: Whether a high or a low figure is better.
         show: What a row shows there; None where that was not measured.
         published: The name of the field of `PublishedCell` that it is compared with, if any.
-        optional: Whether it is left out where no row shows anything.
+        optional: Whether it is left out where no row shows anything and nothing was published.
     """
 
     name: str
@@ -100,6 +100,20 @@ def _ratio(row: Row) -> Shown | None:
     return Shown(figure=f"{timed.ratio:.3g}", spread=spread, value=timed.ratio, pool=row.device)
 
 
+def _file(row: Row) -> Shown | None:
+    """Show the size of the weights' file, as it was counted; of a tree those of its paths."""
+    cost, record = row.cost, row.record
+    if cost is None:
+        return None
+    if record is not None:
+        alike = cost.weights_origin == "random" or record.published
+        if record.image_size != cost.image_size or not alike:
+            return None
+    sizes = sorted(path.file_mb for path in cost.paths) or [cost.file_mb]
+    figure = f"{sizes[0]:.2f}" + (f"–{sizes[-1]:.2f}" if cost.paths else "")
+    return Shown(figure=figure, spread="", value=sizes[-1], pool="")
+
+
 def _machine(row: Row) -> str:
     return f"{row.record.device_name}, {row.record.threads}" if row.record else ""
 
@@ -118,7 +132,8 @@ COLUMNS: tuple[Column, ...] = (
         better="high",
         show=_number("throughput_images_per_s", 0, pool=_machine),
     ),
-    Column(name="Weights MB", better="low", show=_number("weights_mb", 2), published="file_mb"),
+    Column(name="File MB", better="low", show=_file, published="file_mb", optional=True),
+    Column(name="Weights MB", better="low", show=_number("weights_mb", 2)),
     Column(name="Peak MB", better="low", show=_number("peak_memory_mb", 2)),
     Column(name="Params M", better="low", show=_number("params", 2, 1e-6)),
     Column(name="GMACs", better="low", show=_number("gmacs", 3)),
@@ -128,7 +143,12 @@ COLUMNS: tuple[Column, ...] = (
 
 def columns_of(rows: Sequence[Row]) -> list[Column]:
     """Return the columns of a table with these rows."""
-    return [c for c in COLUMNS if not c.optional or any(map(c.show, rows))]
+    published = any(row.published for row in rows)
+    return [
+        c
+        for c in COLUMNS
+        if not c.optional or (c.published and published) or any(map(c.show, rows))
+    ]
 
 
 def show_column(column: Column, rows: Sequence[Row]) -> list[Shown | None]:

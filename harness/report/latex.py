@@ -72,9 +72,9 @@ def render_latex(rows: Sequence[Row]) -> str:
 
 
 def _columns(rows: Sequence[Row], with_published: bool) -> list[Column]:
-    shown = [column for column in COLUMNS if any(map(column.show, rows))]
-    wanted = [c for c in shown if c.published or c.name == "GMACs"]
-    return wanted if with_published else shown
+    if with_published:
+        return [c for c in COLUMNS if c.published or c.name == "GMACs"]
+    return [column for column in COLUMNS if any(map(column.show, rows))]
 
 
 def _head(columns: Sequence[Column], with_published: bool) -> list[str]:

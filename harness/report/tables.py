@@ -11,7 +11,15 @@ from harness.cost_records import CostRecord
 from harness.latency_records import LatencyRecord
 from harness.published import published_cells
 from harness.records import Record
-from harness.report.columns import NOTHING, Column, Shown, columns_of, show_column, show_published
+from harness.report.columns import (
+    COLUMNS,
+    NOTHING,
+    Column,
+    Shown,
+    columns_of,
+    show_column,
+    show_published,
+)
 from harness.report.footnotes import Footnotes
 from harness.report.rows import REFERENCE, Row, make_rows
 
@@ -20,7 +28,8 @@ def render_rows(records: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
     """Return header and rows for a terminal: of what was run, with the notes in the rows."""
     rows = [row for row in make_rows(records) if row.runs]
     notes = ["; ".join(row_notes(row)) for row in rows]
-    header, lines = _lay_out(rows, notes, lambda shown: shown.figure)
+    columns = [c for c in COLUMNS if not c.optional or any(map(c.show, rows))]
+    header, lines = _lay_out(rows, columns, notes, lambda shown: shown.figure)
     return [name.replace(" ↑", "").replace(" ↓", "") for name in header], lines
 
 
@@ -38,9 +47,7 @@ def render_markdown(
     """
     rows, footnotes = make_rows(records, costs, latencies), Footnotes()
     marks = [footnotes.mark(row_notes(row)) for row in rows]
-    header, lines = _lay_out(
-        rows, marks, lambda shown: f"**{shown.figure}**" if shown.best else shown.figure
-    )
+    header, lines = _lay_out(rows, columns_of(rows), marks, _in_bold)
     align = [":---"] + ["---:"] * (len(header) - 2) + [":---"]
     escaped = [[cell.replace("|", r"\|") for cell in line] for line in lines]
     table = ["| " + " | ".join(cells) + " |" for cells in (header, align, *escaped)]
@@ -62,12 +69,15 @@ def row_notes(row: Row) -> list[str]:
 
 
 def _lay_out(
-    rows: Sequence[Row], notes: Sequence[str], emphasise: Callable[[Shown], str]
+    rows: Sequence[Row],
+    columns: Sequence[Column],
+    notes: Sequence[str],
+    emphasise: Callable[[Shown], str],
 ) -> tuple[list[str], list[list[str]]]:
     """Return the header and the cells of a table; what was not measured is a dash."""
     with_published = any(row.published for row in rows)
     header, lines = ["Model"], [[row.title] for row in rows]
-    for column in columns_of(rows):
+    for column in columns:
         header.append(column.header)
         for line, shown in zip(lines, show_column(column, rows), strict=True):
             line.append(
@@ -79,6 +89,10 @@ def _lay_out(
     for line, note in zip(lines, notes, strict=True):
         line.append(note)
     return [*header, "Notes"], lines
+
+
+def _in_bold(shown: Shown) -> str:
+    return f"**{shown.figure}**" if shown.best else shown.figure
 
 
 def _add_published(column: Column, rows: Sequence[Row], lines: Sequence[list[str]]) -> None:

@@ -144,12 +144,11 @@ def _with_hints(verdict: Verdict, verdicts: Sequence[Verdict]) -> Verdict:
     """Return a verdict that differs with the reason why, as far as it is known."""
     if verdict.outcome != "differs":
         return verdict
-    hints = []
-    for other in verdicts if verdict.figure in ("size", "count") else ():
-        alike = (other.model, other.figure) == (verdict.model, verdict.figure)
-        if alike and other.dataset != verdict.dataset and other.measured == verdict.published:
-            hints.append(f"{verdict.published} is what {other.dataset}'s shape has")
-    number = explain(verdict.dataset, verdict.model, verdict.figure)
+    alike = [v for v in verdicts if (v.model, v.figure) == (verdict.model, verdict.figure)]
+    shapes = [v.dataset for v in alike if v.measured == verdict.published]
+    number, hints = explain(verdict.dataset, verdict.model, verdict.figure), []
+    if shapes and verdict.figure in ("size", "count"):
+        hints.append(f"{verdict.published} is what the shape of {' and '.join(shapes)} has")
     hints += [f"contradiction {number}"] if number else []
     return replace(verdict, reason="; ".join([verdict.reason, *hints]))
 

@@ -70,7 +70,8 @@ def test_published_columns_stand_only_where_something_was_published():
     assert "published" not in text
     text = render_markdown([make_record(), make_record(model="efficientnet", label="E")])
     row = next(line for line in text.splitlines() if line.startswith("| E |"))
-    assert row.count("–") == 5  # four published cells, and the interval's own dash
+    # Five published cells, the ratio and the file that were not measured, the interval's own dash.
+    assert row.count("–") == 8
 
 
 def test_a_failed_cell_shows_its_reason_and_no_figure():
@@ -146,21 +147,22 @@ def test_a_reason_is_no_markup(capsys):
 
 
 PUBLISHED_ROW = (
-    "| ResNet-50 | 91.23 (90.7–91.8) | 85.09 | 25.08 | 6.23 | 52 | 94.30 | 94.43 | 10.42 | 23.53 "
-    "| 4.088 | 4.132 | 4.13 | a b |"
+    "| ResNet-50 | 91.23 (90.7–91.8) | 85.09 | 25.08 | 6.23 | – | 1.00 | 52 | – | 94.43 | 94.30 "
+    "| 10.42 | 23.53 | 4.088 | 4.132 | 4.13 | a b |"
 )
 
 
 def test_published_figures_stand_beside_ours_for_all_ten_models():
     lines = render_markdown([make_record()]).splitlines()
     assert lines[0] == (
-        "| Model | Top-1 % ↑ (95%) | published | Latency ms ↓ | published | Images/s ↑ "
-        "| Weights MB ↓ | published | Peak MB ↓ | Params M ↓ | GMACs ↓ | thop GMACs ↓ | published "
-        "| Notes |"
+        "| Model | Top-1 % ↑ (95%) | published | Latency ms ↓ | published | ÷ ResNet-50 ↓ "
+        "| published | Images/s ↑ | File MB ↓ | published | Weights MB ↓ | Peak MB ↓ | Params M ↓ "
+        "| GMACs ↓ | thop GMACs ↓ | published | Notes |"
     )
     assert lines[2] == PUBLISHED_ROW
     assert lines[5] == (
-        "| VGG16 | – | 86.88 | – | 3.09 | – | – | 537.22 | – | – | – | – | 15.47 | c |"
+        "| VGG16 | – | 86.88 | – | 3.09 | – | 0.50 | – | – | 537.22 | – | – | – | – | – | 15.47 "
+        "| c |"
     )
     assert "- c: not run; costs not counted" in lines
     rows = [line for line in lines if line.startswith("| ")]
@@ -249,3 +251,21 @@ def test_a_note_has_one_letter_however_many_rows_it_is_of():
     assert lines[3].endswith("| c b |")
     assert "- b: images of some.npz, not the official split" in lines
     assert "- aa: 25 epochs at 224 px from random weights, 1.5 min" in lines
+
+
+def test_the_size_of_a_file_is_that_of_the_same_shape(make_cost, make_path):
+    def shown(record, cost):
+        lines = render_markdown([record], [cost]).splitlines()
+        header, *rows = (line.strip("| ").split(" | ") for line in lines if line[:1] == "|")
+        (line,) = [line for line in rows if line[0] == record.title]
+        return line[header.index("File MB ↓")]
+
+    assert shown(make_record(), make_cost()) == "94.43"
+    assert shown(make_record(image_size=32), make_cost()) == "–"
+    paths = (make_path("root", file_mb=0.66), make_path("2", file_mb=1.85))
+    tree = make_cost(model="trunk", image_size=32, weights_origin="published", paths=paths)
+    # The shape of another tree is another.
+    trained = make_record(model="trunk", image_size=32)
+    assert shown(trained, tree) == "–"
+    published = make_record(model="trunk", image_size=32, settings={"weights": "published"})
+    assert shown(published, tree) == "0.66–1.85"

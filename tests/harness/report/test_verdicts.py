@@ -54,11 +54,11 @@ What differs:
 
 - emnist, DeIT, Size MB: file of 30.00 MB, 21.80 published: not within 0.5%.
 - emnist, DeIT, thop GMACs: thop counts 1.0592, 1.08 published: not the same when rounded; \
-true: 4.087 GMACs; 1.08 is what cifar10's shape has; contradiction 11.
+true: 4.087 GMACs; 1.08 is what the shape of cifar10 has; contradiction 11.
 - cifar10, ResNet50, Top-1 %: -15.09 points with trained weights: more than chance (p < 0.0001 of \
 a difference, = 1.0000 of equivalence).
 - cifar10, DeIT, thop GMACs: thop counts 1.0784, 1.06 published: not the same when rounded; \
-true: 4.087 GMACs; 1.06 is what emnist's shape has; contradiction 11.
+true: 4.087 GMACs; 1.06 is what the shape of emnist has; contradiction 11.
 """
 
 
