@@ -12,9 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from harness.errors import CellError, RequestError  # noqa: E402
-from harness.files import write_text  # noqa: E402
-from harness.records import read_records  # noqa: E402
-from harness.report.site import refresh, render_readme, stale_files  # noqa: E402
+from harness.report.site import regenerate, stale_files  # noqa: E402
 
 Check = Annotated[bool, typer.Option("--check", help="Change nothing; exit 1 if stale.")]
 
@@ -36,11 +34,7 @@ def _check() -> int:
 
 
 def _regenerate() -> int:
-    records = read_records(ROOT / "results")
-    readme = ROOT / "README.md"
-    write_text(readme, render_readme(readme.read_text(encoding="utf-8"), records))
-    refresh(ROOT / "results")
-    print(f"{len(records)} records")
+    print(f"{regenerate(ROOT)} records")
     return 0
 
 

@@ -14,10 +14,10 @@ from pydantic import TypeAdapter
 from harness.records import Record, Status, write_record
 from harness.registry import ROOT
 from harness.settings import settings_hash
-from harness.spec import Job, TimingJob
+from harness.spec import CostJob, Job, TimingJob
 
 
-def run_in_child(job: Job | TimingJob, *, verbose: bool = False) -> int:
+def run_in_child(job: Job | TimingJob | CostJob, *, verbose: bool = False) -> int:
     """Run a job to its end in a process of its own, so that its memory can be measured.
 
     Returns:
@@ -28,7 +28,7 @@ def run_in_child(job: Job | TimingJob, *, verbose: bool = False) -> int:
         KeyboardInterrupt: After the child, which is interrupted too, has ended.
     """
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
-    first = job if isinstance(job, Job) else job.comparison.jobs[0]
+    first = job if isinstance(job, Job) else job.jobs[0]
     if first.offline:
         environment |= {"HF_HUB_OFFLINE": "1"}
     if verbose:
@@ -60,10 +60,10 @@ def note_unsupported(job: Job, label: str, reason: str) -> None:
     write_record(job.results_dir, _unmeasured(job, label, "unsupported", reason))
 
 
-def _report_killed(job: Job | TimingJob, by: str) -> None:
+def _report_killed(job: Job | TimingJob | CostJob, by: str) -> None:
     hint = " (out of memory?)" if by == "SIGKILL" else ""
     reason = f"the process was ended by {by}{hint}"
-    if isinstance(job, TimingJob):
+    if not isinstance(job, Job):
         print(f"{job}: {reason}", file=sys.stderr)
         return
     write_record(job.results_dir, _unmeasured(job, job.cell.model, "failed", reason))
@@ -78,6 +78,7 @@ def _unmeasured(job: Job, label: str, status: Status, reason: str) -> Record:
         status=status,
         reason=reason,
         seed=job.settings.seed,
+        repeat=job.repeat,
         settings_hash=settings_hash(job.settings),
         settings=dataclasses.asdict(job.settings),
         started=datetime.now(UTC).isoformat(timespec="seconds"),
