@@ -28,7 +28,7 @@ def main() -> int:
     logging.getLogger("harness").setLevel(os.environ.get("MODELCOMPARISONS_LOG", "WARNING"))
     first = job if isinstance(job, Job) else job.jobs[0]
     if first.offline:
-        _refuse_network()
+        refuse_network()
     try:
         return _run(job) if isinstance(job, Job) else _compare(job)
     except RequestError as error:
@@ -96,7 +96,7 @@ def _die_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _refuse_network() -> None:
+def refuse_network() -> None:
     """Make every download in this process fail at once, as it would without a network."""
 
     class Refuse(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
