@@ -34,7 +34,8 @@ def attention_maps(network: nn.Module, images: Tensor, layer_idx: int = -1) -> T
         N×heads×T×T with T tokens; row i says how token i's attention is divided, and adds up to 1.
 
     Raises:
-        RequestError: The network has no such layer, or its attention is not over whole images.
+        RequestError: The network has no such layer, its attention is not over whole images, or its
+            weights are nowhere to be read.
     """
     layers = attention_layers(network)
     if not layers:
@@ -49,11 +50,11 @@ def attention_maps(network: nn.Module, images: Tensor, layer_idx: int = -1) -> T
     kept: list[Tensor] = []
     with _undisturbed(network), _opened(layers[layer_idx], kept.append):
         network(images)
-    if not kept or kept[-1].ndim != 4 or len(kept[-1]) != len(images):
-        raise RequestError(
-            f"{type(network).__name__}: attention layer {layer_idx} does not attend over whole "
-            "images (windows?)"
-        )
+    title = f"{type(network).__name__}: attention layer {layer_idx}"
+    if not kept:
+        raise RequestError(f"{title} leaves its weights inside a fused kernel, or was not called")
+    if kept[-1].ndim != 4 or len(kept[-1]) != len(images):
+        raise RequestError(f"{title} does not attend over whole images (windows?)")
     return kept[-1]
 
 

@@ -74,7 +74,7 @@ def measure_peak_memory(network: nn.Module, example: Tensor) -> PeakMemory:
         peak_mb, method = _cuda_peak_bytes(network, example) / 1e6, CUDA_ALLOCATOR
         process_mb, reason = None, "CUDA's allocator is asked instead"
     else:
-        peak_mb, method = _live_peak_bytes(network, example) / 1e6, LIVE_STORAGES
+        peak_mb, method = live_peak_bytes(network, example) / 1e6, LIVE_STORAGES
         process_mb, reason = measure_process_peak_mb(meta_copy(network), example.to("meta"))
     return PeakMemory(
         peak_memory_mb=peak_mb,
@@ -109,7 +109,14 @@ class LiveStorages(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
 
-def _live_peak_bytes(network: nn.Module, example: Tensor) -> int:
+def live_peak_bytes(network: nn.Module, example: Tensor) -> int:
+    """Return the largest sum of live storages in a forward pass over `example`, on the meta device.
+
+    Without weights and input, and without the cross-check of `measure_peak_memory`.
+
+    Raises:
+        CellError: The network cannot run on the meta device.
+    """
     try:
         copied, image = meta_copy(network), example.to("meta")
         mode = LiveStorages([*copied.parameters(), *copied.buffers(), image])

@@ -199,6 +199,13 @@ def test_a_network_without_readable_attention_is_refused():
         attention_maps(torchvision.models.resnet18(), images())
 
 
+def test_a_layer_that_is_not_called_is_refused():
+    network = make(timm_vit)
+    network.blocks[2].attn.forward = lambda tokens, **_: tokens
+    with pytest.raises(RequestError, match="attention layer -1 leaves its weights inside"):
+        attention_maps(network, images())
+
+
 def test_attention_in_windows_is_refused():
     swin = timm.create_model(
         "swin_tiny_patch4_window7_224", img_size=56, embed_dim=12, depths=(1,), num_heads=(3,)
