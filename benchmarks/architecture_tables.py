@@ -4,11 +4,11 @@
     python benchmarks/architecture_tables.py --only resnet18 --only vit_tiny
 
 Nothing is run: networks and images are on the meta device, so any machine prints the same. A core
-takes about three minutes, most of them for following the training steps of the EfficientNets.
+takes up to three minutes, most of them for following the training steps of the EfficientNets.
 
 A training step is measured at two batch sizes, in fp32 with AdamW, 1000 classes, all layers
-trained. Memory is linear in the batch from there on: what does not depend on it (weights,
-gradients, the optimizer's state), and what an image adds.
+trained. Memory is linear in the batch: what does not depend on it (weights, the optimizer's state,
+the gradients that are there at the peak), and what an image adds.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from monolithic_architectures.families import (  # noqa: E402
 GPU_MEMORY_GB = (8, 16, 24, 40, 80)
 # The rest is for what is not followed: the context, kernels' scratch memory, fragmentation.
 USABLE_SHARE = 0.9
-# Large enough for the forward pass's end, not the optimizer's step, to be the peak.
+# So large that the peak is where results are kept for the backward pass, not the optimizer's step.
 BATCH_SIZES = (64, 128)
 # From here on, batches are rounded down to a multiple of 8.
 _ROUNDED_FROM = 32

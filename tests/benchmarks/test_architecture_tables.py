@@ -19,14 +19,7 @@ from monolithic_architectures.families import EFFICIENTNETS, RESNETS, VITS
 GUIDE = Path(__file__).resolve().parents[2] / "docs" / "architectures.md"
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "resnet18",
-        pytest.param("vit_tiny", marks=pytest.mark.slow),
-        pytest.param("efficientnet_b0", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize("name", ["resnet18", "vit_tiny", "efficientnet_b0"])
 def test_the_guide_says_what_is_measured(name):
     row, lines = measure(name), GUIDE.read_text(encoding="utf-8").splitlines()
     assert render_line(cost_cells(row)) in lines
