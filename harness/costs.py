@@ -13,7 +13,11 @@ from harness.measure.counters import measure_cache
 from harness.measure.energy import measure_energy
 from harness.measure.latency import Latency, Network, in_turn, measure_latency
 from harness.measure.memory import measure_peak_memory, measure_weights_mb
-from harness.measure.operations import count_parameters, measure_operations
+from harness.measure.operations import (
+    count_parameters,
+    count_trainable_parameters,
+    measure_operations,
+)
 from harness.measure.peak import measure_peak
 from harness.measure.throughput import filled, measure_throughput
 from harness.measure.training_memory import measure_training_peak
@@ -49,6 +53,7 @@ def measure_costs(network: nn.Module, example: Tensor, job: Job) -> tuple[Fields
     speed, no_speed = _measure_speed(network, example, operations.get("gflops"), job)
     fields = {
         "params": count_parameters(network),
+        "params_trainable": count_trainable_parameters(network),
         **operations,
         **memory,
         **training,
@@ -97,6 +102,7 @@ def measure_routed_costs(
     fields = {
         **memory,
         "params": count_parameters(whole),
+        "params_trainable": count_trainable_parameters(whole),
         "weights_mb": measure_weights_mb(whole),
         **operations,
         "paths": costs,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import nn
 
-from harness.building import build_network, build_pretrained, resized
+from harness.building import adapted, build_network, build_pretrained
 from harness.checkpoints import delete_checkpoint
 from harness.data import ImageData
 from harness.errors import RequestError
@@ -115,7 +115,7 @@ def _published(job: Job, spec: ModelSpec, classes: int, channels: int) -> ReadyN
     state = read_state(path)
     network = spec.build(classes, channels, False)
     load_state(network, spec.adapt_published(state) if spec.adapt_published else state, str(path))
-    network = resized(spec, job.settings, network)
+    network = adapted(spec, job.settings, network)
     return ReadyNetwork(network=network.eval(), origin="published", sha256=file_sha256(path))
 
 

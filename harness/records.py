@@ -64,6 +64,7 @@ class Record:
         cache_misses_per_image: Likewise.
         weights_mb: Bytes of parameters and buffers, MB.
         params: Number of parameters.
+        params_trainable: Of these, those that training may change: all, unless layers are frozen.
         gmacs: True multiply-accumulates of one image, 10^9.
         gflops: Two operations to a multiply-accumulate, 10^9.
         gmacs_thop: What thop counts, 10^9 (the published "G-Flops").
@@ -137,6 +138,7 @@ class Record:
     cache_misses_per_image: float | None = None
     weights_mb: float | None = None
     params: int | None = None
+    params_trainable: int | None = None
     gmacs: float | None = None
     gflops: float | None = None
     gmacs_thop: float | None = None

@@ -25,6 +25,8 @@ _NOT_IN_WEIGHTS = (
     *("threads", "weights", "memory_limit_gb", "checkpoint_minutes"),
     *("evaluation", "measurement"),
 )
+# Numbers that say "not there" where they are 0; other zeros are values.
+_ABSENT_AT_ZERO = frozenset({"freeze_layers"})
 Tree = dict[str, Any]
 
 
@@ -67,10 +69,13 @@ def complete_settings(
     """Fill in what settings leave to the model and to the data set: image size and statistics.
 
     Raises:
-        RequestError: There are settings of a tree for a model that is none.
+        RequestError: There are settings of a tree for a model that is none, or layers to freeze in
+            one that trains in its own way.
     """
     if settings.tree is not None and model.fit is None:
         raise RequestError(f"setting tree: {model.label} is no tree of networks")
+    if model.fit is not None:
+        _refuse_freezing(settings, model)
     mean, std = settings.mean, settings.std
     if dataset is not None and mean is None and std is None:
         mean, std = dataset.mean, dataset.std
@@ -80,6 +85,19 @@ def complete_settings(
         mean=mean if settings.normalize else None,
         std=std if settings.normalize else None,
     )
+
+
+def _refuse_freezing(settings: Settings, model: ModelSpec) -> None:
+    recipes: dict[str, object] = {"training": settings.training}
+    if settings.tree is not None:
+        recipes |= {f"tree.{name}": value for name, value in vars(settings.tree).items()}
+    for name, recipe in recipes.items():
+        for key in ("freeze_layers", "freeze_backbone"):
+            if getattr(recipe, key, False):
+                raise RequestError(
+                    f"setting {name}.{key}: {model.label} trains in stages of its own and "
+                    "freezes no layers"
+                )
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:
@@ -143,11 +161,15 @@ def _without_absent(tree: object) -> object:
     """Return a tree without the entries of its mappings that are None, false or empty."""
     if isinstance(tree, Mapping):
         entries = {key: _without_absent(value) for key, value in tree.items()}
-        # 0 is a value: only what says "not there" goes.
-        return {k: v for k, v in entries.items() if not (v is None or v is False or v in ({}, []))}
+        return {key: value for key, value in entries.items() if not _is_absent(key, value)}
     if isinstance(tree, (list, tuple)):
         return [_without_absent(value) for value in tree]
     return tree
+
+
+def _is_absent(key: str, value: object) -> bool:
+    absent = value is None or value is False or value in ({}, [])
+    return absent or (value == 0 and key in _ABSENT_AT_ZERO)
 
 
 def _model_file(folder: Path, model: str, recipe: str) -> Path:

@@ -21,7 +21,9 @@ class TrainingSettings:
     which. Training images are changed at random, at the network's resolution, by `rand_augment`
     (operations an image, magnitude), `shift_pixels`, `horizontal_flip` and `cutout` (squares an
     image, side in pixels). `balance_classes` shows each class equally often. `cosine_epochs` is
-    when the cosine schedule would reach 0; None: at the last epoch.
+    when the cosine schedule would reach 0; None: at the last epoch. `freeze_layers` is how many of
+    the first layer groups are not trained, and `freeze_backbone` leaves all but the head
+    untrained: see `harness/freezing.py`.
     """
 
     __pydantic_config__ = _STRICT
@@ -49,6 +51,8 @@ class TrainingSettings:
     max_gradient_norm: Annotated[float, Gt(0)] | None = None
     precision: Precision = "fp32"
     channels_last: bool = True
+    freeze_layers: Annotated[int, Ge(0)] = 0
+    freeze_backbone: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

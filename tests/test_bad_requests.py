@@ -44,6 +44,23 @@ def write_npz(path, **changes):
         ({"models": ["vgg"], "assignments": ["image_size=8"]}, ["image_size 8", "VGG-16"]),
         ({"models": ["vit"], "assignments": ["image_size=33"]}, ["image_size", "33", "16"]),
         ({"assignments": ["tree.volatility=1"]}, ["setting tree: ResNet-50 is no tree"]),
+        ({"assignments": ["training.freeze_layers=-1"]}, ["training.freeze_layers", "found -1"]),
+        (
+            {"assignments": ["training.freeze_layers=6"]},
+            ["freeze_layers is 6: ResNet-50 has 5 layer groups to freeze (conv1 to layer4)"],
+        ),
+        (
+            {"models": ["dinov2"], "assignments": ["training.freeze_backbone=true"]},
+            ["freeze_backbone: DINOv2-B/14 has no head"],
+        ),
+        (
+            {"models": ["trunk"], "assignments": ["training.freeze_layers=1"]},
+            ["setting training.freeze_layers: TRUNK trains in stages of its own"],
+        ),
+        (
+            {"models": ["trunk"], "assignments": ["tree.joint.freeze_backbone=true"]},
+            ["setting tree.joint.freeze_backbone: TRUNK trains in stages of its own"],
+        ),
         ({"datasets": ["cifar10"]}, ["cifar10", "offline", "put"]),
         ({"datasets": ["emnist", "svhn"]}, ["emnist", "put"]),
     ],

@@ -44,6 +44,12 @@ def test_a_model_imports_only_the_leaf(path):
     assert ours(path) <= LEAVES
 
 
+@pytest.mark.parametrize("path", files("monolithic_architectures/*.py"), ids=str)
+def test_the_families_import_no_model_and_few_rooms(path):
+    rooms = LEAVES | {"harness.attention", "harness.freezing"}
+    assert ours(path) <= rooms | {"monolithic_architectures.families"}
+
+
 @pytest.mark.parametrize("path", files("datasets/*.py"), ids=str)
 def test_a_dataset_imports_only_the_leaf_and_nothing_heavy(path):
     assert ours(path) <= LEAVES
@@ -85,7 +91,11 @@ def test_the_leaves_import_nothing_of_the_house():
 
 
 @pytest.mark.parametrize(
-    "module", ["comparisons", "harness.commands", "harness.report.site", "harness.report.figures"]
+    "module",
+    [
+        *("comparisons", "harness.commands", "harness.report.site", "harness.report.figures"),
+        *("harness.report.attention", "monolithic_architectures", "cli.attention_maps"),
+    ],
 )
 def test_nothing_heavy_is_imported(module):
     code = f"import sys, {module}; print(*(set(sys.modules) & {HEAVY!r}))"

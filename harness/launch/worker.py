@@ -34,7 +34,7 @@ def main() -> int:
         handler.setLevel(os.environ.get("MODELCOMPARISONS_LOG", "WARNING"))
     first = job if isinstance(job, Job) else job.jobs[0]
     if first.offline:
-        _refuse_network()
+        refuse_network()
     try:
         if isinstance(job, CostJob):
             return _count(job)
@@ -128,7 +128,7 @@ def _die_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _refuse_network() -> None:
+def refuse_network() -> None:
     """Make every download in this process fail at once, as it would without a network."""
 
     class Refuse(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):

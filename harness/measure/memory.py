@@ -119,6 +119,13 @@ class LiveStorages(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _live_peak_bytes(network: nn.Module, example: Tensor) -> int:
+    """Return the largest sum of live storages in a forward pass over `example`, on the meta device.
+
+    Without weights and input, and without the cross-check of `measure_peak_memory`.
+
+    Raises:
+        CellError: The network cannot run on the meta device.
+    """
     try:
         copied, image = meta_copy(network), example.to("meta")
         mode = LiveStorages([*copied.parameters(), *copied.buffers(), image])

@@ -149,6 +149,9 @@ def _notes(record: Record) -> list[str]:
         notes = [
             f"{epochs} at {record.image_size} px from {record.start} weights, {minutes:.1f} min"
         ]
+        trained, params = record.params_trainable, record.params
+        if trained is not None and params is not None and trained < params:
+            notes.append(f"{trained / 1e6:.2f} of {params / 1e6:.2f} M parameters trained")
     if record.paths:
         shortest, longest = record.paths[0]["gmacs"], record.paths[-1]["gmacs"]
         notes.append(f"mean of {len(record.paths)} paths, {shortest:.3g}–{longest:.3g} GMACs")

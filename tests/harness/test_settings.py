@@ -1,9 +1,12 @@
 """Settings: layers, hashes and what is said about mistakes."""
 
+import dataclasses
+
 import pytest
 
 from harness.errors import RequestError
 from harness.settings import (
+    hash_json,
     load_settings,
     parse_assignment,
     recipe_hash,
@@ -95,6 +98,21 @@ def test_a_cell_does_not_depend_on_how_many_processes_compare_latencies(folder):
     base = load_settings("digits", "net", folder=folder)
     more = load_settings("digits", "net", {"measurement.latency_processes": 9}, folder)
     assert settings_hash(base) == settings_hash(more)
+
+
+def test_options_that_freeze_nothing_change_no_hash(folder):
+    base = load_settings("digits", "net", folder=folder)
+    before = dataclasses.asdict(base)
+    assert (before["training"].pop("freeze_layers"), before["training"].pop("freeze_backbone")) == (
+        0,
+        False,
+    )
+    assert settings_hash(base) == hash_json(before)
+    hashes = {recipe_hash(base)}
+    for change in ({"training.freeze_layers": 1}, {"training.freeze_backbone": True}):
+        hashes.add(recipe_hash(load_settings("digits", "net", change, folder)))
+    assert len(hashes) == 3
+    assert hash_json({"shift_pixels": 0}) != hash_json({})
 
 
 def test_setting_names_are_dotted_and_complete():

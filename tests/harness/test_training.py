@@ -9,6 +9,7 @@ from torch import nn
 from harness import training
 from harness.checkpoints import load_checkpoint
 from harness.errors import CellError, RequestError
+from harness.freezing import freeze_layers
 from harness.settings_spec import TrainingSettings
 from harness.training import make_optimizer, make_schedule, train
 
@@ -89,6 +90,23 @@ def test_a_continued_run_ends_with_the_same_bits(tmp_path, monkeypatch, stop_aft
     for key, value in whole.state_dict().items():
         assert torch.equal(value, parts.state_dict()[key]), key
     assert [log.loss for log in logs] == [log.loss for log in whole_logs]
+
+
+def frozen_network(seed=0):
+    network = make_network(seed)
+    freeze_layers(network, 1)
+    return network
+
+
+def test_frozen_layers_stay_as_they_were_also_in_a_continued_run(tmp_path):
+    whole, _ = run(tmp_path / "whole", network=frozen_network())
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "parts", Blobs(2, 3), network=frozen_network())
+    parts, _ = run(tmp_path / "parts", network=frozen_network(seed=5))
+    before, after = make_network().state_dict(), whole.state_dict()
+    assert all(torch.equal(value, after[key]) for key, value in parts.state_dict().items())
+    changed = {key for key in before if not torch.equal(before[key], after[key])}
+    assert changed == {"4.weight", "4.bias"}
 
 
 def test_another_seed_gives_other_weights(tmp_path):

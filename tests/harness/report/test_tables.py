@@ -65,6 +65,14 @@ def test_a_table_of_one_record():
     assert render_markdown([make_record(dataset="ours")]) == GOLDEN
 
 
+def test_the_notes_say_where_layers_were_frozen():
+    notes = "from random weights, 1.5 min; 0.02 of 23.53 M parameters trained; images of"
+    assert notes in render_markdown([make_record(params_trainable=20_490)])
+    assert render_markdown([make_record(params_trainable=23_528_522)]) == GOLDEN
+    random = make_record(params_trainable=20_490, weights_origin="random")
+    assert "parameters trained" not in render_markdown([random])
+
+
 def test_published_columns_stand_only_where_something_was_published():
     text = render_markdown([make_record(dataset="digits")])
     assert "published" not in text
