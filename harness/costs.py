@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from harness.converted import ConvertedNetwork
 from harness.errors import CellError
 from harness.measure.counters import measure_cache
 from harness.measure.energy import measure_energy
@@ -45,15 +46,19 @@ def measure_costs(network: nn.Module, example: Tensor, job: Job) -> tuple[Fields
         The fields, and why any of them is None.
     """
     logger.info("%s: operations and memory", job.cell)
-    operations, no_operations = _measure_operations(network, example)
+    counted = network.float_network() if isinstance(network, ConvertedNetwork) else network
+    operations, no_operations = _measure_operations(counted, example)
     memory, no_memory = _measure_memory(network, example)
     training, no_training = _measure_training_memory(network, example, job)
     logger.info("%s: latency, throughput, energy", job.cell)
     latency = _measure_latency({"network": network}, {"network": example}, job)["network"]
     speed, no_speed = _measure_speed(network, example, operations.get("gflops"), job)
+    if isinstance(network, ConvertedNetwork):
+        speed["throughput_peak_share"] = None
+        no_speed["throughput_peak_share"] = f"the peak is that of fp32, not of {network.precision}"
     fields = {
-        "params": count_parameters(network),
-        "params_trainable": count_trainable_parameters(network),
+        "params": count_parameters(counted),
+        "params_trainable": count_trainable_parameters(counted),
         **operations,
         **memory,
         **training,
@@ -160,6 +165,8 @@ def _measure_operations(network: nn.Module, example: Tensor) -> tuple[Fields, Re
 
 
 def _measure_memory(network: nn.Module, example: Tensor) -> tuple[Fields, Reasons]:
+    if isinstance(network, ConvertedNetwork):
+        return _measure_converted_memory(network, example)
     try:
         memory = measure_peak_memory(network, example)
     except CellError as error:
@@ -167,6 +174,14 @@ def _measure_memory(network: nn.Module, example: Tensor) -> tuple[Fields, Reason
         return {"weights_mb": measure_weights_mb(network)}, reasons
     names = ("weights_mb", "peak_memory_mb", "peak_process_mb")
     fields = {name: getattr(memory, name) for name in names}
+    return fields, {"peak_process_mb": memory.peak_process_reason}
+
+
+def _measure_converted_memory(network: nn.Module, example: Tensor) -> tuple[Fields, Reasons]:
+    """Measure a network whose layers hold their weights where no module shows them."""
+    memory = measure_peak_memory(network, example, on_meta=False)
+    weights = sum(tensor.nbytes for tensor in network.state_dict().values())
+    fields = {"weights_mb": weights / 1e6, "peak_memory_mb": memory.peak_memory_mb}
     return fields, {"peak_process_mb": memory.peak_process_reason}
 
 
@@ -191,7 +206,10 @@ def _describe_latency(latency: Latency) -> Fields:
 def _measure_training_memory(
     network: nn.Module, example: Tensor, job: Job
 ) -> tuple[Fields, Reasons]:
-    recipe, name = job.settings.training, "peak_training_memory_mb"
+    name = "peak_training_memory_mb"
+    if isinstance(network, ConvertedNetwork):
+        return {}, {name: f"{network.precision} weights are not trained"}
+    recipe = job.settings.pruning.training if job.settings.pruning else job.settings.training
     try:
         memory = measure_training_peak(
             network,

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.building import build_network
+from harness.converted import ConvertedNetwork
 from harness.cost_records import CostPath, CostRecord
 from harness.errors import RequestError
 from harness.measure.environment import describe_environment
@@ -50,7 +51,7 @@ def count_costs(job: Job) -> CostRecord:
         channels=dataset.channels,
         classes=len(dataset.classes),
         weights_origin=origin,
-        params=count_parameters(network),
+        params=count_parameters(_countable(network)),
         weights_mb=measure_weights_mb(network),
         file_mb=measure_file_mb(network),
         **counted,
@@ -65,6 +66,9 @@ def count_costs(job: Job) -> CostRecord:
 
 def _build(job: Job, spec: ModelSpec, dataset: DatasetSpec) -> tuple[nn.Module, str]:
     """Return the network with whatever is in memory for weights, or the published one."""
+    if spec.compress is not None:
+        network = build_network(spec, job.settings, len(dataset.classes), dataset.channels)
+        return spec.compress(network.eval(), job.settings, dataset.channels), "random"
     if not shape_is_trained(spec):
         with torch.device("meta"):
             network = build_network(
@@ -77,14 +81,19 @@ def _build(job: Job, spec: ModelSpec, dataset: DatasetSpec) -> tuple[nn.Module, 
     return network.eval(), "published"
 
 
+def _countable(network: nn.Module) -> nn.Module:
+    return network.float_network() if isinstance(network, ConvertedNetwork) else network
+
+
 def _count_whole(network: nn.Module, image: Tensor) -> dict[str, Any]:
-    operations = measure_operations(network, image)
+    countable = _countable(network)
+    operations = measure_operations(countable, image)
     reason = operations.gmacs_thop_reason
     return {
         "gmacs": operations.gmacs,
         "gflops": operations.gflops,
         "gmacs_thop": operations.gmacs_thop,
-        "peak_memory_mb": measure_live_peak_mb(network, image),
+        "peak_memory_mb": measure_live_peak_mb(network, image, on_meta=countable is network),
         "not_measured": {"gmacs_thop": reason} if reason else {},
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from harness.data import DataSource
 from harness.errors import RequestError
 from harness.fairness import require_fair
 from harness.learning import checkpoint_path, stages_folder
-from harness.networks import trained_weights_path
+from harness.networks import base_job, trained_weights_path
 from harness.published import published_file
 from harness.records import Record, find_record
 from harness.registry import (
@@ -33,6 +34,8 @@ from harness.weights import read_sidecar
 
 Action = Literal["done", "measure", "train", "continue", "unsupported"]
 
+_THEN_MEASURE = ", then measure"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Planned:
@@ -47,6 +50,7 @@ class Planned:
         record: The record that exists already, equal or not.
         n_train: Number of training images.
         channels: Of the images.
+        first: The training of the base that a compressed model still needs.
     """
 
     job: Job
@@ -56,6 +60,7 @@ class Planned:
     record: Record | None
     n_train: int = 0
     channels: int = 0
+    first: Planned | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,7 +199,7 @@ def _plan_cell(
     action, detail = _next_action(job, spec, images.source, record, request.force)
     if action != "done":
         check_fit(job.settings, spec, images.num_classes, images.channels)
-    return Planned(
+    planned = Planned(
         job=job,
         spec=spec,
         action=action,
@@ -203,6 +208,22 @@ def _plan_cell(
         n_train=images.n_train,
         channels=images.channels,
     )
+    return _with_base(planned, images.source) if spec.base else planned
+
+
+def _with_base(planned: Planned, source: DataSource) -> Planned:
+    """Add what is to be done about the base of a compressed model before."""
+    job, spec = base_job(planned.job, planned.spec), load_model(planned.spec.base)
+    weights = trained_weights_path(job, source.sha256)
+    if planned.action not in ("train", "continue") or read_sidecar(weights) is not None:
+        return planned
+    action, detail = _next_training(job, spec, weights)
+    record = find_record(job.results_dir, job.cell)
+    first = dataclasses.replace(
+        planned, job=job, spec=spec, action=action, detail=detail, record=record
+    )
+    todo = f"{job.cell.model} first: {detail.removesuffix(_THEN_MEASURE)}; then {planned.detail}"
+    return dataclasses.replace(planned, detail=todo, action=action, first=first)
 
 
 def _check_images(job: Job, spec: ModelSpec, seen: dict[tuple[str, int], _Images]) -> _Images:
@@ -241,15 +262,15 @@ def _next_training(job: Job, spec: ModelSpec, weights: Path) -> tuple[Action, st
     """Say where the training of a job begins, or goes on."""
     if spec.fit is not None:
         progress = describe_progress(stages_folder(weights))
-        return ("continue", progress) if progress else ("train", "train in stages, then measure")
+        return ("continue", progress) if progress else ("train", f"train in stages{_THEN_MEASURE}")
     epochs = job.settings.training.epochs
     checkpoint = load_checkpoint(checkpoint_path(weights))
     if checkpoint is None:
-        return "train", f"train {epochs} epochs, then measure"
+        return "train", f"train {epochs} epochs{_THEN_MEASURE}"
     epoch, step = len(checkpoint["logs"]) + 1, checkpoint["tally"]["step"] + 1
     if epoch > epochs:
         return "continue", f"all {epochs} epochs are trained, measure"
-    return "continue", f"train from epoch {epoch} of {epochs}, step {step}, then measure"
+    return "continue", f"train from epoch {epoch} of {epochs}, step {step}{_THEN_MEASURE}"
 
 
 def _is_equal(record: Record, job: Job, source: DataSource, sha256: str | None) -> bool:

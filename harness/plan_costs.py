@@ -30,7 +30,7 @@ def plan_costs(request: Request) -> list[CostJob]:
 
 def shape_is_trained(spec: ModelSpec) -> bool:
     """Whether a model's shape comes out of its training, so that an untrained one says nothing."""
-    return spec.rebuild is not None
+    return spec.rebuild is not None and spec.compress is None
 
 
 def _name_models(chosen: list[str]) -> list[str]:

@@ -70,15 +70,19 @@ class Record:
         gmacs_thop: What thop counts, 10^9 (the published "G-Flops").
         paths: For a network that sends images different ways, of which the figures above are means
             (peak memory: the largest): the costs of each way, cheapest first, and its test images.
+        compression: For a compressed model: its base and the method; of the base: digest of the
+            weights, what they started from, epochs, seconds of training, accuracy, parameters,
+            MACs and MB of weights; accuracy on the way; wanted and reached speed-up; and the
+            latency as a multiple of the base's in the same rounds, with its 95% interval.
         device_name: The processor or GPU.
         threads: CPU threads.
         cores: The hardware threads that they were kept on while costs were measured; None: none.
         load: What else the machine did meanwhile.
         busy: Why it counts as busy; None: it does not.
-        precision: Of the accuracy pass; latency and throughput are fp32.
+        precision: Of the accuracy pass; latency and throughput are fp32, or int8 where it is.
         weights_origin: trained, published, imagenet or random.
         weights_sha256: Of the weights file; None for random and imagenet weights.
-        start: What training started from: imagenet or random.
+        start: What training started from: imagenet, random, or the trained weights of a model.
         epochs: Epochs trained.
         training_seconds: Sum over the epochs.
         training_precision: fp32 or bf16.
@@ -173,6 +177,7 @@ class Record:
     history: list[dict[str, Any]] = field(default_factory=list)
     confusion_matrix: list[list[int]] = field(default_factory=list)
     paths: list[dict[str, Any]] = field(default_factory=list)
+    compression: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
 

@@ -7,10 +7,12 @@ import time
 from datetime import UTC, datetime
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from harness.building import make_preprocess
+from harness.building import build_network, make_preprocess
+from harness.compression.costs import measure_compression
 from harness.conditions import set_threads, undisturbed
+from harness.converted import ConvertedNetwork
 from harness.costs import Fields, Reasons, measure_costs, measure_routed_costs
 from harness.data import ImageData, load_data
 from harness.evaluation import measure_accuracy
@@ -53,11 +55,15 @@ def run_cell(job: Job, tracker: Tracker = UNTRACKED) -> Record:
     preprocess = make_preprocess(job.settings, spec)
     with undisturbed(job.cell.device, str(job)) as conditions:
         costs, reasons = _measure_costs(network, job, data, preprocess, accuracy)
+        if spec.base:
+            costs["compression"] = _measure_compression(network, ready, job, spec, data, costs)
     reasons["accuracy_top5"] = accuracy.accuracy_top5_reason
+    fields = base_fields(job, spec.label, started)
+    if isinstance(network, ConvertedNetwork):
+        fields["precision"] = network.precision
     predictions = make_predictions(accuracy.predictions, data.test.labels.numpy())
     record = Record(
-        # Asked again: the clock of the machine while it measured is not the one before training.
-        **base_fields(job, spec.label, started),
+        **fields,
         **_describe_weights(ready),
         **_describe_data(data),
         **_describe_accuracy(accuracy),
@@ -152,8 +158,7 @@ def _measure_costs(
 ) -> tuple[Fields, Reasons]:
     """Measure what test images cost; return the fields and why any of them is None."""
     if not isinstance(network, RoutedNetwork):
-        example = preprocess(next(data.test.batches(None, 1))[0].to(job.cell.device))
-        return measure_costs(network, example, job)
+        return measure_costs(network, _first_image(data, preprocess, job), job)
     # At random, because test images may be sorted by class, and so by path.
     generator = torch.Generator().manual_seed(job.settings.seed)
     order = torch.randperm(len(data.test), generator=generator)
@@ -161,6 +166,27 @@ def _measure_costs(
     images = preprocess(images.to(job.cell.device))
     predictions = torch.from_numpy(accuracy.predictions.astype("int64"))[order]
     return measure_routed_costs(network, images, predictions, job)
+
+
+def _measure_compression(
+    network: nn.Module,
+    ready: ReadyNetwork,
+    job: Job,
+    spec: ModelSpec,
+    data: ImageData,
+    costs: Fields,
+) -> Fields:
+    """Return what a compressed model was made from, and what both of them cost."""
+    of_base = build_network(load_model(spec.base), job.settings, len(data.classes), data.channels)
+    example = _first_image(data, make_preprocess(job.settings, spec), job)
+    notes = (ready.sidecar.compression if ready.sidecar else None) or {}
+    known = {name: value for name, value in notes.items() if name != "settings"}
+    measured = measure_compression(network, of_base.to(job.cell.device), example, costs, job)
+    return {"base": spec.base, "method": spec.section, **known, **measured}
+
+
+def _first_image(data: ImageData, preprocess: Preprocess, job: Job) -> Tensor:
+    return preprocess(next(data.test.batches(None, 1))[0].to(job.cell.device))
 
 
 def _describe_accuracy(accuracy: Accuracy) -> Fields:

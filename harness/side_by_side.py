@@ -12,6 +12,7 @@ from torch import Tensor
 
 from harness.building import make_preprocess
 from harness.conditions import set_threads, watched
+from harness.converted import ConvertedNetwork
 from harness.data import ImageData
 from harness.errors import CellError
 from harness.latency_records import LatencyRow
@@ -157,6 +158,8 @@ def _prepare(model: _Model, runtime: Runtime) -> _Candidate:
     try:
         if isinstance(network, RoutedNetwork):
             found, call = _prepare_routed(network, model, runtime)
+        elif isinstance(network, ConvertedNetwork):
+            found, call = _describe_converted(network, runtime), network
         else:
             prepared = prepare(network, image, runtime)
             found, call = _describe(prepared), prepared.call
@@ -185,6 +188,17 @@ def _prepare_routed(
         raise CellError(f"it is routed: there is no fixed graph for {runtime}")
     method = f"{torch.__version__}: evaluation mode, fp32, {len(model.images)} images in turn"
     return {"runtime_method": method}, in_turn(network.route, model.images)
+
+
+def _describe_converted(network: ConvertedNetwork, runtime: Runtime) -> dict[str, Any]:
+    """Return what is to be said of a converted network.
+
+    Raises:
+        CellError: It is to run elsewhere than in torch.
+    """
+    if runtime != "eager":
+        raise CellError(f"its {network.kernels} are not to be had in {runtime}")
+    return {"runtime_method": f"{torch.__version__}: evaluation mode, {network.kernels}"}
 
 
 def _time(candidates: list[_Candidate], job: LatencyJob, number: int) -> Rounds:

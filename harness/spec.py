@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge
 
-from harness.settings_spec import Settings
+from harness.settings_spec import Compression, Settings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,10 +42,17 @@ class ModelSpec:
         adapt_published: Turns the keys of the published state dict into those of `build`.
         fit: Trains in its own way: takes a `harness.stages.Fitting`, returns the network; None:
             the common training.
-        describe: What `rebuild` needs of a network that `build` cannot make, as JSON holds it.
-        rebuild: Makes that network, with any weights, from what `describe` returned.
+        describe: `describe(network, make)` returns what `rebuild` needs of a network that is not
+            as built, as JSON holds it; `make()` builds one.
+        rebuild: `rebuild(structure, make)` makes that network, with any weights, from what
+            `describe` returned.
         load_published: Returns the network with published weights that are not one file for
             `build`, and a digest of them; takes the job and the number of classes.
+        section: The section of the settings that is for such models alone; empty: none is.
+        base: Name of the model that this one is made from, whose recipe `Settings.training` is
+            and whose trained network `fit` is given; empty: none.
+        compress: `compress(network, settings, channels)` makes of a network of `base`, whatever
+            its weights, what `fit` would make of a trained one, without training.
         paper: Where the model was published, when the module's docstring does not say it.
         devices: The devices that the model can run on.
     """
@@ -57,11 +64,29 @@ class ModelSpec:
     pretrained: str = ""
     adapt_published: Callable[[StateDict], StateDict] | None = None
     fit: Callable[[Any], nn.Module] | None = None
-    describe: Callable[[nn.Module], dict[str, Any]] | None = None
-    rebuild: Callable[[dict[str, Any]], nn.Module] | None = None
+    describe: Callable[[nn.Module, Callable[[], nn.Module]], dict[str, Any]] | None = None
+    rebuild: Callable[[dict[str, Any], Callable[[], nn.Module]], nn.Module] | None = None
     load_published: Callable[[Job, int], tuple[nn.Module, str]] | None = None
+    section: Literal["", "tree", "quantization", "pruning"] = ""
+    base: str = ""
+    compress: Callable[[nn.Module, Settings, int], nn.Module] | None = None
     paper: str = ""
     devices: tuple[Device, ...] = ("cpu", "cuda")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompressedSpec:
+    """A model that another one becomes in one more step; `harness.registry` makes a `ModelSpec`.
+
+    Attributes:
+        label: The name in tables.
+        base: Name of the model that is compressed: a convolutional network, not compressed itself.
+        compression: What is done to it: `Settings.quantization` or `Settings.pruning` says how.
+    """
+
+    label: str
+    base: str
+    compression: Compression
 
 
 @dataclass(frozen=True, kw_only=True)

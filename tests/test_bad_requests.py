@@ -61,6 +61,8 @@ def write_npz(path, **changes):
             {"models": ["trunk"], "assignments": ["tree.joint.freeze_backbone=true"]},
             ["setting tree.joint.freeze_backbone: TRUNK trains in stages of its own"],
         ),
+        ({"assignments": ["pruning.speed_up=2"]}, ["setting pruning: ResNet-50 is not pruned"]),
+        ({"assignments": ["quantization.backend=x86"]}, ["ResNet-50 is not quantised"]),
         ({"datasets": ["cifar10"]}, ["cifar10", "offline", "put"]),
         ({"datasets": ["emnist", "svhn"]}, ["emnist", "put"]),
     ],
@@ -83,6 +85,40 @@ def test_a_wrong_word_is_one_line(capsys, tmp_path, changes, words):
 def test_a_wrong_setting_of_a_tree_is_one_line(capsys, tmp_path, assignment, words):
     request = make_request(tmp_path, models=["trunk"], assignments=[assignment])
     refuse(capsys, tmp_path, request, *words)
+
+
+@pytest.mark.parametrize(
+    ("model", "changes", "words"),
+    [
+        ("vgg_pruned", {"assignments": ["pruning.speed_up=1"]}, ["pruning.speed_up", "than 1"]),
+        ("vgg_pruned", {"assignments": ["pruning.steps=0"]}, ["pruning.steps", "found 0"]),
+        ("vgg_pruned", {"assignments": ["pruning.importance=l2"]}, ["'l1'", "'group_norm'"]),
+        ("vgg_pruned", {"assignments": ["quantization.backend=x86"]}, ["not quantised"]),
+        ("vgg_pruned", {"assignments": ["image_size=4"]}, ["image_size 4", "VGG-16-BN pruned"]),
+        ("vgg_pruned", {"overrides": {"weights": "published"}}, ["what was published as VGG-16"]),
+        ("resnet_quantized", {"assignments": ["quantization.backend=x87"]}, ["'onednn'", "'x87'"]),
+        ("resnet_quantized", {"assignments": ["pruning.speed_up=2"]}, ["int8 is not pruned"]),
+        (
+            "resnet_quantized",
+            {"assignments": ["evaluation.precision=bf16"]},
+            ["ResNet-50 int8 runs in int8, not in bf16"],
+        ),
+        ("resnet_quantized", {"overrides": {"weights": "published"}}, ["docs/compression.md"]),
+    ],
+)
+def test_a_wrong_word_on_a_compressed_model_is_one_line(capsys, tmp_path, model, changes, words):
+    refuse(capsys, tmp_path, make_request(tmp_path, models=[model], **changes), *words)
+
+
+def test_int8_on_a_gpu_is_unsupported(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(plan, "resolve_device", lambda choice: "cuda")
+    request = make_request(tmp_path, models=["resnet_quantized"], device="cuda")
+    assert commands.guarded(commands.run, request) == 1
+    (record,) = read_records(tmp_path / "results")
+    reason = "ResNet-50 int8 runs on cpu only"
+    assert (record.status, record.reason) == ("unsupported", reason)
+    assert reason in " ".join(capsys.readouterr().out.split())
+    assert f"unsupported: {reason}" in (tmp_path / "results" / "digits.md").read_text()
 
 
 def test_an_unknown_recipe_is_one_line(capsys, tmp_path):

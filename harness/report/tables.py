@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import io
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from harness.cost_records import CostRecord
 from harness.fairness import describe_fairness
@@ -127,6 +128,7 @@ _NESTED = {
         "history",
         "confusion_matrix",
         "paths",
+        "compression",
     ),
     *("settings", "environment"),
 }
@@ -143,7 +145,7 @@ def _notes(record: Record) -> list[str]:
     if record.weights_origin == "trained":
         epochs = f"{record.epochs} epoch{'s' if record.epochs != 1 else ''}"
         stages = {entry["stage"] for entry in record.history if "stage" in entry}
-        if stages:
+        if len(stages) > 1:
             epochs = f"{epochs} in {len(stages)} stages"
         minutes = (record.training_seconds or 0) / 60
         notes = [
@@ -155,6 +157,7 @@ def _notes(record: Record) -> list[str]:
     if record.paths:
         shortest, longest = record.paths[0]["gmacs"], record.paths[-1]["gmacs"]
         notes.append(f"mean of {len(record.paths)} paths, {shortest:.3g}–{longest:.3g} GMACs")
+    notes += _compression_notes(record.compression)
     if record.accuracy_fp32_check:
         check = record.accuracy_fp32_check
         notes.append(
@@ -168,6 +171,23 @@ def _notes(record: Record) -> list[str]:
     return notes
 
 
+def _compression_notes(found: dict[str, Any]) -> list[str]:
+    """Say what a compressed model was, and what it brought."""
+    if not found:
+        return []
+    brought = (
+        f"× {found['base']}: latency {found['latency_ratio_to_base']:.2f}, "
+        f"weights {found['weights_ratio_to_base']:.2f}, MACs {1 / found['speed_up']:.2f}"
+    )
+    steps = {
+        "accuracy_base": f"{found['base']} itself",
+        "accuracy_fake_quantized": "fake-quantised",
+        "accuracy_pruned": "pruned, before fine-tuning",
+    }
+    known = [f"{text} {found[name]:.2f}%" for name, text in steps.items() if name in found]
+    return [brought, ", ".join(known)] if known else [brought]
+
+
 def _sources(records: Sequence[Record]) -> list[str]:
     """Say which images, machines and precision the figures are from."""
     ran = [record for record in records if record.status == "ok"]
@@ -178,8 +198,9 @@ def _sources(records: Sequence[Record]) -> list[str]:
         lines.append(f"- Images: {name}, {split}, SHA-256 `{digest[:16]}…`")
     for machine in dict.fromkeys((r.device_name, r.threads, r.precision) for r in ran):
         name, threads, precision = machine
+        timed = "int8" if precision == "int8" else "fp32"
         lines.append(
-            f"- Machine: {name}, {threads} CPU threads; latency at batch 1 in fp32, "
+            f"- Machine: {name}, {threads} CPU threads; latency at batch 1 in {timed}, "
             f"accuracy in {precision}"
         )
     fairness = describe_fairness(ran)

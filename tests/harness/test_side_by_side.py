@@ -17,6 +17,7 @@ from torch import nn
 
 from harness import side_by_side
 from harness.building import build_network
+from harness.compression.quantization import with_any_ranges
 from harness.conditions import default_threads
 from harness.errors import CellError, RequestError
 from harness.latency_pool import pool_processes
@@ -165,6 +166,25 @@ def test_a_row_for_each_model_and_runtime(make_job):
     broken = rows["fragile", "compile"]
     assert broken.reason == "runtime compile failed: TypeError: too fragile"
     assert timed(broken) == [None] * 7
+
+
+def test_int8_has_a_row_but_no_times_in_other_runtimes(make_job, monkeypatch):
+    images = torch.rand(2, 1, SIDE, SIDE)
+
+    def build_int8(classes, channels, _pretrained):
+        network = nn.Sequential(nn.Conv2d(channels, classes, SIDE), nn.Flatten())
+        return with_any_ranges(network.eval(), "x86", images)
+
+    int8 = ModelSpec(label="Int8", build=build_int8, image_size=SIDE, devices=("cpu",))
+    monkeypatch.setitem(SPECS, "int8", int8)
+    record = run_latency_job(make_job("plain", "int8", run_in=("eager", "compile")))
+    rows = rows_of(record)
+    found = rows["int8", "eager"]
+    kernels = "int8 kernels of torch, x86"
+    assert found.runtime_method == f"{torch.__version__}: evaluation mode, {kernels}"
+    assert found.ratio > 0
+    assert rows["int8", "compile"].reason == f"its {kernels} are not to be had in compile"
+    assert timed(rows["int8", "compile"]) == [None] * 7
 
 
 def test_what_the_record_says_of_the_whole(make_job, monkeypatch):
