@@ -13,7 +13,7 @@ from harness.errors import CellError
 from harness.measure.counters import measure_cache
 from harness.measure.energy import measure_energy
 from harness.measure.latency import Latency, Network, in_turn, measure_latency
-from harness.measure.memory import measure_peak_memory, measure_weights_mb
+from harness.measure.memory import measure_peak_memory, measure_state_mb, measure_weights_mb
 from harness.measure.operations import (
     count_parameters,
     count_trainable_parameters,
@@ -180,8 +180,10 @@ def _measure_memory(network: nn.Module, example: Tensor) -> tuple[Fields, Reason
 def _measure_converted_memory(network: nn.Module, example: Tensor) -> tuple[Fields, Reasons]:
     """Measure a network whose layers hold their weights where no module shows them."""
     memory = measure_peak_memory(network, example, on_meta=False)
-    weights = sum(tensor.nbytes for tensor in network.state_dict().values())
-    fields = {"weights_mb": weights / 1e6, "peak_memory_mb": memory.peak_memory_mb}
+    fields = {
+        "weights_mb": measure_state_mb(network),
+        "peak_memory_mb": memory.peak_memory_mb,
+    }
     return fields, {"peak_process_mb": memory.peak_process_reason}
 
 

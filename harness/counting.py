@@ -17,7 +17,7 @@ from harness.cost_records import CostPath, CostRecord
 from harness.errors import RequestError
 from harness.measure.environment import describe_environment
 from harness.measure.file_size import measure_file_mb
-from harness.measure.memory import measure_live_peak_mb, measure_weights_mb
+from harness.measure.memory import measure_live_peak_mb, measure_state_mb, measure_weights_mb
 from harness.measure.operations import count_macs, count_parameters, measure_operations
 from harness.plan_costs import shape_is_trained
 from harness.registry import load_dataset, load_model
@@ -37,11 +37,13 @@ def count_costs(job: Job) -> CostRecord:
     network, origin = _build(job, spec, dataset)
     size = job.settings.image_size or spec.image_size
     image = torch.zeros(1, dataset.channels, size, size)
+    countable = network.float_network() if isinstance(network, ConvertedNetwork) else network
     counted = (
         _count_paths(network, image)
         if isinstance(network, RoutedNetwork)
-        else _count_whole(network, image)
+        else _count_whole(network, countable, image)
     )
+    measure_weights = measure_weights_mb if countable is network else measure_state_mb
     environment = describe_environment("cpu")
     return CostRecord(
         dataset=job.cell.dataset,
@@ -51,8 +53,8 @@ def count_costs(job: Job) -> CostRecord:
         channels=dataset.channels,
         classes=len(dataset.classes),
         weights_origin=origin,
-        params=count_parameters(_countable(network)),
-        weights_mb=measure_weights_mb(network),
+        params=count_parameters(countable),
+        weights_mb=measure_weights(network),
         file_mb=measure_file_mb(network),
         **counted,
         environment=dataclasses.asdict(environment),
@@ -81,12 +83,7 @@ def _build(job: Job, spec: ModelSpec, dataset: DatasetSpec) -> tuple[nn.Module, 
     return network.eval(), "published"
 
 
-def _countable(network: nn.Module) -> nn.Module:
-    return network.float_network() if isinstance(network, ConvertedNetwork) else network
-
-
-def _count_whole(network: nn.Module, image: Tensor) -> dict[str, Any]:
-    countable = _countable(network)
+def _count_whole(network: nn.Module, countable: nn.Module, image: Tensor) -> dict[str, Any]:
     operations = measure_operations(countable, image)
     reason = operations.gmacs_thop_reason
     return {

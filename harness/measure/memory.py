@@ -57,6 +57,12 @@ def measure_weights_mb(network: nn.Module) -> float:
     return sum(min(count, storage.nbytes()) for storage, count in used.items()) / 1e6
 
 
+def measure_state_mb(network: nn.Module) -> float:
+    """Return the MB (10^6 bytes) of a state dict, for layers that hide their weights elsewhere."""
+    state: dict[str, Tensor] = network.state_dict()
+    return sum(tensor.nbytes for tensor in state.values()) / 1e6
+
+
 def measure_peak_memory(network: nn.Module, example: Tensor, *, on_meta: bool = True) -> PeakMemory:
     """Measure the peak memory of a forward pass over `example` (N×C×H×W).
 
