@@ -39,9 +39,7 @@ Recipe = Annotated[
     str, Option(help="Settings from configs/<model>.<recipe>.yaml, e.g. published for trunk.")
 ]
 ResultsDir = Annotated[Path, Option(help="Folder of results.", show_default="results")]
-Measure = Annotated[
-    str, Option(help="all, or latency: all models side by side in one process, nothing trained.")
-]
+Measure = Annotated[str, Option(help="all, or latency: all models side by side, nothing trained.")]
 Runtime = Annotated[
     list[str] | None,
     Option(help="With --measure latency: eager, compile, onnxruntime, openvino; repeated or a,b."),
