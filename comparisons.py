@@ -43,8 +43,8 @@ ResultsDir = Annotated[Path, Option(help="Folder of results.", show_default="res
 Measure = Annotated[
     str,
     Option(
-        help="all; latency: all models side by side in one process, nothing trained; or cost: "
-        "operations and bytes, counted in seconds without images."
+        help="all; latency: all models side by side, nothing trained; or cost: operations and "
+        "bytes, counted in seconds without images."
     ),
 ]
 Runtime = Annotated[

@@ -33,7 +33,9 @@ def guarded(action: Action, request: Request) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted: the same command goes on from the last checkpoint", file=sys.stderr)
+        trains = request.measure == "all"
+        again = "goes on from the last checkpoint" if trains else "begins anew"
+        print(f"interrupted: the same command {again}", file=sys.stderr)
         return 130
 
 

@@ -129,6 +129,25 @@ def test_each_runtime_once_in_the_order_asked(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("measure", "again"), [("latency", "begins anew"), ("all", "goes on from the last checkpoint")]
+)
+def test_an_interruption_says_what_comes_of_it(capsys, tmp_path, measure, again):
+    def interrupt(_request):
+        raise KeyboardInterrupt
+
+    assert commands.guarded(interrupt, make_request(tmp_path, measure=measure)) == 130
+    assert capsys.readouterr().err == f"interrupted: the same command {again}\n"
+
+
+def test_a_plan_says_how_many_processes(capsys, tmp_path):
+    request = make_request(tmp_path, assignments=["measurement.latency_processes=1"])
+    assert commands.guarded(commands.plan, request) == 0
+    assert capsys.readouterr().out == (
+        "digits/latency-cpu: 2 models in eager; 1 process: mobilenet, deit; reference mobilenet\n"
+    )
+
+
 def test_a_small_comparison(tmp_path):
     arguments = (
         *("--dataset", "digits", "--model", "mobilenet,deit", "--measure", "latency"),

@@ -2,8 +2,8 @@
 
 Times of one process are off from those of the next by 10 to 20%, most of it alike for all networks:
 so they are compared by the ratio to a reference in the same round. What is left of a process in the
-ratio itself (where its threads and its memory came to lie, the state that the machine was in) is
-averaged out over several processes.
+ratio itself (where its threads and its memory lie, how the machine runs in these seconds) averages
+out over several processes.
 """
 
 from __future__ import annotations
