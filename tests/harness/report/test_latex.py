@@ -26,10 +26,11 @@ C (GPU)\textsuperscript{b} & \textbf{95.00} (94.0--96.0) & 25.00 & @
 D\textsuperscript{c} & -- & -- & -- & -- & -- \\
 \bottomrule
 \end{tabular}}
-\par\raggedright\footnotesize\textsuperscript{a} 2 epochs at 224 px from imagenet weights, 1.5 min
-\par\raggedright\footnotesize\textsuperscript{b} 3 epochs at 224 px from imagenet weights, 1.5 min
-\par\raggedright\footnotesize\textsuperscript{c} failed: 100\% @
-\{of\} \$x\_1\^{}2\$ \textbackslash{}n \# \textasciitilde{}
+\par\smallskip\raggedright\scriptsize
+\textsuperscript{a} 2 epochs at 224 px from imagenet weights, 1.5 min.\quad
+\textsuperscript{b} 3 epochs at 224 px from imagenet weights, 1.5 min.\quad
+\textsuperscript{c} failed: 100\% @
+\{of\} \$x\_1\^{}2\$ \textbackslash{}n \# \textasciitilde{}.\quad
 \end{table}
 """.replace("@\n", "")
 
