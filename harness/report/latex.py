@@ -68,7 +68,7 @@ def render_latex(rows: Sequence[Row]) -> str:
     header = _HEADER.format(caption=escape(caption), label=label, columns=width)
     body = [" & ".join(line) + r" \\" for line in lines]
     notes = [
-        rf"\textsuperscript{{{letter}}} {escape(text)}.\quad"
+        rf"\textsuperscript{{{letter}}}~{escape(text)}.\quad"
         for letter, text in footnotes.texts.items()
     ]
     parts = [header, *_head(columns, with_published), r"\midrule", *body, _FOOTER, *notes]
