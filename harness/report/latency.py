@@ -12,7 +12,7 @@ from rich.table import Table
 
 from harness.latency_records import LatencyRecord, LatencyRow
 
-_HEADER = ("Model", "Runtime", "× reference (95%)", "p50 ms", "p05–p95 ms", "p99 ms", "Notes")
+HEADER = ("Model", "Runtime", "× reference (95%)", "p50 ms", "p05–p95 ms", "p99 ms", "Notes")
 _OF_RECORD = ("dataset", "device", "device_name", "threads", "reference", "rounds", "drift", "busy")
 _OF_ROW = tuple(field.name for field in dataclasses.fields(LatencyRow))
 _PIPE_WIDTH = 160
@@ -41,38 +41,46 @@ def print_latency(records: Sequence[LatencyRecord]) -> None:
     if not console.is_terminal:
         console.width = _PIPE_WIDTH
     for record in records:
-        table = Table(title=f"{record.dataset}: {_describe(record)}", title_justify="left")
-        for name in _HEADER:
+        table = Table(
+            title=f"{record.dataset}: {describe_comparison(record)}", title_justify="left"
+        )
+        for name in HEADER:
             left = name in ("Model", "Runtime", "Notes")
             table.add_column(name, justify="left" if left else "right")
-        for row in _sorted(record):
-            table.add_row(*_cells(row))
+        for row in comparison_rows(record):
+            table.add_row(*row)
         console.print(table)
 
 
 def _section(record: LatencyRecord) -> str:
-    align = [":---", ":---"] + ["---:"] * (len(_HEADER) - 3) + [":---"]
-    rows = [[cell.replace("|", r"\|") for cell in _cells(row)] for row in _sorted(record)]
-    lines = ["| " + " | ".join(cells) + " |" for cells in (_HEADER, align, *rows)]
-    title = f"\n## Latency side by side, {_device(record)}\n\n"
-    return title + "\n".join(lines) + f"\n\n{_describe(record)}.\n"
+    align = [":---", ":---"] + ["---:"] * (len(HEADER) - 3) + [":---"]
+    rows = [[cell.replace("|", r"\|") for cell in row] for row in comparison_rows(record)]
+    lines = ["| " + " | ".join(cells) + " |" for cells in (HEADER, align, *rows)]
+    title = f"\n## Latency side by side, {describe_device(record)}\n\n"
+    return title + "\n".join(lines) + f"\n\n{describe_comparison(record)}.\n"
 
 
-def _device(record: LatencyRecord) -> str:
+def describe_device(record: LatencyRecord) -> str:
+    """Return what a comparison was made on, in a word or two."""
     if record.device == "cuda":
         return record.device_name
     return f"{record.threads} CPU thread{'s' if record.threads > 1 else ''}"
 
 
-def _describe(record: LatencyRecord) -> str:
+def describe_comparison(record: LatencyRecord) -> str:
     """Return what was compared with what, where, and how far it can be trusted."""
     pinned = f", pinned to cores {', '.join(map(str, record.cores))}" if record.cores else ""
     parts = [
-        f"{record.rounds} rounds on {record.device_name}, {_device(record)}{pinned}",
+        f"{record.rounds} rounds on {record.device_name}, {describe_device(record)}{pinned}",
         f"reference {record.reference} in {record.reference_runtime}, which drifted by "
         f"{record.drift:.1%}{' (too much)' if record.drifted else ''}",
     ]
     return "; ".join([*parts, f"busy machine: {record.busy}"] if record.busy else parts)
+
+
+def comparison_rows(record: LatencyRecord) -> list[list[str]]:
+    """Return the cells of the table of a comparison, below its `HEADER`, the fastest first."""
+    return [_cells(row) for row in _sorted(record)]
 
 
 def _sorted(record: LatencyRecord) -> list[LatencyRow]:

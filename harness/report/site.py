@@ -10,7 +10,9 @@ from harness.errors import RequestError
 from harness.files import write_text
 from harness.latency_records import LatencyRecord, read_latency_records
 from harness.records import Record, read_records
+from harness.report.figures import refresh_figures, stale_figures
 from harness.report.latency import render_latency, render_latency_csv
+from harness.report.page import render_page_files
 from harness.report.paths import render_paths
 from harness.report.tables import render_csv, render_markdown
 
@@ -18,18 +20,28 @@ README_MARK = "<!-- results: {} -->"
 
 
 def refresh(results: Path) -> None:
-    """Write the tables of every data set, and the figures that are older than their record.
+    """Write the tables of every data set, the page, and the figures that are out of date.
 
     Raises:
         CellError: A file cannot be written.
         RequestError: A record cannot be read.
     """
-    from harness.report.figures import refresh_figures
-
-    records = read_records(results)
-    for path, text in render_files(records, read_latency_records(results)).items():
-        _write_if_changed(results / path, text)
+    records, latencies = read_records(results), read_latency_records(results)
+    refresh_texts(results, records, latencies)
     refresh_figures(results, records)
+
+
+def refresh_texts(
+    results: Path, records: Sequence[Record], latencies: Sequence[LatencyRecord]
+) -> None:
+    """Write the tables and the page, where they are not what they were.
+
+    Raises:
+        CellError: A file cannot be written.
+    """
+    files = render_files(records, latencies) | render_page_files(results, records, latencies)
+    for path, text in files.items():
+        _write_if_changed(results / path, text)
 
 
 def render_files(
@@ -73,14 +85,14 @@ def render_readme(text: str, records: list[Record]) -> str:
 
 
 def stale_files(root: Path) -> list[Path]:
-    """Return the text files that are not what the records make them."""
-    results = root / "results"
-    records = read_records(results)
-    rendered = render_files(records, read_latency_records(results))
+    """Return the files that are not what the records make them."""
+    results, readme = root / "results", root / "README.md"
+    records, latencies = read_records(results), read_latency_records(results)
+    rendered = render_files(records, latencies) | render_page_files(results, records, latencies)
     wanted: Mapping[Path, str] = {results / path: text for path, text in rendered.items()}
-    readme = root / "README.md"
     wanted = {**wanted, readme: render_readme(readme.read_text(encoding="utf-8"), records)}
-    return [path for path, text in wanted.items() if _read(path) != text]
+    stale = [path for path, text in wanted.items() if _read(path) != text]
+    return stale + stale_figures(results, records)
 
 
 def _marked(text: str) -> list[str]:
