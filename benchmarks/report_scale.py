@@ -26,9 +26,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from harness.errors import RequestError  # noqa: E402
-from harness.latency_records import read_latency_records  # noqa: E402
 from harness.records import Record, read_records, write_record  # noqa: E402
-from harness.report.site import refresh_texts  # noqa: E402
+from harness.report.material import read_material  # noqa: E402
+from harness.report.site import write_texts  # noqa: E402
 
 _PER_DATASET = 500
 _MODELS = 100
@@ -77,8 +77,7 @@ def main(records: Count = 10_000) -> None:
         print(f"{records:,} records")
         for what in ("first time", "again"):
             start, used = perf_counter(), process_time()
-            found, latencies = read_records(results), read_latency_records(ROOT / "results")
-            refresh_texts(results, found, latencies)
+            write_texts(results, read_material(results))
             seconds, used = perf_counter() - start, process_time() - used
             print(f"tables and page, {what}: {seconds:.1f} s, {used:.1f} s of them on the CPU")
         page = results / "index.html"

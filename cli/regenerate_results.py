@@ -1,9 +1,11 @@
 """Make every table, figure and the page anew from the records, or check what is there.
 
-python cli/regenerate_results.py                      # make anew what is out of date
-python cli/regenerate_results.py --check              # is anything out of date?
-python cli/regenerate_results.py --verify             # do the records still hold?
-python cli/regenerate_results.py --verify digits/resnet-cpu emnist/trunk-cpu
+    python cli/regenerate_results.py                      # make anew what is out of date
+    python cli/regenerate_results.py --check              # is anything out of date?
+    python cli/regenerate_results.py --verify             # do the records still hold?
+    python cli/regenerate_results.py --verify digits/resnet-cpu emnist/trunk-cpu
+
+--check and --verify change nothing.
 """
 
 from __future__ import annotations
@@ -19,9 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from harness.errors import CellError, RequestError  # noqa: E402
-from harness.files import write_text  # noqa: E402
-from harness.records import read_records  # noqa: E402
-from harness.report.site import refresh, render_readme, stale_files  # noqa: E402
+from harness.report.site import regenerate, stale_files  # noqa: E402
 from harness.verification.checks import Places  # noqa: E402
 
 Check = Annotated[bool, Option("--check", help="Change nothing; exit 1 if stale.")]
@@ -90,11 +90,7 @@ def _verify(cells: list[str], places: Places) -> int:
 
 
 def _regenerate() -> int:
-    records = read_records(ROOT / "results")
-    readme = ROOT / "README.md"
-    write_text(readme, render_readme(readme.read_text(encoding="utf-8"), records))
-    refresh(ROOT / "results")
-    print(f"{len(records)} records")
+    print(f"{regenerate(ROOT)} records")
     return 0
 
 

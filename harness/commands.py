@@ -54,7 +54,7 @@ def plan(request: Request) -> int:
     Raises:
         RequestError: As `measure`.
     """
-    return _choose(request, {"all": _plan_cells, "latency": _plan_latency})
+    return _choose(request, {"all": _plan_cells, "latency": _plan_latency, "cost": _plan_costs})
 
 
 def measure(request: Request) -> int:
@@ -63,15 +63,19 @@ def measure(request: Request) -> int:
     Raises:
         RequestError: It wants something unknown, or options that do not go together.
     """
-    return _choose(request, {"all": run, "latency": compare_latency})
+    return _choose(request, {"all": run, "latency": compare_latency, "cost": count_costs})
 
 
 def _choose(request: Request, actions: dict[str, Action]) -> int:
     if request.measure not in actions:
         raise unknown_name("--measure", request.measure, actions)
-    if request.measure == "all" and (request.runtimes or request.reference):
+    if request.measure != "latency" and (request.runtimes or request.reference):
         option = "--runtime" if request.runtimes else "--reference"
         raise RequestError(f"{option} goes with --measure latency")
+    if request.measure != "all" and request.seeds:
+        raise RequestError(
+            f"--seeds goes with training: leave it out with --measure {request.measure}"
+        )
     return actions[request.measure](request)
 
 
@@ -83,9 +87,7 @@ def _plan_cells(request: Request) -> int:
     table = Table("cell", "action", "what", "rough cost")
     for planned in _plan(request, plan_request):
         seconds = rough_seconds(planned)
-        table.add_row(
-            str(planned.job.cell), planned.action, planned.detail, describe_seconds(seconds)
-        )
+        table.add_row(str(planned.job), planned.action, planned.detail, describe_seconds(seconds))
     Console().print(table)
     return 0
 
@@ -100,10 +102,18 @@ def _plan_latency(request: Request) -> int:
     return 0
 
 
+def _plan_costs(request: Request) -> int:
+    """Print what would be counted."""
+    from harness.plan_costs import plan_costs
+
+    for job in _plan(request, plan_costs):
+        print(f"{job}: {', '.join(each.cell.model for each in job.jobs)}; a few seconds each")
+    return 0
+
+
 def run(request: Request) -> int:
     """Run the cells that are not done, refresh the results, and print their table."""
-    from harness.plan import plan_request
-    from harness.records import find_record
+    from harness.plan import find_job_record, plan_request
     from harness.report.site import refresh
     from harness.report.terminal import print_records
 
@@ -114,9 +124,7 @@ def run(request: Request) -> int:
     refresh(results)
     # A refused cell left no record: what may lie there is of an earlier run.
     ran = [item.job for item, code in zip(planned, codes, strict=True) if code != 2]
-    records = [
-        find_record(results, job.cell, published=job.settings.weights == "published") for job in ran
-    ]
+    records = [find_job_record(job) for job in ran]
     print_records([record for record in records if record is not None])
     return _exit_code(codes)
 
@@ -145,6 +153,29 @@ def compare_latency(request: Request) -> int:
     return _exit_code(codes)
 
 
+def count_costs(request: Request) -> int:
+    """Count what the models cost at the shape of each data set, and print it."""
+    from harness.cost_records import read_cost_records
+    from harness.launch.local import run_in_child
+    from harness.plan_costs import plan_costs
+    from harness.report.costs import print_costs
+    from harness.report.site import refresh
+
+    jobs = _plan(request, plan_costs)
+    results = request.results_dir.absolute()
+    _check_results(results)
+    began = datetime.now(UTC).isoformat(timespec="seconds")
+    codes = []
+    for job in jobs:
+        print(f"{job}: {len(job.jobs)} models", file=sys.stderr)
+        codes.append(run_in_child(job, verbose=request.verbose))
+        if codes[-1] == 130:
+            raise KeyboardInterrupt
+    refresh(results)
+    print_costs([each for each in read_cost_records(results) if each.started >= began])
+    return _exit_code(codes)
+
+
 def _exit_code(codes: list[int]) -> int:
     """Return 2 where every part of a request was refused, 1 where any went wrong."""
     return 2 if codes and all(code == 2 for code in codes) else int(any(codes))
@@ -152,12 +183,14 @@ def _exit_code(codes: list[int]) -> int:
 
 def _check_results(results: Path) -> None:
     """Make sure of the results folder: what is broken had better be known before hours of work."""
+    from harness.cost_records import read_cost_records
     from harness.latency_records import read_latency_records
     from harness.records import check_writable, read_records
 
     check_writable(results)
     read_records(results)
     read_latency_records(results)
+    read_cost_records(results)
 
 
 def _plan(request: Request, make: Callable[[Request], list[T]]) -> list[T]:
@@ -171,8 +204,7 @@ def _plan(request: Request, make: Callable[[Request], list[T]]) -> list[T]:
 def _run_cell(planned: Planned, verbose: bool) -> int:
     from harness.launch.local import note_unsupported, run_in_child
 
-    cell = planned.job.cell
-    print(f"{cell}: {planned.action}: {planned.detail}", file=sys.stderr)
+    print(f"{planned.job}: {planned.action}: {planned.detail}", file=sys.stderr)
     if planned.action == "done":
         return 0
     if planned.action == "unsupported":

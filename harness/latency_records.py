@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.errors import RequestError
 from harness.files import write_text
 from harness.spec import Device
+from harness.stored import STRICT, read_all, read_stored
 
 SCHEMA = 1
 
@@ -37,6 +37,8 @@ class LatencyRow:
         ratio_high: Upper end.
         reason: Why it was not timed; the figures are None then.
     """
+
+    __pydantic_config__ = STRICT
 
     model: str
     label: str
@@ -88,6 +90,8 @@ class LatencyRecord:
         command: What would compare them again.
     """
 
+    __pydantic_config__ = STRICT
+
     schema: int = SCHEMA
     dataset: str
     device: Device
@@ -134,23 +138,13 @@ def write_latency_record(results: Path, record: LatencyRecord) -> Path:
 def read_latency_records(results: Path) -> list[LatencyRecord]:
     """Return all comparisons, by data set, device and threads.
 
+    Those of an older version are named in the log and left out.
+
     Raises:
-        RequestError: One is not JSON, of another schema, or has fields that do not belong.
+        RequestError: A file is no comparison, or one that does not belong where it lies.
     """
-    return [_read(path) for path in sorted(results.glob("latency/*.json"))]
-
-
-def _read(path: Path) -> LatencyRecord:
-    try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-        if fields.get("schema") != SCHEMA:
-            raise RequestError(
-                f"{path}: schema {fields.get('schema')}, this version reads {SCHEMA}; "
-                "compare again (CHANGELOG.md says why)"
-            )
-        rows = tuple(LatencyRow(**row) for row in fields.pop("rows"))
-        return LatencyRecord(**fields, rows=rows)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise RequestError(
-            f"{path}: not a comparison ({error}); delete it to compare again"
-        ) from None
+    return read_all(
+        results.glob("latency/*.json"),
+        lambda path: read_stored(path, LatencyRecord, "comparison", SCHEMA),
+        lambda each: latency_path(results, each.dataset, each.device, each.threads),
+    )

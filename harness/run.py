@@ -18,6 +18,7 @@ from harness.images import Preprocess
 from harness.measure.accuracy import Accuracy
 from harness.measure.environment import describe_environment
 from harness.networks import ReadyNetwork, ready_network
+from harness.predictions import make_predictions, write_predictions
 from harness.records import Record
 from harness.registry import find_dataset, load_model
 from harness.routed import RoutedNetwork
@@ -29,6 +30,8 @@ _BATCH = 256
 
 def run_cell(job: Job) -> Record:
     """Get the cell's network ready, measure it, and return the record (not yet written).
+
+    The predictions, whose digest is in the record, are written.
 
     Raises:
         RequestError: The job cannot be carried out as it stands.
@@ -45,11 +48,14 @@ def run_cell(job: Job) -> Record:
     with undisturbed(job.cell.device, str(job)) as conditions:
         costs, reasons = _measure_costs(network, job, data, preprocess, accuracy)
     reasons["accuracy_top5"] = accuracy.accuracy_top5_reason
-    return Record(
+    predictions = make_predictions(accuracy.predictions, data.test.labels.numpy())
+    record = Record(
         **base_fields(job, spec.label, started),
         **_describe_weights(ready),
         **_describe_data(data),
         **_describe_accuracy(accuracy),
+        predictions_sha256=predictions.sha256,
+        test_labels_sha256=predictions.labels_sha256,
         **how,
         **costs,
         **conditions,
@@ -58,6 +64,8 @@ def run_cell(job: Job) -> Record:
         image_size=preprocess.image_size,
         duration_s=round(time.perf_counter() - clock, 1),
     )
+    write_predictions(job.results_dir, record.dataset, record.stem, predictions)
+    return record
 
 
 def load_job_data(job: Job, spec: ModelSpec) -> ImageData:
@@ -89,6 +97,7 @@ def base_fields(job: Job, label: str, started: datetime) -> Fields:
         "threads": torch.get_num_threads(),
         "precision": job.settings.evaluation.precision,
         "seed": job.settings.seed,
+        "repeat": job.repeat,
         "settings_hash": settings_hash(job.settings),
         "settings": dataclasses.asdict(job.settings),
         "git_commit": environment.git_commit,

@@ -23,9 +23,9 @@ from harness.measure.ratios import Comparison, Ratio, compare_latency
 from harness.networks import ReadyNetwork, ready_network, trained_weights_path
 from harness.registry import load_model
 from harness.routed import RoutedNetwork
-from harness.run import load_job_data
 from harness.runtimes import Prepared, prepare
 from harness.spec import Job, LatencyJob, ModelSpec, Runtime
+from harness.stand_in import load_or_stand_in
 from harness.weights import read_sidecar
 
 logger = logging.getLogger(__name__)
@@ -102,7 +102,7 @@ def _load_all(job: LatencyJob) -> tuple[list[_Model], ImageData]:
     for each in job.jobs:
         size = each.settings.image_size
         if size not in seen:
-            seen[size] = load_job_data(each, load_model(each.cell.model))
+            seen[size] = load_or_stand_in(each, load_model(each.cell.model))
         models.append(_load(each, seen[size]))
     return models, next(iter(seen.values()))
 

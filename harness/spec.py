@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 Device = Literal["cpu", "cuda"]
 Runtime = Literal["eager", "compile", "onnxruntime", "openvino"]
 StateDict = dict[str, "Tensor"]
+_STRICT = {"extra": "forbid"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +134,7 @@ class Job:
         results_dir: Folder of the records.
         offline: Never use the network.
         command: What would run this cell again, for the record.
+        repeat: Whether its record is to lie beside the cell's, as that of another seed.
     """
 
     cell: Cell
@@ -144,9 +146,10 @@ class Job:
     results_dir: Path
     offline: bool
     command: str
+    repeat: bool = False
 
     def __str__(self) -> str:
-        return str(self.cell)
+        return f"{self.cell}{f', seed {self.settings.seed}' if self.repeat else ''}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,6 +174,23 @@ class LatencyJob:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CostJob:
+    """Models whose costs are counted at the shape of a data set; survives a trip through JSON.
+
+    Attributes:
+        jobs: One for each model.
+    """
+
+    # A comparison of latencies must not pass for one.
+    __pydantic_config__ = _STRICT
+
+    jobs: tuple[Job, ...]
+
+    def __str__(self) -> str:
+        return f"{self.jobs[0].cell.dataset}/cost"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Request:
     """What the command line asks for, not yet checked against anything.
 
@@ -189,10 +209,12 @@ class Request:
         offline: Never use the network.
         force: Run cells that are done, too.
         verbose: Log every step.
-        measure: all, or latency: of all models side by side, and nothing else.
+        measure: all, or one thing and nothing else: latency of all models side by side, or cost,
+            which is counted.
         runtimes: What runs the models then: names or comma lists.
         reference: The model that the others are compared with then; empty: ResNet-50 where it is
             among them, else the first.
+        seeds: Seeds to run each cell with, as a comma list; empty: that of the settings alone.
     """
 
     datasets: list[str]
@@ -212,3 +234,4 @@ class Request:
     measure: str = "all"
     runtimes: list[str] = field(default_factory=list)
     reference: str = ""
+    seeds: str = ""

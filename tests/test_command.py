@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.predictions import Predictions
+
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("harness", "cli", "configs", "datasets", "monolithic_architectures")
 
@@ -129,6 +131,38 @@ def test_random_weights_are_measured_without_training(project):
     assert done.returncode == 0, done.stderr
     record = read_record(project)
     assert (record["weights_origin"], record["epochs"]) == ("random", None)
+
+
+def test_each_seed_has_a_record_and_the_table_their_mean(project):
+    arguments = (*CELL, *QUICK, "--epochs", "1", "--seeds", "42,1", "--results-dir", "several")
+    done = run(project, "comparisons.py", *arguments)
+    assert done.returncode == 0, done.stderr
+    folder = project / "several/records/digits"
+    records = {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
+    assert set(records) == {"my_net-cpu", "my_net-cpu-seed1"}
+    first, second = records["my_net-cpu"], records["my_net-cpu-seed1"]
+    assert (first["seed"], first["repeat"], second["seed"], second["repeat"]) == (
+        42,
+        False,
+        1,
+        True,
+    )
+    assert first["weights_sha256"] != second["weights_sha256"]
+    mean = (first["accuracy_top1"] + second["accuracy_top1"]) / 2
+    page = (project / "several/digits.md").read_text()
+    assert page.count("| My Net |") == 1
+    assert f"| My Net | {mean:.2f} ± " in page
+    assert "(n=2)" in page
+    again = run(project, "comparisons.py", *arguments)
+    assert again.stderr.count("an equal record exists") == 2
+
+    # What each run took the test images for is kept, and adds up to its accuracy.
+    for name, record in records.items():
+        kept = json.loads((project / f"several/predictions/digits/{name}.json").read_text())
+        right = Predictions(**kept).right_bits.bit_count()
+        assert 100 * right / 360 == pytest.approx(record["accuracy_top1"])
+        assert Predictions(**kept).sha256 == record["predictions_sha256"]
+        assert kept["labels_sha256"] == record["test_labels_sha256"]
 
 
 @pytest.mark.parametrize("name", ["resnet", "My-Net", "all", "3d"])

@@ -63,7 +63,7 @@ NEAR = ["unknown runtime 'openvin'", "did you mean openvino"]
         ({"reference": "mobilnet"}, ["--reference 'mobilnet'", "did you mean mobilenet"]),
         ({"reference": "vgg"}, ["--reference 'vgg'", "one of the models compared"]),
         ({"measure": "latenz"}, ["--measure 'latenz'", "did you mean latency"]),
-        ({"measure": "nonsense"}, ["--measure 'nonsense'", "all, latency"]),
+        ({"measure": "nonsense"}, ["--measure 'nonsense'", "all, cost, latency"]),
         ({"measure": "all", "runtimes": ["eager"]}, ["--runtime goes with --measure latency"]),
         ({"measure": "all", "reference": "deit"}, ["--reference goes with --measure latency"]),
         ({"overrides": {"weights": "train"}}, ["trains nothing", "--weights train"]),
@@ -106,7 +106,10 @@ def test_a_results_folder_that_cannot_be_written_to(capsys, tmp_path):
 
 
 @pytest.mark.parametrize("measure", ["latency", "all"])
-@pytest.mark.parametrize("broken", ["records/digits/mobilenet-cpu.json", "latency/x-cpu-1t.json"])
+@pytest.mark.parametrize(
+    "broken",
+    ["records/digits/mobilenet-cpu.json", "latency/x-cpu-1t.json", "costs/digits/deit-32.json"],
+)
 def test_broken_records_are_known_before_anything_runs(
     capsys, tmp_path, monkeypatch, broken, measure
 ):
@@ -119,7 +122,7 @@ def test_broken_records_are_known_before_anything_runs(
     path.parent.mkdir(parents=True)
     path.write_text("{}")
     request = make_request(tmp_path, results_dir=results, measure=measure, models=["deit"])
-    refuse(capsys, tmp_path, request, str(path), "schema None")
+    refuse(capsys, tmp_path, request, str(path), "not a ", "dataset: Field required")
 
 
 @pytest.mark.parametrize(

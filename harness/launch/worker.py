@@ -17,12 +17,14 @@ from datetime import UTC, datetime
 from pydantic import TypeAdapter
 
 from harness.errors import CellError, RequestError
-from harness.spec import Job, LatencyJob
+from harness.spec import CostJob, Job, LatencyJob
+
+AnyJob = Job | LatencyJob | CostJob
 
 
 def main() -> int:
     """Run the job on standard input and return the exit code."""
-    job = TypeAdapter[Job | LatencyJob](Job | LatencyJob).validate_json(sys.stdin.readline())
+    job = TypeAdapter[AnyJob](AnyJob).validate_json(sys.stdin.readline())
     _die_with_parent()
     logging.basicConfig(format="%(message)s")
     logging.getLogger("harness").setLevel(os.environ.get("MODELCOMPARISONS_LOG", "WARNING"))
@@ -30,6 +32,8 @@ def main() -> int:
     if first.offline:
         _refuse_network()
     try:
+        if isinstance(job, CostJob):
+            return _count(job)
         return _run(job) if isinstance(job, Job) else _compare(job)
     except RequestError as error:
         print(f"{job}: {error}", file=sys.stderr)
@@ -77,10 +81,27 @@ def _compare(job: LatencyJob) -> int:
     return int(any(row.reason for row in record.rows))
 
 
+def _count(job: CostJob) -> int:
+    from harness.cost_records import write_cost_record
+    from harness.counting import count_costs
+
+    code = 0
+    for each in job.jobs:
+        try:
+            write_cost_record(each.results_dir, count_costs(each))
+        except Exception as error:  # one model must not be in the way of the next
+            print(
+                f"{job.jobs[0].cell.dataset}/{each.cell.model}: {_explain(error)}", file=sys.stderr
+            )
+            code = 1
+    return code
+
+
 def _explain(error: Exception) -> str:
     """Return one line on what went wrong; the log has the rest."""
     logging.getLogger("harness").info("%s", traceback.format_exc())
-    reason = str(error) if isinstance(error, CellError) else f"{type(error).__name__}: {error}"
+    ours = isinstance(error, (CellError, RequestError))
+    reason = str(error) if ours else f"{type(error).__name__}: {error}"
     return " ".join(reason.split())[:500]
 
 

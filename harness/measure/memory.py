@@ -74,7 +74,7 @@ def measure_peak_memory(network: nn.Module, example: Tensor) -> PeakMemory:
         peak_mb, method = _cuda_peak_bytes(network, example) / 1e6, CUDA_ALLOCATOR
         process_mb, reason = None, "CUDA's allocator is asked instead"
     else:
-        peak_mb, method = _live_peak_bytes(network, example) / 1e6, LIVE_STORAGES
+        peak_mb, method = measure_live_peak_mb(network, example), LIVE_STORAGES
         process_mb, reason = measure_process_peak_mb(meta_copy(network), example.to("meta"))
     return PeakMemory(
         peak_memory_mb=peak_mb,
@@ -84,6 +84,15 @@ def measure_peak_memory(network: nn.Module, example: Tensor) -> PeakMemory:
         peak_process_reason=reason,
         method=method,
     )
+
+
+def measure_live_peak_mb(network: nn.Module, example: Tensor) -> float:
+    """Return `PeakMemory.peak_memory_mb` alone, for an example on the CPU (N×C×H×W).
+
+    Raises:
+        CellError: As `measure_peak_memory`.
+    """
+    return _live_peak_bytes(network, example) / 1e6
 
 
 class LiveStorages(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -62,7 +62,11 @@ def stale_figures(results: Path, records: Sequence[Record]) -> list[Path]:
 
 
 def list_figures(records: Sequence[Record]) -> Iterator[FigureSpec]:
-    """Yield the figures that records give: one or two of each cell, three of each data set."""
+    """Yield the figures that records give: one or two of each cell, three of each data set.
+
+    Runs with other seeds stand beside a cell, and have none.
+    """
+    records = [record for record in records if not record.repeat]
     for record in records:
         yield from _of_record(record)
     for dataset, group in groupby(records, key=lambda record: record.dataset):

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.latency_records import LatencyRecord, latency_path
 from harness.records import Record
-from harness.report.latency import HEADER, comparison_rows, describe_comparison, describe_device
-from harness.report.page_data import COLUMNS, FACETS, describe_cells, describe_details, finite
+from harness.report.material import Material
+from harness.report.page_data import (
+    COLUMNS,
+    FACETS,
+    describe_cells,
+    describe_details,
+    describe_sources,
+    finite,
+)
+from harness.report.page_parts import Picture, Section
+from harness.report.page_sections import first_sections, last_sections
 from harness.report.points import COSTS
 
 if TYPE_CHECKING:
@@ -28,73 +34,19 @@ _START = "startTable();\nstartPanel();\nstartFigures();\n"
 PLOTLY = Path(__file__).parent / "assets" / "plotly-basic.min.js"
 
 
-@dataclass(frozen=True, kw_only=True)
-class PageTable:
-    """A table whose cells are texts already.
-
-    Attributes:
-        title: Above it; may be empty.
-        note: Below the title.
-        source: The record behind it, as the page's address has it (`latency/digits-cpu-1t`).
-        header: The names of its columns.
-        rows: Its cells.
-        links: The record behind each row (`digits/resnet-cpu`), if there is one; may be empty.
-        numeric: Places of the columns that hold figures.
-        badges: Places of the columns that hold one of a few words, set off by colour.
-        folded: Whether it is shown only when asked for.
-    """
-
-    title: str = ""
-    note: str = ""
-    source: str = ""
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    links: Sequence[str] = ()
-    numeric: Sequence[int] = ()
-    badges: Sequence[int] = ()
-    folded: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Section:
-    """A part of the page that is made of texts and tables.
-
-    Attributes:
-        anchor: Its name in the page's address.
-        title: Its heading.
-        texts: Paragraphs.
-        tables: Its tables.
-    """
-
-    anchor: str
-    title: str
-    texts: Sequence[str] = ()
-    tables: Sequence[PageTable] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Picture:
-    """A picture to show: its file as seen from the page, and what it shows."""
-
-    source: str
-    words: str
-
-
-def render_page_files(
-    results: Path,
-    records: Sequence[Record],
-    latencies: Sequence[LatencyRecord] = (),
-    first: Sequence[Section] = (),
-) -> dict[Path, str]:
+def render_page_files(results: Path, material: Material) -> dict[Path, str]:
     """Return the page and what it needs beside it, by their paths below the results folder.
 
     Args:
         results: The results folder, whose pictures of trees are shown.
-        records: By data set, then model.
-        latencies: Comparisons of latencies.
-        first: Sections that come before the table of all cells.
+        material: All that is in it.
     """
-    page = render_page(records, latencies, first=first, pictures=find_pictures(results))
+    page = render_page(
+        material,
+        first=first_sections(material),
+        last=last_sections(material),
+        pictures=find_pictures(results),
+    )
     licence = PLOTLY.with_name("plotly-basic.LICENSE")
     return {Path("index.html"): page} | {
         Path("assets") / path.name: path.read_text(encoding="utf-8") for path in (PLOTLY, licence)
@@ -102,13 +54,20 @@ def render_page_files(
 
 
 def render_page(
-    records: Sequence[Record],
-    latencies: Sequence[LatencyRecord] = (),
+    material: Material,
     *,
     first: Sequence[Section] = (),
+    last: Sequence[Section] = (),
     pictures: Sequence[Picture] = (),
 ) -> str:
-    """Return the page of all records, comparisons of latencies and pictures."""
+    """Return the page of all records.
+
+    Args:
+        material: The records.
+        first: What comes before the table of all cells.
+        last: What comes after the figures.
+        pictures: Of trees.
+    """
     import jinja2
 
     environment = jinja2.Environment(
@@ -119,10 +78,9 @@ def render_page(
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    cells, details = describe_cells(records), describe_details(records)
-    last = [_latencies(latencies)] if latencies else []
+    cells, details = describe_cells(material.records), describe_details(material.records)
     context = {
-        "counts": _counts(records),
+        "counts": _counts(material.records),
         "contents": _contents(first, last, bool(cells["figures"]), bool(pictures)),
         "first": first,
         "last": last,
@@ -133,7 +91,7 @@ def render_page(
         "costs": COSTS,
         "meanings": cells["meanings"],
         "data": _json(cells | {"plotly": f"assets/{PLOTLY.name}"}),
-        "comparisons": _json([dataclasses.asdict(record) for record in latencies]),
+        "sources": _json(describe_sources(material)),
         "settings": _json_lines(details.settings),
         "blocks": map(_json_lines, details.blocks),
     }
@@ -179,27 +137,6 @@ def _contents(
         *((section.title, section.anchor) for section in last),
         *[("TRUNK's trees", "trees")] * pictures,
     ]
-
-
-def _latencies(latencies: Sequence[LatencyRecord]) -> Section:
-    text = (
-        "Times drift on a shared machine; these models were timed in the same rounds, so that "
-        "their ratios hold."
-    )
-    tables = [_comparison(record) for record in latencies]
-    return Section(anchor="latencies", title="Latency side by side", texts=[text], tables=tables)
-
-
-def _comparison(record: LatencyRecord) -> PageTable:
-    path = latency_path(Path(), record.dataset, record.device, record.threads)
-    return PageTable(
-        title=f"{record.dataset}, {describe_device(record)}",
-        note=f"{describe_comparison(record)}.",
-        source=path.with_suffix("").as_posix(),
-        header=HEADER,
-        rows=comparison_rows(record),
-        numeric=range(2, len(HEADER) - 1),
-    )
 
 
 def _json(tree: object) -> Markup:

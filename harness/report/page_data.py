@@ -9,11 +9,15 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
-from harness.latency_records import LatencyRecord
+from harness.cost_records import CostRecord, cost_path
+from harness.latency_records import LatencyRecord, latency_path
 from harness.published import published_cells
 from harness.records import Record
+from harness.report.material import Material
+from harness.report.page_parts import address_of
 from harness.report.points import (
     COSTS,
     Cost,
@@ -76,7 +80,16 @@ FACETS = (
     ("weights_origin", "Weights"),
     ("data_name", "Images"),
 )
-_EXTRA = ("stem", "model", "reason", "accuracy_top1_low", "accuracy_top1_high", "data_official")
+_EXTRA = (
+    "stem",
+    "model",
+    "seed",
+    "repeat",
+    "reason",
+    "accuracy_top1_low",
+    "accuracy_top1_high",
+    "data_official",
+)
 _FIELDS = (*(column.field for column in COLUMNS), *_EXTRA)
 _NUMERIC = tuple(column.field for column in COLUMNS if column.numeric)
 _RECORD_FIELDS = tuple(field.name for field in dataclasses.fields(Record))
@@ -99,7 +112,7 @@ def describe_cells(records: Sequence[Record]) -> dict[str, Any]:
         "costs": [asdict(cost) for cost in COSTS],
         "figures": _figures(records),
         "published": _published(records),
-        "meanings": field_meanings(Record) | field_meanings(LatencyRecord),
+        "meanings": _meanings(),
         "per_block": PER_BLOCK,
     }
 
@@ -127,6 +140,18 @@ def describe_details(records: Sequence[Record]) -> Details:
     return Details(blocks=blocks, settings=[each for _, each in settings.values()])
 
 
+def describe_sources(material: Material) -> dict[str, dict[str, Any]]:
+    """Return the other records that figures of the page are from, by their addresses on it."""
+    paths = {
+        latency_path(Path(), each.dataset, each.device, each.threads): each
+        for each in material.latencies
+    } | {
+        cost_path(Path(), each.dataset, each.model, each.image_size): each
+        for each in material.costs
+    }
+    return {address_of(path.as_posix()): asdict(each) for path, each in paths.items()}
+
+
 def finite(tree: Any) -> Any:
     """Return a tree whose infinite figures, which JSON does not have, are their names."""
     if isinstance(tree, dict):
@@ -141,6 +166,10 @@ def field_meanings(cls: type) -> dict[str, str]:
     _, _, attributes = inspect.getdoc(cls).partition("Attributes:\n")  # type: ignore[union-attr]
     found = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", attributes, flags=re.MULTILINE)
     return {name: " ".join(text.split()) for name, text in found}
+
+
+def _meanings() -> dict[str, str]:
+    return field_meanings(CostRecord) | field_meanings(LatencyRecord) | field_meanings(Record)
 
 
 def _row(record: Record) -> list[Any]:

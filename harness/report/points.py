@@ -110,9 +110,11 @@ def machine(record: Record) -> str:
 def measured_points(records: Iterable[Record], cost: Cost) -> list[Point]:
     """Return the cells whose accuracy and cost were measured, the cheapest first.
 
-    Those whose weights never saw the data set are left out: their accuracy is chance.
+    Those whose weights never saw the data set are left out: their accuracy is chance. Runs with
+    other seeds are left out, too.
     """
-    points = [_point(record, cost) for record in records if record.weights_origin not in _UNTRAINED]
+    kept = (r for r in records if r.weights_origin not in _UNTRAINED and not r.repeat)
+    points = [_point(record, cost) for record in kept]
     return sorted((point for point in points if point), key=lambda p: (p.cost, -p.accuracy, p.id))
 
 

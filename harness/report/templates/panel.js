@@ -118,23 +118,26 @@ function openCell(cell) {
   const record = detailsOf(cell), stem = cell.stem;
   const files = [["record", fileLink("records", cell.dataset, `${stem}.json`)]];
   const pictures = [];
-  if (record.history) {
+  if (record.history && !cell.repeat) {
     files.push(["training as CSV", fileLink("training", cell.dataset, `${stem}.csv`)]);
     pictures.push(renderPicture(fileLink("figures", cell.dataset, `${stem}-training.svg`), "loss and accuracy over epochs"));
   }
-  if (cell.accuracy_top1 !== null) {
+  if (cell.accuracy_top1 !== null && !cell.repeat) {
     files.push(["confusion matrix as CSV", fileLink("confusion", cell.dataset, `${stem}.csv`)]);
     pictures.push(renderPicture(fileLink("figures", cell.dataset, `${stem}-confusion.svg`), "confusion matrix"));
   }
-  const title = [`${cell.title}`, el("span", { class: "aside" }, `${cell.dataset} · ${cell.device} · ${cell.status}`)];
+  const where = [cell.dataset, cell.device, cell.status, ...(cell.repeat ? [`seed ${cell.seed}`] : [])];
+  const title = [cell.title, el("span", { class: "aside" }, where.join(" · "))];
   show(title, renderRecord(record, files, pictures));
 }
 
-function openComparison(record) {
-  const title = ["Latency side by side", el("span", { class: "aside" }, `${record.dataset} · ${record.device_name}`)];
-  const rows = renderFold("rows", renderTable(record.rows));
-  const files = [["record", fileLink("latency", `${record.dataset}-${record.device}-${record.threads}t.json`)]];
-  show(title, [...renderRecord(record, files, []), rows]);
+// What is no cell: a comparison of latencies, or costs that were counted.
+function openSource(id, record) {
+  const kind = id.startsWith("latency/") ? "Latency side by side" : `${record.label}, costs counted`;
+  const where = record.device_name ?? `${record.image_size} pixels`;
+  const title = [kind, el("span", { class: "aside" }, `${record.dataset} · ${where}`)];
+  const rows = record.rows && renderFold("rows", renderTable(record.rows));
+  show(title, [...renderRecord(record, [["record", fileLink(...`${id}.json`.split("/"))]], []), rows]);
 }
 
 function show(title, content) {
@@ -144,14 +147,13 @@ function show(title, content) {
   panel.scrollTop = 0;
 }
 
-const comparisons = new Map(block("comparisons").map((record) =>
-  [`latency/${record.dataset}-${record.device}-${record.threads}t`, record]));
+const sources = new Map(Object.entries(block("sources")));
 
 function followAddress() {
   const id = location.hash.slice(1).split("/").map(decodeURIComponent).join("/");
   // A data set may be called latency: cells come first.
   if (cellsById.has(id)) openCell(cellsById.get(id));
-  else if (comparisons.has(id)) openComparison(comparisons.get(id));
+  else if (sources.has(id)) openSource(id, sources.get(id));
   else if (panel.open) panel.close();
 }
 

@@ -55,7 +55,8 @@ function renderCell(cell, column) {
   if (column.field === "title") {
     const link = el("a", { href: anchorOf(cell.id) }, value);
     const aside = el("span", { class: "aside" }, [cell.dataset, cell.status].join(" · "));
-    return el("th", { scope: "row", class: kind }, link, aside);
+    const seed = cell.repeat ? el("span", { class: "note" }, `seed ${cell.seed}`) : null;
+    return el("th", { scope: "row", class: kind }, link, seed, aside);
   }
   if (column.field === "status") {
     const status = el("span", { class: `status ${value}`, title: cell.reason }, value);

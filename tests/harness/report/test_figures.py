@@ -18,9 +18,9 @@ HOSTILE = "$x_2$ <b>&amp;"
 
 
 @pytest.fixture(scope="module")
-def drawn(make_record, tmp_path_factory):
+def drawn(make_run, tmp_path_factory):
     """Two folders with figures of the same record, and the record."""
-    record = make_record(label=HOSTILE, dataset="cifar10")
+    record = make_run(label=HOSTILE, dataset="cifar10")
     folders = [tmp_path_factory.mktemp("figures") for _ in range(2)]
     for folder in folders:
         refresh_figures(folder, [record])
@@ -35,12 +35,12 @@ def test_every_figure_is_there_as_svg_and_png_with_the_same_bytes_twice(drawn):
         assert (first / path).read_bytes() == (second / path).read_bytes()
 
 
-def test_nothing_is_drawn_twice_and_a_change_is_noticed(drawn, monkeypatch, tmp_path, make_record):
+def test_nothing_is_drawn_twice_and_a_change_is_noticed(drawn, monkeypatch, tmp_path, make_run):
     record, folder, _ = drawn
     monkeypatch.setattr(figures, "draw", lambda stem, *_: pytest.fail(f"{stem} was drawn"))
     refresh_figures(folder, [record])
     assert stale_figures(folder, [record]) == []
-    other = make_record(label=HOSTILE, dataset="cifar10", gmacs=0.09)
+    other = make_run(label=HOSTILE, dataset="cifar10", gmacs=0.09)
     assert {path.stem for path in stale_figures(folder, [other])} == {"accuracy-gmacs"}
     assert len(stale_figures(tmp_path, [record])) == 10
 

@@ -107,12 +107,16 @@ def test_a_page_has_both_sections(make_latency_record):
 
 def test_a_page_has_the_section_that_there_is(make_latency_record):
     files = render_files([make_cell(dataset="svhn")], [make_latency_record()])
-    assert set(files) == {
-        *(Path("cifar10.md"), Path("cifar10-latency.csv")),
-        *(Path("svhn.md"), Path("svhn.csv")),
-    }
-    assert files[Path("cifar10.md")] == f"# cifar10\n{GOLDEN}"
+    names = "cifar10.md cifar10.tex cifar10-latency.csv svhn.md svhn.csv svhn.tex verdicts.md"
+    assert set(map(str, files)) == {*names.split(), "verdicts.csv"}
+    assert files[Path("cifar10.md")].endswith(f"\n{GOLDEN}")
     assert "Latency side by side" not in files[Path("svhn.md")]
+
+
+def test_a_page_without_a_table_has_that_section_alone(make_latency_record):
+    files = render_files([], [make_latency_record(dataset="digits")])
+    assert files[Path("digits.md")] == f"# digits\n{GOLDEN}"
+    assert set(map(str, files)) == {"digits.md", "digits-latency.csv"}
 
 
 def test_refreshing_writes_them_and_staleness_is_seen(tmp_path, make_latency_record):
@@ -126,6 +130,7 @@ def test_refreshing_writes_them_and_staleness_is_seen(tmp_path, make_latency_rec
     write_latency_record(results, make_latency_record(rounds=50))
     stale = {path.name for path in stale_files(tmp_path)}
     assert stale == {"cifar10.md", "cifar10-latency.csv", "index.html"}
+    assert (results / "cifar10.tex").exists()
 
 
 def test_the_terminal_shows_each_comparison(capsys, make_latency_record):

@@ -9,7 +9,8 @@ from benchmarks.browser import find_chromium, open_browser, open_page
 from harness.errors import RequestError
 from harness.records import write_record
 from harness.report.figures import refresh_figures
-from harness.report.site import refresh_texts
+from harness.report.material import Material
+from harness.report.site import write_texts
 
 HOSTILE = "<img src=x onerror=\"document.title='hacked'\"></script><b>bold</b>"
 
@@ -25,22 +26,20 @@ def browser():
 
 
 @pytest.fixture(scope="module")
-def page(make_record, tmp_path_factory):
+def page(make_run, tmp_path_factory):
     """A page of 122 cells on disk, with the figures of one data set."""
     results = tmp_path_factory.mktemp("results")
     real = [
-        make_record("resnet", accuracy_top1=98.0, latency_ms_p50=13.0),
-        make_record("trunk", accuracy_top1=99.5, latency_ms_p50=2.0, gmacs=0.02),
-        make_record(
+        make_run("resnet", accuracy_top1=98.0, latency_ms_p50=13.0),
+        make_run("trunk", accuracy_top1=99.5, latency_ms_p50=2.0, gmacs=0.02),
+        make_run(
             "vgg", label=HOSTILE, status="failed", reason=HOSTILE, accuracy_top1=None, gmacs=None
         ),
     ]
-    many = [
-        make_record(f"net{n:03d}", dataset="many", accuracy_top1=50.0 + n / 4) for n in range(119)
-    ]
+    many = [make_run(f"net{n:03d}", dataset="many", accuracy_top1=50.0 + n / 4) for n in range(119)]
     for record in (*real, *many):
         write_record(results, record)
-    refresh_texts(results, [*real, *many], [])
+    write_texts(results, Material(records=[*real, *many]))
     refresh_figures(results, real[:1])
     return results / "index.html"
 

@@ -47,23 +47,23 @@ def test_equals_are_both_on_the_front():
     assert pareto_front([]) == []
 
 
-def test_chance_and_gaps_are_no_points(make_record):
+def test_chance_and_gaps_are_no_points(make_run):
     records = [
-        make_record("good"),
-        make_record("untrained", weights_origin="random"),
-        make_record("pretrained", weights_origin="imagenet"),
-        make_record("failed", status="failed", accuracy_top1=None),
-        make_record("unmeasured", gmacs=None),
-        make_record("published", weights_origin="published"),
+        make_run("good"),
+        make_run("untrained", weights_origin="random"),
+        make_run("pretrained", weights_origin="imagenet"),
+        make_run("failed", status="failed", accuracy_top1=None),
+        make_run("unmeasured", gmacs=None),
+        make_run("published", weights_origin="published"),
     ]
     assert names(measured_points(records, GMACS)) == ["digits/good-cpu", "digits/published-cpu"]
 
 
-def test_times_are_compared_on_one_machine_and_counts_on_all(make_record):
+def test_times_are_compared_on_one_machine_and_counts_on_all(make_run):
     records = [
-        make_record("a", threads=1),
-        make_record("b"),
-        make_record("c", device="cuda", device_name="a GPU"),
+        make_run("a", threads=1),
+        make_run("b"),
+        make_run("c", device="cuda", device_name="a GPU"),
     ]
     assert list(group_points(measured_points(records, LATENCY))) == [
         "a GPU",
@@ -73,8 +73,8 @@ def test_times_are_compared_on_one_machine_and_counts_on_all(make_record):
     assert list(group_points(measured_points(records, SIZE))) == [""]
 
 
-def test_an_interval_that_is_not_there_is_no_length(make_record):
-    record = make_record(accuracy_top1_low=None, accuracy_top1_high=None)
+def test_an_interval_that_is_not_there_is_no_length(make_run):
+    record = make_run(accuracy_top1_low=None, accuracy_top1_high=None)
     (found,) = measured_points([record], LATENCY)
     assert (found.low, found.accuracy, found.high, found.cost) == (90, 90, 90, 4)
 
