@@ -3,7 +3,7 @@
     python cli/regenerate_results.py                      # make anew what is out of date
     python cli/regenerate_results.py --check              # is anything out of date?
     python cli/regenerate_results.py --verify             # do the records still hold?
-    python cli/regenerate_results.py --verify digits/resnet-cpu emnist/trunk-cpu
+    python cli/regenerate_results.py --verify digits/resnet-cpu costs/emnist/vgg-224
 
 --check and --verify change nothing.
 """
@@ -29,9 +29,9 @@ Verify = Annotated[
     bool,
     Option("--verify", help="Recompute what records say, where it can be; exit 1 if it differs."),
 ]
-Cells = Annotated[
+Names = Annotated[
     list[str] | None,
-    Argument(metavar="[CELL]...", help="With --verify: <data set>/<record>; all by default."),
+    Argument(metavar="[RECORD]...", help="With --verify: digits/resnet-cpu; all by default."),
 ]
 DataDir = Annotated[Path, Option(help="With --verify: folder of the official images.")]
 DataFile = Annotated[
@@ -45,7 +45,7 @@ PublishedDir = Annotated[
 
 
 def main(
-    cells: Cells = None,
+    records: Names = None,
     check: Check = False,
     verify: Verify = False,
     data_dir: DataDir = ROOT / "data",
@@ -62,18 +62,18 @@ def main(
         results_dir=ROOT / "results",
     )
     try:
-        sys.exit(_run(check, verify, cells or [], places))
+        sys.exit(_run(check, verify, records or [], places))
     except (CellError, RequestError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
 
 
-def _run(check: bool, verify: bool, cells: list[str], places: Places) -> int:
+def _run(check: bool, verify: bool, names: list[str], places: Places) -> int:
     if check and verify:
         raise RequestError("--check and --verify: one at a time")
-    if cells and not verify:
-        raise RequestError(f"'{cells[0]}': cells are named with --verify alone")
-    return _check() if check else _verify(cells, places) if verify else _regenerate()
+    if names and not verify:
+        raise RequestError(f"'{names[0]}': records are named with --verify alone")
+    return _check() if check else _verify(names, places) if verify else _regenerate()
 
 
 def _check() -> int:
@@ -83,10 +83,10 @@ def _check() -> int:
     return int(bool(stale))
 
 
-def _verify(cells: list[str], places: Places) -> int:
+def _verify(names: list[str], places: Places) -> int:
     from harness.verification.command import verify
 
-    return verify(cells, places)
+    return verify(names, places)
 
 
 def _regenerate() -> int:

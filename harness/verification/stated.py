@@ -59,7 +59,8 @@ def read_command(command: str, places: Places) -> Request:
     parser = argparse.ArgumentParser(exit_on_error=False, add_help=False, allow_abbrev=False)
     for name in ("dataset", "model", "device", "recipe", "seeds", "data-file", *_FLAGS):
         parser.add_argument(f"--{name}")
-    parser.add_argument("--published-dir")
+    for name in ("published-dir", "measure"):
+        parser.add_argument(f"--{name}")
     parser.add_argument("--set", action="append", default=[])
     try:
         found, foreign = parser.parse_known_args(words[2:])
@@ -83,6 +84,7 @@ def read_command(command: str, places: Places) -> Request:
         data_dir=places.data_dir,
         data_file=None,
         weights_dir=places.weights_dir,
+        published_dir=places.published_dir,
         recipe=found.recipe or "",
         results_dir=places.results_dir,
         offline=True,

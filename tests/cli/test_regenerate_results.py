@@ -17,7 +17,10 @@ def run(*arguments):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["digits/resnet-cpu"], "error: 'digits/resnet-cpu': cells are named with --verify alone"),
+        (
+            ["digits/resnet-cpu"],
+            "error: 'digits/resnet-cpu': records are named with --verify alone",
+        ),
         (["--check", "--verify"], "error: --check and --verify: one at a time"),
         (
             ["--verify", "digits/resnt-cpu"],

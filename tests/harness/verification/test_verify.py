@@ -8,6 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from harness.cost_records import write_cost_record
+from harness.counting import count_costs
 from harness.errors import RequestError
 from harness.evaluation import measure_accuracy
 from harness.measure.memory import measure_weights_mb
@@ -126,7 +128,7 @@ def test_what_was_not_touched_holds(ran, capsys):
         *("digits/mobilenet-cpu", "digits/trunk-cpu"),
         "in all",
     ]
-    assert lines[-1].endswith("hold, 0 do not, 0 not recomputed")
+    assert "hold, 0 do not, 0 not recomputed;" in lines[-1]
 
 
 def test_everything_that_can_be_is_recomputed(ran):
@@ -250,6 +252,22 @@ def test_parts_of_a_record_that_contradict_each_other(ran):
     paths = [tree.paths[0] | {"gmacs": 1.0}, *tree.paths[1:]]
     wrong = dataclasses.replace(tree, paths=paths)
     assert [c.field for c in check_agreement(wrong) if not c.holds] == ["gmacs (mean of the paths)"]
+
+
+def test_counted_costs_are_counted_again(tmp_path, capsys):
+    command = "python comparisons.py --dataset digits --model mobilenet --set image_size=32"
+    request = read_command(command, places_in(tmp_path))
+    job, _ = make_job(request, Cell(dataset="digits", model="mobilenet", device="cpu"))
+    job = dataclasses.replace(job, command=f"{command} --measure cost")
+    cost = count_costs(job)
+    write_cost_record(tmp_path / "results", cost)
+    name = "costs/digits/mobilenet-32"
+    assert verify([name], places_in(tmp_path)) == 0
+    write_cost_record(tmp_path / "results", dataclasses.replace(cost, file_mb=1.0))
+    assert verify([], places_in(tmp_path)) == 1
+    text = capsys.readouterr().out
+    assert f"{name}: 11 of 11 hold" in text
+    assert f"{name}: file_mb: recorded 1, now {cost.file_mb:.10g}\n" in text
 
 
 def test_an_unknown_record_is_refused_with_near_matches(ran):
