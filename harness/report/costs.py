@@ -27,6 +27,10 @@ _SHOWN = {
 }
 
 
+COST_HEADER = tuple(_SHOWN)
+"""The names of what `cost_cells` returns."""
+
+
 def render_costs_csv(records: Sequence[CostRecord]) -> str:
     """Return the costs of one data set: a line for each model, and for each path of a tree."""
     out = io.StringIO()
@@ -49,16 +53,17 @@ def print_costs(records: Sequence[CostRecord]) -> None:
         table.add_column(name, justify="right")
     for record in records:
         where = (record.dataset, record.label, str(record.image_size))
-        table.add_row(*where, *_cells(record))
+        table.add_row(*where, *cost_cells(record))
         for path in dict.fromkeys((*record.paths[:1], *record.paths[-1:])):
-            table.add_row("", f"  path to {path.name}", "", *_cells(path))
+            table.add_row("", f"  path to {path.name}", "", *cost_cells(path))
     console = Console(markup=False, emoji=False)
     if not console.is_terminal:
         console.width = _PIPE_WIDTH
     console.print(table)
 
 
-def _cells(part: CostRecord | CostPath) -> list[str]:
+def cost_cells(part: CostRecord | CostPath) -> list[str]:
+    """Return what was counted, as texts; what was not is a dash."""
     cells = []
     for name, scale in _SHOWN.values():
         value = getattr(part, name, None)

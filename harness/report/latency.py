@@ -12,7 +12,7 @@ from rich.table import Table
 
 from harness.latency_records import LatencyRecord, LatencyRow
 
-_HEADER = (
+HEADER = (
     *("Model", "Runtime", "× reference (95%)", "By process"),
     *("p50 ms", "p05–p95 ms", "p99 ms", "Notes"),
 )
@@ -53,34 +53,37 @@ def print_latency(records: Sequence[LatencyRecord]) -> None:
     if not console.is_terminal:
         console.width = _PIPE_WIDTH
     for record in records:
-        table = Table(title=f"{record.dataset}: {_describe(record)}", title_justify="left")
-        for name in _HEADER:
+        table = Table(
+            title=f"{record.dataset}: {describe_comparison(record)}", title_justify="left"
+        )
+        for name in HEADER:
             left = name in ("Model", "Runtime", "Notes")
             table.add_column(name, justify="left" if left else "right")
-        for row in _sorted(record):
-            table.add_row(*_cells(row))
+        for row in comparison_rows(record):
+            table.add_row(*row)
         console.print(table)
 
 
 def _section(record: LatencyRecord) -> str:
-    align = [":---", ":---"] + ["---:"] * (len(_HEADER) - 3) + [":---"]
-    rows = [[cell.replace("|", r"\|") for cell in _cells(row)] for row in _sorted(record)]
-    lines = ["| " + " | ".join(cells) + " |" for cells in (_HEADER, align, *rows)]
-    title = f"\n## Latency side by side, {_device(record)}\n\n"
-    return title + "\n".join(lines) + f"\n\n{_describe(record)}.\n"
+    align = [":---", ":---"] + ["---:"] * (len(HEADER) - 3) + [":---"]
+    rows = [[cell.replace("|", r"\|") for cell in row] for row in comparison_rows(record)]
+    lines = ["| " + " | ".join(cells) + " |" for cells in (HEADER, align, *rows)]
+    title = f"\n## Latency side by side, {describe_device(record)}\n\n"
+    return title + "\n".join(lines) + f"\n\n{describe_comparison(record)}.\n"
 
 
-def _device(record: LatencyRecord) -> str:
+def describe_device(record: LatencyRecord) -> str:
+    """Return what a comparison was made on, in a word or two."""
     if record.device == "cuda":
         return record.device_name
     return f"{record.threads} CPU thread{'s' if record.threads > 1 else ''}"
 
 
-def _describe(record: LatencyRecord) -> str:
+def describe_comparison(record: LatencyRecord) -> str:
     """Return what was compared with what, where, and how far it can be trusted."""
     processes = f"{record.processes} process{'es' if record.processes > 1 else ''}"
     parts = [
-        f"{record.rounds} rounds in {processes} on {record.device_name}, {_device(record)}"
+        f"{record.rounds} rounds in {processes} on {record.device_name}, {describe_device(record)}"
         f"{_describe_cores(record)}",
         f"reference {record.reference} in {record.reference_runtime}, which drifted by "
         f"{record.drift:.1%}{' (too much)' if record.drifted else ''}",
@@ -97,6 +100,11 @@ def _describe_cores(record: LatencyRecord) -> str:
     return f", pinned to {some}{cores}"
 
 
+def comparison_rows(record: LatencyRecord) -> list[list[str]]:
+    """Return the cells of the table of a comparison, below its `HEADER`, the fastest first."""
+    return [_cells(row) for row in _sorted(record)]
+
+
 def _sorted(record: LatencyRecord) -> list[LatencyRow]:
     """Return the rows, fastest first; those that were not timed last."""
     return sorted(record.rows, key=lambda row: (row.ratio is None, row.ratio or 0, row.model))
@@ -104,7 +112,7 @@ def _sorted(record: LatencyRecord) -> list[LatencyRow]:
 
 def _cells(row: LatencyRow) -> list[str]:
     if row.ratio is None:
-        return [row.label, row.runtime, *["–"] * (len(_HEADER) - 3), f"not timed: {row.reason}"]
+        return [row.label, row.runtime, *["–"] * (len(HEADER) - 3), f"not timed: {row.reason}"]
     ratios = row.ratio_by_process
     return [
         row.label,

@@ -14,10 +14,12 @@ from harness.predictions import find_predictions
 from harness.published import published_cells
 from harness.records import Record
 from harness.report.costs import render_costs_csv
+from harness.report.figures import refresh_figures, stale_figures
 from harness.report.latency import render_latency, render_latency_csv
 from harness.report.latex import render_latex
 from harness.report.material import Material, read_material
 from harness.report.missing import render_missing
+from harness.report.page import render_page_files
 from harness.report.paths import render_paths
 from harness.report.ranking import FindPredictions, compare_cells, render_pairs, render_ranking
 from harness.report.readme import VERDICTS, fill_readme
@@ -32,7 +34,7 @@ from harness.report.verdicts import (
 
 
 def refresh(results: Path) -> None:
-    """Write the tables of every data set, and the figures that are older than their record.
+    """Write the tables of every data set, the page, and the figures that are out of date.
 
     Raises:
         CellError: A file cannot be written.
@@ -57,7 +59,7 @@ def regenerate(root: Path) -> int:
 
 
 def stale_files(root: Path) -> list[Path]:
-    """Return the text files that are not what the records make them.
+    """Return the files that are not what the records make them.
 
     Raises:
         RequestError: As `regenerate`.
@@ -66,7 +68,8 @@ def stale_files(root: Path) -> list[Path]:
     material = read_material(results)
     wanted = {results / path: text for path, text in _render_all(results, material).items()}
     wanted[root / "README.md"] = _make_readme(root, material)
-    return [path for path, text in wanted.items() if _read(path) != text]
+    stale = [path for path, text in wanted.items() if _read(path) != text]
+    return stale + stale_figures(results, material.records)
 
 
 def _no_predictions(_: Record) -> tuple[None, str]:
@@ -130,18 +133,25 @@ def _make_readme(root: Path, material: Material) -> str:
     return render_readme(text, material.records, material.latencies, material.costs)
 
 
-def _write_all(results: Path, material: Material) -> None:
-    from harness.report.figures import refresh_figures
+def write_texts(results: Path, material: Material) -> None:
+    """Write the tables and the page where they are not what they were.
 
+    Raises:
+        CellError: A file cannot be written.
+    """
     for path, text in _render_all(results, material).items():
         _write_if_changed(results / path, text)
-    refresh_figures(results, [record for record in material.records if not record.repeat])
+
+
+def _write_all(results: Path, material: Material) -> None:
+    write_texts(results, material)
+    refresh_figures(results, material.records)
 
 
 def _render_all(results: Path, material: Material) -> dict[Path, str]:
-    return render_files(
-        material.records, material.latencies, material.costs, partial(find_predictions, results)
-    )
+    records, latencies, costs = material.records, material.latencies, material.costs
+    tables = render_files(records, latencies, costs, partial(find_predictions, results))
+    return tables | render_page_files(results, material)
 
 
 def _render_dataset(dataset: str, material: Material, find: FindPredictions) -> dict[Path, str]:

@@ -19,6 +19,7 @@ from harness.report.judging import (
     ACCURACY_MARGIN,
     LATENCY_FACTOR,
     LEVEL,
+    Figure,
     Outcome,
     Verdict,
     judge_accuracy,
@@ -30,7 +31,7 @@ from harness.report.missing import cost_command, gpu_latency_command, run_comman
 from harness.report.rows import REFERENCE, published_costs
 
 _SIGNS: dict[Outcome, str] = {"reproduced": "✓", "differs": "✗", "cannot be judged": "?"}
-_COLUMNS = {
+FIGURES: dict[Figure, str] = {
     "accuracy": "Top-1 %",
     "latency": "Latency ÷ ResNet-50",
     "size": "Size MB",
@@ -71,12 +72,12 @@ def judge_all(
 def render_summary(verdicts: Sequence[Verdict]) -> str:
     """Return how many published figures reproduce, by kind, and which do not, as Markdown."""
     lines = [
-        _sentence(verdicts),
+        summarise(verdicts),
         "",
         "| | reproduced | differs | cannot be judged |",
         "| :--- | ---: | ---: | ---: |",
     ]
-    for figure, title in _COLUMNS.items():
+    for figure, title in FIGURES.items():
         counts = Counter(v.outcome for v in verdicts if v.figure == figure)
         lines.append(f"| {title} | " + " | ".join(str(counts[name]) for name in _SIGNS) + " |")
     return "\n".join([*lines, "", "What differs:", "", *_differing(verdicts)]) + "\n"
@@ -153,7 +154,8 @@ def _with_hints(verdict: Verdict, verdicts: Sequence[Verdict]) -> Verdict:
     return replace(verdict, reason="; ".join([verdict.reason, *hints]))
 
 
-def _sentence(verdicts: Sequence[Verdict]) -> str:
+def summarise(verdicts: Sequence[Verdict]) -> str:
+    """Return in a sentence how many published figures reproduce."""
     counts = Counter(verdict.outcome for verdict in verdicts)
     return (
         f"Of the {len(verdicts)} published figures {counts['reproduced']} reproduce, "
@@ -163,7 +165,7 @@ def _sentence(verdicts: Sequence[Verdict]) -> str:
 
 def _differing(verdicts: Sequence[Verdict]) -> list[str]:
     lines = [
-        f"- {v.dataset}, {v.label}, {_COLUMNS[v.figure]}: {v.reason}."
+        f"- {v.dataset}, {v.label}, {FIGURES[v.figure]}: {v.reason}."
         for v in verdicts
         if v.outcome == "differs"
     ]
@@ -172,8 +174,8 @@ def _differing(verdicts: Sequence[Verdict]) -> list[str]:
 
 def _table(verdicts: Sequence[Verdict]) -> str:
     lines = [
-        "| Model | " + " | ".join(_COLUMNS.values()) + " |",
-        "| :--- |" + " :--- |" * len(_COLUMNS),
+        "| Model | " + " | ".join(FIGURES.values()) + " |",
+        "| :--- |" + " :--- |" * len(FIGURES),
     ]
     for label, group in groupby(verdicts, key=lambda verdict: verdict.label):
         cells = [f"{_SIGNS[v.outcome]} {v.published or '–'} → {v.measured or '–'}" for v in group]
@@ -182,7 +184,7 @@ def _table(verdicts: Sequence[Verdict]) -> str:
 
 
 def _unjudged(verdicts: Sequence[Verdict]) -> str:
-    groups: dict[tuple[str, str, str, bool], list[Verdict]] = {}
+    groups: dict[tuple[str, Figure, str, bool], list[Verdict]] = {}
     for v in verdicts:
         if v.outcome == "cannot be judged":
             groups.setdefault((v.dataset, v.figure, v.reason, bool(v.command)), []).append(v)
@@ -191,7 +193,6 @@ def _unjudged(verdicts: Sequence[Verdict]) -> str:
         command = _COMMANDS[figure](dataset, [v.model for v in group])
         more = f": `{command}`" if helps else ""
         lines.append(
-            f"- {dataset}, {_COLUMNS[figure]} of {', '.join(v.label for v in group)}: "
-            f"{reason}{more}"
+            f"- {dataset}, {FIGURES[figure]} of {', '.join(v.label for v in group)}: {reason}{more}"
         )
     return "\n".join(lines or ["Nothing."]) + "\n"

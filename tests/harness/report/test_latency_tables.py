@@ -145,7 +145,7 @@ def test_refreshing_writes_them_and_staleness_is_seen(tmp_path, make_latency_rec
     assert stale_files(tmp_path) == []
     write_latency_record(results, make_latency_record(rounds=50))
     stale = {path.name for path in stale_files(tmp_path)}
-    assert stale == {"cifar10.md", "cifar10-latency.csv"}
+    assert stale == {"cifar10.md", "cifar10-latency.csv", "index.html"}
     assert (results / "cifar10.tex").exists()
 
 

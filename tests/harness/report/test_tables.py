@@ -121,7 +121,8 @@ def test_refreshing_twice_changes_nothing(tmp_path):
     write_record(tmp_path, make_record())
     refresh(tmp_path)
     first = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
-    assert {path.suffix for path in first} == {".json", ".csv", ".md", ".tex", ".png"}
+    made = {".csv", ".md", ".tex", ".png", ".svg", ".html", ".js", ".LICENSE"}
+    assert {path.suffix for path in first} == {".json", *made}
     refresh(tmp_path)
     assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file()} == first
 
