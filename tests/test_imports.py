@@ -84,7 +84,11 @@ def test_the_leaves_import_nothing_of_the_house():
 
 
 @pytest.mark.parametrize(
-    "module", ["comparisons", "harness.commands", "harness.report.site", "harness.report.figures"]
+    "module",
+    [
+        *("comparisons", "harness.commands", "harness.report.site", "harness.report.figures"),
+        *("cli.compare_models", "harness.static.command"),
+    ],
 )
 def test_nothing_heavy_is_imported(module):
     code = f"import sys, {module}; print(*(set(sys.modules) & {HEAVY!r}))"

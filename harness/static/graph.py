@@ -82,10 +82,25 @@ class Graph:
 
     @property
     def max_width(self) -> int | None:
-        """The most channels that a layer puts out, those aside that the network returns."""
+        """The most channels that a layer puts out, the last ones aside; None without any."""
+        last = self._last_layers()
         widths = [
             operator.channels
             for position, operator in enumerate(self.operators)
-            if operator.channels is not None and position not in self.results
+            if operator.channels is not None and position not in last
         ]
         return max(widths, default=None)
+
+    def _last_layers(self) -> set[int]:
+        """Return the layers from which no other layer leads to a result: those of the logits."""
+        last, seen = set(), set(self.results)
+        waiting = list(self.results)
+        while waiting:
+            position = waiting.pop()
+            operator = self.operators[position]
+            if operator.channels is not None:
+                last.add(position)
+                continue
+            waiting += [each for each in operator.predecessors if each not in seen]
+            seen.update(operator.predecessors)
+        return last

@@ -121,9 +121,10 @@ def calibrate(precision: Precision) -> Roof:
         )
     device = "cuda" if torch.cuda.is_available() else "cpu"
     peak, bandwidth = measure_peak(device, precision), measure_bandwidth(device)
-    threads = f", {torch.get_num_threads()} threads" if device == "cpu" else ""
+    threads = torch.get_num_threads()
+    of_cpu = f", {threads} thread{'s' if threads > 1 else ''}" if device == "cpu" else ""
     return Roof(
-        name=f"this machine ({device_name(device)}{threads})",
+        name=f"this machine ({device_name(device)}{of_cpu})",
         precision=precision,
         peak_gflops_per_s=peak.gflops_per_s,
         bandwidth_gb_per_s=bandwidth.gb_per_s,

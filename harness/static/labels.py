@@ -13,7 +13,7 @@ Box = tuple[float, float, float, float]
 
 _SIZE = 8  # points
 _WIDTH = 0.6  # of a letter, in sizes
-_NEAR, _STEP, _STEPS = 6, 9, 12  # points
+_NEAR, _STEP, _STEPS = 6, 9, 60  # points, points, tries
 
 
 def place_labels(axes: Axes, places: Sequence[tuple[float, float]], names: Sequence[str]) -> None:
@@ -32,11 +32,11 @@ def place_labels(axes: Axes, places: Sequence[tuple[float, float]], names: Seque
     for place, (x, y), name in zip(places, centres, names, strict=True):
         width = _WIDTH * _SIZE * len(name)
         candidates = list(_candidates(x, y, width))
-        free = [box for box in candidates if _within(box, inside) and not _hits(box, taken)]
-        box = (free or candidates)[0]
+        fitting = [box for box in candidates if _within(box, inside)] or candidates
+        box = next((box for box in fitting if not _hits(box, taken)), fitting[0])
         taken.append(box)
         moved = abs((box[1] + box[3]) / 2 - y) > _STEP
-        axes.annotate(
+        label = axes.annotate(
             name,
             place,
             (box[0] - x, box[1] - y),
@@ -45,6 +45,8 @@ def place_labels(axes: Axes, places: Sequence[tuple[float, float]], names: Seque
             parse_math=False,
             arrowprops={"arrowstyle": "-", "color": "#a0aec0", "linewidth": 0.6} if moved else None,
         )
+        # The axes are to keep their size, which the places go by.
+        label.set_in_layout(False)
 
 
 def _candidates(x: float, y: float, width: float) -> Iterator[Box]:

@@ -47,7 +47,7 @@ class Metrics:
         model_size_mb: Parameters and buffers, MB.
         operators: In the graph.
         sequential_depth: Operators on the longest chain.
-        max_width_channels: The most channels a layer puts out, the logits aside; None without one.
+        max_width_channels: The most that a layer puts out, the last aside; None without one.
         gmacs: 10^9 multiply-accumulates of convolutions, matrix products and attention.
         gflops: 10^9 floating-point operations of all operators.
         flops_per_param: FLOPs for each parameter; None without parameters.

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# More models than this leave no room for their names.
-_MOST_ROWS = 40
+# More models than this leave no room for their names: beside points, and at all.
+_MOST_NAMES, _MOST_ROWS = 15, 40
 _TOP, _ROW = 4.6, 0.32  # inches
 _SMALLEST_AREA, _WHOLE_AREA = 4.0, 1200.0
 _INK, _FAINT = "#1a202c", "#718096"
@@ -52,17 +52,28 @@ def plot_report(report: Report, roof: Roof) -> Figure:
     from matplotlib.figure import Figure
 
     shown = report.analyses[:_MOST_ROWS]
+    names = [str(analysis.name) for analysis in shown]
+    numbers = [str(number) for number, _ in enumerate(names, start=1)]
+    crowded = len(names) > _MOST_NAMES
     rows = 0.8 + _ROW * len(shown)
     figure = Figure(figsize=(13.0, _TOP + rows), layout="constrained", dpi=110)
     grid = figure.add_gridspec(2, 2, height_ratios=(_TOP, rows))
     _plot_roof(figure.add_subplot(grid[0, 0]), shown, roof)
-    _plot_sizes(figure.add_subplot(grid[0, 1]), report.analyses)
-    _plot_rows(figure.add_subplot(grid[1, :]), shown, roof)
-    more = len(report.analyses) - len(shown)
-    left_out = f"; rows and roofline without the last {more} models" if more else ""
-    title = f"{report.options.accounting} accounting, {describe_pass(report.options)}{left_out}"
-    figure.suptitle(title, fontsize=10)
+    sizes = figure.add_subplot(grid[0, 1])
+    _plot_sizes(sizes, shown)
+    numbered = [f"{name}  {number}" for name, number in zip(names, numbers, strict=True)]
+    _plot_rows(figure.add_subplot(grid[1, :]), shown, numbered if crowded else names, roof)
+    figure.suptitle(_title(report, len(shown)), fontsize=10)
+    # The places of labels are known once all else has its own.
+    figure.draw_without_rendering()
+    _label_sizes(sizes, shown, numbers if crowded else names)
     return figure
+
+
+def _title(report: Report, shown: int) -> str:
+    left_out = len(report.analyses) - shown
+    more = f"; the last {left_out} models are left out" if left_out else ""
+    return f"{report.options.accounting} accounting, {describe_pass(report.options)}{more}"
 
 
 def _plot_roof(axes: Axes, analyses: Sequence[Analysis], roof: Roof) -> None:
@@ -83,7 +94,7 @@ def _plot_roof(axes: Axes, analyses: Sequence[Analysis], roof: Roof) -> None:
     _plain_logarithms(axes, "xy")
 
 
-def _plot_rows(axes: Axes, analyses: Sequence[Analysis], roof: Roof) -> None:
+def _plot_rows(axes: Axes, analyses: Sequence[Analysis], names: Sequence[str], roof: Roof) -> None:
     """Draw each model's operators in a row, those of one intensity together."""
     for index, analysis in enumerate(analyses):
         shares = _time_shares(analysis, roof)
@@ -103,7 +114,6 @@ def _plot_rows(axes: Axes, analyses: Sequence[Analysis], roof: Roof) -> None:
     ):
         axes.axvline(limit, color=_FAINT, linewidth=0.8, linestyle=":")
         axes.text(limit, -0.75, text, ha=align, va="center", fontsize=8, color=_FAINT)
-    names = [str(analysis.name) for analysis in analyses]
     axes.set_yticks(range(len(names)), names, fontsize=9, parse_math=False)
     axes.set(
         ylim=(len(names) - 0.4, -1.1),
@@ -128,14 +138,16 @@ def _plot_sizes(axes: Axes, analyses: Sequence[Analysis]) -> None:
     """Draw each model at its parameters and GMACs, coloured by its intensity."""
     from matplotlib.colors import LogNorm
 
-    known = [each for each in analyses if each.metrics.params and each.metrics.gmacs]
-    places = [(each.metrics.params / 1e6, each.metrics.gmacs) for each in known]
     axes.set(xlabel="parameters, M (log)", ylabel="GMACs (log)")
     axes.set_title("size, operations and intensity", fontsize=10)
+    known = [each for each in analyses if _place(each)]
+    figure = axes.get_figure(root=True)
+    if not known or figure is None:
+        return
     axes.margins(0.15)
     points = axes.scatter(
-        [x for x, _ in places],
-        [y for _, y in places],
+        [each.metrics.params / 1e6 for each in known],
+        [each.metrics.gmacs for each in known],
         c=[each.metrics.intensity_flops_per_byte for each in known],
         norm=LogNorm(),
         cmap="viridis",
@@ -144,15 +156,22 @@ def _plot_sizes(axes: Axes, analyses: Sequence[Analysis]) -> None:
         zorder=3,
     )
     _plain_logarithms(axes, "xy")
-    figure = axes.get_figure(root=True)
-    if known and figure is not None:
-        bar = figure.colorbar(points, ax=axes, label="FLOPs/byte of the model")
-        bar.ax.yaxis.set_major_formatter("{x:g}")
-        bar.ax.yaxis.set_minor_formatter("{x:g}")
-        bar.ax.tick_params(which="both", labelsize=8)
-        # The places of labels are known once the axes have theirs.
-        figure.draw_without_rendering()
-        place_labels(axes, places, [str(each.name) for each in known])
+    bar = figure.colorbar(points, ax=axes, label="FLOPs/byte of the model")
+    bar.ax.yaxis.set_major_formatter("{x:g}")
+    bar.ax.yaxis.set_minor_formatter("{x:g}")
+    bar.ax.tick_params(which="both", labelsize=8)
+
+
+def _label_sizes(axes: Axes, analyses: Sequence[Analysis], labels: Sequence[str]) -> None:
+    pairs = [(_place(each), label) for each, label in zip(analyses, labels, strict=True)]
+    known = [(place, label) for place, label in pairs if place is not None]
+    place_labels(axes, [place for place, _ in known], [label for _, label in known])
+
+
+def _place(analysis: Analysis) -> tuple[float, float] | None:
+    """Return where a model is among the sizes; None where a logarithm would be of 0."""
+    metrics = analysis.metrics
+    return (metrics.params / 1e6, metrics.gmacs) if metrics.params and metrics.gmacs else None
 
 
 def _plain_logarithms(axes: Axes, which: str) -> None:
@@ -164,7 +183,7 @@ def _plain_logarithms(axes: Axes, which: str) -> None:
         low, high = axis.get_view_interval()
         # One or two decades alone have few numbers otherwise.
         axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 1000 * low else (1,)))
-        axis.set_major_formatter("{x:g}")
+        axis.set_major_formatter("{x:.7g}")
         axis.set_minor_formatter(NullFormatter())
     axes.grid(alpha=0.3)
 

@@ -110,9 +110,10 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         result = func(*args, **(kwargs or {}))
         flops = self._counter.get_total_flops() - before
         arguments = _named_arguments(func, args, kwargs or {})
-        read = _distinct(_tensors(list(arguments.values())))
-        written = _written(func, arguments, read, result)
-        if written and "dropout" not in base_name(func):
+        given = _distinct(_tensors(list(arguments.values())))
+        written = _written(func, arguments, given, result)
+        if written and not _does_nothing(func):
+            read = [] if _takes_shape_only(base_name(func)) else given
             self._add(func, arguments, read, written, flops // 2)
         return result
 
@@ -206,6 +207,18 @@ def _written(func: Any, arguments: Arguments, read: list[Tensor], result: object
         if each.alias_info is not None and each.alias_info.is_write and each.name in arguments
     ]
     return made + _tensors(changed)
+
+
+def _does_nothing(func: Any) -> bool:
+    """Return whether an operator moves no number, though it seems to write some."""
+    name = base_name(func)
+    # Dropout is off in inference; empty tensors and views in place are made without touching data.
+    return "dropout" in name or "empty" in name or torch.Tag.inplace_view in func.tags
+
+
+def _takes_shape_only(name: str) -> bool:
+    """Return whether an operator, such as `zeros_like`, reads none of the tensors it is given."""
+    return name.startswith("new_") or name.endswith("_like")
 
 
 def _tensors(tree: object) -> list[Tensor]:

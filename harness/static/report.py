@@ -15,8 +15,8 @@ from harness.static.ranking import Extreme, Recommendation
 _ACCOUNTINGS = {
     "complete": "every operator of the forward pass, attention included; intensity is all FLOPs "
     "over all bytes",
-    "published": "the publication's: modules, sums and products, without attention, softmax, layer "
-    "norm and pooling; intensity is the mean over those that have any",
+    "published": "as in published tables: modules, sums and products, without attention, softmax, "
+    "layer norm and pooling; intensity is the mean over those with FLOPs",
 }
 
 
