@@ -95,6 +95,7 @@ def test_the_leaves_import_nothing_of_the_house():
     [
         *("comparisons", "harness.commands", "harness.report.site", "cli.regenerate_results"),
         *("harness.report.attention", "monolithic_architectures", "cli.attention_maps"),
+        *("cli.compare_models", "harness.static.command"),
     ],
 )
 def test_nothing_heavy_is_imported(module):
