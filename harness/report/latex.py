@@ -40,7 +40,8 @@ _HEADER = """\
 \\toprule"""
 _FOOTER = """\
 \\bottomrule
-\\end{tabular}}"""
+\\end{tabular}}
+\\par\\smallskip\\raggedright\\scriptsize"""
 
 
 def escape(text: str) -> str:
@@ -66,7 +67,10 @@ def render_latex(rows: Sequence[Row]) -> str:
     width = "l" + "".join("rr" if c.published and with_published else "r" for c in columns)
     header = _HEADER.format(caption=escape(caption), label=label, columns=width)
     body = [" & ".join(line) + r" \\" for line in lines]
-    notes = [_note(letter, text) for letter, text in footnotes.texts.items()]
+    notes = [
+        rf"\textsuperscript{{{letter}}}~{escape(text)}.\quad"
+        for letter, text in footnotes.texts.items()
+    ]
     parts = [header, *_head(columns, with_published), r"\midrule", *body, _FOOTER, *notes]
     return "\n".join([*parts, r"\end{table}", ""])
 
@@ -113,7 +117,3 @@ def _cell(shown: Shown) -> str:
     figure = escape(shown.figure)
     figure = rf"\textbf{{{figure}}}" if shown.best else figure
     return f"{figure} {escape(shown.spread)}" if shown.spread else figure
-
-
-def _note(letter: str, text: str) -> str:
-    return rf"\par\raggedright\footnotesize\textsuperscript{{{letter}}} {escape(text)}"

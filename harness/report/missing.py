@@ -10,11 +10,12 @@ from harness.report.rows import REFERENCE, Row
 
 def render_missing(rows: Sequence[Row]) -> str:
     """Return Markdown on what was not run of the models that were published; empty if nothing."""
+    known = set(model_files())
     rows = [row for row in rows if row.published is not None]
-    there = [row for row in rows if row.model in model_files()]
-    absent = [row.title for row in rows if row not in there]
+    there = [row for row in rows if row.model in known]
+    absent = [row.title for row in rows if row.model not in known]
     lines = [
-        _line("not run", there, _was_not_run, run_command),
+        _line("nothing measured", there, _was_not_run, run_command),
         _line("costs not counted", there, _was_not_counted, cost_command),
         _line("latency not compared", there, _was_not_compared, latency_command),
     ]

@@ -26,10 +26,11 @@ C (GPU)\textsuperscript{b} & \textbf{95.00} (94.0--96.0) & 25.00 & @
 D\textsuperscript{c} & -- & -- & -- & -- & -- \\
 \bottomrule
 \end{tabular}}
-\par\raggedright\footnotesize\textsuperscript{a} 2 epochs at 224 px from imagenet weights, 1.5 min
-\par\raggedright\footnotesize\textsuperscript{b} 3 epochs at 224 px from imagenet weights, 1.5 min
-\par\raggedright\footnotesize\textsuperscript{c} failed: 100\% @
-\{of\} \$x\_1\^{}2\$ \textbackslash{}n \# \textasciitilde{}
+\par\smallskip\raggedright\scriptsize
+\textsuperscript{a}~2 epochs at 224 px from imagenet weights, 1.5 min.\quad
+\textsuperscript{b}~3 epochs at 224 px from imagenet weights, 1.5 min.\quad
+\textsuperscript{c}~failed: 100\% @
+\{of\} \$x\_1\^{}2\$ \textbackslash{}n \# \textasciitilde{}.\quad
 \end{table}
 """.replace("@\n", "")
 
@@ -111,7 +112,7 @@ def test_the_table_is_whole(make_record, make_cost, published):
         assert text.count(rf"\begin{{{name}}}") == text.count(rf"\end{{{name}}}") == 1
     assert all(text.count(rf"\{rule}rule") == 1 for rule in ("top", "bottom"))
     # Whatever is special to LaTeX is escaped, but for the marks of the table itself.
-    assert not re.search(r"(?<!\\)[#_~]", text)
+    assert not re.search(r"(?<!\\)[#_~]", re.sub(r"(super\w+\{\w+\})~", "", text))
 
 
 def test_special_letters_are_printed_as_they_are():
