@@ -13,6 +13,7 @@ from harness.files import file_sha256
 from harness.records import Record
 from harness.report.canvas import draw, figure_files, is_current
 from harness.report.points import COSTS, measured_points, published_points
+from harness.report.roofline import Roofline, plot_roofline, read_rooflines
 from harness.settings import hash_json
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 _FOLDER = Path(__file__).parent
 # Where a change may change the pictures.
-_DRAWN_BY = ("canvas.py", "plots.py", "labels.py", "scatter.py")
+_DRAWN_BY = ("canvas.py", "plots.py", "labels.py", "scatter.py", "roofline.py")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +47,7 @@ def refresh_figures(results: Path, records: Sequence[Record]) -> None:
     Raises:
         CellError: A file cannot be written.
     """
-    for figure in list_figures(records):
+    for figure in list_figures(results, records):
         if not is_current(results / figure.stem, figure.digest):
             draw(results / figure.stem, figure.digest, figure.plot)
 
@@ -55,14 +56,16 @@ def stale_figures(results: Path, records: Sequence[Record]) -> list[Path]:
     """Return the figures that are missing or were drawn from something else."""
     return [
         path
-        for figure in list_figures(records)
+        for figure in list_figures(results, records)
         if not is_current(results / figure.stem, figure.digest)
         for path in figure_files(results / figure.stem)
     ]
 
 
-def list_figures(records: Sequence[Record]) -> Iterator[FigureSpec]:
+def list_figures(results: Path, records: Sequence[Record]) -> Iterator[FigureSpec]:
     """Yield the figures that records give: one or two of each cell, three of each data set.
+
+    And one of each prediction of latencies that lies in the results folder.
 
     Runs with other seeds stand beside a cell, and have none.
     """
@@ -71,6 +74,14 @@ def list_figures(records: Sequence[Record]) -> Iterator[FigureSpec]:
         yield from _of_record(record)
     for dataset, group in groupby(records, key=lambda record: record.dataset):
         yield from _of_dataset(dataset, list(group))
+    for roofline in read_rooflines(results, records):
+        stem = roofline_stem(roofline).as_posix()
+        yield _figure(stem, asdict(roofline), partial(plot_roofline, roofline))
+
+
+def roofline_stem(roofline: Roofline) -> Path:
+    """Return the files of a prediction's figure below the results folder, less .svg and .png."""
+    return Path("figures") / f"roofline-{roofline.name}"
 
 
 def _of_record(record: Record) -> Iterator[FigureSpec]:
