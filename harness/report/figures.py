@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 from harness.files import file_sha256
 from harness.records import Record
 from harness.report.canvas import draw, figure_files, is_current
+from harness.report.plots import plot_confusion, plot_training
 from harness.report.points import COSTS, measured_points, published_points
 from harness.report.roofline import Roofline, plot_roofline, read_rooflines
+from harness.report.scatter import Scatter, plot_scatter
 from harness.settings import hash_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _FOLDER = Path(__file__).parent
-# Where a change may change the pictures.
-_DRAWN_BY = ("canvas.py", "plots.py", "labels.py", "scatter.py", "roofline.py")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,20 +85,16 @@ def roofline_stem(roofline: Roofline) -> Path:
 
 
 def _of_record(record: Record) -> Iterator[FigureSpec]:
-    from harness.report import plots
-
     stem = Path("figures") / record.dataset / record.stem
     if record.history:
         data: object = [record.title, record.dataset, record.history]
-        yield _figure(f"{stem}-training", data, partial(plots.plot_training, record))
+        yield _figure(f"{stem}-training", data, partial(plot_training, record))
     if record.confusion_matrix:
         data = [record.title, record.dataset, record.classes, record.confusion_matrix]
-        yield _figure(f"{stem}-confusion", data, partial(plots.plot_confusion, record))
+        yield _figure(f"{stem}-confusion", data, partial(plot_confusion, record))
 
 
 def _of_dataset(dataset: str, records: Sequence[Record]) -> Iterator[FigureSpec]:
-    from harness.report.scatter import Scatter, plot_scatter
-
     images = ", ".join(dict.fromkeys(r.data_name for r in records if r.accuracy_top1 is not None))
     for cost in COSTS:
         points = measured_points(records, cost)
@@ -114,10 +110,13 @@ def _of_dataset(dataset: str, records: Sequence[Record]) -> Iterator[FigureSpec]
             yield _figure(name, asdict(scatter), partial(plot_scatter, scatter))
 
 
-def _figure(stem: str, data: object, plot: Callable[[], Figure]) -> FigureSpec:
-    return FigureSpec(stem=Path(stem), digest=hash_json([_code_digest(), data]), plot=plot)
+def _figure(stem: str, data: object, plot: partial[Figure]) -> FigureSpec:
+    digest = hash_json([_code_digest(plot.func.__module__), data])
+    return FigureSpec(stem=Path(stem), digest=digest, plot=plot)
 
 
 @cache
-def _code_digest() -> str:
-    return hash_json([file_sha256(_FOLDER / name) for name in _DRAWN_BY])
+def _code_digest(module: str) -> str:
+    """Return the digest of the files where a change may change the pictures of a module."""
+    names = ("canvas", "labels", module.rpartition(".")[2])
+    return hash_json([file_sha256(_FOLDER / f"{name}.py") for name in names])

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from harness.errors import RequestError
 from harness.records import Record
-from harness.report.canvas import FAINT, INK, SERIES, new_figure
+from harness.report.canvas import FAINT, INK, SERIES, new_figure, number_logarithmic
 from harness.report.labels import Label, place_labels
 
 if TYPE_CHECKING:
@@ -71,6 +71,8 @@ def plot_roofline(roofline: Roofline) -> Figure:
     axes.plot(bounds, [each.latency_ms for each in roofline.bounds], "o", color=SERIES[0])
     axes.set_xscale("log")
     axes.set_yscale("log")
+    number_logarithmic(axes.xaxis)
+    number_logarithmic(axes.yaxis)
     axes.margins(0.12)
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
     ends = (min(left, low), max(right, high))
