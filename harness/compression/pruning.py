@@ -7,6 +7,7 @@ arXiv:2301.12900); what is left is an ordinary network with narrower layers.
 from __future__ import annotations
 
 import warnings
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -32,8 +33,8 @@ def prune(network: nn.Module, example: Tensor, settings: PruningSettings) -> Non
 
     Each step takes the same share of the original channels out of every layer (local pruning),
     those of least importance, until the multiply-accumulates are at most those wanted; the last
-    step ends with the layer that gets there. The layers whose output nobody takes in keep their
-    channels: they are the classes.
+    step is cut short where all of it would be too much. The layers whose output nobody takes in
+    keep their channels: they are the classes.
 
     Args:
         network: In evaluation mode, on the CPU.
@@ -55,7 +56,11 @@ def prune(network: nn.Module, example: Tensor, settings: PruningSettings) -> Non
         # Counting takes as long as pruning, so layer by layer only where a step may be too much.
         near = macs - _SAFETY * max(cuts, default=before) < wanted
         try:
-            left = _step(pruner, network, example, wanted if near else None)
+            if near:
+                left = _step_layer_by_layer(pruner, network, example, macs, wanted)
+            else:
+                pruner.step()
+                left = count_macs(network, example)
         except (CellError, RuntimeError, ValueError, IndexError, KeyError) as error:
             raise _cannot(error) from error
         cuts.append(macs - left)
@@ -67,13 +72,18 @@ def prune(network: nn.Module, example: Tensor, settings: PruningSettings) -> Non
         )
 
 
-def _step(pruner: Any, network: nn.Module, example: Tensor, wanted: float | None) -> int:
-    """Take one step, or as much of it as `wanted` needs; return the multiply-accumulates left."""
+def _step_layer_by_layer(
+    pruner: Any, network: nn.Module, example: Tensor, macs: int, wanted: float
+) -> int:
+    """Take a step, or as much of it as does not go too far past `wanted`; return what is left."""
+    counts = [macs]
     for group in pruner.step(interactive=True):
         group.prune()
-        if wanted is not None and (macs := count_macs(network, example)) <= wanted:
-            return macs
-    return count_macs(network, example)
+        counts.append(count_macs(network, example))
+        largest_cut = max(before - after for before, after in pairwise(counts))
+        if counts[-1] <= wanted and counts[-1] - largest_cut < wanted * (1 - TOLERANCE):
+            break
+    return counts[-1]
 
 
 def describe_shapes(network: nn.Module, original: nn.Module) -> dict[str, Any]:
