@@ -25,10 +25,11 @@ from typer import Option
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from harness.compression.quantization import with_any_ranges
-from harness.measure.ratios import compare_latency
+from harness.measure.ratios import compare_latency, time_side_by_side
 from harness.registry import load_model
 
 Network = Callable[[Tensor], Tensor]
+_REFERENCE = "fp32, eager"
 _ROUNDS, _SECONDS = 100, 60.0
 
 
@@ -44,7 +45,7 @@ def main(
     torch.manual_seed(42)
     image = torch.randn(1, 3, image_size, image_size)
     network = load_model(model).build(10, 3, False).eval()
-    ways: dict[str, Network] = {"fp32, eager": network}
+    ways: dict[str, Network] = {_REFERENCE: network}
     for name, make in _WAYS.items():
         begin = time.perf_counter()
         ways[name] = make(network, image)
@@ -52,18 +53,18 @@ def main(
             logits, wanted = ways[name](image), network(image)
         error = float((logits - wanted).abs().max() / wanted.abs().max())
         print(f"{name}: ready after {time.perf_counter() - begin:.1f} s, logits off by {error:.2g}")
-    comparison = compare_latency(
+    rounds = time_side_by_side(
         ways,
         dict.fromkeys(ways, image),
-        reference="fp32, eager",
+        reference=_REFERENCE,
         rounds=_ROUNDS,
         seconds=_SECONDS,
         seed=42,
     )
-    for name, found in comparison.ratios.items():
+    for name, found in compare_latency([rounds], reference=_REFERENCE, seed=42).items():
         low, high, p50 = found.ratio_low, found.ratio_high, found.latency.latency_ms_p50
         print(f"{name}: {found.ratio:.3f} ({low:.3f}–{high:.3f}), {p50:.1f} ms")
-    print(f"drift of the reference: {comparison.drift:.1%}")
+    print(f"drift of the reference: {rounds.drift:.1%}")
 
 
 def _compile(network: nn.Module, image: Tensor) -> Network:

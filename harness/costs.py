@@ -13,8 +13,12 @@ from harness.errors import CellError
 from harness.measure.counters import measure_cache
 from harness.measure.energy import measure_energy
 from harness.measure.latency import Latency, Network, in_turn, measure_latency
-from harness.measure.memory import measure_peak_memory, measure_weights_mb
-from harness.measure.operations import count_parameters, measure_operations
+from harness.measure.memory import measure_peak_memory, measure_state_mb, measure_weights_mb
+from harness.measure.operations import (
+    count_parameters,
+    count_trainable_parameters,
+    measure_operations,
+)
 from harness.measure.peak import measure_peak
 from harness.measure.throughput import filled, measure_throughput
 from harness.measure.training_memory import measure_training_peak
@@ -54,6 +58,7 @@ def measure_costs(network: nn.Module, example: Tensor, job: Job) -> tuple[Fields
         no_speed["throughput_peak_share"] = f"the peak is that of fp32, not of {network.precision}"
     fields = {
         "params": count_parameters(counted),
+        "params_trainable": count_trainable_parameters(counted),
         **operations,
         **memory,
         **training,
@@ -102,6 +107,7 @@ def measure_routed_costs(
     fields = {
         **memory,
         "params": count_parameters(whole),
+        "params_trainable": count_trainable_parameters(whole),
         "weights_mb": measure_weights_mb(whole),
         **operations,
         "paths": costs,
@@ -174,8 +180,10 @@ def _measure_memory(network: nn.Module, example: Tensor) -> tuple[Fields, Reason
 def _measure_converted_memory(network: nn.Module, example: Tensor) -> tuple[Fields, Reasons]:
     """Measure a network whose layers hold their weights where no module shows them."""
     memory = measure_peak_memory(network, example, on_meta=False)
-    weights = sum(tensor.nbytes for tensor in network.state_dict().values())
-    fields = {"weights_mb": weights / 1e6, "peak_memory_mb": memory.peak_memory_mb}
+    fields = {
+        "weights_mb": measure_state_mb(network),
+        "peak_memory_mb": memory.peak_memory_mb,
+    }
     return fields, {"peak_process_mb": memory.peak_process_reason}
 
 

@@ -20,6 +20,7 @@ from harness.settings import recipe_hash
 from harness.settings_spec import TrainingSettings
 from harness.spec import Job, ModelSpec
 from harness.stages import Base, Fitting, Stages
+from harness.tracking.protocol import UNTRACKED, Tracker
 from harness.training import train
 from harness.weights import Sidecar, save_weights
 
@@ -46,8 +47,18 @@ def stages_folder(weights: Path) -> Path:
     return weights.with_suffix(".stages")
 
 
+def tracking_path(weights: Path) -> Path:
+    """Return where it is noted how far an unfinished training of these weights is tracked."""
+    return weights.with_suffix(".tracking.json")
+
+
 def learn(
-    job: Job, spec: ModelSpec, data: ImageData, path: Path, base: Base | None = None
+    job: Job,
+    spec: ModelSpec,
+    data: ImageData,
+    path: Path,
+    tracker: Tracker = UNTRACKED,
+    base: Base | None = None,
 ) -> tuple[nn.Module, Sidecar]:
     """Train a cell's network, or go on where an interrupted run stopped, and save its weights.
 
@@ -56,6 +67,7 @@ def learn(
         spec: Its model.
         data: Its images.
         path: The weights file.
+        tracker: Is told of every epoch.
         base: What a compressed model is made from.
 
     Raises:
@@ -64,9 +76,9 @@ def learn(
     """
     try:
         if spec.fit is None:
-            trained = _train_alike(job, spec, data, path)
+            trained = _train_alike(job, spec, data, path, tracker)
         else:
-            trained = _fit(job, spec, data, path, base)
+            trained = _fit(job, spec, data, path, tracker, base)
     except (RuntimeError, ValueError) as error:
         raise CellError(f"training broke: {type(error).__name__}: {first_line(error)}") from error
     sidecar = Sidecar(
@@ -117,7 +129,9 @@ def _describe_base(base: Base, job: Job) -> dict[str, Any]:
     }
 
 
-def _train_alike(job: Job, spec: ModelSpec, data: ImageData, path: Path) -> _Trained:
+def _train_alike(
+    job: Job, spec: ModelSpec, data: ImageData, path: Path, tracker: Tracker
+) -> _Trained:
     """Train as most models are: one network, one recipe."""
     settings, device = job.settings, job.cell.device
     checkpoint = checkpoint_path(path)
@@ -132,12 +146,15 @@ def _train_alike(job: Job, spec: ModelSpec, data: ImageData, path: Path) -> _Tra
         checkpoint_seconds=60 * settings.checkpoint_minutes,
         start=start,
         title=str(job.cell),
+        on_epoch=lambda log: tracker.log_epoch(dataclasses.asdict(log)),
     )
     epochs = [dataclasses.asdict(log) for log in logs]
     return _Trained(network=network, start=start, logs=epochs)
 
 
-def _fit(job: Job, spec: ModelSpec, data: ImageData, path: Path, base: Base | None) -> _Trained:
+def _fit(
+    job: Job, spec: ModelSpec, data: ImageData, path: Path, tracker: Tracker, base: Base | None
+) -> _Trained:
     """Let a model train in its own way."""
     if spec.fit is None:
         raise RequestError(f"{spec.label} has no training of its own")
@@ -146,6 +163,7 @@ def _fit(job: Job, spec: ModelSpec, data: ImageData, path: Path, base: Base | No
         device=job.cell.device,
         checkpoint_seconds=60 * job.settings.checkpoint_minutes,
         title=str(job.cell),
+        tracker=tracker,
     )
     fitting = Fitting(
         settings=job.settings,

@@ -10,18 +10,20 @@ from pathlib import Path
 
 from torch import nn
 
-from harness.building import build_network, build_pretrained, resized
+from harness.building import adapted, build_network, build_pretrained
+from harness.checkpoints import delete_checkpoint
 from harness.data import ImageData
 from harness.errors import RequestError
 from harness.evaluation import measure_accuracy
 from harness.files import file_sha256
-from harness.learning import checkpoint_path, learn, stages_folder
+from harness.learning import checkpoint_path, learn, stages_folder, tracking_path
 from harness.published import fetch_published, published_file, read_state
 from harness.registry import load_model
 from harness.settings import recipe_hash
 from harness.settings_spec import Settings
 from harness.spec import Job, ModelSpec
 from harness.stages import Base
+from harness.tracking.protocol import UNTRACKED, Tracker
 from harness.weights import Sidecar, load_state, load_weights, read_sidecar, weights_path
 
 logger = logging.getLogger(__name__)
@@ -44,8 +46,16 @@ class ReadyNetwork:
     sidecar: Sidecar | None = None
 
 
-def ready_network(job: Job, spec: ModelSpec, data: ImageData) -> ReadyNetwork:
+def ready_network(
+    job: Job, spec: ModelSpec, data: ImageData, tracker: Tracker = UNTRACKED
+) -> ReadyNetwork:
     """Return the cell's network with the weights that the job asks for.
+
+    Args:
+        job: The cell.
+        spec: Its model.
+        data: Its images.
+        tracker: Is told of every epoch, where the network is trained.
 
     Raises:
         RequestError: The weights cannot be had or do not fit.
@@ -60,7 +70,7 @@ def ready_network(job: Job, spec: ModelSpec, data: ImageData) -> ReadyNetwork:
         if spec.compress is not None:
             network = spec.compress(network, job.settings, data.channels)
         return ReadyNetwork(network=network, origin=choice)
-    network, sidecar = _trained(job, spec, data)
+    network, sidecar = _trained(job, spec, data, tracker)
     return ReadyNetwork(network=network, origin="trained", sha256=sidecar.sha256, sidecar=sidecar)
 
 
@@ -83,17 +93,20 @@ def trained_weights_path(job: Job, data_sha256: str) -> Path:
 def discard_checkpoint(job: Job, data_sha256: str) -> None:
     """Delete what an interrupted run would go on from, once the cell's record is written."""
     weights = trained_weights_path(job, data_sha256)
-    checkpoint_path(weights).unlink(missing_ok=True)
+    delete_checkpoint(checkpoint_path(weights))
+    tracking_path(weights).unlink(missing_ok=True)
     shutil.rmtree(stages_folder(weights), ignore_errors=True)
 
 
-def _trained(job: Job, spec: ModelSpec, data: ImageData) -> tuple[nn.Module, Sidecar]:
+def _trained(
+    job: Job, spec: ModelSpec, data: ImageData, tracker: Tracker = UNTRACKED
+) -> tuple[nn.Module, Sidecar]:
     """Load the weights that were trained for a job, or train them."""
     path, classes = trained_weights_path(job, data.source.sha256), len(data.classes)
     sidecar = read_sidecar(path) if job.settings.weights == "auto" else None
     if sidecar is None:
         base = _ready_base(job, spec, data) if spec.base else None
-        network, sidecar = learn(job, spec, data, path, base)
+        network, sidecar = learn(job, spec, data, path, tracker, base)
         return network.eval(), sidecar
     _check_classes(sidecar, classes, path)
     network = _rebuild(spec, job.settings, sidecar, data.channels, path)
@@ -154,7 +167,7 @@ def _published(job: Job, spec: ModelSpec, classes: int, channels: int) -> ReadyN
     state = read_state(path)
     network = spec.build(classes, channels, False)
     load_state(network, spec.adapt_published(state) if spec.adapt_published else state, str(path))
-    network = resized(spec, job.settings, network)
+    network = adapted(spec, job.settings, network)
     return ReadyNetwork(network=network.eval(), origin="published", sha256=file_sha256(path))
 
 

@@ -12,6 +12,7 @@ from harness.building import check_fit
 from harness.checkpoints import load_checkpoint
 from harness.data import DataSource
 from harness.errors import RequestError
+from harness.fairness import require_fair
 from harness.learning import checkpoint_path, stages_folder
 from harness.networks import base_job, trained_weights_path
 from harness.published import published_file
@@ -24,9 +25,11 @@ from harness.registry import (
     model_files,
 )
 from harness.run import load_job_data
+from harness.seeds import name_seeds, with_seed
 from harness.settings import complete_settings, load_settings, parse_assignment, settings_hash
 from harness.spec import Cell, Device, Job, ModelSpec, Request
 from harness.stages import describe_progress
+from harness.tracking.names import choose_trackers
 from harness.weights import read_sidecar
 
 Action = Literal["done", "measure", "train", "continue", "unsupported"]
@@ -77,13 +80,32 @@ def plan_request(request: Request) -> list[Planned]:
         RequestError: Anything in the request is wrong.
     """
     device = resolve_device(request.device)
+    _choose_trackers(request)
     cells = [
         Cell(dataset=dataset, model=model, device=device)
         for dataset in name_datasets(request)
         for model in expand_names("model", request.models, model_files())
     ]
+    seeds = name_seeds(request.seeds)
     seen: dict[tuple[str, int], _Images] = {}
-    return [_plan_cell(request, cell, seen) for cell in cells]
+    planned = [_plan_cell(request, cell, seed, seen) for cell in cells for seed in seeds]
+    if request.fair:
+        require_fair([item for item in planned if item.action != "unsupported"])
+    return planned
+
+
+def find_job_record(job: Job) -> Record | None:
+    """Return the record that a job's cell has left, if any.
+
+    Raises:
+        RequestError: What lies there is no record, or that of another cell.
+    """
+    return find_record(
+        job.results_dir,
+        job.cell,
+        published=job.settings.weights == "published",
+        repeat_seed=job.settings.seed if job.repeat else None,
+    )
 
 
 def name_datasets(request: Request) -> list[str]:
@@ -125,8 +147,13 @@ def resolve_device(choice: str) -> Device:
     return "cuda"
 
 
-def make_job(request: Request, cell: Cell) -> tuple[Job, ModelSpec]:
+def make_job(request: Request, cell: Cell, seed: int | None = None) -> tuple[Job, ModelSpec]:
     """Return a cell of a request with its settings, and its model.
+
+    Args:
+        request: What is asked for.
+        cell: One of its cells.
+        seed: One of `--seeds`; another one than the settings' own makes a record of its own.
 
     Raises:
         RequestError: The settings are wrong.
@@ -134,6 +161,8 @@ def make_job(request: Request, cell: Cell) -> tuple[Job, ModelSpec]:
     spec = load_model(cell.model)
     overrides = dict(request.overrides) | dict(map(parse_assignment, request.assignments))
     settings = load_settings(cell.dataset, cell.model, overrides, recipe=request.recipe)
+    settings, repeat = with_seed(settings, seed, overrides)
+    command = describe_command(request, cell.dataset, cell.model, cell.device)
     job = Job(
         cell=cell,
         settings=complete_settings(settings, spec, find_dataset(cell.dataset)),
@@ -143,15 +172,26 @@ def make_job(request: Request, cell: Cell) -> tuple[Job, ModelSpec]:
         published_dir=request.published_dir.absolute() if request.published_dir else None,
         results_dir=request.results_dir.absolute(),
         offline=request.offline,
-        command=describe_command(request, cell.dataset, cell.model, cell.device),
+        command=f"{command} --seeds {seed}" if repeat else command,
+        repeat=repeat,
+        trackers=_choose_trackers(request),
+        runs_dir=request.runs_dir.absolute() if request.runs_dir else None,
     )
     return job, spec
 
 
-def _plan_cell(request: Request, cell: Cell, seen: dict[tuple[str, int], _Images]) -> Planned:
-    job, spec = make_job(request, cell)
-    published = job.settings.weights == "published"
-    record = find_record(job.results_dir, cell, published=published)
+def _choose_trackers(request: Request) -> tuple[str, ...]:
+    """Return the names of what is to take note of the cells."""
+    if request.runs_dir is None:
+        return ()
+    return choose_trackers(request.trackers, offline=request.offline)
+
+
+def _plan_cell(
+    request: Request, cell: Cell, seed: int | None, seen: dict[tuple[str, int], _Images]
+) -> Planned:
+    job, spec = make_job(request, cell, seed)
+    record = find_job_record(job)
     if cell.device not in spec.devices:
         reason = f"{spec.label} runs on {' and '.join(spec.devices)} only"
         return Planned(job=job, spec=spec, action="unsupported", detail=reason, record=record)

@@ -37,6 +37,23 @@ def describe(path: Path) -> str:
     return docstring.splitlines()[0] if docstring else "(no description)"
 
 
+def native_image_size(path: Path) -> int | None:
+    """Return the image size in the SPEC of a model's file, without running the file.
+
+    Returns:
+        None where it is not written as a number.
+    """
+    try:
+        nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    except SyntaxError:
+        return None
+    calls = [node for node in nodes if isinstance(node, ast.Call)]
+    for keyword in (keyword for call in calls for keyword in call.keywords):
+        if keyword.arg == "image_size" and isinstance(keyword.value, ast.Constant):
+            return keyword.value.value if isinstance(keyword.value.value, int) else None
+    return None
+
+
 def load_model(name: str) -> ModelSpec:
     """Import a model's file and return its SPEC; of a compressed model, what that comes to.
 

@@ -20,17 +20,25 @@ from harness.images import Preprocess
 from harness.measure.accuracy import Accuracy
 from harness.measure.environment import describe_environment
 from harness.networks import ReadyNetwork, ready_network
+from harness.predictions import make_predictions, write_predictions
 from harness.records import Record
 from harness.registry import find_dataset, load_model
 from harness.routed import RoutedNetwork
 from harness.settings import settings_hash
 from harness.spec import Job, ModelSpec
+from harness.tracking.protocol import UNTRACKED, Tracker
 
 _BATCH = 256
 
 
-def run_cell(job: Job) -> Record:
+def run_cell(job: Job, tracker: Tracker = UNTRACKED) -> Record:
     """Get the cell's network ready, measure it, and return the record (not yet written).
+
+    The predictions, whose digest is in the record, are written.
+
+    Args:
+        job: The cell.
+        tracker: Is told what the cell is run with, and of every epoch of training.
 
     Raises:
         RequestError: The job cannot be carried out as it stands.
@@ -40,7 +48,8 @@ def run_cell(job: Job) -> Record:
     set_threads(job.settings)
     spec = load_model(job.cell.model)
     data = load_job_data(job, spec)
-    ready = ready_network(job, spec, data)
+    tracker.begin(_parameters(base_fields(job, spec.label, started) | _describe_data(data)))
+    ready = ready_network(job, spec, data, tracker)
     network = ready.network.to(job.cell.device)
     accuracy, how = measure_accuracy(network, job, spec, data)
     preprocess = make_preprocess(job.settings, spec)
@@ -52,11 +61,14 @@ def run_cell(job: Job) -> Record:
     fields = base_fields(job, spec.label, started)
     if isinstance(network, ConvertedNetwork):
         fields["precision"] = network.precision
-    return Record(
+    predictions = make_predictions(accuracy.predictions, data.test.labels.numpy())
+    record = Record(
         **fields,
         **_describe_weights(ready),
         **_describe_data(data),
         **_describe_accuracy(accuracy),
+        predictions_sha256=predictions.sha256,
+        test_labels_sha256=predictions.labels_sha256,
         **how,
         **costs,
         **conditions,
@@ -65,6 +77,15 @@ def run_cell(job: Job) -> Record:
         image_size=preprocess.image_size,
         duration_s=round(time.perf_counter() - clock, 1),
     )
+    write_predictions(job.results_dir, record.dataset, record.stem, predictions)
+    return record
+
+
+def _parameters(fields: Fields) -> Fields:
+    """Return the settings and the fields that are not the same for all on a machine or its data."""
+    left_out = ("environment", "classes", "settings")
+    rest = {key: value for key, value in fields.items() if key not in left_out}
+    return {**fields["settings"], **rest}
 
 
 def load_job_data(job: Job, spec: ModelSpec) -> ImageData:
@@ -96,6 +117,7 @@ def base_fields(job: Job, label: str, started: datetime) -> Fields:
         "threads": torch.get_num_threads(),
         "precision": job.settings.evaluation.precision,
         "seed": job.settings.seed,
+        "repeat": job.repeat,
         "settings_hash": settings_hash(job.settings),
         "settings": dataclasses.asdict(job.settings),
         "git_commit": environment.git_commit,

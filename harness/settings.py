@@ -25,6 +25,8 @@ _NOT_IN_WEIGHTS = (
     *("threads", "weights", "memory_limit_gb", "checkpoint_minutes"),
     *("evaluation", "measurement"),
 )
+# Numbers that say "not there" where they are 0; other zeros are values.
+_ABSENT_AT_ZERO = frozenset({"freeze_layers"})
 # Sections for some models alone, and what the others are not.
 _SECTIONS = {
     "tree": "no tree of networks",
@@ -77,7 +79,8 @@ def complete_settings(
 
     Raises:
         RequestError: There are settings for models of another kind, as of a tree for one that is
-            none, or a compressed model cannot be had that way.
+            none, a compressed model cannot be had that way, or layers are to be frozen in one that
+            trains in its own way.
     """
     for name, what in _SECTIONS.items():
         if getattr(settings, name) is not None and model.section != name:
@@ -87,6 +90,8 @@ def complete_settings(
         settings = dataclasses.replace(settings, **section)
     if model.base:
         _check_compressed(settings, model)
+    if model.fit is not None:
+        _refuse_freezing(settings, model)
     mean, std = settings.mean, settings.std
     if dataset is not None and mean is None and std is None:
         mean, std = dataset.mean, dataset.std
@@ -96,6 +101,21 @@ def complete_settings(
         mean=mean if settings.normalize else None,
         std=std if settings.normalize else None,
     )
+
+
+def _refuse_freezing(settings: Settings, model: ModelSpec) -> None:
+    recipes: dict[str, object] = {"training": settings.training}
+    for section in _SECTIONS:
+        values = getattr(settings, section)
+        if values is not None:
+            recipes |= {f"{section}.{name}": value for name, value in vars(values).items()}
+    for name, recipe in recipes.items():
+        for key in ("freeze_layers", "freeze_backbone"):
+            if getattr(recipe, key, False):
+                raise RequestError(
+                    f"setting {name}.{key}: {model.label} trains in stages of its own and "
+                    "freezes no layers"
+                )
 
 
 def _check_compressed(settings: Settings, model: ModelSpec) -> None:
@@ -127,8 +147,11 @@ def parse_assignment(text: str) -> tuple[str, Any]:
 
 
 def settings_hash(settings: Settings) -> str:
-    """Return 16 hexadecimal digits that change when any setting does."""
-    return hash_json(dataclasses.asdict(settings))
+    """Return 16 hexadecimal digits that change when any setting does that a cell depends on."""
+    tree = dataclasses.asdict(settings)
+    # A cell is measured in one process.
+    del tree["measurement"]["latency_processes"]
+    return hash_json(tree)
 
 
 def recipe_hash(settings: Settings) -> str:
@@ -169,11 +192,15 @@ def _without_absent(tree: object) -> object:
     """Return a tree without the entries of its mappings that are None, false or empty."""
     if isinstance(tree, Mapping):
         entries = {key: _without_absent(value) for key, value in tree.items()}
-        # 0 is a value: only what says "not there" goes.
-        return {k: v for k, v in entries.items() if not (v is None or v is False or v in ({}, []))}
+        return {key: value for key, value in entries.items() if not _is_absent(key, value)}
     if isinstance(tree, (list, tuple)):
         return [_without_absent(value) for value in tree]
     return tree
+
+
+def _is_absent(key: str, value: object) -> bool:
+    absent = value is None or value is False or value in ({}, [])
+    return absent or (value == 0 and key in _ABSENT_AT_ZERO)
 
 
 def _files(folder: Path, model: str, recipe: str) -> list[Path]:

@@ -22,7 +22,9 @@ class TrainingSettings:
     which. Training images are changed at random, at the network's resolution, by `rand_augment`
     (operations an image, magnitude), `shift_pixels`, `horizontal_flip` and `cutout` (squares an
     image, side in pixels). `balance_classes` shows each class equally often. `cosine_epochs` is
-    when the cosine schedule would reach 0; None: at the last epoch.
+    when the cosine schedule would reach 0; None: at the last epoch. `freeze_layers` is how many of
+    the first layer groups are not trained, and `freeze_backbone` leaves all but the head
+    untrained: see `harness/freezing.py`.
     """
 
     __pydantic_config__ = _STRICT
@@ -50,6 +52,8 @@ class TrainingSettings:
     max_gradient_norm: Annotated[float, Gt(0)] | None = None
     precision: Precision = "fp32"
     channels_last: bool = True
+    freeze_layers: Annotated[int, Ge(0)] = 0
+    freeze_backbone: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,12 +147,18 @@ class EvaluationSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class MeasurementSettings:
-    """How long and how often costs are measured."""
+    """How long and how often costs are measured.
+
+    `latency_seconds` are for each model, in each process. `latency_processes` is how many time the
+    models when they are compared (`--measure latency`): five are the fewest with which the ratio's
+    interval is near what it says, see `harness.measure.ratios`. A cell is measured in one.
+    """
 
     __pydantic_config__ = _STRICT
 
     latency_rounds: Annotated[int, Ge(20)] = 100
     latency_seconds: Annotated[float, Gt(0)] = 10.0
+    latency_processes: Annotated[int, Ge(1)] = 5
     throughput_batch_sizes: tuple[Annotated[int, Ge(1)], ...] = (1, 4, 16, 64)
     throughput_seconds: Annotated[float, Gt(0)] = 2.0
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 Device = Literal["cpu", "cuda"]
 Runtime = Literal["eager", "compile", "onnxruntime", "openvino"]
 StateDict = dict[str, "Tensor"]
+_STRICT = {"extra": "forbid"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,6 +159,9 @@ class Job:
         results_dir: Folder of the records.
         offline: Never use the network.
         command: What would run this cell again, for the record.
+        trackers: What takes note of the run, by name; it changes no result.
+        runs_dir: Folder of what trackers write here.
+        repeat: Whether its record is to lie beside the cell's, as that of another seed.
     """
 
     cell: Cell
@@ -169,9 +173,12 @@ class Job:
     results_dir: Path
     offline: bool
     command: str
+    trackers: tuple[str, ...] = ()
+    runs_dir: Path | None = None
+    repeat: bool = False
 
     def __str__(self) -> str:
-        return str(self.cell)
+        return f"{self.cell}{f', seed {self.settings.seed}' if self.repeat else ''}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,6 +201,56 @@ class LatencyJob:
         first = self.jobs[0].cell
         return f"{first.dataset}/latency-{first.device}"
 
+    @property
+    def reference_name(self) -> str:
+        """What the reference's row is called: `LatencyRow.name`."""
+        return f"{self.reference} in {self.runtimes[0]}"
+
+    @property
+    def processes(self) -> int:
+        """How many processes time the models, one after the other."""
+        return self.jobs[0].settings.measurement.latency_processes
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimingJob:
+    """What one of the processes of a comparison is told; survives a trip through JSON.
+
+    Attributes:
+        comparison: What is compared.
+        number: Of the process, from 0 on.
+        answer: The file to write what was found to.
+    """
+
+    comparison: LatencyJob
+    number: int
+    answer: Path
+
+    @property
+    def jobs(self) -> tuple[Job, ...]:
+        """The cells that are compared."""
+        return self.comparison.jobs
+
+    def __str__(self) -> str:
+        return str(self.comparison)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostJob:
+    """Models whose costs are counted at the shape of a data set; survives a trip through JSON.
+
+    Attributes:
+        jobs: One for each model.
+    """
+
+    # A comparison of latencies must not pass for one.
+    __pydantic_config__ = _STRICT
+
+    jobs: tuple[Job, ...]
+
+    def __str__(self) -> str:
+        return f"{self.jobs[0].cell.dataset}/cost"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
@@ -214,10 +271,15 @@ class Request:
         offline: Never use the network.
         force: Run cells that are done, too.
         verbose: Log every step.
-        measure: all, or latency: of all models side by side, and nothing else.
+        measure: all, or one thing and nothing else: latency of all models side by side, or cost,
+            which is counted.
         runtimes: What runs the models then: names or comma lists.
         reference: The model that the others are compared with then; empty: ResNet-50 where it is
             among them, else the first.
+        trackers: What takes note of runs: names or comma lists; empty: TensorBoard's files.
+        runs_dir: Folder of what trackers write here; None: nothing is tracked.
+        fair: Refuse cells whose accuracies could not be compared.
+        seeds: Seeds to run each cell with, as a comma list; empty: that of the settings alone.
     """
 
     datasets: list[str]
@@ -237,3 +299,7 @@ class Request:
     measure: str = "all"
     runtimes: list[str] = field(default_factory=list)
     reference: str = ""
+    trackers: list[str] = field(default_factory=list)
+    runs_dir: Path | None = None
+    fair: bool = False
+    seeds: str = ""

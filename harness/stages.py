@@ -13,7 +13,7 @@ from accelerate.utils import set_seed
 from torch import Tensor, nn
 
 from harness.batches import ImageBatches
-from harness.checkpoints import load_checkpoint
+from harness.checkpoints import delete_checkpoint, load_checkpoint
 from harness.errors import RequestError
 from harness.files import write_text
 from harness.images import Preprocess
@@ -22,6 +22,7 @@ from harness.settings import hash_json
 from harness.settings_spec import Settings, TrainingSettings
 from harness.spec import Device
 from harness.splits import Split
+from harness.tracking.protocol import UNTRACKED, Tracker
 from harness.training import Batches, train
 from harness.weights import Sidecar, load_state, read_tensors, write_state
 
@@ -41,10 +42,17 @@ class Stages:
     """
 
     def __init__(
-        self, folder: Path, *, device: Device, checkpoint_seconds: float, title: str
+        self,
+        folder: Path,
+        *,
+        device: Device,
+        checkpoint_seconds: float,
+        title: str,
+        tracker: Tracker = UNTRACKED,
     ) -> None:
         self.folder, self.device, self.title = folder, device, title
         self.checkpoint_seconds = checkpoint_seconds
+        self.tracker = tracker
         self.logs: list[dict[str, Any]] = []
         self.notes: dict[str, Any] = {}
 
@@ -73,6 +81,8 @@ class Stages:
         if weights.exists():
             load_state(network, read_tensors(weights), str(weights))
             network.eval()
+            for log in self.compute(name, list):
+                self._note(name, log)
         else:
             checkpoint = self._file(name, "checkpoint")
             logs = train(
@@ -84,13 +94,17 @@ class Stages:
                 checkpoint_seconds=self.checkpoint_seconds,
                 title=f"{self.title} {name}",
                 objective=objective,
+                on_epoch=lambda log: self._note(name, asdict(log)),
             )
             write_text(notes, json.dumps([asdict(log) for log in logs]))
             # Last, because this file says that the stage is done.
             write_state(weights, network)
-            checkpoint.unlink(missing_ok=True)
-        logs_read = self.compute(name, list)
-        self.logs += [{"stage": name, **log} for log in logs_read]
+            delete_checkpoint(checkpoint)
+
+    def _note(self, name: str, log: dict[str, Any]) -> None:
+        """Take an epoch of a stage into the logs, and tell the tracker."""
+        self.logs.append({"stage": name, **log})
+        self.tracker.log_epoch(self.logs[-1])
 
     def make(
         self,

@@ -88,6 +88,7 @@ def train(
     start: str = "random",
     title: str = "training",
     objective: Objective | None = None,
+    on_epoch: Callable[[EpochLog], None] | None = None,
 ) -> list[EpochLog]:
     """Train a network in place, and return a log of every epoch.
 
@@ -106,6 +107,7 @@ def train(
         start: What the weights start from; kept in the checkpoint.
         title: What to call the run beside the progress bar.
         objective: What to make smaller; None: the cross entropy with the recipe's smoothing.
+        on_epoch: Is told of every epoch once it is safe, and of those that the checkpoint brings.
 
     Raises:
         RequestError: No whole batch of images, or the checkpoint is of another network.
@@ -122,11 +124,15 @@ def train(
     def save() -> None:
         save_checkpoint(checkpoint, {**run.state(), "start": start})
 
+    tell = on_epoch or _tell_nobody
     run.resume(checkpoint)
+    for log in run.logs:
+        tell(log)
     while len(run.logs) < settings.epochs:
         run.epoch(save, checkpoint_seconds)
-        logger.info("%s: %s", title, describe_epoch(run.logs[-1], settings.epochs))
         save()
+        tell(run.logs[-1])
+        logger.info("%s: %s", title, describe_epoch(run.logs[-1], settings.epochs))
     run.finish()
     return run.logs
 
@@ -137,6 +143,10 @@ def describe_epoch(log: EpochLog, epochs: int) -> str:
         f"epoch {log.epoch}/{epochs}: loss {log.loss:.4f}, accuracy {100 * log.accuracy:.2f}%, "
         f"{log.seconds:.1f} s"
     )
+
+
+def _tell_nobody(_: EpochLog) -> None:
+    """Be told of an epoch, and do nothing."""
 
 
 class _Run:
@@ -243,7 +253,8 @@ class _Run:
             self.tally = _Tally(**state["tally"])
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             raise RequestError(
-                f"{checkpoint}: a checkpoint of another network; delete it to start anew"
+                f"{checkpoint}: a checkpoint of another network; "
+                f"delete {checkpoint.name}* to start anew"
             ) from error
         epoch, step = len(self.logs) + 1, self.tally.step + 1
         logger.info("%s: continuing in epoch %d at step %d", self.title, epoch, step)

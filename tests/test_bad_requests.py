@@ -8,25 +8,7 @@ import pytest
 from harness import commands, plan
 from harness.records import read_records
 from harness.registry import load_model
-from harness.spec import Request
-
-
-def make_request(tmp_path, **changes):
-    fields = {
-        "datasets": ["digits"],
-        "models": ["resnet"],
-        "device": "cpu",
-        "overrides": {},
-        "assignments": [],
-        "data_dir": tmp_path / "data",
-        "data_file": None,
-        "weights_dir": tmp_path / "weights",
-        "results_dir": tmp_path / "results",
-        "offline": True,
-        "force": False,
-        "verbose": False,
-    }
-    return Request(**(fields | changes))
+from tests.refusals import make_request, refuse
 
 
 def write_npz(path, **changes):
@@ -41,16 +23,6 @@ def write_npz(path, **changes):
     }
     np.savez(path, **{k: v for k, v in (arrays | changes).items() if v is not None})
     return path
-
-
-def refuse(capsys, tmp_path, request, *words, action=commands.run):
-    code = commands.guarded(action, request)
-    error = capsys.readouterr().err
-    assert code == 2, error
-    assert error.count("\n") == 1, error
-    assert all(word in error for word in words), error
-    left = [p for p in tmp_path.rglob("*") if p.is_file() and "given" not in p.parts]
-    assert left == []
 
 
 @pytest.mark.parametrize(
@@ -72,6 +44,23 @@ def refuse(capsys, tmp_path, request, *words, action=commands.run):
         ({"models": ["vgg"], "assignments": ["image_size=8"]}, ["image_size 8", "VGG-16"]),
         ({"models": ["vit"], "assignments": ["image_size=33"]}, ["image_size", "33", "16"]),
         ({"assignments": ["tree.volatility=1"]}, ["setting tree: ResNet-50 is no tree"]),
+        ({"assignments": ["training.freeze_layers=-1"]}, ["training.freeze_layers", "found -1"]),
+        (
+            {"assignments": ["training.freeze_layers=6"]},
+            ["freeze_layers is 6: ResNet-50 has 5 layer groups to freeze (conv1 to layer4)"],
+        ),
+        (
+            {"models": ["dinov2"], "assignments": ["training.freeze_backbone=true"]},
+            ["freeze_backbone: DINOv2-B/14 has no head"],
+        ),
+        (
+            {"models": ["trunk"], "assignments": ["training.freeze_layers=1"]},
+            ["setting training.freeze_layers: TRUNK trains in stages of its own"],
+        ),
+        (
+            {"models": ["trunk"], "assignments": ["tree.joint.freeze_backbone=true"]},
+            ["setting tree.joint.freeze_backbone: TRUNK trains in stages of its own"],
+        ),
         ({"assignments": ["pruning.speed_up=2"]}, ["setting pruning: ResNet-50 is not pruned"]),
         ({"assignments": ["quantization.backend=x86"]}, ["ResNet-50 is not quantised"]),
         ({"datasets": ["cifar10"]}, ["cifar10", "offline", "put"]),

@@ -9,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAVY = {"torch", "torchvision", "timm", "transformers", "pandas", "sklearn", "accelerate", "thop"}
+HEAVY |= {"tensorboard", "mlflow", "wandb", "ml_dash"}
 OURS = {"harness", "datasets", "monolithic_architectures", "trunk", "cli", "comparisons"}
 
 
@@ -44,6 +45,12 @@ LEAVES = {
 @pytest.mark.parametrize("path", files("monolithic_architectures/*/model.py"), ids=str)
 def test_a_model_imports_only_the_leaf(path):
     assert ours(path) <= LEAVES
+
+
+@pytest.mark.parametrize("path", files("monolithic_architectures/*.py"), ids=str)
+def test_the_families_import_no_model_and_few_rooms(path):
+    rooms = LEAVES | {"harness.attention", "harness.freezing"}
+    assert ours(path) <= rooms | {"monolithic_architectures.families"}
 
 
 @pytest.mark.parametrize("path", files("datasets/*.py"), ids=str)
@@ -88,7 +95,12 @@ def test_the_leaves_import_nothing_of_the_house():
 
 
 @pytest.mark.parametrize(
-    "module", ["comparisons", "harness.commands", "harness.report.site", "harness.report.figures"]
+    "module",
+    [
+        *("comparisons", "harness.commands", "harness.report.site", "cli.regenerate_results"),
+        *("harness.report.attention", "monolithic_architectures", "cli.attention_maps"),
+        *("cli.compare_models", "harness.static.command"),
+    ],
 )
 def test_nothing_heavy_is_imported(module):
     code = f"import sys, {module}; print(*(set(sys.modules) & {HEAVY!r}))"

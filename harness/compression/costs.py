@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from harness.measure.memory import measure_weights_mb
 from harness.measure.operations import count_parameters, measure_operations
-from harness.measure.ratios import compare_latency
+from harness.measure.ratios import compare_latency, time_side_by_side
 from harness.spec import Job
 
 logger = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ def measure_compression(
     # What cannot be counted of the one cannot be of the other.
     operations = measure_operations(base, example) if gmacs else None
     limits, pruning = job.settings.measurement, job.settings.pruning
-    comparison = compare_latency(
+    rounds = time_side_by_side(
         {"base": base, "compressed": network},
         {"base": example, "compressed": example},
         reference="base",
@@ -42,7 +42,8 @@ def measure_compression(
         seconds=2 * limits.latency_seconds,
         seed=job.settings.seed,
     )
-    ratio = comparison.ratios["compressed"]
+    ratios = compare_latency([rounds], reference="base", seed=job.settings.seed)
+    ratio = ratios["compressed"]
     return {
         "params_base": count_parameters(base),
         "weights_mb_base": weights_mb,
@@ -51,10 +52,10 @@ def measure_compression(
         "gmacs_thop_base": operations and operations.gmacs_thop,
         "speed_up_wanted": pruning.speed_up if pruning else None,
         "speed_up": operations.gmacs / gmacs if operations and gmacs else None,
-        "latency_ms_p50_base": comparison.ratios["base"].latency.latency_ms_p50,
+        "latency_ms_p50_base": ratios["base"].latency.latency_ms_p50,
         "latency_ratio_to_base": ratio.ratio,
         "latency_ratio_to_base_low": ratio.ratio_low,
         "latency_ratio_to_base_high": ratio.ratio_high,
         "latency_rounds": ratio.latency.rounds,
-        "latency_drift_base": comparison.drift,
+        "latency_drift_base": rounds.drift,
     }

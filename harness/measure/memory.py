@@ -57,6 +57,12 @@ def measure_weights_mb(network: nn.Module) -> float:
     return sum(min(count, storage.nbytes()) for storage, count in used.items()) / 1e6
 
 
+def measure_state_mb(network: nn.Module) -> float:
+    """Return the MB (10^6 bytes) of a state dict, for layers that hide their weights elsewhere."""
+    state: dict[str, Tensor] = network.state_dict()
+    return sum(tensor.nbytes for tensor in state.values()) / 1e6
+
+
 def measure_peak_memory(network: nn.Module, example: Tensor, *, on_meta: bool = True) -> PeakMemory:
     """Measure the peak memory of a forward pass over `example` (N×C×H×W).
 
@@ -81,10 +87,11 @@ def measure_peak_memory(network: nn.Module, example: Tensor, *, on_meta: bool = 
         peak_mb, method = _cuda_peak_bytes(network, example) / 1e6, CUDA_ALLOCATOR
         process_mb, reason = None, "CUDA's allocator is asked instead"
     elif on_meta:
-        peak_mb, method = _live_peak_bytes(network, example) / 1e6, LIVE_STORAGES
+        peak_mb, method = measure_live_peak_mb(network, example), LIVE_STORAGES
         process_mb, reason = measure_process_peak_mb(meta_copy(network), example.to("meta"))
     else:
-        peak_mb, method = _followed_peak_bytes(network, example) / 1e6, LIVE_STORAGES_HERE
+        peak_mb = measure_live_peak_mb(network, example, on_meta=False)
+        method = LIVE_STORAGES_HERE
         process_mb, reason = None, "its kernels cannot be handed to another process"
     return PeakMemory(
         peak_memory_mb=peak_mb,
@@ -94,6 +101,16 @@ def measure_peak_memory(network: nn.Module, example: Tensor, *, on_meta: bool = 
         peak_process_reason=reason,
         method=method,
     )
+
+
+def measure_live_peak_mb(network: nn.Module, example: Tensor, *, on_meta: bool = True) -> float:
+    """Return `PeakMemory.peak_memory_mb` alone, for an example on the CPU (N×C×H×W).
+
+    Raises:
+        CellError: As `measure_peak_memory`.
+    """
+    follow = _live_peak_bytes if on_meta else _followed_peak_bytes
+    return follow(network, example) / 1e6
 
 
 class LiveStorages(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -120,6 +137,13 @@ class LiveStorages(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _live_peak_bytes(network: nn.Module, example: Tensor) -> int:
+    """Return the largest sum of live storages in a forward pass over `example`, on the meta device.
+
+    Without weights and input, and without the cross-check of `measure_peak_memory`.
+
+    Raises:
+        CellError: The network cannot run on the meta device.
+    """
     try:
         return _followed_peak_bytes(meta_copy(network), example.to("meta"))
     except Exception as error:

@@ -41,3 +41,16 @@ def inference(*networks: object) -> Iterator[None]:
     finally:
         for part, training in modes:
             part.training = training
+
+
+@contextmanager
+def frozen(network: nn.Module) -> Iterator[None]:
+    """Let no parameter ask for a gradient; put each back after."""
+    trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    try:
+        for parameter in trainable:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for parameter in trainable:
+            parameter.requires_grad_(True)

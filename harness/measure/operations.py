@@ -15,7 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from harness.errors import CellError, RequestError
-from harness.measure.networks import inference, meta_copy
+from harness.measure.networks import frozen, inference, meta_copy
 from harness.measure.reasons import describe_error
 
 METHOD = "FlopCounterMode / 2 on the meta device; thop.profile on the meta device"
@@ -93,13 +93,17 @@ def count_parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
+def count_trainable_parameters(network: nn.Module) -> int:
+    """Return the number of parameters that training may change; a shared one counts once."""
+    return sum(p.numel() for p in network.parameters() if p.requires_grad)
+
+
 def _count_macs(network: nn.Module, example: Tensor) -> tuple[dict[str, int], dict[str, int]]:
     """Return multiply-accumulates by operator and by module."""
-    counter = FlopCounterMode(display=False, custom_mapping=_missing_formulas())
     try:
         copied = meta_copy(network)
-        modules = _OwnFlops(copied, counter)
-        with inference(copied), _unfused_attention(), counter:
+        with inference(copied), counting_flops(copied) as counter:
+            modules = _OwnFlops(copied, counter)
             copied(example.to("meta"))
     except Exception as error:
         raise CellError(
@@ -110,6 +114,19 @@ def _count_macs(network: nn.Module, example: Tensor) -> tuple[dict[str, int], di
     flops = counter.get_flop_counts().get("Global", {})
     by_operator = {str(operator): count // 2 for operator, count in flops.items()}
     return by_operator, {name: count // 2 for name, count in modules.flops.items() if count}
+
+
+@contextmanager
+def counting_flops(network: nn.Module) -> Iterator[FlopCounterMode]:
+    """Count the operations of what runs in the block: two to a multiply-accumulate, products only.
+
+    Attention is taken apart into its two products. Other dispatch modes may be entered in the
+    block; they see each operator before the counter does.
+    """
+    counter = FlopCounterMode(display=False, custom_mapping=_missing_formulas())
+    # The counter follows gradients into each module, and breaks where a parameter is an argument.
+    with frozen(network), _unfused_attention(), counter:
+        yield counter
 
 
 class _OwnFlops:

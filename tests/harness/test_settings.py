@@ -8,6 +8,7 @@ from harness import settings
 from harness.errors import RequestError
 from harness.settings import (
     complete_settings,
+    hash_json,
     load_settings,
     parse_assignment,
     recipe_hash,
@@ -95,6 +96,24 @@ def test_the_recipe_hash_leaves_out_what_weights_do_not_depend_on(folder):
     assert settings_hash(base) != settings_hash(measured)
     assert recipe_hash(base) == recipe_hash(measured)
     assert recipe_hash(base) != recipe_hash(trained)
+
+
+def test_a_cell_does_not_depend_on_how_many_processes_compare_latencies(folder):
+    base = load_settings("digits", "net", folder=folder)
+    more = load_settings("digits", "net", {"measurement.latency_processes": 9}, folder)
+    assert settings_hash(base) == settings_hash(more)
+
+
+def test_options_that_freeze_nothing_change_no_hash(folder):
+    base = load_settings("digits", "net", folder=folder)
+    before = dataclasses.asdict(base.training)
+    assert (before.pop("freeze_layers"), before.pop("freeze_backbone")) == (0, False)
+    assert hash_json(dataclasses.asdict(base.training)) == hash_json(before)
+    hashes = {recipe_hash(base)}
+    for change in ({"training.freeze_layers": 1}, {"training.freeze_backbone": True}):
+        hashes.add(recipe_hash(load_settings("digits", "net", change, folder)))
+    assert len(hashes) == 3
+    assert hash_json({"shift_pixels": 0}) != hash_json({})
 
 
 @pytest.fixture

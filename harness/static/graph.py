@@ -1,0 +1,106 @@
+"""The operators of one forward pass, and which of them wait for which."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operator:
+    """One operator of a forward pass, with what it computes and moves.
+
+    Attributes:
+        name: "conv2d", an ATen operator without its overload; a module's class or a function in
+            the published accounting.
+        module: Qualified name of the module that runs it; the network itself is "".
+        macs: Multiply-accumulates of convolutions, matrix products and attention products.
+        flops: Floating-point operations, two to a multiply-accumulate.
+        input_bytes: Read, weights aside.
+        output_bytes: Written.
+        weight_bytes: Read of parameters and buffers.
+        channels: What a convolution or linear layer puts out; None for other operators.
+        predecessors: Positions of the operators whose results it reads, all before its own.
+    """
+
+    name: str
+    module: str
+    macs: int
+    flops: int
+    input_bytes: int
+    output_bytes: int
+    weight_bytes: int
+    channels: int | None
+    predecessors: tuple[int, ...]
+
+    @property
+    def traffic_bytes(self) -> int:
+        """All that it reads and writes."""
+        return self.input_bytes + self.output_bytes + self.weight_bytes
+
+    @property
+    def intensity(self) -> float:
+        """FLOPs per byte; 0 where nothing is moved."""
+        return self.flops / self.traffic_bytes if self.traffic_bytes else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Graph:
+    """The operators of a forward pass in the order they run.
+
+    Attributes:
+        operators: Each after those that it waits for.
+        results: Positions of the operators whose results the network returns.
+        unknown: Names of operators without a formula, whose FLOPs are taken for 0.
+    """
+
+    operators: tuple[Operator, ...]
+    results: frozenset[int]
+    unknown: tuple[str, ...] = ()
+
+    @cached_property
+    def levels(self) -> tuple[int, ...]:
+        """The level of each operator: 1 + the highest of those that it waits for."""
+        levels: list[int] = []
+        for operator in self.operators:
+            levels.append(1 + max((levels[p] for p in operator.predecessors), default=0))
+        return tuple(levels)
+
+    @property
+    def depth(self) -> int:
+        """Operators on the longest chain."""
+        return max(self.levels, default=0)
+
+    @cached_property
+    def critical_flops(self) -> int:
+        """The most FLOPs on any chain of operators that wait for one another."""
+        chains: list[int] = []
+        for operator in self.operators:
+            before = max((chains[p] for p in operator.predecessors), default=0)
+            chains.append(before + operator.flops)
+        return max(chains, default=0)
+
+    @property
+    def max_width(self) -> int | None:
+        """The most channels that a layer puts out, the last ones aside; None without any."""
+        last = self._last_layers()
+        widths = [
+            operator.channels
+            for position, operator in enumerate(self.operators)
+            if operator.channels is not None and position not in last
+        ]
+        return max(widths, default=None)
+
+    def _last_layers(self) -> set[int]:
+        """Return the layers from which no other layer leads to a result: those of the logits."""
+        last, seen = set(), set(self.results)
+        waiting = list(self.results)
+        while waiting:
+            position = waiting.pop()
+            operator = self.operators[position]
+            if operator.channels is not None:
+                last.add(position)
+                continue
+            waiting += [each for each in operator.predecessors if each not in seen]
+            seen.update(operator.predecessors)
+        return last

@@ -1,0 +1,177 @@
+"""The command, as a user runs it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from PIL import Image
+from typer.testing import CliRunner
+
+from cli.compare_models import main
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def invoke(*arguments):
+    app = typer.Typer()
+    app.command()(main)
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_models_of_all_sources_side_by_side():
+    result = invoke("mobilenet_v2", "timm:test_vit", "ours:mobilenet")
+    assert result.exit_code == 0, result.stderr
+    header = next(line for line in result.stdout.splitlines() if "timm:test_vit" in line)
+    assert header.split() == ["mobilenet_v2", "timm:test_vit", "ours:mobilenet"]
+    gmacs = next(line for line in result.stdout.splitlines() if line.startswith("GMACs"))
+    assert gmacs.split()[1::2] == ["0.301", "0.301"]
+    assert "accounting: complete" in result.stdout
+
+
+def test_wildcards_sorting_and_json():
+    result = invoke(
+        "shufflenet_v2_*", "--sort-by", "flops", "--format", "json", "--image-size", "64"
+    )
+    assert result.exit_code == 0, result.stderr
+    models = json.loads(result.stdout)["models"]
+    assert [model["model"] for model in models] == [
+        f"shufflenet_v2_x{width}" for width in ("0_5", "1_0", "1_5", "2_0")
+    ]
+    assert all(model["image_size"] == 64 for model in models)
+
+
+def test_a_model_that_fails_has_its_reason_and_the_others_are_shown():
+    result = invoke("ours:dinov2", "squeezenet1_1", "--format", "json")
+    assert result.exit_code == 1
+    failed, shown = json.loads(result.stdout)["models"]
+    assert failed["reason"].startswith("DINOv2 tells at most 768 classes apart")
+    assert shown["params"] == 1_235_496
+
+
+def test_where_nothing_can_be_shown_the_code_is_2_and_the_reasons_are_there():
+    result = invoke("ours:dinov2", "vit_b_16", "--image-size", "100")
+    assert result.exit_code == 2
+    assert "ours:dinov2: no figures: " in result.stdout
+    assert "vit_b_16: no figures: cannot be built: AssertionError" in result.stdout
+
+
+WRONG = {
+    "no model": ([], "error: name one or more models"),
+    "unknown model": (["resnet181"], "error: unknown model 'resnet181': did you mean resnet18 "),
+    "unknown source": (["tv:resnet18"], "error: unknown source 'tv'"),
+    "accounting": (["resnet18", "--accounting", "complet"], "did you mean complete?"),
+    "format": (["resnet18", "--format", "htm"], "unknown --format 'htm': did you mean html?"),
+    "sort": (["resnet18", "--sort-by", "flop"], "unknown --sort-by 'flop': did you mean flops?"),
+    "recommend": (["resnet18", "--recommend", "phone"], "unknown --recommend 'phone'"),
+    "precision": (["resnet18", "--precision", "fp8"], "unknown --precision 'fp8'"),
+    "image size": (["resnet18", "--image-size", "big"], "--image-size 'big': input should be"),
+    "no images": (["resnet18", "--batch-size", "0"], "--batch-size '0': input should be greater"),
+    "hardware": (["resnet18", "--hardware", "a10"], "unknown hardware 'a10': did you mean a100"),
+    "half by hand": (["resnet18", "--peak-tflops", "3"], "--peak-tflops and --bandwidth-gbs go"),
+    "negative": (
+        ["resnet18", "--peak-tflops", "-3", "--bandwidth-gbs", "2"],
+        "--peak-tflops '-3': input should be greater than 0",
+    ),
+    "both": (
+        ["resnet18", "--hardware", "t4", "--peak-tflops", "3", "--bandwidth-gbs", "2"],
+        "not both",
+    ),
+    "latency": (["resnet18", "--sort-by", "latency"], "--sort-by latency wants --hardware"),
+    "plot": (["resnet18", "--plot", "x.gif"], "--plot x.gif: a file ending in .png or .svg wanted"),
+    "layers": (["--per-layer", "resnet*"], "--per-layer resnet*: one model wanted, this means 5"),
+    "csv": (
+        ["resnet18", "--per-layer", "resnet18", "--format", "csv"],
+        "--format csv holds one table",
+    ),
+    "results": (["squeezenet1_1", "--with-results", "digit"], "did you mean digits?"),
+    "list": (["--list", "qqqqqq"], "error: unknown model 'qqqqqq'"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_request_is_one_line_and_code_2(case, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments, message = WRONG[case]
+    result = invoke(*arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    assert result.stdout == ""
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_list_takes_patterns():
+    result = invoke("--list", "torchvision:vit_*", "ours:*")
+    assert result.exit_code == 0
+    names = result.stdout.split()
+    assert names[:5] == ["vit_b_16", "vit_b_32", "vit_h_14", "vit_l_16", "vit_l_32"]
+    assert "ours:resnet" in names
+
+
+def test_layers_of_a_model_alone_and_beside_others():
+    alone = invoke("--per-layer", "squeezenet1_1", "--hardware", "t4", "--format", "csv")
+    assert alone.exit_code == 0, alone.stderr
+    header, first, *_ = alone.stdout.splitlines()
+    assert header.startswith("model,accounting,")
+    assert first.startswith("squeezenet1_1,complete,1,3,1000,fp32,features.0,conv2d,")
+    both = invoke("mobilenet_v2", "--per-layer", "squeezenet1_1")
+    assert "squeezenet1_1 at 224 px, by module" in both.stdout
+    assert "parameters, M" in both.stdout
+    assert invoke("--per-layer", "ours:dinov2").exit_code == 2
+
+
+def test_layers_of_a_model_that_fails_leave_the_others():
+    result = invoke("squeezenet1_1", "--per-layer", "ours:dinov2")
+    assert result.exit_code == 1
+    assert "ours:dinov2: no figures: " in result.stdout
+
+
+def test_hardware_by_hand_gives_times(tmp_path):
+    result = invoke(
+        *("squeezenet1_1", "--peak-tflops", "1", "--bandwidth-gbs", "100", "--format", "json")
+    )
+    tree = json.loads(result.stdout)
+    assert tree["hardware"]["name"] == "1 TFLOP/s and 100 GB/s"
+    assert tree["models"][0]["ridge_flops_per_byte"] == 10
+    assert tree["models"][0]["latency_bound_ms"] > tree["models"][0]["gflops"]
+
+
+def test_a_picture_and_a_recommendation_name_the_hardware_they_took(tmp_path):
+    picture = tmp_path / "new" / "a.png"
+    result = invoke(*("squeezenet1_1", "mobilenet_v2", "--recommend", "server", "--plot", picture))
+    assert result.exit_code == 0, result.stderr
+    assert "NVIDIA A100" in result.stdout
+    assert str(picture) in result.stderr
+    with Image.open(picture) as image:
+        assert image.format == "PNG"
+    assert list(picture.parent.iterdir()) == [picture]
+
+
+def test_measured_figures_stand_beside(tmp_path):
+    result = invoke("resnet50", "resnet18", "--with-results", "digits", "--format", "json")
+    first, second = json.loads(result.stdout)["models"]
+    record = json.loads((ROOT / "results/records/digits/resnet-cpu.json").read_text())
+    assert first["measured_accuracy_top1"] == record["accuracy_top1"]
+    assert first["measured_as"] == "resnet"
+    assert first["measured_image_size"] == record["image_size"]
+    assert set(first["not_measured"]) <= {"energy_j_per_image"}
+    assert second["measured_accuracy_top1"] is None
+
+
+def test_help_loads_nothing_heavy():
+    code = (
+        "import sys; sys.argv = ['compare_models.py', '--help']\n"
+        "import typer\n"
+        "from cli.compare_models import main\n"
+        "try:\n typer.run(main)\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'torchvision', 'timm', 'transformers', 'matplotlib', 'pydantic'}\n"
+        "print('heavy:', *(set(sys.modules) & heavy))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert "--per-layer" in done.stdout
+    assert done.stdout.splitlines()[-1].strip() == "heavy:", done.stderr
