@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from harness.files import atomic_path
 
 if TYPE_CHECKING:
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 INK, FAINT, GRID, PAPER = "#1a202c", "#5a6675", "#dfe5ec", "#ffffff"
@@ -49,6 +50,15 @@ def new_figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), layout="constrained", dpi=120, facecolor=PAPER)
     FigureCanvasAgg(figure)
     return figure
+
+
+def number_logarithmic(axis: Axis) -> None:
+    """Write 1, 2 and 5 of each ten along a logarithmic axis, as plain numbers."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def figure_files(stem: Path) -> tuple[Path, ...]:

@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING
 from harness.files import file_sha256
 from harness.records import Record
 from harness.report.canvas import draw, figure_files, is_current
+from harness.report.plots import plot_confusion, plot_training
 from harness.report.points import COSTS, measured_points, published_points
+from harness.report.roofline import Roofline, plot_roofline, read_rooflines
+from harness.report.scatter import Scatter, plot_scatter
 from harness.settings import hash_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _FOLDER = Path(__file__).parent
-# Where a change may change the pictures.
-_DRAWN_BY = ("canvas.py", "plots.py", "labels.py", "scatter.py")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,21 +47,23 @@ def refresh_figures(results: Path, records: Sequence[Record]) -> None:
     Raises:
         CellError: A file cannot be written.
     """
-    _draw_missing(results, list_figures(records))
+    _draw_missing(results, list_figures(results, records))
 
 
 def stale_figures(results: Path, records: Sequence[Record]) -> list[Path]:
     """Return the figures that are missing or were drawn from something else."""
     return [
         path
-        for figure in list_figures(records)
+        for figure in list_figures(results, records)
         if not is_current(results / figure.stem, figure.digest)
         for path in figure_files(results / figure.stem)
     ]
 
 
-def list_figures(records: Sequence[Record]) -> Iterator[FigureSpec]:
+def list_figures(results: Path, records: Sequence[Record]) -> Iterator[FigureSpec]:
     """Yield the figures that records give: one or two of each cell, three of each data set.
+
+    And one of each prediction of latencies that lies in the results folder.
 
     Runs with other seeds stand beside a cell, and have none.
     """
@@ -69,6 +72,14 @@ def list_figures(records: Sequence[Record]) -> Iterator[FigureSpec]:
         yield from _of_record(record)
     for dataset, group in groupby(records, key=lambda record: record.dataset):
         yield from _of_dataset(dataset, list(group))
+    for roofline in read_rooflines(results, records):
+        stem = roofline_stem(roofline).as_posix()
+        yield _figure(stem, asdict(roofline), partial(plot_roofline, roofline))
+
+
+def roofline_stem(roofline: Roofline) -> Path:
+    """Return the files of a prediction's figure below the results folder, less .svg and .png."""
+    return Path("figures") / f"roofline-{roofline.name}"
 
 
 def draw_record(results: Path, record: Record) -> list[Path]:
@@ -89,20 +100,16 @@ def _draw_missing(results: Path, figures: Iterable[FigureSpec]) -> None:
 
 
 def _of_record(record: Record) -> Iterator[FigureSpec]:
-    from harness.report import plots
-
     stem = Path("figures") / record.dataset / record.stem
     if record.history:
         data: object = [record.title, record.dataset, record.history]
-        yield _figure(f"{stem}-training", data, partial(plots.plot_training, record))
+        yield _figure(f"{stem}-training", data, partial(plot_training, record))
     if record.confusion_matrix:
         data = [record.title, record.dataset, record.classes, record.confusion_matrix]
-        yield _figure(f"{stem}-confusion", data, partial(plots.plot_confusion, record))
+        yield _figure(f"{stem}-confusion", data, partial(plot_confusion, record))
 
 
 def _of_dataset(dataset: str, records: Sequence[Record]) -> Iterator[FigureSpec]:
-    from harness.report.scatter import Scatter, plot_scatter
-
     images = ", ".join(dict.fromkeys(r.data_name for r in records if r.accuracy_top1 is not None))
     for cost in COSTS:
         points = measured_points(records, cost)
@@ -118,10 +125,13 @@ def _of_dataset(dataset: str, records: Sequence[Record]) -> Iterator[FigureSpec]
             yield _figure(name, asdict(scatter), partial(plot_scatter, scatter))
 
 
-def _figure(stem: str, data: object, plot: Callable[[], Figure]) -> FigureSpec:
-    return FigureSpec(stem=Path(stem), digest=hash_json([_code_digest(), data]), plot=plot)
+def _figure(stem: str, data: object, plot: partial[Figure]) -> FigureSpec:
+    digest = hash_json([_code_digest(plot.func.__module__), data])
+    return FigureSpec(stem=Path(stem), digest=digest, plot=plot)
 
 
 @cache
-def _code_digest() -> str:
-    return hash_json([file_sha256(_FOLDER / name) for name in _DRAWN_BY])
+def _code_digest(module: str) -> str:
+    """Return the digest of the files where a change may change the pictures of a module."""
+    names = ("canvas", "labels", module.rpartition(".")[2])
+    return hash_json([file_sha256(_FOLDER / f"{name}.py") for name in names])

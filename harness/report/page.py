@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.records import Record
+from harness.report.figures import roofline_stem
 from harness.report.material import Material
 from harness.report.page_data import (
     COLUMNS,
@@ -23,6 +24,7 @@ from harness.report.page_data import (
 from harness.report.page_parts import Picture, Section
 from harness.report.page_sections import first_sections, last_sections
 from harness.report.points import COSTS
+from harness.report.roofline import Roofline, read_rooflines
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -46,6 +48,7 @@ def render_page_files(results: Path, material: Material) -> dict[Path, str]:
         first=first_sections(material),
         last=last_sections(material),
         pictures=find_pictures(results),
+        rooflines=[_picture(each) for each in read_rooflines(results, material.records)],
     )
     licence = PLOTLY.with_name("plotly-basic.LICENSE")
     return {Path("index.html"): page} | {
@@ -59,6 +62,7 @@ def render_page(
     first: Sequence[Section] = (),
     last: Sequence[Section] = (),
     pictures: Sequence[Picture] = (),
+    rooflines: Sequence[Picture] = (),
 ) -> str:
     """Return the page of all records.
 
@@ -67,6 +71,7 @@ def render_page(
         first: What comes before the table of all cells.
         last: What comes after the figures.
         pictures: Of trees.
+        rooflines: Of predicted and measured latencies.
     """
     import jinja2
 
@@ -81,10 +86,11 @@ def render_page(
     cells, details = describe_cells(material.records), describe_details(material.records)
     context = {
         "counts": _counts(material.records),
-        "contents": _contents(first, last, bool(cells["figures"]), bool(pictures)),
+        "contents": _contents(first, last, bool(cells["figures"]), bool(rooflines), bool(pictures)),
         "first": first,
         "last": last,
         "pictures": pictures,
+        "rooflines": rooflines,
         "columns": COLUMNS,
         "facets": FACETS,
         "figures": list(cells["figures"]),
@@ -107,6 +113,12 @@ def find_pictures(results: Path) -> list[Picture]:
     ]
 
 
+def _picture(roofline: Roofline) -> Picture:
+    source = roofline_stem(roofline).with_suffix(".svg").as_posix()
+    words = f"{roofline.name}: latency predicted by the roofline of {roofline.hardware}"
+    return Picture(source=source, words=f"{words}, and measured")
+
+
 def _own_texts() -> dict[str, Any]:
     """Return the style and the script of the page, which are the project's own."""
     from markupsafe import Markup
@@ -127,13 +139,18 @@ def _counts(records: Sequence[Record]) -> dict[str, Any]:
 
 
 def _contents(
-    first: Sequence[Section], last: Sequence[Section], figures: bool, pictures: bool
+    first: Sequence[Section],
+    last: Sequence[Section],
+    figures: bool,
+    rooflines: bool,
+    pictures: bool,
 ) -> list[tuple[str, str]]:
     """Return the headings of the page, with their anchors."""
     return [
         *((section.title, section.anchor) for section in first),
         ("All cells", "cells"),
         *[("Accuracy against cost", "figures")] * figures,
+        *[("Predicted latency", "rooflines")] * rooflines,
         *((section.title, section.anchor) for section in last),
         *[("TRUNK's trees", "trees")] * pictures,
     ]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.report.canvas import FAINT, INK, PAPER, SERIES, new_figure
+from harness.report.canvas import FAINT, INK, PAPER, SERIES, new_figure, number_logarithmic
 from harness.report.labels import Label, place_labels
 from harness.report.points import Cost, Point, PublishedPoint, group_points, pareto_front
 
@@ -96,12 +96,8 @@ def _plot_published(axes: Axes, scatter: Scatter) -> None:
 
 
 def _set_axes(axes: Axes, scatter: Scatter) -> None:
-    from matplotlib.ticker import LogLocator, NullFormatter
-
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    number_logarithmic(axes.xaxis)
     # Room for the names at both ends.
     axes.margins(x=0.12, y=0.1)
     axes.set_xlabel(f"{scatter.cost.label} (logarithmic)")

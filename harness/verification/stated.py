@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import shlex
 from collections.abc import Mapping
 from typing import Any
@@ -40,8 +41,9 @@ def check_settings(record: Record, places: Places) -> list[Check]:
         job, _ = make_job(request, record.cell)
     except RequestError as error:
         return unknown("settings", str(error))
-    recorded = _flat(record.settings)
-    today = _flat(dataclasses.asdict(job.settings))
+    # As a record holds them: lists for tuples, texts for the keys of mappings.
+    stored = json.loads(json.dumps(dataclasses.asdict(job.settings)))
+    recorded, today = _flat(record.settings), _flat(stored)
     names = [name for name in {**recorded, **today} if recorded.get(name) != today.get(name)]
     differing = [compare(f"settings.{name}", recorded.get(name), today.get(name)) for name in names]
     return differing or [Check(field="settings", holds=True)]
@@ -107,11 +109,11 @@ def _check_accuracy(record: Record) -> list[Check]:
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return the settings by dotted key, as JSON holds them; those that are off are left out."""
+    """Return the settings by dotted key; those that are off are left out."""
     found: dict[str, Any] = {}
     for name, value in tree.items():
         if isinstance(value, Mapping):
             found |= _flat(value, f"{prefix}{name}.")
-        elif value is not None and value is not False and value not in ([], ()):
-            found[prefix + name] = list(value) if isinstance(value, tuple) else value
+        elif value is not None and value is not False and value != []:
+            found[prefix + name] = value
     return found

@@ -1,16 +1,19 @@
 """`--seeds`: one job a seed, each with a record of its own beside the cell's."""
 
+from datetime import UTC, datetime
+
 import pytest
 
 from harness import commands
 from harness.errors import RequestError
+from harness.latency_pool import pool_processes
 from harness.latency_records import read_latency_records
 from harness.plan import find_job_record, make_job
 from harness.plan_latency import plan_latency
 from harness.records import Record, write_record
 from harness.seeds import name_seeds
 from harness.settings import recipe_hash
-from harness.side_by_side import run_latency_job
+from harness.side_by_side import time_models
 from harness.spec import Cell, Request
 
 CELL = Cell(dataset="digits", model="resnet", device="cpu")
@@ -120,7 +123,7 @@ def test_latencies_with_random_weights_need_no_images(tmp_path, monkeypatch):
         ],
     )
     (job,) = plan_latency(request)
-    record = run_latency_job(job)
+    record = pool_processes(job, [time_models(job, 0)], datetime.now(UTC))
     assert (record.data_name, len(record.data_sha256)) == ("random pixels", 64)
     assert record.rows[0].latency_ms_p50 > 0
     # Weights that were trained on images are looked for by these.

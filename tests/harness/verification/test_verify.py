@@ -222,7 +222,8 @@ def test_settings_that_are_others_today_are_named(ran):
     assert [(c.field, c.holds, c.text) for c in found] == [
         ("settings.training.epochs", False, "recorded 7, now 1")
     ]
-    assert [c.holds for c in check_settings(record, places_in(ran))] == [True]
+    for model in ("mobilenet", "trunk"):
+        assert [c.holds for c in check_settings(record_of(ran, model), places_in(ran))] == [True]
 
 
 def test_a_command_of_another_version_is_no_failure(ran):
