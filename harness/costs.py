@@ -22,9 +22,9 @@ from harness.measure.operations import (
 from harness.measure.peak import measure_peak
 from harness.measure.throughput import filled, measure_throughput
 from harness.measure.training_memory import measure_training_peak
+from harness.optimizers import make_optimizer
 from harness.routed import NetworkPath, RoutedNetwork
 from harness.spec import Job
-from harness.training import make_optimizer
 
 logger = logging.getLogger(__name__)
 

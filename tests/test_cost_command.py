@@ -10,28 +10,14 @@ import pytest
 
 from harness import commands
 from harness.plan_costs import plan_costs
-from harness.spec import Request
+from tests import refusals
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def make_request(tmp_path, **changes):
-    fields = {
-        "datasets": ["svhn"],
-        "models": ["mobilenet"],
-        "device": "auto",
-        "overrides": {},
-        "assignments": [],
-        "data_dir": tmp_path / "data",
-        "data_file": None,
-        "weights_dir": tmp_path / "weights",
-        "results_dir": tmp_path / "results",
-        "offline": True,
-        "force": False,
-        "verbose": False,
-        "measure": "cost",
-    }
-    return Request(**(fields | changes))
+    usual = {"datasets": ["svhn"], "models": ["mobilenet"], "device": "auto", "measure": "cost"}
+    return refusals.make_request(tmp_path, **(usual | changes))
 
 
 @pytest.mark.parametrize(

@@ -4,27 +4,13 @@ import pytest
 
 from harness import commands
 from harness.plan import plan_request
-from harness.spec import Request
 from harness.tracking import names
+from tests import refusals
 
 
 def make_request(tmp_path, **changes):
-    fields = {
-        "datasets": ["digits"],
-        "models": ["mobilenet,resnet"],
-        "device": "cpu",
-        "overrides": {},
-        "assignments": [],
-        "data_dir": tmp_path / "data",
-        "data_file": None,
-        "weights_dir": tmp_path / "weights",
-        "results_dir": tmp_path / "results",
-        "runs_dir": tmp_path / "runs",
-        "offline": True,
-        "force": False,
-        "verbose": False,
-    }
-    return Request(**(fields | changes))
+    usual = {"models": ["mobilenet,resnet"], "runs_dir": tmp_path / "runs"}
+    return refusals.make_request(tmp_path, **(usual | changes))
 
 
 @pytest.mark.parametrize("action", [commands.measure, commands.plan])

@@ -14,27 +14,10 @@ from harness.records import Record, write_record
 from harness.seeds import name_seeds
 from harness.settings import recipe_hash
 from harness.side_by_side import time_models
-from harness.spec import Cell, Request
+from harness.spec import Cell
+from tests.refusals import make_request
 
 CELL = Cell(dataset="digits", model="resnet", device="cpu")
-
-
-def make_request(tmp_path, **changes):
-    fields = {
-        "datasets": ["digits"],
-        "models": ["resnet"],
-        "device": "cpu",
-        "overrides": {},
-        "assignments": [],
-        "data_dir": tmp_path / "data",
-        "data_file": None,
-        "weights_dir": tmp_path / "weights",
-        "results_dir": tmp_path / "results",
-        "offline": True,
-        "force": False,
-        "verbose": False,
-    }
-    return Request(**(fields | changes))
 
 
 @pytest.mark.parametrize(

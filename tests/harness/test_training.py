@@ -10,8 +10,9 @@ from harness import training
 from harness.checkpoints import load_checkpoint
 from harness.errors import CellError, RequestError
 from harness.freezing import freeze_layers
+from harness.optimizers import make_optimizer, make_schedule
 from harness.settings_spec import TrainingSettings
-from harness.training import make_optimizer, make_schedule, train
+from harness.training import train
 
 RECIPE = TrainingSettings(
     epochs=4,
@@ -107,6 +108,17 @@ def test_frozen_layers_stay_as_they_were_also_in_a_continued_run(tmp_path):
     assert all(torch.equal(value, after[key]) for key, value in parts.state_dict().items())
     changed = {key for key in before if not torch.equal(before[key], after[key])}
     assert changed == {"4.weight", "4.bias"}
+
+
+def test_a_finished_run_is_kept_without_what_a_next_step_would_need(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "c", Blobs(stop_after=3))
+    assert {"optimizer", "schedule"} < load_checkpoint(tmp_path / "c").keys()
+    first, logs = run(tmp_path / "c")
+    assert load_checkpoint(tmp_path / "c").keys() == {"network", "random", "logs", "tally", "start"}
+    again, logs_again = run(tmp_path / "c", Blobs(stop_after=0), network=make_network(seed=5))
+    assert logs_again == logs
+    assert all(torch.equal(v, again.state_dict()[k]) for k, v in first.state_dict().items())
 
 
 def test_another_seed_gives_other_weights(tmp_path):
