@@ -148,10 +148,14 @@ def parse_assignment(text: str) -> tuple[str, Any]:
 
 def settings_hash(settings: Settings) -> str:
     """Return 16 hexadecimal digits that change when any setting does that a cell depends on."""
-    tree = dataclasses.asdict(settings)
+    return stored_settings_hash(dataclasses.asdict(settings))
+
+
+def stored_settings_hash(stored: Mapping[str, Any]) -> str:
+    """Return the `settings_hash` of settings as a record holds them."""
     # A cell is measured in one process.
-    del tree["measurement"]["latency_processes"]
-    return hash_json(tree)
+    measurement = {k: v for k, v in stored["measurement"].items() if k != "latency_processes"}
+    return hash_json({**stored, "measurement": measurement})
 
 
 def recipe_hash(settings: Settings) -> str:

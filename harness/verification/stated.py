@@ -13,7 +13,7 @@ from harness.errors import RequestError
 from harness.measure.accuracy import wilson_interval
 from harness.plan import make_job
 from harness.records import Record
-from harness.settings import hash_json
+from harness.settings import stored_settings_hash
 from harness.spec import Request
 from harness.verification.checks import Check, Places, compare, unknown
 
@@ -22,7 +22,7 @@ _FLAGS = {"weights": "weights", "epochs": "training.epochs", "seed": "seed", "th
 
 def check_agreement(record: Record) -> list[Check]:
     """Return whether figures that follow from others in the same record do."""
-    checks = [compare("settings_hash", record.settings_hash, hash_json(record.settings))]
+    checks = [compare("settings_hash", record.settings_hash, stored_settings_hash(record.settings))]
     if record.confusion_matrix:
         checks += _check_accuracy(record)
     if record.gmacs is not None:
