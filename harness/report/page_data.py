@@ -81,14 +81,8 @@ FACETS = (
     ("data_name", "Images"),
 )
 _EXTRA = (
-    "stem",
-    "model",
-    "seed",
-    "repeat",
-    "reason",
-    "accuracy_top1_low",
-    "accuracy_top1_high",
-    "data_official",
+    *("stem", "model", "seed", "repeat", "reason", "data_official"),
+    *("accuracy_top1_low", "accuracy_top1_high"),
 )
 _FIELDS = (*(column.field for column in COLUMNS), *_EXTRA)
 _NUMERIC = tuple(column.field for column in COLUMNS if column.numeric)
@@ -109,6 +103,7 @@ def describe_cells(records: Sequence[Record]) -> dict[str, Any]:
         "rows": [[*_row(record), _why(record, reasons)] for record in records],
         "reasons": list(reasons),
         "columns": [asdict(column) for column in COLUMNS],
+        "facets": [name for name, _ in FACETS],
         "costs": [asdict(cost) for cost in COSTS],
         "figures": _figures(records),
         "published": _published(records),

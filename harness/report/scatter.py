@@ -115,9 +115,9 @@ def _labels(scatter: Scatter) -> list[Label]:
         Label(x=p.cost, y=p.accuracy, low=p.low, high=p.high, text=p.title, colour=INK, size=8.5)
         for p in scatter.points
     ]
-    published = [
-        Label(x=p.high, y=y, low=y, high=y, text=p.label, colour=FAINT, size=7.5)
-        for p in scatter.published
-        for y in [p.accuracy]
-    ]
-    return measured + published
+    return measured + [_published_label(cell) for cell in scatter.published]
+
+
+def _published_label(cell: PublishedPoint) -> Label:
+    y = cell.accuracy
+    return Label(x=cell.high, y=y, low=y, high=y, text=cell.label, colour=FAINT, size=7.5)

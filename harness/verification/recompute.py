@@ -93,12 +93,10 @@ def _find_images(job: Job, spec: ModelSpec, record: Record) -> tuple[ImageData |
 
 def _images_as_recorded(record: Record, images: ImageData | None) -> ImageData | None:
     """Return what a record says of its images, without any of them."""
-    dataset = find_dataset(record.dataset)
-    mean = record.settings.get("mean")
-    channels = (
-        images.channels if images else dataset.channels if dataset else len(mean) if mean else None
-    )
-    if channels is None:
+    dataset, mean = find_dataset(record.dataset), record.settings.get("mean")
+    known = images or dataset
+    channels = known.channels if known else len(mean or ())
+    if not channels:
         return None
     none = MemorySplit(torch.empty(0, channels, 1, 1), torch.empty(0, dtype=torch.int64))
     source = DataSource(

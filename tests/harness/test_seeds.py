@@ -84,7 +84,8 @@ def test_seeds_that_make_no_sense_are_one_line(capsys, tmp_path, changes, words,
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_plan_has_a_line_for_each_seed(capsys, tmp_path):
+def test_a_plan_has_a_line_for_each_seed(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("COLUMNS", "160")
     request = make_request(tmp_path, seeds="42,1", models=["mobilenet"])
     assert commands.guarded(commands.plan, request) == 0
     rows = [line for line in capsys.readouterr().out.splitlines() if "train 12 epochs" in line]

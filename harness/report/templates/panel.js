@@ -7,7 +7,7 @@ const GROUPS = [
   ["Machine", ["device", "device_name", "threads", "cores", "busy", "load"]],
 ];
 // Said elsewhere on the panel.
-const TAKEN = new Set(["schema", "dataset", "model", "label", "status", "reason", "not_measured", "history", "rows"]);
+const TAKEN = new Set(["schema", "dataset", "model", "label", "status", "reason", "not_measured", "history", "rows", "repeat"]);
 const FOLDED = ["settings", "environment"];
 
 // A few records a block: only the one that is asked for is parsed.
@@ -149,8 +149,16 @@ function show(title, content) {
 
 const sources = new Map(Object.entries(block("sources")));
 
+const idOf = (anchor) => {
+  try {
+    return anchor.slice(1).split("/").map(decodeURIComponent).join("/");
+  } catch {
+    return ""; // somebody's own "%"
+  }
+};
+
 function followAddress() {
-  const id = location.hash.slice(1).split("/").map(decodeURIComponent).join("/");
+  const id = idOf(location.hash);
   // A data set may be called latency: cells come first.
   if (cellsById.has(id)) openCell(cellsById.get(id));
   else if (sources.has(id)) openSource(id, sources.get(id));

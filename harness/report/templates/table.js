@@ -2,7 +2,6 @@
 const PAGE = 100;
 const NAVIGATION = { ArrowDown: 1, ArrowUp: -1 };
 const collator = new Intl.Collator("en", { numeric: true });
-const FACETS = ["dataset", "device", "status", "weights_origin", "data_name"];
 const view = { words: [], chosen: {}, field: null, descending: false, page: 0, found: cells };
 const columns = new Map(data.columns.map((column) => [column.field, column]));
 const body = document.getElementById("rows");
@@ -11,7 +10,7 @@ const texts = cells.map((cell) =>
 
 const matches = (cell) =>
   view.words.every((word) => texts[cell.index].includes(word)) &&
-  FACETS.every((field) => !view.chosen[field] || cell[field] === view.chosen[field]);
+  data.facets.every((field) => !view.chosen[field] || cell[field] === view.chosen[field]);
 
 const compare = (a, b) => {
   const [left, right] = [a[view.field], b[view.field]];
@@ -113,7 +112,7 @@ function moveFocus(event) {
 }
 
 function startTable() {
-  for (const field of FACETS) fillFacet(field);
+  for (const field of data.facets) fillFacet(field);
   document.getElementById("search").addEventListener("input", (event) => {
     view.words = event.target.value.toLowerCase().split(/\s+/).filter(Boolean);
     refresh();

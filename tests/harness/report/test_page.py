@@ -147,7 +147,7 @@ def test_no_script_runs_but_the_pages_own(make_run):
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     assert policy.split("; ") == [
         "default-src 'none'",
-        "img-src 'self' file: data:",
+        "img-src 'self' file: data: blob:",
         "style-src 'unsafe-inline'",
         f"script-src 'self' file: 'sha256-{digest}'",
     ]
