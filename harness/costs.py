@@ -47,6 +47,10 @@ def measure_costs(network: nn.Module, example: Tensor, job: Job) -> tuple[Fields
     """
     logger.info("%s: operations and memory", job.cell)
     counted = network.float_network() if isinstance(network, ConvertedNetwork) else network
+    # A converted network has nothing to train any more: before, none of it was frozen.
+    trainable = (
+        count_trainable_parameters(network) if counted is network else count_parameters(counted)
+    )
     operations, no_operations = _measure_operations(counted, example)
     memory, no_memory = _measure_memory(network, example)
     training, no_training = _measure_training_memory(network, example, job)
@@ -58,7 +62,7 @@ def measure_costs(network: nn.Module, example: Tensor, job: Job) -> tuple[Fields
         no_speed["throughput_peak_share"] = f"the peak is that of fp32, not of {network.precision}"
     fields = {
         "params": count_parameters(counted),
-        "params_trainable": count_trainable_parameters(counted),
+        "params_trainable": trainable,
         **operations,
         **memory,
         **training,
