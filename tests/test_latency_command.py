@@ -166,7 +166,8 @@ def test_a_small_comparison(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stderr == "digits/latency-cpu: 2 models in eager; 2 processes\n"
     assert {path.relative_to(results).as_posix() for path in results.rglob("*.*")} == {
-        *("latency/digits-cpu-1t.json", "digits.md", "digits-latency.csv"),
+        *("latency/digits-cpu-1t.json", "digits.md", "digits-latency.csv", "index.html"),
+        *("assets/plotly-basic.min.js", "assets/plotly-basic.LICENSE"),
     }
     record = json.loads(latency_path(results, "digits", "cpu", 1).read_text())
     rows = {row["model"]: row for row in record["rows"]}
