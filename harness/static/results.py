@@ -30,7 +30,9 @@ def join_results(
     if all(each.name.source == "ours" for each in analyses):
         twins: dict[object, Record] = {}
     else:
-        twins = {_identity(each): folders[each.name] for each in _analyse(folders, options)}
+        # A compressed model's graph is its base's, but it is another network.
+        whole = [name for name, record in folders.items() if not record.compression]
+        twins = {_identity(each): folders[each.name] for each in _analyse(whole, options)}
     found = {each.name: folders.get(each.name) or twins.get(_identity(each)) for each in analyses}
     return {name: record for name, record in found.items() if record is not None}
 
