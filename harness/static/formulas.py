@@ -23,6 +23,7 @@ PER_SOFTMAX_ELEMENT = 5  # largest, difference, exponential, sum, quotient
 PER_SCORE = PER_SOFTMAX_ELEMENT + 1  # of attention: scaled before the softmax
 PER_VARIANCE_ELEMENT = 4  # mean, difference, square, sum of squares
 PER_NORM_OF_VECTOR_ELEMENT = 2  # square, sum of squares
+PER_LINEAR_POINT = 3  # two products, a sum
 PER_BILINEAR_PIXEL = 7  # four products, three sums
 PER_BICUBIC_PIXEL = 31  # sixteen products, fifteen sums
 
@@ -158,6 +159,7 @@ _FORMULAS: dict[str, Formula] = {
     **dict.fromkeys(("var", "std", "var_mean", "std_mean"), _per_input(PER_VARIANCE_ELEMENT)),
     "linalg_vector_norm": _per_input(PER_NORM_OF_VECTOR_ELEMENT),
     "norm": _per_input(PER_NORM_OF_VECTOR_ELEMENT),
+    "upsample_linear1d": _per_output(PER_LINEAR_POINT),
     **dict.fromkeys(
         ("upsample_bilinear2d", "_upsample_bilinear2d_aa"), _per_output(PER_BILINEAR_PIXEL)
     ),

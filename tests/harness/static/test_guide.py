@@ -123,7 +123,8 @@ def test_the_constants_of_the_guide_are_those_of_the_formulas():
         f"besides its products | {formulas.PER_SCORE} for each score",
         f"a norm of vectors {formulas.PER_NORM_OF_VECTOR_ELEMENT}; "
         f"variance {formulas.PER_VARIANCE_ELEMENT}",
-        f"bilinear {formulas.PER_BILINEAR_PIXEL}, bicubic {formulas.PER_BICUBIC_PIXEL}",
+        f"linear {formulas.PER_LINEAR_POINT}, bilinear {formulas.PER_BILINEAR_PIXEL}, "
+        f"bicubic {formulas.PER_BICUBIC_PIXEL}",
         f"batch norm {published.PER_BATCH_NORM_ELEMENT} for each element",
         f"compute-bound above {metrics.COMPUTE_BOUND_ABOVE:g} FLOPs per byte",
         f"memory-bound below {metrics.MEMORY_BOUND_BELOW:g}",
