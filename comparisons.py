@@ -25,6 +25,7 @@ Weights = Annotated[
 # Numbers are texts here: the settings check them, and explain what is wrong in one line.
 Epochs = Annotated[str | None, Option(metavar="NUMBER", help="Training epochs.")]
 Seed = Annotated[str | None, Option(metavar="NUMBER", help="Seed of every random choice.")]
+Seeds = Annotated[str, Option(metavar="NUMBERS", help="Runs each cell with each of them: 1,2,3.")]
 Threads = Annotated[str | None, Option(metavar="NUMBER", help="CPU threads; all cores by default.")]
 DataDir = Annotated[Path, Option(help="Folder of the official images.", show_default="data")]
 DataFile = Annotated[
@@ -40,7 +41,11 @@ Recipe = Annotated[
 ]
 ResultsDir = Annotated[Path, Option(help="Folder of results.", show_default="results")]
 Measure = Annotated[
-    str, Option(help="all, or latency: all models side by side in one process, nothing trained.")
+    str,
+    Option(
+        help="all; latency: all models side by side, nothing trained; or cost: operations and "
+        "bytes, counted in seconds without images."
+    ),
 ]
 Runtime = Annotated[
     list[str] | None,
@@ -51,6 +56,14 @@ Reference = Annotated[
 ]
 Assignments = Annotated[
     list[str] | None, Option("--set", metavar="KEY=VALUE", help="Any setting; repeatable.")
+]
+Tracker = Annotated[
+    list[str] | None,
+    Option(help="tensorboard (by default), mlflow, wandb, ml-dash, ... or none; repeated or a,b."),
+]
+RunsDir = Annotated[Path, Option(help="Folder of what is tracked here.", show_default="runs")]
+Fair = Annotated[
+    bool, Option("--fair", help="Refuse models whose settings differ: see docs/tracking.md.")
 ]
 Offline = Annotated[bool, Option("--offline", help="Never use the network.")]
 Force = Annotated[bool, Option("--force", help="Run cells again that are done.")]
@@ -66,6 +79,7 @@ def main(
     weights: Weights = None,
     epochs: Epochs = None,
     seed: Seed = None,
+    seeds: Seeds = "",
     threads: Threads = None,
     data_dir: DataDir = ROOT / "data",
     data_file: DataFile = None,
@@ -77,6 +91,9 @@ def main(
     measure: Measure = "all",
     runtime: Runtime = None,
     reference: Reference = "",
+    tracker: Tracker = None,
+    runs_dir: RunsDir = ROOT / "runs",
+    fair: Fair = False,
     offline: Offline = False,
     force: Force = False,
     plan: Plan = False,
@@ -105,6 +122,10 @@ def main(
         measure=measure,
         runtimes=runtime or [],
         reference=reference,
+        trackers=tracker or [],
+        runs_dir=runs_dir,
+        fair=fair,
+        seeds=seeds,
     )
     action = commands.list_all if list_all else commands.plan if plan else commands.measure
     sys.exit(commands.guarded(action, request))

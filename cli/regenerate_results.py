@@ -1,4 +1,12 @@
-"""Make every table and figure anew from the records, or check that they are up to date."""
+"""Make every table, figure and the page anew from the records, or check what is there.
+
+    python cli/regenerate_results.py                      # make anew what is out of date
+    python cli/regenerate_results.py --check              # is anything out of date?
+    python cli/regenerate_results.py --verify             # do the records still hold?
+    python cli/regenerate_results.py --verify digits/resnet-cpu costs/emnist/vgg-224
+
+--check and --verify change nothing.
+"""
 
 from __future__ import annotations
 
@@ -7,25 +15,65 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Argument, Option
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from harness.errors import CellError, RequestError  # noqa: E402
-from harness.files import write_text  # noqa: E402
-from harness.records import read_records  # noqa: E402
-from harness.report.site import refresh, render_readme, stale_files  # noqa: E402
+from harness.report.site import regenerate, stale_files  # noqa: E402
+from harness.verification.checks import Places  # noqa: E402
 
-Check = Annotated[bool, typer.Option("--check", help="Change nothing; exit 1 if stale.")]
+Check = Annotated[bool, Option("--check", help="Change nothing; exit 1 if stale.")]
+Verify = Annotated[
+    bool,
+    Option("--verify", help="Recompute what records say, where it can be; exit 1 if it differs."),
+]
+Names = Annotated[
+    list[str] | None,
+    Argument(metavar="[RECORD]...", help="With --verify: digits/resnet-cpu; all by default."),
+]
+DataDir = Annotated[Path, Option(help="With --verify: folder of the official images.")]
+DataFile = Annotated[
+    list[Path] | None,
+    Option(help="With --verify: images that stood in for them, by the name in the record."),
+]
+WeightsDir = Annotated[Path, Option(help="With --verify: folder of weights.")]
+PublishedDir = Annotated[
+    Path | None, Option(help="With --verify: folder that has the published weights.")
+]
 
 
-def main(check: Check = False) -> None:
+def main(
+    records: Names = None,
+    check: Check = False,
+    verify: Verify = False,
+    data_dir: DataDir = ROOT / "data",
+    data_file: DataFile = None,
+    weights_dir: WeightsDir = ROOT / "weights",
+    published_dir: PublishedDir = None,
+) -> None:
     """Make results/ and the README's tables from results/records/."""
+    places = Places(
+        data_dir=data_dir.absolute(),
+        data_files=tuple(path.absolute() for path in data_file or ()),
+        weights_dir=weights_dir.absolute(),
+        published_dir=published_dir.absolute() if published_dir else None,
+        results_dir=ROOT / "results",
+    )
     try:
-        sys.exit(_check() if check else _regenerate())
+        sys.exit(_run(check, verify, records or [], places))
     except (CellError, RequestError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+def _run(check: bool, verify: bool, names: list[str], places: Places) -> int:
+    if check and verify:
+        raise RequestError("--check and --verify: one at a time")
+    if names and not verify:
+        raise RequestError(f"'{names[0]}': records are named with --verify alone")
+    return _check() if check else _verify(names, places) if verify else _regenerate()
 
 
 def _check() -> int:
@@ -35,12 +83,14 @@ def _check() -> int:
     return int(bool(stale))
 
 
+def _verify(names: list[str], places: Places) -> int:
+    from harness.verification.command import verify
+
+    return verify(names, places)
+
+
 def _regenerate() -> int:
-    records = read_records(ROOT / "results")
-    readme = ROOT / "README.md"
-    write_text(readme, render_readme(readme.read_text(encoding="utf-8"), records))
-    refresh(ROOT / "results")
-    print(f"{len(records)} records")
+    print(f"{regenerate(ROOT)} records")
     return 0
 
 

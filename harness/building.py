@@ -7,6 +7,7 @@ from accelerate.utils import set_seed
 from torch import nn
 
 from harness.errors import RequestError
+from harness.freezing import freeze_backbone, freeze_layers
 from harness.images import Preprocess
 from harness.settings_spec import Settings
 from harness.spec import ModelSpec
@@ -24,13 +25,13 @@ def make_preprocess(settings: Settings, spec: ModelSpec) -> Preprocess:
 def build_network(
     spec: ModelSpec, settings: Settings, num_classes: int, channels: int, pretrained: bool = False
 ) -> nn.Module:
-    """Build a network for the settings' image size, its random parts from the settings' seed.
+    """Build a network for the settings, its random parts from the settings' seed.
 
     Raises:
-        RequestError: The network cannot take images of that size.
+        RequestError: The network cannot take images of that size, or freeze that much.
     """
     set_seed(settings.seed)
-    return resized(spec, settings, spec.build(num_classes, channels, pretrained))
+    return adapted(spec, settings, spec.build(num_classes, channels, pretrained))
 
 
 def build_pretrained(
@@ -55,7 +56,8 @@ def check_fit(settings: Settings, spec: ModelSpec, num_classes: int, channels: i
     """Make sure that images can be preprocessed and run, without weights or real images.
 
     Raises:
-        RequestError: The statistics do not fit the channels, or the network refuses the size.
+        RequestError: The statistics do not fit the channels, the network refuses the size, or more
+            is to be frozen than it has.
     """
     preprocess = make_preprocess(settings, spec)
     preprocess(torch.zeros(1, channels, 8, 8, dtype=torch.uint8))
@@ -79,12 +81,21 @@ def _forward_once(
         network(torch.zeros(1, channels, size, size))
 
 
-def resized(spec: ModelSpec, settings: Settings, network: nn.Module) -> nn.Module:
-    """Return a built network made for the settings' image size.
+def adapted(spec: ModelSpec, settings: Settings, network: nn.Module) -> nn.Module:
+    """Return a built network made for the settings' image size, and frozen as they say.
 
     Raises:
-        RequestError: It cannot take images of that size.
+        RequestError: It cannot take images of that size, or freeze that much.
     """
+    network, recipe = _resized(spec, settings, network), settings.training
+    if recipe.freeze_backbone:
+        freeze_backbone(network, spec.label)
+    elif recipe.freeze_layers:
+        freeze_layers(network, recipe.freeze_layers, spec.label)
+    return network
+
+
+def _resized(spec: ModelSpec, settings: Settings, network: nn.Module) -> nn.Module:
     size = settings.image_size or spec.image_size
     if size == spec.image_size or spec.resize is None:
         return network

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from harness.errors import CellError, RequestError, unknown_name
 from harness.registry import dataset_files, describe, model_files
-from harness.spec import Request
+from harness.spec import LatencyJob, Request
 
 if TYPE_CHECKING:
     from harness.plan import Planned
@@ -33,7 +33,9 @@ def guarded(action: Action, request: Request) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted: the same command goes on from the last checkpoint", file=sys.stderr)
+        trains = request.measure == "all"
+        again = "goes on from the last checkpoint" if trains else "begins anew"
+        print(f"interrupted: the same command {again}", file=sys.stderr)
         return 130
 
 
@@ -54,7 +56,7 @@ def plan(request: Request) -> int:
     Raises:
         RequestError: As `measure`.
     """
-    return _choose(request, {"all": _plan_cells, "latency": _plan_latency})
+    return _choose(request, {"all": _plan_cells, "latency": _plan_latency, "cost": _plan_costs})
 
 
 def measure(request: Request) -> int:
@@ -63,15 +65,22 @@ def measure(request: Request) -> int:
     Raises:
         RequestError: It wants something unknown, or options that do not go together.
     """
-    return _choose(request, {"all": run, "latency": compare_latency})
+    return _choose(request, {"all": run, "latency": compare_latency, "cost": count_costs})
 
 
 def _choose(request: Request, actions: dict[str, Action]) -> int:
     if request.measure not in actions:
         raise unknown_name("--measure", request.measure, actions)
-    if request.measure == "all" and (request.runtimes or request.reference):
+    if request.measure != "latency" and (request.runtimes or request.reference):
         option = "--runtime" if request.runtimes else "--reference"
         raise RequestError(f"{option} goes with --measure latency")
+    if request.measure != "all" and (request.trackers or request.fair):
+        option = "--tracker" if request.trackers else "--fair"
+        raise RequestError(f"{option} goes with --measure all: comparing latencies trains nothing")
+    if request.measure != "all" and request.seeds:
+        raise RequestError(
+            f"--seeds goes with training: leave it out with --measure {request.measure}"
+        )
     return actions[request.measure](request)
 
 
@@ -83,9 +92,7 @@ def _plan_cells(request: Request) -> int:
     table = Table("cell", "action", "what", "rough cost")
     for planned in _plan(request, plan_request):
         seconds = rough_seconds(planned)
-        table.add_row(
-            str(planned.job.cell), planned.action, planned.detail, describe_seconds(seconds)
-        )
+        table.add_row(str(planned.job), planned.action, planned.detail, describe_seconds(seconds))
     Console().print(table)
     return 0
 
@@ -96,14 +103,27 @@ def _plan_latency(request: Request) -> int:
 
     for job in _plan(request, plan_latency):
         models = ", ".join(each.cell.model for each in job.jobs)
-        print(f"{job}: {models} in {', '.join(job.runtimes)}; reference {job.reference}")
+        print(f"{job}: {_describe_comparison(job)}: {models}; reference {job.reference}")
+    return 0
+
+
+def _describe_comparison(job: LatencyJob) -> str:
+    runtimes, count = ", ".join(job.runtimes), job.processes
+    return f"{len(job.jobs)} models in {runtimes}; {count} process{'es' if count > 1 else ''}"
+
+
+def _plan_costs(request: Request) -> int:
+    """Print what would be counted."""
+    from harness.plan_costs import plan_costs
+
+    for job in _plan(request, plan_costs):
+        print(f"{job}: {', '.join(each.cell.model for each in job.jobs)}; a few seconds each")
     return 0
 
 
 def run(request: Request) -> int:
     """Run the cells that are not done, refresh the results, and print their table."""
-    from harness.plan import plan_request
-    from harness.records import find_record
+    from harness.plan import find_job_record, plan_request
     from harness.report.site import refresh
     from harness.report.terminal import print_records
 
@@ -114,9 +134,7 @@ def run(request: Request) -> int:
     refresh(results)
     # A refused cell left no record: what may lie there is of an earlier run.
     ran = [item.job for item, code in zip(planned, codes, strict=True) if code != 2]
-    records = [
-        find_record(results, job.cell, published=job.settings.weights == "published") for job in ran
-    ]
+    records = [find_job_record(job) for job in ran]
     print_records([record for record in records if record is not None])
     return _exit_code(codes)
 
@@ -124,7 +142,7 @@ def run(request: Request) -> int:
 def compare_latency(request: Request) -> int:
     """Time all models of each data set side by side, and print them."""
     from harness.latency_records import read_latency_records
-    from harness.launch.local import run_in_child
+    from harness.launch.comparison import compare_in_children
     from harness.plan_latency import plan_latency
     from harness.report.latency import print_latency
     from harness.report.site import refresh
@@ -135,13 +153,36 @@ def compare_latency(request: Request) -> int:
     began = datetime.now(UTC).isoformat(timespec="seconds")
     codes = []
     for job in jobs:
-        print(f"{job}: {len(job.jobs)} models in {', '.join(job.runtimes)}", file=sys.stderr)
-        codes.append(run_in_child(job, verbose=request.verbose))
+        print(f"{job}: {_describe_comparison(job)}", file=sys.stderr)
+        codes.append(compare_in_children(job, verbose=request.verbose))
         if codes[-1] == 130:
             raise KeyboardInterrupt
     refresh(results)
     # One that was refused or broke left nothing: what lies there is of an earlier run.
     print_latency([each for each in read_latency_records(results) if each.started >= began])
+    return _exit_code(codes)
+
+
+def count_costs(request: Request) -> int:
+    """Count what the models cost at the shape of each data set, and print it."""
+    from harness.cost_records import read_cost_records
+    from harness.launch.local import run_in_child
+    from harness.plan_costs import plan_costs
+    from harness.report.costs import print_costs
+    from harness.report.site import refresh
+
+    jobs = _plan(request, plan_costs)
+    results = request.results_dir.absolute()
+    _check_results(results)
+    began = datetime.now(UTC).isoformat(timespec="seconds")
+    codes = []
+    for job in jobs:
+        print(f"{job}: {len(job.jobs)} models", file=sys.stderr)
+        codes.append(run_in_child(job, verbose=request.verbose))
+        if codes[-1] == 130:
+            raise KeyboardInterrupt
+    refresh(results)
+    print_costs([each for each in read_cost_records(results) if each.started >= began])
     return _exit_code(codes)
 
 
@@ -152,12 +193,14 @@ def _exit_code(codes: list[int]) -> int:
 
 def _check_results(results: Path) -> None:
     """Make sure of the results folder: what is broken had better be known before hours of work."""
+    from harness.cost_records import read_cost_records
     from harness.latency_records import read_latency_records
     from harness.records import check_writable, read_records
 
     check_writable(results)
     read_records(results)
     read_latency_records(results)
+    read_cost_records(results)
 
 
 def _plan(request: Request, make: Callable[[Request], list[T]]) -> list[T]:
@@ -171,8 +214,7 @@ def _plan(request: Request, make: Callable[[Request], list[T]]) -> list[T]:
 def _run_cell(planned: Planned, verbose: bool) -> int:
     from harness.launch.local import note_unsupported, run_in_child
 
-    cell = planned.job.cell
-    print(f"{cell}: {planned.action}: {planned.detail}", file=sys.stderr)
+    print(f"{planned.job}: {planned.action}: {planned.detail}", file=sys.stderr)
     if planned.action == "done":
         return 0
     if planned.action == "unsupported":

@@ -41,12 +41,19 @@ def undisturbed(device: str, purpose: str) -> Iterator[dict[str, Any]]:
     Yields:
         The fields of a record that say how it went; they are there when the block has ended.
     """
+    with device_lock(device, purpose), watched() as conditions:
+        yield conditions
+
+
+@contextmanager
+def watched() -> Iterator[dict[str, Any]]:
+    """Measure as `undisturbed` does, where somebody holds the lock on the device already.
+
+    Yields:
+        As `undisturbed`.
+    """
     conditions: dict[str, Any] = {}
-    with (
-        device_lock(device, purpose),
-        pinned(torch.get_num_threads()) as cores,
-        watch_load() as watch,
-    ):
+    with pinned(torch.get_num_threads()) as cores, watch_load() as watch:
         yield conditions
     conditions["cores"] = None if cores is None else list(cores)
     conditions["load"] = dataclasses.asdict(watch.load)

@@ -29,22 +29,31 @@ def rough_seconds(planned: Planned) -> float:
         return 0.0
     if planned.action == "measure":
         return _MEASURING_SECONDS
+    before = _training_seconds(planned.first) if planned.first else 0.0
+    return before + _training_seconds(planned) + _MEASURING_SECONDS
+
+
+def _training_seconds(planned: Planned) -> float:
     settings, record = planned.job.settings, planned.record
     epochs, size = _count_epochs(settings), settings.image_size or planned.spec.image_size
     if record is not None and record.history and record.image_size == size:
         seconds = [float(entry["seconds"]) for entry in record.history]
-        usual = sum(seconds) if planned.spec.fit is not None else epochs * seconds[-1]
-        return usual + _MEASURING_SECONDS
+        return sum(seconds) if planned.spec.fit is not None else epochs * seconds[-1]
     with torch.device("meta"):
         network = build_network(planned.spec, settings, 10, planned.channels)
     macs = count_macs(network, torch.empty(1, planned.channels, size, size))
     work = _TRAINING_FACTOR * macs * planned.n_train * epochs
-    return work / (_USUAL_EFFICIENCY * _macs_per_second(planned)) + _MEASURING_SECONDS
+    return work / (_USUAL_EFFICIENCY * _macs_per_second(planned))
 
 
 def _count_epochs(settings: Settings) -> int:
-    """Return how often training sees each image; those of a tree see it at every level anew."""
-    tree = settings.tree
+    """Return how often training sees each image; those of a tree see it at every level anew.
+
+    Of a compressed model, only what comes after its base.
+    """
+    compression, tree = settings.quantization or settings.pruning, settings.tree
+    if compression is not None:
+        return compression.training.epochs
     if tree is None:
         return settings.training.epochs
     below = tree.class_below or settings.training

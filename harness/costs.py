@@ -8,18 +8,23 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from harness.converted import ConvertedNetwork
 from harness.errors import CellError
 from harness.measure.counters import measure_cache
 from harness.measure.energy import measure_energy
 from harness.measure.latency import Latency, Network, in_turn, measure_latency
-from harness.measure.memory import measure_peak_memory, measure_weights_mb
-from harness.measure.operations import count_parameters, measure_operations
+from harness.measure.memory import measure_peak_memory, measure_state_mb, measure_weights_mb
+from harness.measure.operations import (
+    count_parameters,
+    count_trainable_parameters,
+    measure_operations,
+)
 from harness.measure.peak import measure_peak
 from harness.measure.throughput import filled, measure_throughput
 from harness.measure.training_memory import measure_training_peak
+from harness.optimizers import make_optimizer
 from harness.routed import NetworkPath, RoutedNetwork
 from harness.spec import Job
-from harness.training import make_optimizer
 
 logger = logging.getLogger(__name__)
 
@@ -41,14 +46,23 @@ def measure_costs(network: nn.Module, example: Tensor, job: Job) -> tuple[Fields
         The fields, and why any of them is None.
     """
     logger.info("%s: operations and memory", job.cell)
-    operations, no_operations = _measure_operations(network, example)
+    counted = network.float_network() if isinstance(network, ConvertedNetwork) else network
+    # A converted network has nothing to train any more: before, none of it was frozen.
+    trainable = (
+        count_trainable_parameters(network) if counted is network else count_parameters(counted)
+    )
+    operations, no_operations = _measure_operations(counted, example)
     memory, no_memory = _measure_memory(network, example)
     training, no_training = _measure_training_memory(network, example, job)
     logger.info("%s: latency, throughput, energy", job.cell)
     latency = _measure_latency({"network": network}, {"network": example}, job)["network"]
     speed, no_speed = _measure_speed(network, example, operations.get("gflops"), job)
+    if isinstance(network, ConvertedNetwork):
+        speed["throughput_peak_share"] = None
+        no_speed["throughput_peak_share"] = f"the peak is that of fp32, not of {network.precision}"
     fields = {
-        "params": count_parameters(network),
+        "params": count_parameters(counted),
+        "params_trainable": trainable,
         **operations,
         **memory,
         **training,
@@ -97,6 +111,7 @@ def measure_routed_costs(
     fields = {
         **memory,
         "params": count_parameters(whole),
+        "params_trainable": count_trainable_parameters(whole),
         "weights_mb": measure_weights_mb(whole),
         **operations,
         "paths": costs,
@@ -154,6 +169,8 @@ def _measure_operations(network: nn.Module, example: Tensor) -> tuple[Fields, Re
 
 
 def _measure_memory(network: nn.Module, example: Tensor) -> tuple[Fields, Reasons]:
+    if isinstance(network, ConvertedNetwork):
+        return _measure_converted_memory(network, example)
     try:
         memory = measure_peak_memory(network, example)
     except CellError as error:
@@ -161,6 +178,16 @@ def _measure_memory(network: nn.Module, example: Tensor) -> tuple[Fields, Reason
         return {"weights_mb": measure_weights_mb(network)}, reasons
     names = ("weights_mb", "peak_memory_mb", "peak_process_mb")
     fields = {name: getattr(memory, name) for name in names}
+    return fields, {"peak_process_mb": memory.peak_process_reason}
+
+
+def _measure_converted_memory(network: nn.Module, example: Tensor) -> tuple[Fields, Reasons]:
+    """Measure a network whose layers hold their weights where no module shows them."""
+    memory = measure_peak_memory(network, example, on_meta=False)
+    fields = {
+        "weights_mb": measure_state_mb(network),
+        "peak_memory_mb": memory.peak_memory_mb,
+    }
     return fields, {"peak_process_mb": memory.peak_process_reason}
 
 
@@ -185,7 +212,10 @@ def _describe_latency(latency: Latency) -> Fields:
 def _measure_training_memory(
     network: nn.Module, example: Tensor, job: Job
 ) -> tuple[Fields, Reasons]:
-    recipe, name = job.settings.training, "peak_training_memory_mb"
+    name = "peak_training_memory_mb"
+    if isinstance(network, ConvertedNetwork):
+        return {}, {name: f"{network.precision} weights are not trained"}
+    recipe = job.settings.pruning.training if job.settings.pruning else job.settings.training
     try:
         memory = measure_training_peak(
             network,

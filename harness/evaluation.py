@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.building import make_preprocess
+from harness.converted import ConvertedNetwork
 from harness.data import ImageData
 from harness.errors import CellError
 from harness.measure.accuracy import Accuracy, evaluate
@@ -55,6 +56,7 @@ def measure_accuracy(
     logger.info("%s: accuracy on %d test images", job.cell, len(data.test))
     settings = job.settings.evaluation
     low_precision = settings.precision == "bf16"
+    precision = network.precision if isinstance(network, ConvertedNetwork) else settings.precision
     images = _batches(job, spec, data.test, f"{job.cell}, accuracy")
     with torch.autocast(job.cell.device, torch.bfloat16, enabled=low_precision):
         method, forward, classify = _fastest(network, job, spec, data.test)
@@ -62,7 +64,7 @@ def measure_accuracy(
         accuracy = evaluate(forward, images, len(data.classes), classify)
         seconds = time.perf_counter() - start
     fields: Fields = {
-        "accuracy_method": f"{method}; {settings.precision}, batches of {settings.batch_size}",
+        "accuracy_method": f"{method}; {precision}, batches of {settings.batch_size}",
         "evaluation_images_per_s": len(data.test) / seconds,
     }
     if low_precision:
@@ -126,6 +128,8 @@ def _fastest(
     if classify is not None:
         return "routed, batch norm folded, channels last", eager, classify
     settings = job.settings.evaluation
+    if isinstance(network, ConvertedNetwork):
+        return f"{network.kernels}, channels last", eager, None
     if job.cell.device == "cpu" and len(split) >= _BATCHES_WORTH_COMPILING * settings.batch_size:
         example, _ = next(_batches(job, spec, split, ""))
         try:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.errors import RequestError
 from harness.files import write_text
 from harness.spec import Device
+from harness.stored import STRICT, read_all, read_stored
 
 SCHEMA = 1
 
@@ -32,11 +32,15 @@ class LatencyRow:
         latency_ms_p50: Median.
         latency_ms_p95: 95th percentile.
         latency_ms_p99: 99th percentile.
-        ratio: Median over rounds of its time divided by the reference's.
-        ratio_low: Lower end of the ratio's 95% bootstrap interval over the rounds.
+        ratio: Median over the processes of `ratio_by_process`.
+        ratio_low: Lower end of the ratio's 95% bootstrap interval, over processes and rounds.
         ratio_high: Upper end.
         reason: Why it was not timed; the figures are None then.
+        ratio_by_process: Median over the rounds of a process of its time divided by the
+            reference's; empty in records of before several processes were.
     """
+
+    __pydantic_config__ = STRICT
 
     model: str
     label: str
@@ -54,11 +58,17 @@ class LatencyRow:
     ratio_low: float | None = None
     ratio_high: float | None = None
     reason: str | None = None
+    ratio_by_process: list[float] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """What no other row of the comparison is called."""
+        return f"{self.model} in {self.runtime}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class LatencyRecord:
-    """Models of one data set and device, timed side by side in one process.
+    """Models of one data set and device, timed side by side in one process after the other.
 
     Attributes:
         schema: Version of this layout.
@@ -66,15 +76,18 @@ class LatencyRecord:
         device: cpu or cuda.
         device_name: The processor or GPU.
         threads: CPU threads.
-        cores: The hardware threads that they were kept on; None: they were not.
+        cores: The hardware threads that they were kept on, in any of the processes; None: they
+            were not.
         reference: The model that the others are compared with.
         reference_runtime: What ran it.
-        rounds: How often each was timed.
-        drift: By how much the reference's median moved from the first to the last third of them.
+        processes: In how many processes.
+        rounds: How often each was timed, in all of them.
+        drift: By how much the reference's median moved from the first to the last third of a
+            process's rounds; the largest of the processes.
         drifted: Whether that was too much, after all reruns.
-        reruns: How often all rounds were thrown away for drifting.
+        reruns: How often all rounds of a process were thrown away for drifting, in all of them.
         method: How each call was timed.
-        load: What else the machine did meanwhile.
+        load: What else the machine did meanwhile; the largest shares of the processes.
         busy: Why it counts as busy; None: it does not.
         rows: One for each model and runtime.
         data_name: Where the images come from.
@@ -88,6 +101,8 @@ class LatencyRecord:
         command: What would compare them again.
     """
 
+    __pydantic_config__ = STRICT
+
     schema: int = SCHEMA
     dataset: str
     device: Device
@@ -96,6 +111,7 @@ class LatencyRecord:
     cores: list[int] | None
     reference: str
     reference_runtime: str
+    processes: int = 1
     rounds: int
     drift: float
     drifted: bool
@@ -134,23 +150,13 @@ def write_latency_record(results: Path, record: LatencyRecord) -> Path:
 def read_latency_records(results: Path) -> list[LatencyRecord]:
     """Return all comparisons, by data set, device and threads.
 
+    Those of an older version are named in the log and left out.
+
     Raises:
-        RequestError: One is not JSON, of another schema, or has fields that do not belong.
+        RequestError: A file is no comparison, or one that does not belong where it lies.
     """
-    return [_read(path) for path in sorted(results.glob("latency/*.json"))]
-
-
-def _read(path: Path) -> LatencyRecord:
-    try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-        if fields.get("schema") != SCHEMA:
-            raise RequestError(
-                f"{path}: schema {fields.get('schema')}, this version reads {SCHEMA}; "
-                "compare again (CHANGELOG.md says why)"
-            )
-        rows = tuple(LatencyRow(**row) for row in fields.pop("rows"))
-        return LatencyRecord(**fields, rows=rows)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise RequestError(
-            f"{path}: not a comparison ({error}); delete it to compare again"
-        ) from None
+    return read_all(
+        results.glob("latency/*.json"),
+        lambda path: read_stored(path, LatencyRecord, "comparison", SCHEMA),
+        lambda each: latency_path(results, each.dataset, each.device, each.threads),
+    )

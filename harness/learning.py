@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,24 @@ from harness.checkpoints import load_checkpoint
 from harness.data import ImageData
 from harness.errors import CellError, RequestError
 from harness.settings import recipe_hash
+from harness.settings_spec import TrainingSettings
 from harness.spec import Job, ModelSpec
-from harness.stages import Fitting, Stages
+from harness.stages import Base, Fitting, Stages
+from harness.tracking.protocol import UNTRACKED, Tracker
 from harness.training import train
 from harness.weights import Sidecar, save_weights
 
 logger = logging.getLogger(__name__)
 
-Trained = tuple[nn.Module, str, list[dict[str, Any]]]
-"""A network, what its weights started from, and a log of every epoch."""
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Trained:
+    """A network, what its weights started from, a log of every epoch, and what was noted."""
+
+    network: nn.Module
+    start: str
+    logs: list[dict[str, Any]]
+    notes: dict[str, Any] = field(default_factory=dict)
 
 
 def checkpoint_path(weights: Path) -> Path:
@@ -37,7 +47,19 @@ def stages_folder(weights: Path) -> Path:
     return weights.with_suffix(".stages")
 
 
-def learn(job: Job, spec: ModelSpec, data: ImageData, path: Path) -> tuple[nn.Module, Sidecar]:
+def tracking_path(weights: Path) -> Path:
+    """Return where it is noted how far an unfinished training of these weights is tracked."""
+    return weights.with_suffix(".tracking.json")
+
+
+def learn(
+    job: Job,
+    spec: ModelSpec,
+    data: ImageData,
+    path: Path,
+    tracker: Tracker = UNTRACKED,
+    base: Base | None = None,
+) -> tuple[nn.Module, Sidecar]:
     """Train a cell's network, or go on where an interrupted run stopped, and save its weights.
 
     Args:
@@ -45,14 +67,18 @@ def learn(job: Job, spec: ModelSpec, data: ImageData, path: Path) -> tuple[nn.Mo
         spec: Its model.
         data: Its images.
         path: The weights file.
+        tracker: Is told of every epoch.
+        base: What a compressed model is made from.
 
     Raises:
         RequestError: The request does not fit.
         CellError: Training broke.
     """
-    way = _train_alike if spec.fit is None else _fit
     try:
-        network, start, logs = way(job, spec, data, path)
+        if spec.fit is None:
+            trained = _train_alike(job, spec, data, path, tracker)
+        else:
+            trained = _fit(job, spec, data, path, tracker, base)
     except (RuntimeError, ValueError) as error:
         raise CellError(f"training broke: {type(error).__name__}: {first_line(error)}") from error
     sidecar = Sidecar(
@@ -62,20 +88,50 @@ def learn(job: Job, spec: ModelSpec, data: ImageData, path: Path) -> tuple[nn.Mo
         image_size=job.settings.image_size or spec.image_size,
         recipe_hash=recipe_hash(job.settings),
         data_sha256=data.source.sha256,
-        start=start,
+        start=trained.start,
         seed=job.settings.seed,
         threads=torch.get_num_threads(),
         device=job.cell.device,
-        training_seconds=sum(log["seconds"] for log in logs),
-        logs=logs,
-        settings=dataclasses.asdict(job.settings.training),
-        structure=spec.describe(network) if spec.describe else None,
+        training_seconds=sum(log["seconds"] for log in trained.logs),
+        logs=trained.logs,
+        settings=dataclasses.asdict(_last_recipe(job)),
+        structure=_describe(trained.network, job, spec, data),
         tree=dataclasses.asdict(job.settings.tree) if job.settings.tree else None,
+        compression=_describe_base(base, job) | trained.notes if base else None,
     )
-    return network, save_weights(path, network, sidecar)
+    return trained.network, save_weights(path, trained.network, sidecar)
 
 
-def _train_alike(job: Job, spec: ModelSpec, data: ImageData, path: Path) -> Trained:
+def _describe(
+    network: nn.Module, job: Job, spec: ModelSpec, data: ImageData
+) -> dict[str, Any] | None:
+    if spec.describe is None:
+        return None
+    sizes = (len(data.classes), data.channels)
+    return spec.describe(network, lambda: build_network(spec, job.settings, *sizes))
+
+
+def _last_recipe(job: Job) -> TrainingSettings:
+    compression = job.settings.quantization or job.settings.pruning
+    return compression.training if compression else job.settings.training
+
+
+def _describe_base(base: Base, job: Job) -> dict[str, Any]:
+    """Return what a compressed model was made from, and how."""
+    how = job.settings.quantization or job.settings.pruning
+    return {
+        "base": base.name,
+        "base_weights_sha256": base.sidecar.sha256,
+        "base_start": base.sidecar.start,
+        "base_epochs": len(base.sidecar.logs),
+        "base_training_seconds": base.sidecar.training_seconds,
+        "settings": dataclasses.asdict(how) if how else None,
+    }
+
+
+def _train_alike(
+    job: Job, spec: ModelSpec, data: ImageData, path: Path, tracker: Tracker
+) -> _Trained:
     """Train as most models are: one network, one recipe."""
     settings, device = job.settings, job.cell.device
     checkpoint = checkpoint_path(path)
@@ -90,11 +146,15 @@ def _train_alike(job: Job, spec: ModelSpec, data: ImageData, path: Path) -> Trai
         checkpoint_seconds=60 * settings.checkpoint_minutes,
         start=start,
         title=str(job.cell),
+        on_epoch=lambda log: tracker.log_epoch(dataclasses.asdict(log)),
     )
-    return network, start, [dataclasses.asdict(log) for log in logs]
+    epochs = [dataclasses.asdict(log) for log in logs]
+    return _Trained(network=network, start=start, logs=epochs)
 
 
-def _fit(job: Job, spec: ModelSpec, data: ImageData, path: Path) -> Trained:
+def _fit(
+    job: Job, spec: ModelSpec, data: ImageData, path: Path, tracker: Tracker, base: Base | None
+) -> _Trained:
     """Let a model train in its own way."""
     if spec.fit is None:
         raise RequestError(f"{spec.label} has no training of its own")
@@ -103,6 +163,7 @@ def _fit(job: Job, spec: ModelSpec, data: ImageData, path: Path) -> Trained:
         device=job.cell.device,
         checkpoint_seconds=60 * job.settings.checkpoint_minutes,
         title=str(job.cell),
+        tracker=tracker,
     )
     fitting = Fitting(
         settings=job.settings,
@@ -112,8 +173,11 @@ def _fit(job: Job, spec: ModelSpec, data: ImageData, path: Path) -> Trained:
         preprocess=make_preprocess(job.settings, spec),
         device=job.cell.device,
         stages=stages,
+        base=base,
     )
-    return spec.fit(fitting), "random", stages.logs
+    network = spec.fit(fitting)
+    start = base.name if base else "random"
+    return _Trained(network=network, start=start, logs=stages.logs, notes=stages.notes)
 
 
 def _start(job: Job, spec: ModelSpec, data: ImageData, checkpoint: Path) -> tuple[nn.Module, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import shutil
 from dataclasses import dataclass
@@ -9,15 +10,20 @@ from pathlib import Path
 
 from torch import nn
 
-from harness.building import build_network, build_pretrained, resized
+from harness.building import adapted, build_network, build_pretrained
+from harness.checkpoints import delete_checkpoint
 from harness.data import ImageData
 from harness.errors import RequestError
+from harness.evaluation import measure_accuracy
 from harness.files import file_sha256
-from harness.learning import checkpoint_path, learn, stages_folder
+from harness.learning import checkpoint_path, learn, stages_folder, tracking_path
 from harness.published import fetch_published, published_file, read_state
+from harness.registry import load_model
 from harness.settings import recipe_hash
 from harness.settings_spec import Settings
 from harness.spec import Job, ModelSpec
+from harness.stages import Base
+from harness.tracking.protocol import UNTRACKED, Tracker
 from harness.weights import Sidecar, load_state, load_weights, read_sidecar, weights_path
 
 logger = logging.getLogger(__name__)
@@ -40,8 +46,16 @@ class ReadyNetwork:
     sidecar: Sidecar | None = None
 
 
-def ready_network(job: Job, spec: ModelSpec, data: ImageData) -> ReadyNetwork:
+def ready_network(
+    job: Job, spec: ModelSpec, data: ImageData, tracker: Tracker = UNTRACKED
+) -> ReadyNetwork:
     """Return the cell's network with the weights that the job asks for.
+
+    Args:
+        job: The cell.
+        spec: Its model.
+        data: Its images.
+        tracker: Is told of every epoch, where the network is trained.
 
     Raises:
         RequestError: The weights cannot be had or do not fit.
@@ -50,24 +64,24 @@ def ready_network(job: Job, spec: ModelSpec, data: ImageData) -> ReadyNetwork:
     choice, classes = job.settings.weights, len(data.classes)
     if choice == "published":
         return _published(job, spec, classes, data.channels)
-    if choice == "imagenet":
-        network = build_pretrained(spec, job.settings, classes, data.channels)
-        return ReadyNetwork(network=network.eval(), origin=choice)
-    if choice == "random":
-        network = build_network(spec, job.settings, classes, data.channels)
-        return ReadyNetwork(network=network.eval(), origin=choice)
-    path = trained_weights_path(job, data.source.sha256)
-    sidecar = read_sidecar(path) if choice == "auto" else None
-    if sidecar is not None:
-        _check_classes(sidecar, classes, path)
-        network = _rebuild(spec, job.settings, sidecar, data.channels, path)
-        load_weights(path, network, sidecar)
-        logger.info("%s: weights loaded from %s", job.cell, path)
-    else:
-        network, sidecar = learn(job, spec, data, path)
-    return ReadyNetwork(
-        network=network.eval(), origin="trained", sha256=sidecar.sha256, sidecar=sidecar
-    )
+    if choice in ("imagenet", "random"):
+        build = build_pretrained if choice == "imagenet" else build_network
+        network = build(spec, job.settings, classes, data.channels).eval()
+        if spec.compress is not None:
+            network = spec.compress(network, job.settings, data.channels)
+        return ReadyNetwork(network=network, origin=choice)
+    network, sidecar = _trained(job, spec, data, tracker)
+    return ReadyNetwork(network=network, origin="trained", sha256=sidecar.sha256, sidecar=sidecar)
+
+
+def base_job(job: Job, spec: ModelSpec) -> Job:
+    """Return the job whose trained network a compressed model is made from.
+
+    Its settings are those of the base's own cell, so that both mean the same weights file.
+    """
+    settings = dataclasses.replace(job.settings, quantization=None, pruning=None, weights="auto")
+    cell = dataclasses.replace(job.cell, model=spec.base)
+    return dataclasses.replace(job, cell=cell, settings=settings)
 
 
 def trained_weights_path(job: Job, data_sha256: str) -> Path:
@@ -79,18 +93,67 @@ def trained_weights_path(job: Job, data_sha256: str) -> Path:
 def discard_checkpoint(job: Job, data_sha256: str) -> None:
     """Delete what an interrupted run would go on from, once the cell's record is written."""
     weights = trained_weights_path(job, data_sha256)
-    checkpoint_path(weights).unlink(missing_ok=True)
+    delete_checkpoint(checkpoint_path(weights))
+    tracking_path(weights).unlink(missing_ok=True)
     shutil.rmtree(stages_folder(weights), ignore_errors=True)
+
+
+def _trained(
+    job: Job, spec: ModelSpec, data: ImageData, tracker: Tracker = UNTRACKED
+) -> tuple[nn.Module, Sidecar]:
+    """Load the weights that were trained for a job, or train them."""
+    path, classes = trained_weights_path(job, data.source.sha256), len(data.classes)
+    sidecar = read_sidecar(path) if job.settings.weights == "auto" else None
+    if sidecar is None:
+        base = _ready_base(job, spec, data) if spec.base else None
+        network, sidecar = learn(job, spec, data, path, tracker, base)
+        return network.eval(), sidecar
+    _check_classes(sidecar, classes, path)
+    network = _rebuild(spec, job.settings, sidecar, data.channels, path)
+    load_weights(path, network, sidecar)
+    logger.info("%s: weights loaded from %s", job.cell, path)
+    return network.eval(), sidecar
+
+
+def _ready_base(job: Job, spec: ModelSpec, data: ImageData) -> Base:
+    """Load the trained network of a compressed model's base, or train it first."""
+    first, base_spec = base_job(job, spec), load_model(spec.base)
+    path = trained_weights_path(first, data.source.sha256)
+    missing = read_sidecar(path) is None
+    if missing:
+        _rehearse(job, spec, data)
+        logger.info("%s: there are no weights of %s yet: they are trained first", job, first.cell)
+    network, sidecar = _trained(first, base_spec, data)
+    if missing:
+        discard_checkpoint(first, data.source.sha256)
+
+    def accuracy(network: nn.Module) -> float:
+        measured, _ = measure_accuracy(network.to(job.cell.device), job, spec, data)
+        network.to("cpu")
+        return measured.accuracy_top1
+
+    return Base(name=spec.base, network=network, sidecar=sidecar, accuracy=accuracy)
+
+
+def _rehearse(job: Job, spec: ModelSpec, data: ImageData) -> None:
+    """Compress a network with random weights: what cannot be compressed need not be trained."""
+    if spec.compress is not None:
+        network = build_network(spec, job.settings, len(data.classes), data.channels)
+        spec.compress(network.eval(), job.settings, data.channels)
 
 
 def _rebuild(
     spec: ModelSpec, settings: Settings, sidecar: Sidecar, channels: int, path: Path
 ) -> nn.Module:
     """Build the network that a sidecar describes."""
-    if spec.rebuild is None:
+
+    def make() -> nn.Module:
         return build_network(spec, settings, sidecar.num_classes, channels)
+
+    if spec.rebuild is None:
+        return make()
     try:
-        return spec.rebuild(sidecar.structure or {})
+        return spec.rebuild(sidecar.structure or {}, make)
     except RequestError as error:
         raise RequestError(f"{path.with_suffix('.json')}: {error}") from error
 
@@ -104,7 +167,7 @@ def _published(job: Job, spec: ModelSpec, classes: int, channels: int) -> ReadyN
     state = read_state(path)
     network = spec.build(classes, channels, False)
     load_state(network, spec.adapt_published(state) if spec.adapt_published else state, str(path))
-    network = resized(spec, job.settings, network)
+    network = adapted(spec, job.settings, network)
     return ReadyNetwork(network=network.eval(), origin="published", sha256=file_sha256(path))
 
 

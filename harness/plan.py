@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,9 @@ from harness.building import check_fit
 from harness.checkpoints import load_checkpoint
 from harness.data import DataSource
 from harness.errors import RequestError
+from harness.fairness import require_fair
 from harness.learning import checkpoint_path, stages_folder
-from harness.networks import trained_weights_path
+from harness.networks import base_job, trained_weights_path
 from harness.published import published_file
 from harness.records import Record, find_record
 from harness.registry import (
@@ -23,12 +25,16 @@ from harness.registry import (
     model_files,
 )
 from harness.run import load_job_data
+from harness.seeds import name_seeds, with_seed
 from harness.settings import complete_settings, load_settings, parse_assignment, settings_hash
 from harness.spec import Cell, Device, Job, ModelSpec, Request
 from harness.stages import describe_progress
+from harness.tracking.names import choose_trackers
 from harness.weights import read_sidecar
 
 Action = Literal["done", "measure", "train", "continue", "unsupported"]
+
+_THEN_MEASURE = ", then measure"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +50,7 @@ class Planned:
         record: The record that exists already, equal or not.
         n_train: Number of training images.
         channels: Of the images.
+        first: The training of the base that a compressed model still needs.
     """
 
     job: Job
@@ -53,6 +60,7 @@ class Planned:
     record: Record | None
     n_train: int = 0
     channels: int = 0
+    first: Planned | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,13 +80,32 @@ def plan_request(request: Request) -> list[Planned]:
         RequestError: Anything in the request is wrong.
     """
     device = resolve_device(request.device)
+    _choose_trackers(request)
     cells = [
         Cell(dataset=dataset, model=model, device=device)
         for dataset in name_datasets(request)
         for model in expand_names("model", request.models, model_files())
     ]
+    seeds = name_seeds(request.seeds)
     seen: dict[tuple[str, int], _Images] = {}
-    return [_plan_cell(request, cell, seen) for cell in cells]
+    planned = [_plan_cell(request, cell, seed, seen) for cell in cells for seed in seeds]
+    if request.fair:
+        require_fair([item for item in planned if item.action != "unsupported"])
+    return planned
+
+
+def find_job_record(job: Job) -> Record | None:
+    """Return the record that a job's cell has left, if any.
+
+    Raises:
+        RequestError: What lies there is no record, or that of another cell.
+    """
+    return find_record(
+        job.results_dir,
+        job.cell,
+        published=job.settings.weights == "published",
+        repeat_seed=job.settings.seed if job.repeat else None,
+    )
 
 
 def name_datasets(request: Request) -> list[str]:
@@ -120,8 +147,13 @@ def resolve_device(choice: str) -> Device:
     return "cuda"
 
 
-def make_job(request: Request, cell: Cell) -> tuple[Job, ModelSpec]:
+def make_job(request: Request, cell: Cell, seed: int | None = None) -> tuple[Job, ModelSpec]:
     """Return a cell of a request with its settings, and its model.
+
+    Args:
+        request: What is asked for.
+        cell: One of its cells.
+        seed: One of `--seeds`; another one than the settings' own makes a record of its own.
 
     Raises:
         RequestError: The settings are wrong.
@@ -129,6 +161,8 @@ def make_job(request: Request, cell: Cell) -> tuple[Job, ModelSpec]:
     spec = load_model(cell.model)
     overrides = dict(request.overrides) | dict(map(parse_assignment, request.assignments))
     settings = load_settings(cell.dataset, cell.model, overrides, recipe=request.recipe)
+    settings, repeat = with_seed(settings, seed, overrides)
+    command = describe_command(request, cell.dataset, cell.model, cell.device)
     job = Job(
         cell=cell,
         settings=complete_settings(settings, spec, find_dataset(cell.dataset)),
@@ -138,15 +172,26 @@ def make_job(request: Request, cell: Cell) -> tuple[Job, ModelSpec]:
         published_dir=request.published_dir.absolute() if request.published_dir else None,
         results_dir=request.results_dir.absolute(),
         offline=request.offline,
-        command=describe_command(request, cell.dataset, cell.model, cell.device),
+        command=f"{command} --seeds {seed}" if repeat else command,
+        repeat=repeat,
+        trackers=_choose_trackers(request),
+        runs_dir=request.runs_dir.absolute() if request.runs_dir else None,
     )
     return job, spec
 
 
-def _plan_cell(request: Request, cell: Cell, seen: dict[tuple[str, int], _Images]) -> Planned:
-    job, spec = make_job(request, cell)
-    published = job.settings.weights == "published"
-    record = find_record(job.results_dir, cell, published=published)
+def _choose_trackers(request: Request) -> tuple[str, ...]:
+    """Return the names of what is to take note of the cells."""
+    if request.runs_dir is None:
+        return ()
+    return choose_trackers(request.trackers, offline=request.offline)
+
+
+def _plan_cell(
+    request: Request, cell: Cell, seed: int | None, seen: dict[tuple[str, int], _Images]
+) -> Planned:
+    job, spec = make_job(request, cell, seed)
+    record = find_job_record(job)
     if cell.device not in spec.devices:
         reason = f"{spec.label} runs on {' and '.join(spec.devices)} only"
         return Planned(job=job, spec=spec, action="unsupported", detail=reason, record=record)
@@ -154,7 +199,7 @@ def _plan_cell(request: Request, cell: Cell, seen: dict[tuple[str, int], _Images
     action, detail = _next_action(job, spec, images.source, record, request.force)
     if action != "done":
         check_fit(job.settings, spec, images.num_classes, images.channels)
-    return Planned(
+    planned = Planned(
         job=job,
         spec=spec,
         action=action,
@@ -163,6 +208,22 @@ def _plan_cell(request: Request, cell: Cell, seen: dict[tuple[str, int], _Images
         n_train=images.n_train,
         channels=images.channels,
     )
+    return _with_base(planned, images.source) if spec.base else planned
+
+
+def _with_base(planned: Planned, source: DataSource) -> Planned:
+    """Add what is to be done about the base of a compressed model before."""
+    job, spec = base_job(planned.job, planned.spec), load_model(planned.spec.base)
+    weights = trained_weights_path(job, source.sha256)
+    if planned.action not in ("train", "continue") or read_sidecar(weights) is not None:
+        return planned
+    action, detail = _next_training(job, spec, weights)
+    record = find_record(job.results_dir, job.cell)
+    first = dataclasses.replace(
+        planned, job=job, spec=spec, action=action, detail=detail, record=record
+    )
+    todo = f"{job.cell.model} first: {detail.removesuffix(_THEN_MEASURE)}; then {planned.detail}"
+    return dataclasses.replace(planned, detail=todo, action=action, first=first)
 
 
 def _check_images(job: Job, spec: ModelSpec, seen: dict[tuple[str, int], _Images]) -> _Images:
@@ -201,15 +262,15 @@ def _next_training(job: Job, spec: ModelSpec, weights: Path) -> tuple[Action, st
     """Say where the training of a job begins, or goes on."""
     if spec.fit is not None:
         progress = describe_progress(stages_folder(weights))
-        return ("continue", progress) if progress else ("train", "train in stages, then measure")
+        return ("continue", progress) if progress else ("train", f"train in stages{_THEN_MEASURE}")
     epochs = job.settings.training.epochs
     checkpoint = load_checkpoint(checkpoint_path(weights))
     if checkpoint is None:
-        return "train", f"train {epochs} epochs, then measure"
+        return "train", f"train {epochs} epochs{_THEN_MEASURE}"
     epoch, step = len(checkpoint["logs"]) + 1, checkpoint["tally"]["step"] + 1
     if epoch > epochs:
         return "continue", f"all {epochs} epochs are trained, measure"
-    return "continue", f"train from epoch {epoch} of {epochs}, step {step}, then measure"
+    return "continue", f"train from epoch {epoch} of {epochs}, step {step}{_THEN_MEASURE}"
 
 
 def _is_equal(record: Record, job: Job, source: DataSource, sha256: str | None) -> bool:

@@ -9,9 +9,9 @@ from harness.data import ImageData
 from harness.errors import RequestError, unknown_name
 from harness.plan import describe_command, make_job, name_datasets, resolve_device
 from harness.registry import expand_names, load_model, model_files
-from harness.run import load_job_data
 from harness.runtimes import require_libraries
 from harness.spec import Cell, Device, LatencyJob, Request, Runtime
+from harness.stand_in import load_or_stand_in
 
 _USUAL_REFERENCE = "resnet"
 
@@ -74,7 +74,7 @@ def _plan_dataset(
         if job.settings.weights == "train":
             raise RequestError("--measure latency trains nothing: leave out --weights train")
         size = job.settings.image_size
-        data = seen[size] = seen.get(size) or load_job_data(job, spec)
+        data = seen[size] = seen.get(size) or load_or_stand_in(job, spec)
         check_fit(job.settings, spec, len(data.classes), data.channels)
         jobs.append(job)
     command = describe_command(request, dataset, ",".join(models), device)

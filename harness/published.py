@@ -43,6 +43,23 @@ class PublishedCell:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PublishedConditions:
+    """What one row of a published table was measured on.
+
+    Attributes:
+        test_images: In the official test split.
+        image_size: Side of the images at the network's input, pixels.
+        start: What training started from: imagenet or random; empty: something else.
+        device: cpu or cuda.
+    """
+
+    test_images: int
+    image_size: int
+    start: str
+    device: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class PublishedFile:
     """One published weight file: its digest (sha256 or git-sha1), commit, path and size."""
 
@@ -64,6 +81,19 @@ def published_cells() -> dict[tuple[str, str], PublishedCell]:
     """Return the published cells by data set and model."""
     rows = _read(FOLDER / "tables.csv")
     return {(row["dataset"], row["model"]): PublishedCell(**row) for row in rows}
+
+
+def published_conditions() -> dict[tuple[str, str], PublishedConditions]:
+    """Return what the published cells were measured on, by data set and model."""
+    return {
+        (row["dataset"], row["model"]): PublishedConditions(
+            test_images=int(row["test_images"]),
+            image_size=int(row["image_size"]),
+            start=row["start"],
+            device=row["device"],
+        )
+        for row in _read(FOLDER / "conditions.csv")
+    }
 
 
 def published_file(dataset: str, model: str) -> PublishedFile:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from harness.errors import CellError, RequestError
 from harness.files import atomic_path, write_text
 from harness.spec import Cell, Device
+from harness.stored import STRICT, OutdatedError, check_place, read_all, read_stored
 
 SCHEMA = 1
 
@@ -41,6 +42,9 @@ class Record:
             top-1 accuracy of them either way in percent, and how many changed class.
         evaluation_images_per_s: Speed of the accuracy pass, loading and resizing included.
         confusion_matrix: Counts; rows are true classes, columns predictions.
+        predictions_sha256: Of the class that each test image was given, kept in
+            `results/predictions/`.
+        test_labels_sha256: Of the test images' labels in their order.
         latency_ms_p05: 5th percentile of the time an image takes at batch 1, data on the device.
         latency_ms_p50: Its median.
         latency_ms_p95: 95th percentile.
@@ -60,20 +64,25 @@ class Record:
         cache_misses_per_image: Likewise.
         weights_mb: Bytes of parameters and buffers, MB.
         params: Number of parameters.
+        params_trainable: Of these, those that training may change: all, unless layers are frozen.
         gmacs: True multiply-accumulates of one image, 10^9.
         gflops: Two operations to a multiply-accumulate, 10^9.
         gmacs_thop: What thop counts, 10^9 (the published "G-Flops").
         paths: For a network that sends images different ways, of which the figures above are means
             (peak memory: the largest): the costs of each way, cheapest first, and its test images.
+        compression: For a compressed model: its base and the method; of the base: digest of the
+            weights, what they started from, epochs, seconds of training, accuracy, parameters,
+            MACs and MB of weights; accuracy on the way; wanted and reached speed-up; and the
+            latency as a multiple of the base's in the same rounds, with its 95% interval.
         device_name: The processor or GPU.
         threads: CPU threads.
         cores: The hardware threads that they were kept on while costs were measured; None: none.
         load: What else the machine did meanwhile.
         busy: Why it counts as busy; None: it does not.
-        precision: Of the accuracy pass; latency and throughput are fp32.
+        precision: Of the accuracy pass; latency and throughput are fp32, or int8 where it is.
         weights_origin: trained, published, imagenet or random.
         weights_sha256: Of the weights file; None for random and imagenet weights.
-        start: What training started from: imagenet or random.
+        start: What training started from: imagenet, random, or the trained weights of a model.
         epochs: Epochs trained.
         training_seconds: Sum over the epochs.
         training_precision: fp32 or bf16.
@@ -86,6 +95,7 @@ class Record:
         data_digest_of: What the digest is taken over.
         data_official: Whether train and test are the official split.
         seed: Of every random choice.
+        repeat: Whether this is a run with another seed beside the cell's record, see `--seeds`.
         settings_hash: Of all settings.
         settings: The settings themselves.
         environment: The machine and the versions.
@@ -96,6 +106,8 @@ class Record:
         command: What would run this cell again.
         not_measured: Reasons, by the name of the field that is None.
     """
+
+    __pydantic_config__ = STRICT
 
     schema: int = SCHEMA
     dataset: str
@@ -110,6 +122,8 @@ class Record:
     accuracy_top5: float | None = None
     n_test: int | None = None
     accuracy_method: str = ""
+    predictions_sha256: str | None = None
+    test_labels_sha256: str | None = None
     evaluation_images_per_s: float | None = None
     latency_ms_p05: float | None = None
     latency_ms_p50: float | None = None
@@ -128,6 +142,7 @@ class Record:
     cache_misses_per_image: float | None = None
     weights_mb: float | None = None
     params: int | None = None
+    params_trainable: int | None = None
     gmacs: float | None = None
     gflops: float | None = None
     gmacs_thop: float | None = None
@@ -147,6 +162,7 @@ class Record:
     data_digest_of: str = ""
     data_official: bool = False
     seed: int = 0
+    repeat: bool = False
     settings_hash: str = ""
     git_commit: str | None = None
     git_dirty: bool | None = None
@@ -161,6 +177,7 @@ class Record:
     history: list[dict[str, Any]] = field(default_factory=list)
     confusion_matrix: list[list[int]] = field(default_factory=list)
     paths: list[dict[str, Any]] = field(default_factory=list)
+    compression: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
 
@@ -172,25 +189,32 @@ class Record:
     @property
     def stem(self) -> str:
         """What files about this record are called."""
-        return _stem(self.cell, self._asked_for_published)
+        return _stem(self.cell, self.published, self.seed if self.repeat else None)
 
     @property
     def title(self) -> str:
         """What to call the model in tables and figures."""
-        return self.label + (" (published weights)" if self._asked_for_published else "")
+        return self.label + (" (published weights)" if self.published else "")
 
     @property
-    def _asked_for_published(self) -> bool:
+    def published(self) -> bool:
+        """Whether the published weights were asked for."""
         return bool(self.settings.get("weights") == "published")
 
 
-def record_path(results: Path, cell: Cell, *, published: bool = False) -> Path:
-    """Return where the record of a cell lies; one of published weights has a place of its own."""
-    return results / "records" / cell.dataset / f"{_stem(cell, published)}.json"
+def record_path(
+    results: Path, cell: Cell, *, published: bool = False, repeat_seed: int | None = None
+) -> Path:
+    """Return where the record of a cell lies.
+
+    One of published weights has a place of its own, and so has each run with another seed.
+    """
+    return results / "records" / cell.dataset / f"{_stem(cell, published, repeat_seed)}.json"
 
 
-def _stem(cell: Cell, published: bool) -> str:
-    return f"{cell.model}{'-published' if published else ''}-{cell.device}"
+def _stem(cell: Cell, published: bool, repeat_seed: int | None) -> str:
+    seed = "" if repeat_seed is None else f"-seed{repeat_seed}"
+    return f"{cell.model}{'-published' if published else ''}-{cell.device}{seed}"
 
 
 def write_record(results: Path, record: Record) -> Path:
@@ -200,7 +224,7 @@ def write_record(results: Path, record: Record) -> Path:
         CellError: The disk is full or the folder cannot be written to.
     """
     lines = [f'  "{key}": {json.dumps(value)}' for key, value in dataclasses.asdict(record).items()]
-    path = results / "records" / record.dataset / f"{record.stem}.json"
+    path = _place(results, record)
     write_text(path, "{\n" + ",\n".join(lines) + "\n}\n")
     return path
 
@@ -209,29 +233,45 @@ def read_record(path: Path) -> Record:
     """Read one record.
 
     Raises:
-        RequestError: Not JSON, another schema, or fields that do not belong.
+        OutdatedError: It is of an older version.
+        RequestError: It is no record.
     """
+    return read_stored(path, Record, "record", SCHEMA)
+
+
+def find_record(
+    results: Path, cell: Cell, *, published: bool = False, repeat_seed: int | None = None
+) -> Record | None:
+    """Return the record that a cell left, if any that this version of the project can use.
+
+    Raises:
+        RequestError: What lies there is no record, or that of another cell.
+    """
+    path = record_path(results, cell, published=published, repeat_seed=repeat_seed)
+    if not path.exists():
+        return None
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-        if fields.get("schema") != SCHEMA:
-            raise RequestError(
-                f"{path}: schema {fields.get('schema')}, this version reads {SCHEMA}; "
-                "run the cell again (CHANGELOG.md says why)"
-            )
-        return Record(**fields)
-    except (AttributeError, TypeError, ValueError) as error:
-        raise RequestError(f"{path}: not a record ({error}); delete it to run again") from None
-
-
-def find_record(results: Path, cell: Cell, *, published: bool = False) -> Record | None:
-    """Return the record that a cell left, if any, with its own or with published weights."""
-    path = record_path(results, cell, published=published)
-    return read_record(path) if path.exists() else None
+        record = read_record(path)
+    except OutdatedError:
+        return None
+    check_place(path, _place(results, record))
+    return record
 
 
 def read_records(results: Path) -> list[Record]:
-    """Return all records, by data set, then model, then device."""
-    return [read_record(path) for path in sorted(results.glob("records/*/*.json"))]
+    """Return all records, by data set, then model, then device.
+
+    Those of an older version are named in the log and left out.
+
+    Raises:
+        RequestError: A file is no record, or a record that does not belong where it lies.
+    """
+    paths = results.glob("records/*/*.json")
+    return read_all(paths, read_record, lambda record: _place(results, record))
+
+
+def _place(results: Path, record: Record) -> Path:
+    return results / "records" / record.dataset / f"{record.stem}.json"
 
 
 def check_writable(results: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 from harness.errors import RequestError, unknown_name
-from harness.spec import DatasetSpec, ModelSpec
+from harness.spec import CompressedSpec, DatasetSpec, ModelSpec
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -37,16 +37,48 @@ def describe(path: Path) -> str:
     return docstring.splitlines()[0] if docstring else "(no description)"
 
 
+def native_image_size(path: Path) -> int | None:
+    """Return the image size in the SPEC of a model's file, without running the file.
+
+    Returns:
+        None where it is not written as a number.
+    """
+    try:
+        nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    except SyntaxError:
+        return None
+    calls = [node for node in nodes if isinstance(node, ast.Call)]
+    for keyword in (keyword for call in calls for keyword in call.keywords):
+        if keyword.arg == "image_size" and isinstance(keyword.value, ast.Constant):
+            return keyword.value.value if isinstance(keyword.value.value, int) else None
+    return None
+
+
 def load_model(name: str) -> ModelSpec:
-    """Import a model's file and return its SPEC.
+    """Import a model's file and return its SPEC; of a compressed model, what that comes to.
 
     Raises:
         RequestError: No such model, or its file cannot be imported or has no SPEC.
     """
     spec = _load_spec("model", name, model_files())
+    if isinstance(spec, CompressedSpec):
+        return _load_compressed(name, spec)
     if not isinstance(spec, ModelSpec):
-        raise RequestError(f"model '{name}': SPEC in its model.py is not a ModelSpec")
+        raise RequestError(
+            f"model '{name}': SPEC in its model.py is not a ModelSpec or CompressedSpec"
+        )
     return spec
+
+
+def base_name(name: str) -> str:
+    """Return the name of the model that a compressed one is made from; empty for any other.
+
+    Raises:
+        RequestError: The model's file cannot be imported or has no SPEC.
+    """
+    files = model_files()
+    spec = _load_spec("model", name, files) if name in files else None
+    return spec.base if isinstance(spec, CompressedSpec) else ""
 
 
 def load_dataset(name: str) -> DatasetSpec:
@@ -88,6 +120,19 @@ def expand_names(kind: str, asked: Iterable[str], known: Iterable[str]) -> list[
             raise unknown_name(kind, name, all_names, "--list shows all")
         names += all_names if name == "all" else [name] * bool(name)
     return list(dict.fromkeys(names))
+
+
+def _load_compressed(name: str, spec: CompressedSpec) -> ModelSpec:
+    # Here, because it brings torch: --list and --help do without.
+    from harness.compression.models import compressed_model
+
+    base = _load_spec(f"base of {name}", spec.base, model_files())
+    if not isinstance(base, ModelSpec) or base.fit is not None:
+        raise RequestError(
+            f"model '{name}': its base {spec.base} is not trained the common way, and only such "
+            "models can be compressed"
+        )
+    return compressed_model(spec, base)
 
 
 def _load_spec(kind: str, name: str, files: dict[str, Path]) -> object:

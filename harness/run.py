@@ -7,10 +7,12 @@ import time
 from datetime import UTC, datetime
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from harness.building import make_preprocess
+from harness.building import build_network, make_preprocess
+from harness.compression.costs import measure_compression
 from harness.conditions import set_threads, undisturbed
+from harness.converted import ConvertedNetwork
 from harness.costs import Fields, Reasons, measure_costs, measure_routed_costs
 from harness.data import ImageData, load_data
 from harness.evaluation import measure_accuracy
@@ -18,17 +20,25 @@ from harness.images import Preprocess
 from harness.measure.accuracy import Accuracy
 from harness.measure.environment import describe_environment
 from harness.networks import ReadyNetwork, ready_network
+from harness.predictions import make_predictions, write_predictions
 from harness.records import Record
 from harness.registry import find_dataset, load_model
 from harness.routed import RoutedNetwork
 from harness.settings import settings_hash
 from harness.spec import Job, ModelSpec
+from harness.tracking.protocol import UNTRACKED, Tracker
 
 _BATCH = 256
 
 
-def run_cell(job: Job) -> Record:
+def run_cell(job: Job, tracker: Tracker = UNTRACKED) -> Record:
     """Get the cell's network ready, measure it, and return the record (not yet written).
+
+    The predictions, whose digest is in the record, are written.
+
+    Args:
+        job: The cell.
+        tracker: Is told what the cell is run with, and of every epoch of training.
 
     Raises:
         RequestError: The job cannot be carried out as it stands.
@@ -38,18 +48,27 @@ def run_cell(job: Job) -> Record:
     set_threads(job.settings)
     spec = load_model(job.cell.model)
     data = load_job_data(job, spec)
-    ready = ready_network(job, spec, data)
+    tracker.begin(_parameters(base_fields(job, spec.label, started) | _describe_data(data)))
+    ready = ready_network(job, spec, data, tracker)
     network = ready.network.to(job.cell.device)
     accuracy, how = measure_accuracy(network, job, spec, data)
     preprocess = make_preprocess(job.settings, spec)
     with undisturbed(job.cell.device, str(job)) as conditions:
         costs, reasons = _measure_costs(network, job, data, preprocess, accuracy)
+        if spec.base:
+            costs["compression"] = _measure_compression(network, ready, job, spec, data, costs)
     reasons["accuracy_top5"] = accuracy.accuracy_top5_reason
-    return Record(
-        **base_fields(job, spec.label, started),
+    fields = base_fields(job, spec.label, started)
+    if isinstance(network, ConvertedNetwork):
+        fields["precision"] = network.precision
+    predictions = make_predictions(accuracy.predictions, data.test.labels.numpy())
+    record = Record(
+        **fields,
         **_describe_weights(ready),
         **_describe_data(data),
         **_describe_accuracy(accuracy),
+        predictions_sha256=predictions.sha256,
+        test_labels_sha256=predictions.labels_sha256,
         **how,
         **costs,
         **conditions,
@@ -58,6 +77,15 @@ def run_cell(job: Job) -> Record:
         image_size=preprocess.image_size,
         duration_s=round(time.perf_counter() - clock, 1),
     )
+    write_predictions(job.results_dir, record.dataset, record.stem, predictions)
+    return record
+
+
+def _parameters(fields: Fields) -> Fields:
+    """Return the settings and the fields that are not the same for all on a machine or its data."""
+    left_out = ("environment", "classes", "settings")
+    rest = {key: value for key, value in fields.items() if key not in left_out}
+    return {**fields["settings"], **rest}
 
 
 def load_job_data(job: Job, spec: ModelSpec) -> ImageData:
@@ -89,6 +117,7 @@ def base_fields(job: Job, label: str, started: datetime) -> Fields:
         "threads": torch.get_num_threads(),
         "precision": job.settings.evaluation.precision,
         "seed": job.settings.seed,
+        "repeat": job.repeat,
         "settings_hash": settings_hash(job.settings),
         "settings": dataclasses.asdict(job.settings),
         "git_commit": environment.git_commit,
@@ -129,8 +158,7 @@ def _measure_costs(
 ) -> tuple[Fields, Reasons]:
     """Measure what test images cost; return the fields and why any of them is None."""
     if not isinstance(network, RoutedNetwork):
-        example = preprocess(next(data.test.batches(None, 1))[0].to(job.cell.device))
-        return measure_costs(network, example, job)
+        return measure_costs(network, _first_image(data, preprocess, job), job)
     # At random, because test images may be sorted by class, and so by path.
     generator = torch.Generator().manual_seed(job.settings.seed)
     order = torch.randperm(len(data.test), generator=generator)
@@ -138,6 +166,27 @@ def _measure_costs(
     images = preprocess(images.to(job.cell.device))
     predictions = torch.from_numpy(accuracy.predictions.astype("int64"))[order]
     return measure_routed_costs(network, images, predictions, job)
+
+
+def _measure_compression(
+    network: nn.Module,
+    ready: ReadyNetwork,
+    job: Job,
+    spec: ModelSpec,
+    data: ImageData,
+    costs: Fields,
+) -> Fields:
+    """Return what a compressed model was made from, and what both of them cost."""
+    of_base = build_network(load_model(spec.base), job.settings, len(data.classes), data.channels)
+    example = _first_image(data, make_preprocess(job.settings, spec), job)
+    notes = (ready.sidecar.compression if ready.sidecar else None) or {}
+    known = {name: value for name, value in notes.items() if name != "settings"}
+    measured = measure_compression(network, of_base.to(job.cell.device), example, costs, job)
+    return {"base": spec.base, "method": spec.section, **known, **measured}
+
+
+def _first_image(data: ImageData, preprocess: Preprocess, job: Job) -> Tensor:
+    return preprocess(next(data.test.batches(None, 1))[0].to(job.cell.device))
 
 
 def _describe_accuracy(accuracy: Accuracy) -> Fields:

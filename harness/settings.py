@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 import yaml
 
 from harness.errors import RequestError, unknown_name
-from harness.registry import ROOT, dataset_files
-from harness.settings_spec import Settings
+from harness.registry import ROOT, base_name, dataset_files
+from harness.settings_spec import PruningSettings, QuantizationSettings, Settings
 from harness.spec import DatasetSpec, ModelSpec
 
 if TYPE_CHECKING:
@@ -25,6 +25,15 @@ _NOT_IN_WEIGHTS = (
     *("threads", "weights", "memory_limit_gb", "checkpoint_minutes"),
     *("evaluation", "measurement"),
 )
+# Numbers that say "not there" where they are 0; other zeros are values.
+_ABSENT_AT_ZERO = frozenset({"freeze_layers"})
+# Sections for some models alone, and what the others are not.
+_SECTIONS = {
+    "tree": "no tree of networks",
+    "quantization": "not quantised",
+    "pruning": "not pruned",
+}
+_DEFAULTS = {"quantization": QuantizationSettings, "pruning": PruningSettings}
 Tree = dict[str, Any]
 
 
@@ -38,21 +47,23 @@ def load_settings(
     """Return the settings of one data set and model.
 
     Later wins: `default.yaml` for all data sets, `default.yaml` for this one, `<model>.yaml` for
-    all, `<model>.yaml` for this one, `overrides`.
+    all, `<model>.yaml` for this one, `overrides`. The file of a compressed model comes after that
+    of its base.
 
     Args:
         dataset: A data set's name: the section of the files to read besides `all`.
         model: A model's name; it may have no file.
         overrides: Dotted keys and values, as `{"training.epochs": 3}`.
         folder: Where the YAML files are.
-        recipe: Reads `<model>.<recipe>.yaml` in place of `<model>.yaml`.
+        recipe: Reads `<model>.<recipe>.yaml` in place of `<model>.yaml`; of a base, where there
+            is one.
 
     Raises:
         RequestError: A broken file, an unknown recipe or key, or a value that does not fit.
     """
     merged: Tree = {}
     where: dict[str, str] = {}
-    for path in (folder / "default.yaml", _model_file(folder, model, recipe)):
+    for path in _files(folder, model, recipe):
         sections = _read_sections(path)
         for section in ("all", dataset):
             _merge(merged, sections.get(section) or {}, f"{path.name}, {section}", where)
@@ -67,10 +78,20 @@ def complete_settings(
     """Fill in what settings leave to the model and to the data set: image size and statistics.
 
     Raises:
-        RequestError: There are settings of a tree for a model that is none.
+        RequestError: There are settings for models of another kind, as of a tree for one that is
+            none, a compressed model cannot be had that way, or layers are to be frozen in one that
+            trains in its own way.
     """
-    if settings.tree is not None and model.fit is None:
-        raise RequestError(f"setting tree: {model.label} is no tree of networks")
+    for name, what in _SECTIONS.items():
+        if getattr(settings, name) is not None and model.section != name:
+            raise RequestError(f"setting {name}: {model.label} is {what}")
+    if model.section in _DEFAULTS and getattr(settings, model.section) is None:
+        section: Any = {model.section: _DEFAULTS[model.section]()}
+        settings = dataclasses.replace(settings, **section)
+    if model.base:
+        _check_compressed(settings, model)
+    if model.fit is not None:
+        _refuse_freezing(settings, model)
     mean, std = settings.mean, settings.std
     if dataset is not None and mean is None and std is None:
         mean, std = dataset.mean, dataset.std
@@ -80,6 +101,34 @@ def complete_settings(
         mean=mean if settings.normalize else None,
         std=std if settings.normalize else None,
     )
+
+
+def _refuse_freezing(settings: Settings, model: ModelSpec) -> None:
+    recipes: dict[str, object] = {"training": settings.training}
+    for section in _SECTIONS:
+        values = getattr(settings, section)
+        if values is not None:
+            recipes |= {f"{section}.{name}": value for name, value in vars(values).items()}
+    for name, recipe in recipes.items():
+        for key in ("freeze_layers", "freeze_backbone"):
+            if getattr(recipe, key, False):
+                raise RequestError(
+                    f"setting {name}.{key}: {model.label} trains in stages of its own and "
+                    "freezes no layers"
+                )
+
+
+def _check_compressed(settings: Settings, model: ModelSpec) -> None:
+    if settings.weights == "published":
+        raise RequestError(
+            f"--weights published: what was published as {model.label} is not the network that is "
+            "measured here (docs/compression.md)"
+        )
+    if settings.quantization is not None and settings.evaluation.precision != "fp32":
+        raise RequestError(
+            f"setting evaluation.precision: {model.label} runs in int8, not in "
+            f"{settings.evaluation.precision}; leave it at fp32"
+        )
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:
@@ -98,8 +147,15 @@ def parse_assignment(text: str) -> tuple[str, Any]:
 
 
 def settings_hash(settings: Settings) -> str:
-    """Return 16 hexadecimal digits that change when any setting does."""
-    return hash_json(dataclasses.asdict(settings))
+    """Return 16 hexadecimal digits that change when any setting does that a cell depends on."""
+    return stored_settings_hash(dataclasses.asdict(settings))
+
+
+def stored_settings_hash(stored: Mapping[str, Any]) -> str:
+    """Return the `settings_hash` of settings as a record holds them."""
+    # A cell is measured in one process.
+    measurement = {k: v for k, v in stored["measurement"].items() if k != "latency_processes"}
+    return hash_json({**stored, "measurement": measurement})
 
 
 def recipe_hash(settings: Settings) -> str:
@@ -140,11 +196,25 @@ def _without_absent(tree: object) -> object:
     """Return a tree without the entries of its mappings that are None, false or empty."""
     if isinstance(tree, Mapping):
         entries = {key: _without_absent(value) for key, value in tree.items()}
-        # 0 is a value: only what says "not there" goes.
-        return {k: v for k, v in entries.items() if not (v is None or v is False or v in ({}, []))}
+        return {key: value for key, value in entries.items() if not _is_absent(key, value)}
     if isinstance(tree, (list, tuple)):
         return [_without_absent(value) for value in tree]
     return tree
+
+
+def _is_absent(key: str, value: object) -> bool:
+    absent = value is None or value is False or value in ({}, [])
+    return absent or (value == 0 and key in _ABSENT_AT_ZERO)
+
+
+def _files(folder: Path, model: str, recipe: str) -> list[Path]:
+    """Return the files that a model's settings are in, those that win last."""
+    base = base_name(model)
+    files = [folder / "default.yaml"]
+    if base:
+        of_recipe = folder / f"{base}.{recipe}.yaml"
+        files.append(of_recipe if recipe and of_recipe.exists() else folder / f"{base}.yaml")
+    return [*files, _model_file(folder, model, recipe)]
 
 
 def _model_file(folder: Path, model: str, recipe: str) -> Path:

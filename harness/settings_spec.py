@@ -9,6 +9,7 @@ from annotated_types import Ge, Gt, Le, Lt
 
 Precision = Literal["fp32", "bf16"]
 WeightsChoice = Literal["auto", "train", "imagenet", "published", "random"]
+Compression = Literal["quantization", "pruning"]
 
 _STRICT = {"extra": "forbid", "allow_inf_nan": False}
 
@@ -21,7 +22,9 @@ class TrainingSettings:
     which. Training images are changed at random, at the network's resolution, by `rand_augment`
     (operations an image, magnitude), `shift_pixels`, `horizontal_flip` and `cutout` (squares an
     image, side in pixels). `balance_classes` shows each class equally often. `cosine_epochs` is
-    when the cosine schedule would reach 0; None: at the last epoch.
+    when the cosine schedule would reach 0; None: at the last epoch. `freeze_layers` is how many of
+    the first layer groups are not trained, and `freeze_backbone` leaves all but the head
+    untrained: see `harness/freezing.py`.
     """
 
     __pydantic_config__ = _STRICT
@@ -49,6 +52,8 @@ class TrainingSettings:
     max_gradient_norm: Annotated[float, Gt(0)] | None = None
     precision: Precision = "fp32"
     channels_last: bool = True
+    freeze_layers: Annotated[int, Ge(0)] = 0
+    freeze_backbone: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +99,43 @@ class TreeSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class QuantizationSettings:
+    """How a trained network becomes an int8 one; see docs/compression.md.
+
+    Attributes:
+        backend: Whose int8 kernels are used, of those that torch has for the CPU; it decides how
+            many bits weights and activations get.
+        training: Trains on with all numbers rounded as int8 will round them.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    backend: Literal["x86", "fbgemm", "onednn", "qnnpack"] = "x86"
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruningSettings:
+    """How channels are taken out of a trained network; see docs/compression.md.
+
+    Attributes:
+        speed_up: Multiply-accumulates before over those after; they are met within 3%.
+        steps: In how many equal steps all channels of a layer would be gone; pruning stops at the
+            first that reaches `speed_up`.
+        importance: What of a channel's weights is summed up, in all layers that lose it together:
+            absolute values (l1) or squares (group_norm).
+        training: Trains what is left.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    speed_up: Annotated[float, Gt(1)] = 2.0
+    steps: Annotated[int, Ge(1)] = 400
+    importance: Literal["l1", "group_norm"] = "l1"
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluationSettings:
     """How accuracy is taken."""
 
@@ -105,12 +147,18 @@ class EvaluationSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class MeasurementSettings:
-    """How long and how often costs are measured."""
+    """How long and how often costs are measured.
+
+    `latency_seconds` are for each model, in each process. `latency_processes` is how many time the
+    models when they are compared (`--measure latency`): five are the fewest with which the ratio's
+    interval is near what it says, see `harness.measure.ratios`. A cell is measured in one.
+    """
 
     __pydantic_config__ = _STRICT
 
     latency_rounds: Annotated[int, Ge(20)] = 100
     latency_seconds: Annotated[float, Gt(0)] = 10.0
+    latency_processes: Annotated[int, Ge(1)] = 5
     throughput_batch_sizes: tuple[Annotated[int, Ge(1)], ...] = (1, 4, 16, 64)
     throughput_seconds: Annotated[float, Gt(0)] = 2.0
 
@@ -121,7 +169,8 @@ class Settings:
 
     `image_size` and the statistics are those of the model and of the data set where None.
     Training writes a checkpoint after each epoch, and every `checkpoint_minutes` within one.
-    `tree` is for models that are grown; None for the others.
+    `tree` is for models that are grown, `quantization` and `pruning` for those made from another
+    model, of which `training` is the recipe then; None for the others.
     """
 
     __pydantic_config__ = _STRICT
@@ -137,5 +186,7 @@ class Settings:
     checkpoint_minutes: Annotated[float, Ge(0)] = 5.0
     training: TrainingSettings = field(default_factory=TrainingSettings)
     tree: TreeSettings | None = None
+    quantization: QuantizationSettings | None = None
+    pruning: PruningSettings | None = None
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     measurement: MeasurementSettings = field(default_factory=MeasurementSettings)

@@ -1,37 +1,63 @@
-"""Models timed side by side, in one process and in the same rounds; nothing is trained."""
+"""Models timed side by side in one process, in the same rounds; nothing is trained."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
-import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from harness.building import make_preprocess
-from harness.conditions import set_threads, undisturbed
+from harness.conditions import set_threads, watched
+from harness.converted import ConvertedNetwork
 from harness.data import ImageData
 from harness.errors import CellError
-from harness.latency_records import LatencyRecord, LatencyRow
+from harness.latency_records import LatencyRow
 from harness.measure.environment import describe_environment
 from harness.measure.latency import Network, in_turn
-from harness.measure.ratios import Comparison, Ratio, compare_latency
+from harness.measure.ratios import Rounds, time_side_by_side
 from harness.networks import ReadyNetwork, ready_network, trained_weights_path
 from harness.registry import load_model
 from harness.routed import RoutedNetwork
-from harness.run import load_job_data
 from harness.runtimes import Prepared, prepare
 from harness.spec import Job, LatencyJob, ModelSpec, Runtime
+from harness.stand_in import load_or_stand_in
 from harness.weights import read_sidecar
 
 logger = logging.getLogger(__name__)
 
 # A routed network's images differ in cost, so it is given many in turn.
 _ROUTED_IMAGES = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessTimes:
+    """What one of the processes of a comparison found; survives a trip through JSON.
+
+    Attributes:
+        rows: One for each model and runtime, without times.
+        rounds: The times, by the names of the rows.
+        threads: CPU threads.
+        cores: As in `LatencyRecord`, of this process, as all that follows.
+        load: What else the machine did meanwhile.
+        busy: Why it counts as busy.
+        data_name: Where the images come from.
+        data_sha256: Their digest.
+        environment: The machine and the versions.
+    """
+
+    rows: tuple[LatencyRow, ...]
+    rounds: Rounds
+    threads: int
+    cores: list[int] | None
+    load: dict[str, Any]
+    busy: str | None
+    data_name: str
+    data_sha256: str
+    environment: dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -53,61 +79,50 @@ class _Candidate:
     image: Tensor
 
 
-def run_latency_job(job: LatencyJob) -> LatencyRecord:
-    """Time every model of a job in every runtime, and return the record (not yet written).
+def time_models(job: LatencyJob, number: int) -> ProcessTimes:
+    """Time every model of a job in every runtime, in this process.
+
+    Whoever calls holds the lock on the device.
+
+    Args:
+        job: The comparison.
+        number: Of this process, from 0 on; each has images, and visits the models in an order, of
+            its own.
 
     Raises:
         RequestError: The job cannot be carried out as it stands.
         CellError: The reference cannot be timed.
     """
-    started, clock = datetime.now(UTC), time.perf_counter()
-    settings, device = job.jobs[0].settings, job.jobs[0].cell.device
-    threads = set_threads(settings)
-    models, data = _load_all(job)
+    threads = set_threads(job.jobs[0].settings)
+    models, data = _load_all(job, number)
     candidates = [_prepare(model, runtime) for runtime in job.runtimes for model in models]
-    with undisturbed(device, str(job)) as conditions:
-        comparison = _compare(candidates, job)
-    environment = describe_environment(device)
-    timed = comparison.ratios.values()
-    return LatencyRecord(
-        dataset=job.jobs[0].cell.dataset,
-        device=device,
-        device_name=environment.device_name,
+    with watched() as conditions:
+        rounds = _time(candidates, job, number)
+    environment = describe_environment(job.jobs[0].cell.device)
+    return ProcessTimes(
+        rows=tuple(each.row for each in candidates),
+        rounds=rounds,
         threads=threads,
-        reference=job.reference,
-        reference_runtime=job.runtimes[0],
-        rounds=max(each.latency.rounds for each in timed),
-        drift=comparison.drift,
-        drifted=comparison.drifted,
-        reruns=comparison.reruns,
-        method=next(each.latency.method for each in timed),
         **conditions,
-        rows=tuple(_filled(candidate.row, comparison) for candidate in candidates),
         data_name=data.source.name,
         data_sha256=data.source.sha256,
-        seed=settings.seed,
         environment=dataclasses.asdict(environment),
-        git_commit=environment.git_commit,
-        git_dirty=environment.git_dirty,
-        started=started.isoformat(timespec="seconds"),
-        duration_s=round(time.perf_counter() - clock, 1),
-        command=job.command,
     )
 
 
-def _load_all(job: LatencyJob) -> tuple[list[_Model], ImageData]:
-    """Return the job's models, and the images as the first of them reads them."""
+def _load_all(job: LatencyJob, number: int) -> tuple[list[_Model], ImageData]:
+    """Return the models of a process, and the images as the first of them reads them."""
     seen: dict[int | None, ImageData] = {}
     models = []
     for each in job.jobs:
         size = each.settings.image_size
         if size not in seen:
-            seen[size] = load_job_data(each, load_model(each.cell.model))
-        models.append(_load(each, seen[size]))
+            seen[size] = load_or_stand_in(each, load_model(each.cell.model))
+        models.append(_load(each, seen[size], number))
     return models, next(iter(seen.values()))
 
 
-def _load(job: Job, data: ImageData) -> _Model:
+def _load(job: Job, data: ImageData, number: int) -> _Model:
     """Return a job's network with trained weights where there are some, else with random ones."""
     spec = load_model(job.cell.model)
     random = job.settings.weights == "auto" and not _has_weights(job, data)
@@ -117,7 +132,7 @@ def _load(job: Job, data: ImageData) -> _Model:
     ready = ready_network(job, spec, data)
     logger.info("%s: %s weights", job.cell, ready.origin)
     wanted = _ROUTED_IMAGES if isinstance(ready.network, RoutedNetwork) else 1
-    generator = torch.Generator().manual_seed(job.settings.seed)
+    generator = torch.Generator().manual_seed(job.settings.seed + number)
     order = torch.randperm(len(data.test), generator=generator)[:wanted]
     stored, _ = next(data.test.batches(order, len(order)))
     images = make_preprocess(job.settings, spec)(stored.to(job.cell.device))
@@ -143,6 +158,8 @@ def _prepare(model: _Model, runtime: Runtime) -> _Candidate:
     try:
         if isinstance(network, RoutedNetwork):
             found, call = _prepare_routed(network, model, runtime)
+        elif isinstance(network, ConvertedNetwork):
+            found, call = _describe_converted(network, runtime), network
         else:
             prepared = prepare(network, image, runtime)
             found, call = _describe(prepared), prepared.call
@@ -173,37 +190,29 @@ def _prepare_routed(
     return {"runtime_method": method}, in_turn(network.route, model.images)
 
 
-def _compare(candidates: list[_Candidate], job: LatencyJob) -> Comparison:
-    timed = {_name(each.row): each for each in candidates if each.row.reason is None}
-    reference = f"{job.reference} in {job.runtimes[0]}"
-    if reference not in timed:
-        reason = next(each.row.reason for each in candidates if _name(each.row) == reference)
-        raise CellError(f"the reference {reference} cannot be timed: {reason}")
-    limits = job.jobs[0].settings.measurement
-    return compare_latency(
+def _describe_converted(network: ConvertedNetwork, runtime: Runtime) -> dict[str, Any]:
+    """Return what is to be said of a converted network.
+
+    Raises:
+        CellError: It is to run elsewhere than in torch.
+    """
+    if runtime != "eager":
+        raise CellError(f"its {network.kernels} are not to be had in {runtime}")
+    return {"runtime_method": f"{torch.__version__}: evaluation mode, {network.kernels}"}
+
+
+def _time(candidates: list[_Candidate], job: LatencyJob, number: int) -> Rounds:
+    timed = {each.row.name: each for each in candidates if each.row.reason is None}
+    if job.reference_name not in timed:
+        rows = {each.row.name: each.row for each in candidates}
+        reason = rows[job.reference_name].reason
+        raise CellError(f"the reference {job.reference_name} cannot be timed: {reason}")
+    settings = job.jobs[0].settings
+    return time_side_by_side(
         {name: each.call for name, each in timed.items()},
         {name: each.image for name, each in timed.items()},
-        reference=reference,
-        rounds=limits.latency_rounds,
-        seconds=limits.latency_seconds * len(timed),
-        seed=job.jobs[0].settings.seed,
+        reference=job.reference_name,
+        rounds=settings.measurement.latency_rounds,
+        seconds=settings.measurement.latency_seconds * len(timed),
+        seed=settings.seed + number,
     )
-
-
-def _filled(row: LatencyRow, comparison: Comparison) -> LatencyRow:
-    """Return a row with its times, if it has any."""
-    found: Ratio | None = comparison.ratios.get(_name(row))
-    if found is None:
-        return row
-    names = ("latency_ms_p05", "latency_ms_p50", "latency_ms_p95", "latency_ms_p99")
-    return dataclasses.replace(
-        row,
-        **{name: getattr(found.latency, name) for name in names},
-        ratio=found.ratio,
-        ratio_low=found.ratio_low,
-        ratio_high=found.ratio_high,
-    )
-
-
-def _name(row: LatencyRow) -> str:
-    return f"{row.model} in {row.runtime}"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge
 
-from harness.settings_spec import Settings
+from harness.settings_spec import Compression, Settings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 Device = Literal["cpu", "cuda"]
 Runtime = Literal["eager", "compile", "onnxruntime", "openvino"]
 StateDict = dict[str, "Tensor"]
+_STRICT = {"extra": "forbid"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,10 +42,17 @@ class ModelSpec:
         adapt_published: Turns the keys of the published state dict into those of `build`.
         fit: Trains in its own way: takes a `harness.stages.Fitting`, returns the network; None:
             the common training.
-        describe: What `rebuild` needs of a network that `build` cannot make, as JSON holds it.
-        rebuild: Makes that network, with any weights, from what `describe` returned.
+        describe: `describe(network, make)` returns what `rebuild` needs of a network that is not
+            as built, as JSON holds it; `make()` builds one.
+        rebuild: `rebuild(structure, make)` makes that network, with any weights, from what
+            `describe` returned.
         load_published: Returns the network with published weights that are not one file for
             `build`, and a digest of them; takes the job and the number of classes.
+        section: The section of the settings that is for such models alone; empty: none is.
+        base: Name of the model that this one is made from, whose recipe `Settings.training` is
+            and whose trained network `fit` is given; empty: none.
+        compress: `compress(network, settings, channels)` makes of a network of `base`, whatever
+            its weights, what `fit` would make of a trained one, without training.
         paper: Where the model was published, when the module's docstring does not say it.
         devices: The devices that the model can run on.
     """
@@ -56,11 +64,29 @@ class ModelSpec:
     pretrained: str = ""
     adapt_published: Callable[[StateDict], StateDict] | None = None
     fit: Callable[[Any], nn.Module] | None = None
-    describe: Callable[[nn.Module], dict[str, Any]] | None = None
-    rebuild: Callable[[dict[str, Any]], nn.Module] | None = None
+    describe: Callable[[nn.Module, Callable[[], nn.Module]], dict[str, Any]] | None = None
+    rebuild: Callable[[dict[str, Any], Callable[[], nn.Module]], nn.Module] | None = None
     load_published: Callable[[Job, int], tuple[nn.Module, str]] | None = None
+    section: Literal["", "tree", "quantization", "pruning"] = ""
+    base: str = ""
+    compress: Callable[[nn.Module, Settings, int], nn.Module] | None = None
     paper: str = ""
     devices: tuple[Device, ...] = ("cpu", "cuda")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompressedSpec:
+    """A model that another one becomes in one more step; `harness.registry` makes a `ModelSpec`.
+
+    Attributes:
+        label: The name in tables.
+        base: Name of the model that is compressed: a convolutional network, not compressed itself.
+        compression: What is done to it: `Settings.quantization` or `Settings.pruning` says how.
+    """
+
+    label: str
+    base: str
+    compression: Compression
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +159,9 @@ class Job:
         results_dir: Folder of the records.
         offline: Never use the network.
         command: What would run this cell again, for the record.
+        trackers: What takes note of the run, by name; it changes no result.
+        runs_dir: Folder of what trackers write here.
+        repeat: Whether its record is to lie beside the cell's, as that of another seed.
     """
 
     cell: Cell
@@ -144,9 +173,12 @@ class Job:
     results_dir: Path
     offline: bool
     command: str
+    trackers: tuple[str, ...] = ()
+    runs_dir: Path | None = None
+    repeat: bool = False
 
     def __str__(self) -> str:
-        return str(self.cell)
+        return f"{self.cell}{f', seed {self.settings.seed}' if self.repeat else ''}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,6 +201,56 @@ class LatencyJob:
         first = self.jobs[0].cell
         return f"{first.dataset}/latency-{first.device}"
 
+    @property
+    def reference_name(self) -> str:
+        """What the reference's row is called: `LatencyRow.name`."""
+        return f"{self.reference} in {self.runtimes[0]}"
+
+    @property
+    def processes(self) -> int:
+        """How many processes time the models, one after the other."""
+        return self.jobs[0].settings.measurement.latency_processes
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimingJob:
+    """What one of the processes of a comparison is told; survives a trip through JSON.
+
+    Attributes:
+        comparison: What is compared.
+        number: Of the process, from 0 on.
+        answer: The file to write what was found to.
+    """
+
+    comparison: LatencyJob
+    number: int
+    answer: Path
+
+    @property
+    def jobs(self) -> tuple[Job, ...]:
+        """The cells that are compared."""
+        return self.comparison.jobs
+
+    def __str__(self) -> str:
+        return str(self.comparison)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostJob:
+    """Models whose costs are counted at the shape of a data set; survives a trip through JSON.
+
+    Attributes:
+        jobs: One for each model.
+    """
+
+    # A comparison of latencies must not pass for one.
+    __pydantic_config__ = _STRICT
+
+    jobs: tuple[Job, ...]
+
+    def __str__(self) -> str:
+        return f"{self.jobs[0].cell.dataset}/cost"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
@@ -189,10 +271,15 @@ class Request:
         offline: Never use the network.
         force: Run cells that are done, too.
         verbose: Log every step.
-        measure: all, or latency: of all models side by side, and nothing else.
+        measure: all, or one thing and nothing else: latency of all models side by side, or cost,
+            which is counted.
         runtimes: What runs the models then: names or comma lists.
         reference: The model that the others are compared with then; empty: ResNet-50 where it is
             among them, else the first.
+        trackers: What takes note of runs: names or comma lists; empty: TensorBoard's files.
+        runs_dir: Folder of what trackers write here; None: nothing is tracked.
+        fair: Refuse cells whose accuracies could not be compared.
+        seeds: Seeds to run each cell with, as a comma list; empty: that of the settings alone.
     """
 
     datasets: list[str]
@@ -212,3 +299,7 @@ class Request:
     measure: str = "all"
     runtimes: list[str] = field(default_factory=list)
     reference: str = ""
+    trackers: list[str] = field(default_factory=list)
+    runs_dir: Path | None = None
+    fair: bool = False
+    seeds: str = ""

@@ -13,7 +13,7 @@ from accelerate.utils import set_seed
 from torch import Tensor, nn
 
 from harness.batches import ImageBatches
-from harness.checkpoints import load_checkpoint
+from harness.checkpoints import delete_checkpoint, load_checkpoint
 from harness.errors import RequestError
 from harness.files import write_text
 from harness.images import Preprocess
@@ -22,8 +22,9 @@ from harness.settings import hash_json
 from harness.settings_spec import Settings, TrainingSettings
 from harness.spec import Device
 from harness.splits import Split
+from harness.tracking.protocol import UNTRACKED, Tracker
 from harness.training import Batches, train
-from harness.weights import load_state, read_tensors, write_state
+from harness.weights import Sidecar, load_state, read_tensors, write_state
 
 logger = logging.getLogger(__name__)
 
@@ -37,14 +38,23 @@ class Stages:
     Attributes:
         logs: One entry an epoch of every stage so far: stage, epoch, loss, accuracy,
             learning_rate, seconds.
+        notes: What was noted on the way, by name, for the record.
     """
 
     def __init__(
-        self, folder: Path, *, device: Device, checkpoint_seconds: float, title: str
+        self,
+        folder: Path,
+        *,
+        device: Device,
+        checkpoint_seconds: float,
+        title: str,
+        tracker: Tracker = UNTRACKED,
     ) -> None:
         self.folder, self.device, self.title = folder, device, title
         self.checkpoint_seconds = checkpoint_seconds
+        self.tracker = tracker
         self.logs: list[dict[str, Any]] = []
+        self.notes: dict[str, Any] = {}
 
     def train(
         self,
@@ -71,6 +81,8 @@ class Stages:
         if weights.exists():
             load_state(network, read_tensors(weights), str(weights))
             network.eval()
+            for log in self.compute(name, list):
+                self._note(name, log)
         else:
             checkpoint = self._file(name, "checkpoint")
             logs = train(
@@ -82,13 +94,55 @@ class Stages:
                 checkpoint_seconds=self.checkpoint_seconds,
                 title=f"{self.title} {name}",
                 objective=objective,
+                on_epoch=lambda log: self._note(name, asdict(log)),
             )
             write_text(notes, json.dumps([asdict(log) for log in logs]))
             # Last, because this file says that the stage is done.
             write_state(weights, network)
-            checkpoint.unlink(missing_ok=True)
-        logs_read = self.compute(name, list)
-        self.logs += [{"stage": name, **log} for log in logs_read]
+            delete_checkpoint(checkpoint)
+
+    def _note(self, name: str, log: dict[str, Any]) -> None:
+        """Take an epoch of a stage into the logs, and tell the tracker."""
+        self.logs.append({"stage": name, **log})
+        self.tracker.log_epoch(self.logs[-1])
+
+    def make(
+        self,
+        name: str,
+        work: Callable[[], nn.Module],
+        *,
+        describe: Callable[[nn.Module], dict[str, Any]],
+        rebuild: Callable[[dict[str, Any]], nn.Module],
+    ) -> nn.Module:
+        """Return the network that some work makes, or the one that an earlier run made.
+
+        Args:
+            name: Of the stage, fit for a file name; no other stage has it.
+            work: Makes the network.
+            describe: What `rebuild` needs, as JSON holds it.
+            rebuild: Makes that network, with any weights.
+
+        Raises:
+            RequestError: A file of an earlier run is corrupt.
+        """
+        weights = self._file(name, "safetensors")
+        if not weights.exists():
+            network = work()
+            write_text(self._file(name, "json"), json.dumps(describe(network)))
+            # Last, because this file says that the stage is done.
+            write_state(weights, network)
+            return network.eval()
+        network = rebuild(self.compute(name, dict))
+        load_state(network, read_tensors(weights), str(weights))
+        return network.eval()
+
+    def note(self, name: str, work: Callable[[], Any]) -> None:
+        """Keep the JSON value of some work, done once, among the `notes`.
+
+        Raises:
+            RequestError: As `compute`.
+        """
+        self.notes[name] = self.compute(name, work)
 
     def compute(self, name: str, work: Callable[[], Any]) -> Any:
         """Return the JSON value of some work, or what an earlier run wrote down of it.
@@ -124,6 +178,24 @@ def describe_progress(folder: Path) -> str | None:
     return done if count else None
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Base:
+    """The trained network that a compressed model is made from.
+
+    Attributes:
+        name: Of its model.
+        network: On the CPU, in evaluation mode.
+        sidecar: How it was trained.
+        accuracy: Returns the top-1 accuracy of a network on the test images, in percent: to be
+            noted, never to decide anything.
+    """
+
+    name: str
+    network: nn.Module
+    sidecar: Sidecar
+    accuracy: Callable[[nn.Module], float]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Fitting:
     """What a model that trains in its own way is given.
@@ -136,6 +208,7 @@ class Fitting:
         preprocess: What turns them into network input.
         device: Where to train.
         stages: Trains, and remembers what is done.
+        base: What the model is made from; None: from nothing.
     """
 
     settings: Settings
@@ -145,6 +218,7 @@ class Fitting:
     preprocess: Preprocess
     device: Device
     stages: Stages
+    base: Base | None = None
 
     def image_batches(self, recipe: TrainingSettings, labels: Tensor) -> ImageBatches:
         """Return training images in batches, augmented as a recipe says.

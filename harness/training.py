@@ -14,11 +14,11 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
-from torch.optim import lr_scheduler
 
 from harness.checkpoints import load_checkpoint, random_state, restore_random_state, save_checkpoint
 from harness.errors import CellError, RequestError
 from harness.objectives import CrossEntropy, Objective
+from harness.optimizers import make_optimizer, make_schedule
 from harness.progress import bar
 from harness.settings_spec import TrainingSettings
 from harness.spec import Device
@@ -88,6 +88,7 @@ def train(
     start: str = "random",
     title: str = "training",
     objective: Objective | None = None,
+    on_epoch: Callable[[EpochLog], None] | None = None,
 ) -> list[EpochLog]:
     """Train a network in place, and return a log of every epoch.
 
@@ -106,6 +107,7 @@ def train(
         start: What the weights start from; kept in the checkpoint.
         title: What to call the run beside the progress bar.
         objective: What to make smaller; None: the cross entropy with the recipe's smoothing.
+        on_epoch: Is told of every epoch once it is safe, and of those that the checkpoint brings.
 
     Raises:
         RequestError: No whole batch of images, or the checkpoint is of another network.
@@ -122,11 +124,15 @@ def train(
     def save() -> None:
         save_checkpoint(checkpoint, {**run.state(), "start": start})
 
+    tell = on_epoch or _tell_nobody
     run.resume(checkpoint)
-    while len(run.logs) < settings.epochs:
+    for log in run.logs:
+        tell(log)
+    while not run.finished:
         run.epoch(save, checkpoint_seconds)
-        logger.info("%s: %s", title, describe_epoch(run.logs[-1], settings.epochs))
         save()
+        tell(run.logs[-1])
+        logger.info("%s: %s", title, describe_epoch(run.logs[-1], settings.epochs))
     run.finish()
     return run.logs
 
@@ -137,6 +143,10 @@ def describe_epoch(log: EpochLog, epochs: int) -> str:
         f"epoch {log.epoch}/{epochs}: loss {log.loss:.4f}, accuracy {100 * log.accuracy:.2f}%, "
         f"{log.seconds:.1f} s"
     )
+
+
+def _tell_nobody(_: EpochLog) -> None:
+    """Be told of an epoch, and do nothing."""
 
 
 class _Run:
@@ -164,6 +174,11 @@ class _Run:
         self.objective = objective
         self.logs: list[EpochLog] = []
         self.tally = _Tally()
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done."""
+        return len(self.logs) >= self.settings.epochs
 
     def epoch(self, save: Callable[[], None], checkpoint_seconds: float) -> None:
         """Go over the training images once, or over what is left of an interrupted epoch."""
@@ -219,14 +234,19 @@ class _Run:
             )
 
     def state(self) -> dict[str, object]:
-        """Return everything that the next step depends on."""
-        return {
+        """Return everything that the next step depends on, or the weights if there is none."""
+        state = {
             "network": self.accelerator.unwrap_model(self.network).state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
             "random": random_state(),
             "logs": [asdict(log) for log in self.logs],
             "tally": asdict(self.tally),
+        }
+        if self.finished:
+            # Adam's moments are twice the size of the weights.
+            return state
+        return state | {
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
         }
 
     def resume(self, checkpoint: Path) -> None:
@@ -236,14 +256,16 @@ class _Run:
             return
         try:
             self.accelerator.unwrap_model(self.network).load_state_dict(state["network"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.schedule.load_state_dict(state["schedule"])
             restore_random_state(state["random"])
             self.logs = [EpochLog(**log) for log in state["logs"]]
             self.tally = _Tally(**state["tally"])
+            if not self.finished:
+                self.optimizer.load_state_dict(state["optimizer"])
+                self.schedule.load_state_dict(state["schedule"])
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             raise RequestError(
-                f"{checkpoint}: a checkpoint of another network; delete it to start anew"
+                f"{checkpoint}: a checkpoint of another network; "
+                f"delete {checkpoint.name}* to start anew"
             ) from error
         epoch, step = len(self.logs) + 1, self.tally.step + 1
         logger.info("%s: continuing in epoch %d at step %d", self.title, epoch, step)
@@ -257,37 +279,3 @@ class _Run:
 def _describe(tally: _Tally) -> str:
     rate = tally.images / tally.seconds
     return f"loss {tally.loss:.3f}  acc {100 * tally.accuracy:.1f}%  {rate:.0f} images/s"
-
-
-def make_optimizer(network: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
-    """Return the optimizer that the settings name, over the parameters that are trained."""
-    parameters = [p for p in network.parameters() if p.requires_grad]
-    rate, decay = settings.learning_rate, settings.weight_decay
-    if settings.optimizer == "sgd":
-        return torch.optim.SGD(parameters, lr=rate, momentum=settings.momentum, weight_decay=decay)
-    kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
-    return kind(parameters, lr=rate, betas=settings.betas, weight_decay=decay)
-
-
-def make_schedule(
-    optimizer: torch.optim.Optimizer, settings: TrainingSettings, steps_per_epoch: int
-) -> lr_scheduler.LRScheduler:
-    """Return the learning-rate schedule that the settings name, stepped after every batch."""
-    total = settings.epochs * steps_per_epoch
-    if settings.schedule == "cosine":
-        epochs = settings.cosine_epochs or settings.epochs
-        return lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs * steps_per_epoch)
-    if settings.schedule == "one_cycle":
-        return lr_scheduler.OneCycleLR(
-            optimizer,
-            max_lr=settings.learning_rate,
-            total_steps=total,
-            pct_start=settings.warmup_fraction,
-            cycle_momentum=False,
-        )
-    steps = [epoch * steps_per_epoch for epoch in settings.step_epochs]
-    return lr_scheduler.MultiStepLR(
-        optimizer,
-        milestones=steps if settings.schedule == "step" else [],
-        gamma=settings.step_factor,
-    )

@@ -31,17 +31,20 @@ class Sidecar:
         image_size: Side of the images that it takes, in pixels.
         recipe_hash: Of the settings that the weights depend on.
         data_sha256: Digest of the images that it was trained on.
-        start: imagenet or random.
+        start: imagenet, random, or the model whose trained weights it was.
         seed: Of every random choice in training.
         threads: CPU threads; another number gives other rounding.
         device: cpu or cuda.
         training_seconds: Sum over the epochs.
         logs: One entry an epoch: epoch, loss, accuracy, learning_rate, seconds; and its stage,
             where there were several.
-        settings: The recipe itself; of a tree, that of its first stage.
+        settings: The recipe itself; of a tree, that of its first stage, of a compressed model that
+            of its last.
         sha256: Of the safetensors file.
         structure: What else it takes to build the network: `ModelSpec.describe`.
         tree: How a tree of networks was grown; None for the others.
+        compression: What a compressed model was made from, how, and the accuracies on the way;
+            None for the others.
     """
 
     dataset: str
@@ -60,6 +63,7 @@ class Sidecar:
     sha256: str = ""
     structure: dict[str, Any] | None = None
     tree: dict[str, Any] | None = None
+    compression: dict[str, Any] | None = None
 
 
 def weights_path(folder: Path, dataset: str, model: str, recipe: str, data_sha256: str) -> Path:

@@ -1,1 +1,37 @@
-"""The networks to compare: one folder each, found by the `model.py` in it."""
+"""The networks to compare, one folder each with a `model.py`; and whole families of networks.
+
+    from monolithic_architectures import create_model
+    network = create_model({"architecture": "resnet18", "num_classes": 10})
+
+docs/architectures.md describes the families. Torch is loaded when one is first asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from harness.freezing import freeze_backbone
+    from monolithic_architectures.families import (
+        create_efficientnet,
+        create_model,
+        create_resnet,
+        create_vit,
+    )
+
+__all__ = [
+    "create_efficientnet",
+    "create_model",
+    "create_resnet",
+    "create_vit",
+    "freeze_backbone",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Import what is asked for by name."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = "harness.freezing" if name == "freeze_backbone" else f"{__name__}.families"
+    return getattr(importlib.import_module(home), name)

@@ -8,25 +8,7 @@ import pytest
 from harness import commands, plan
 from harness.records import read_records
 from harness.registry import load_model
-from harness.spec import Request
-
-
-def make_request(tmp_path, **changes):
-    fields = {
-        "datasets": ["digits"],
-        "models": ["resnet"],
-        "device": "cpu",
-        "overrides": {},
-        "assignments": [],
-        "data_dir": tmp_path / "data",
-        "data_file": None,
-        "weights_dir": tmp_path / "weights",
-        "results_dir": tmp_path / "results",
-        "offline": True,
-        "force": False,
-        "verbose": False,
-    }
-    return Request(**(fields | changes))
+from tests.refusals import make_request, refuse
 
 
 def write_npz(path, **changes):
@@ -41,16 +23,6 @@ def write_npz(path, **changes):
     }
     np.savez(path, **{k: v for k, v in (arrays | changes).items() if v is not None})
     return path
-
-
-def refuse(capsys, tmp_path, request, *words, action=commands.run):
-    code = commands.guarded(action, request)
-    error = capsys.readouterr().err
-    assert code == 2, error
-    assert error.count("\n") == 1, error
-    assert all(word in error for word in words), error
-    left = [p for p in tmp_path.rglob("*") if p.is_file() and "given" not in p.parts]
-    assert left == []
 
 
 @pytest.mark.parametrize(
@@ -72,6 +44,25 @@ def refuse(capsys, tmp_path, request, *words, action=commands.run):
         ({"models": ["vgg"], "assignments": ["image_size=8"]}, ["image_size 8", "VGG-16"]),
         ({"models": ["vit"], "assignments": ["image_size=33"]}, ["image_size", "33", "16"]),
         ({"assignments": ["tree.volatility=1"]}, ["setting tree: ResNet-50 is no tree"]),
+        ({"assignments": ["training.freeze_layers=-1"]}, ["training.freeze_layers", "found -1"]),
+        (
+            {"assignments": ["training.freeze_layers=6"]},
+            ["freeze_layers is 6: ResNet-50 has 5 layer groups to freeze (conv1 to layer4)"],
+        ),
+        (
+            {"models": ["dinov2"], "assignments": ["training.freeze_backbone=true"]},
+            ["freeze_backbone: DINOv2-B/14 has no head"],
+        ),
+        (
+            {"models": ["trunk"], "assignments": ["training.freeze_layers=1"]},
+            ["setting training.freeze_layers: TRUNK trains in stages of its own"],
+        ),
+        (
+            {"models": ["trunk"], "assignments": ["tree.joint.freeze_backbone=true"]},
+            ["setting tree.joint.freeze_backbone: TRUNK trains in stages of its own"],
+        ),
+        ({"assignments": ["pruning.speed_up=2"]}, ["setting pruning: ResNet-50 is not pruned"]),
+        ({"assignments": ["quantization.backend=x86"]}, ["ResNet-50 is not quantised"]),
         ({"datasets": ["cifar10"]}, ["cifar10", "offline", "put"]),
         ({"datasets": ["emnist", "svhn"]}, ["emnist", "put"]),
     ],
@@ -94,6 +85,40 @@ def test_a_wrong_word_is_one_line(capsys, tmp_path, changes, words):
 def test_a_wrong_setting_of_a_tree_is_one_line(capsys, tmp_path, assignment, words):
     request = make_request(tmp_path, models=["trunk"], assignments=[assignment])
     refuse(capsys, tmp_path, request, *words)
+
+
+@pytest.mark.parametrize(
+    ("model", "changes", "words"),
+    [
+        ("vgg_pruned", {"assignments": ["pruning.speed_up=1"]}, ["pruning.speed_up", "than 1"]),
+        ("vgg_pruned", {"assignments": ["pruning.steps=0"]}, ["pruning.steps", "found 0"]),
+        ("vgg_pruned", {"assignments": ["pruning.importance=l2"]}, ["'l1'", "'group_norm'"]),
+        ("vgg_pruned", {"assignments": ["quantization.backend=x86"]}, ["not quantised"]),
+        ("vgg_pruned", {"assignments": ["image_size=4"]}, ["image_size 4", "VGG-16-BN pruned"]),
+        ("vgg_pruned", {"overrides": {"weights": "published"}}, ["what was published as VGG-16"]),
+        ("resnet_quantized", {"assignments": ["quantization.backend=x87"]}, ["'onednn'", "'x87'"]),
+        ("resnet_quantized", {"assignments": ["pruning.speed_up=2"]}, ["int8 is not pruned"]),
+        (
+            "resnet_quantized",
+            {"assignments": ["evaluation.precision=bf16"]},
+            ["ResNet-50 int8 runs in int8, not in bf16"],
+        ),
+        ("resnet_quantized", {"overrides": {"weights": "published"}}, ["docs/compression.md"]),
+    ],
+)
+def test_a_wrong_word_on_a_compressed_model_is_one_line(capsys, tmp_path, model, changes, words):
+    refuse(capsys, tmp_path, make_request(tmp_path, models=[model], **changes), *words)
+
+
+def test_int8_on_a_gpu_is_unsupported(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(plan, "resolve_device", lambda choice: "cuda")
+    request = make_request(tmp_path, models=["resnet_quantized"], device="cuda")
+    assert commands.guarded(commands.run, request) == 1
+    (record,) = read_records(tmp_path / "results")
+    reason = "ResNet-50 int8 runs on cpu only"
+    assert (record.status, record.reason) == ("unsupported", reason)
+    assert reason in " ".join(capsys.readouterr().out.split())
+    assert f"unsupported: {reason}" in (tmp_path / "results" / "digits.md").read_text()
 
 
 def test_an_unknown_recipe_is_one_line(capsys, tmp_path):

@@ -9,6 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from harness.predictions import Predictions
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("harness", "cli", "configs", "datasets", "monolithic_architectures")
@@ -29,6 +32,12 @@ def project(tmp_path_factory):
 def run(project, *arguments):
     command = [sys.executable, *arguments]
     return subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=300)
+
+
+def read_curve(run_folder, name):
+    reader = EventAccumulator(str(run_folder))
+    reader.Reload()
+    return [(event.step, event.value) for event in reader.Scalars(name)]
 
 
 CELL = ("--dataset", "digits", "--model", "my_net", "--threads", "1", "--offline")
@@ -62,32 +71,43 @@ def test_a_new_folder_is_listed_trained_measured_and_tabulated(project):
     assert record["gmacs"] == pytest.approx(macs / 1e9)
     assert "| My Net |" in (project / "results/digits.md").read_text()
     assert (project / "results/figures/digits/my_net-cpu-confusion.png").exists()
+    (run_folder,) = (project / "runs/digits-my_net").iterdir()
+    assert [step for step, _ in read_curve(run_folder, "train/loss")] == [1, 2]
+    (accuracy,) = read_curve(run_folder, "test/accuracy_top1")
+    assert accuracy == (2, pytest.approx(record["accuracy_top1"]))
 
     again = run(project, "comparisons.py", *CELL, *QUICK, "--epochs", "2")
     assert "an equal record exists" in again.stderr
     assert read_record(project) == record
+    assert len(list((project / "runs/digits-my_net").iterdir())) == 1
 
 
 def test_a_killed_run_goes_on_and_ends_with_the_same_weights(project):
     arguments = (*CELL, *QUICK, "--epochs", "6", "--seed", "3")
-    whole = run(project, "comparisons.py", *arguments, "--weights-dir", "w1")
+    whole = run(project, "comparisons.py", *arguments, "--weights-dir", "w1", "--tracker", "none")
     assert whole.returncode == 0, whole.stderr
     expected = read_record(project)["weights_sha256"]
 
-    command = [sys.executable, "comparisons.py", *arguments, "--weights-dir", "w2"]
+    arguments = (*arguments, "--weights-dir", "w2", "--runs-dir", "r2")
+    command = [sys.executable, "comparisons.py", *arguments]
     running = subprocess.Popen(command, cwd=project, stderr=subprocess.DEVNULL)
     wait_for_checkpoint(project / "w2" / "digits")
     running.send_signal(signal.SIGKILL)
     running.wait()
     assert not list((project / "w2").rglob("*.safetensors"))
 
-    planned = run(project, "comparisons.py", *arguments, "--weights-dir", "w2", "--plan")
+    planned = run(project, "comparisons.py", *arguments, "--plan")
     assert "continue" in planned.stdout
-    resumed = run(project, "comparisons.py", *arguments, "--weights-dir", "w2")
+    resumed = run(project, "comparisons.py", *arguments)
     assert resumed.returncode == 0, resumed.stderr
     assert "continue" in resumed.stderr
     assert read_record(project)["weights_sha256"] == expected
-    assert not list((project / "w2").rglob("*.checkpoint"))
+    assert not list((project / "w2").rglob("*.checkpoint*"))
+    (run_folder,) = (project / "r2/digits-my_net").iterdir()
+    losses = [entry["loss"] for entry in read_record(project)["history"]]
+    assert read_curve(run_folder, "train/loss") == [
+        (step, pytest.approx(loss)) for step, loss in enumerate(losses, start=1)
+    ]
 
 
 def wait_for_checkpoint(folder, seconds=120):
@@ -129,6 +149,38 @@ def test_random_weights_are_measured_without_training(project):
     assert done.returncode == 0, done.stderr
     record = read_record(project)
     assert (record["weights_origin"], record["epochs"]) == ("random", None)
+
+
+def test_each_seed_has_a_record_and_the_table_their_mean(project):
+    arguments = (*CELL, *QUICK, "--epochs", "1", "--seeds", "42,1", "--results-dir", "several")
+    done = run(project, "comparisons.py", *arguments)
+    assert done.returncode == 0, done.stderr
+    folder = project / "several/records/digits"
+    records = {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
+    assert set(records) == {"my_net-cpu", "my_net-cpu-seed1"}
+    first, second = records["my_net-cpu"], records["my_net-cpu-seed1"]
+    assert (first["seed"], first["repeat"], second["seed"], second["repeat"]) == (
+        42,
+        False,
+        1,
+        True,
+    )
+    assert first["weights_sha256"] != second["weights_sha256"]
+    mean = (first["accuracy_top1"] + second["accuracy_top1"]) / 2
+    page = (project / "several/digits.md").read_text()
+    assert page.count("| My Net |") == 1
+    assert f"| My Net | {mean:.2f} ± " in page
+    assert "(n=2)" in page
+    again = run(project, "comparisons.py", *arguments)
+    assert again.stderr.count("an equal record exists") == 2
+
+    # What each run took the test images for is kept, and adds up to its accuracy.
+    for name, record in records.items():
+        kept = json.loads((project / f"several/predictions/digits/{name}.json").read_text())
+        right = Predictions(**kept).right_bits.bit_count()
+        assert 100 * right / 360 == pytest.approx(record["accuracy_top1"])
+        assert Predictions(**kept).sha256 == record["predictions_sha256"]
+        assert kept["labels_sha256"] == record["test_labels_sha256"]
 
 
 @pytest.mark.parametrize("name", ["resnet", "My-Net", "all", "3d"])

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from harness.building import build_network
+from harness.errors import RequestError
+from harness.freezing import find_head, freeze_backbone, freeze_layers, layer_groups
 from harness.registry import (
     dataset_files,
     describe,
@@ -45,6 +47,30 @@ def test_a_model_takes_the_images_that_its_settings_name(name, dataset):
         network = build_network(spec, settings, len(data.classes), data.channels)
     logits = forward_on_meta(network, data.channels, settings.image_size)
     assert logits.shape[1] >= len(data.classes)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_has_layer_groups_and_can_be_frozen(name):
+    spec = load_model(name)
+    if spec.fit is not None:
+        pytest.skip("it trains in its own way, and freezes nothing")
+    with torch.device("meta"):
+        network = spec.build(7, 3, False)
+    groups, head = layer_groups(network), find_head(network)
+    grouped = [id(parameter) for group in groups for parameter in group.parameters()]
+    rest = [] if head is None else [id(parameter) for parameter in head.parameters()]
+    assert len(set(grouped)) == len(grouped)
+    assert {*grouped, *rest} == {id(parameter) for parameter in network.parameters()}
+    freeze_layers(network, 1)
+    frozen = {id(p) for p in network.parameters() if not p.requires_grad}
+    assert frozen == {id(parameter) for parameter in groups[0].parameters()}
+    if head is None:
+        with pytest.raises(RequestError, match="has no head"):
+            freeze_backbone(network)
+    else:
+        freeze_backbone(network)
+        assert head.out_features >= 7
+        assert [id(p) for p in network.parameters() if p.requires_grad] == rest
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -9,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAVY = {"torch", "torchvision", "timm", "transformers", "pandas", "sklearn", "accelerate", "thop"}
+HEAVY |= {"tensorboard", "mlflow", "wandb", "ml_dash"}
 OURS = {"harness", "datasets", "monolithic_architectures", "trunk", "cli", "comparisons"}
 
 
@@ -35,12 +36,21 @@ def files(pattern):
     return found
 
 
-LEAVES = {"harness.spec", "harness.settings_spec", "harness.errors", "harness.routed"}
+LEAVES = {
+    *("harness.spec", "harness.settings_spec", "harness.errors"),
+    *("harness.routed", "harness.converted"),
+}
 
 
 @pytest.mark.parametrize("path", files("monolithic_architectures/*/model.py"), ids=str)
 def test_a_model_imports_only_the_leaf(path):
     assert ours(path) <= LEAVES
+
+
+@pytest.mark.parametrize("path", files("monolithic_architectures/*.py"), ids=str)
+def test_the_families_import_no_model_and_few_rooms(path):
+    rooms = LEAVES | {"harness.attention", "harness.freezing"}
+    assert ours(path) <= rooms | {"monolithic_architectures.families"}
 
 
 @pytest.mark.parametrize("path", files("datasets/*.py"), ids=str)
@@ -81,12 +91,14 @@ def test_the_leaves_import_nothing_of_the_house():
     assert ours(ROOT / "harness" / "spec.py") == {"harness.settings_spec"}
     assert ours(ROOT / "harness" / "settings_spec.py") == set()
     assert ours(ROOT / "harness" / "routed.py") == set()
+    assert ours(ROOT / "harness" / "converted.py") == set()
 
 
 @pytest.mark.parametrize(
     "module",
     [
-        *("comparisons", "harness.commands", "harness.report.site", "harness.report.figures"),
+        *("comparisons", "harness.commands", "harness.report.site", "cli.regenerate_results"),
+        *("harness.report.attention", "monolithic_architectures", "cli.attention_maps"),
         *("cli.compare_models", "harness.static.command"),
     ],
 )

@@ -11,7 +11,8 @@ import pytest
 from harness import commands, plan_latency, runtimes
 from harness.latency_records import latency_path
 from harness.registry import load_model
-from harness.spec import Request
+from tests import refusals
+from tests.refusals import refuse
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -23,32 +24,8 @@ def _own_folder(tmp_path_factory, monkeypatch):
 
 
 def make_request(tmp_path, **changes):
-    fields = {
-        "datasets": ["digits"],
-        "models": ["mobilenet,deit"],
-        "device": "cpu",
-        "overrides": {},
-        "assignments": [],
-        "data_dir": tmp_path / "data",
-        "data_file": None,
-        "weights_dir": tmp_path / "weights",
-        "results_dir": tmp_path / "results",
-        "offline": True,
-        "force": False,
-        "verbose": False,
-        "measure": "latency",
-    }
-    return Request(**(fields | changes))
-
-
-def refuse(capsys, tmp_path, request, *words, action=commands.measure):
-    code = commands.guarded(action, request)
-    error = capsys.readouterr().err
-    assert code == 2, error
-    assert error.count("\n") == 1, error
-    assert all(word in error for word in words), error
-    left = [p for p in tmp_path.rglob("*") if p.is_file() and "given" not in p.parts]
-    assert left == []
+    usual = {"models": ["mobilenet,deit"], "measure": "latency"}
+    return refusals.make_request(tmp_path, **(usual | changes))
 
 
 NEAR = ["unknown runtime 'openvin'", "did you mean openvino"]
@@ -63,7 +40,7 @@ NEAR = ["unknown runtime 'openvin'", "did you mean openvino"]
         ({"reference": "mobilnet"}, ["--reference 'mobilnet'", "did you mean mobilenet"]),
         ({"reference": "vgg"}, ["--reference 'vgg'", "one of the models compared"]),
         ({"measure": "latenz"}, ["--measure 'latenz'", "did you mean latency"]),
-        ({"measure": "nonsense"}, ["--measure 'nonsense'", "all, latency"]),
+        ({"measure": "nonsense"}, ["--measure 'nonsense'", "all, cost, latency"]),
         ({"measure": "all", "runtimes": ["eager"]}, ["--runtime goes with --measure latency"]),
         ({"measure": "all", "reference": "deit"}, ["--reference goes with --measure latency"]),
         ({"overrides": {"weights": "train"}}, ["trains nothing", "--weights train"]),
@@ -77,6 +54,8 @@ NEAR = ["unknown runtime 'openvin'", "did you mean openvino"]
         ({"device": "gpu"}, ["unknown device 'gpu'"]),
         ({"assignments": ["measurement.latency_rounds=19"]}, ["latency_rounds", "20", "found 19"]),
         ({"assignments": ["measurement.latency_seconds=0"]}, ["latency_seconds", "found 0"]),
+        ({"assignments": ["measurement.latency_processes=0"]}, ["latency_processes", "found 0"]),
+        ({"assignments": ["measurement.latency_processs=1"]}, ["mean measurement.latency_proc"]),
         ({"overrides": {"threads": "0"}}, ["threads", "found '0'"]),
         ({"models": ["vit"], "assignments": ["image_size=33"]}, ["image_size", "33", "16"]),
     ],
@@ -106,7 +85,10 @@ def test_a_results_folder_that_cannot_be_written_to(capsys, tmp_path):
 
 
 @pytest.mark.parametrize("measure", ["latency", "all"])
-@pytest.mark.parametrize("broken", ["records/digits/mobilenet-cpu.json", "latency/x-cpu-1t.json"])
+@pytest.mark.parametrize(
+    "broken",
+    ["records/digits/mobilenet-cpu.json", "latency/x-cpu-1t.json", "costs/digits/deit-32.json"],
+)
 def test_broken_records_are_known_before_anything_runs(
     capsys, tmp_path, monkeypatch, broken, measure
 ):
@@ -119,7 +101,7 @@ def test_broken_records_are_known_before_anything_runs(
     path.parent.mkdir(parents=True)
     path.write_text("{}")
     request = make_request(tmp_path, results_dir=results, measure=measure, models=["deit"])
-    refuse(capsys, tmp_path, request, str(path), "schema None")
+    refuse(capsys, tmp_path, request, str(path), "not a ", "dataset: Field required")
 
 
 @pytest.mark.parametrize(
@@ -147,11 +129,31 @@ def test_each_runtime_once_in_the_order_asked(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("measure", "again"), [("latency", "begins anew"), ("all", "goes on from the last checkpoint")]
+)
+def test_an_interruption_says_what_comes_of_it(capsys, tmp_path, measure, again):
+    def interrupt(_request):
+        raise KeyboardInterrupt
+
+    assert commands.guarded(interrupt, make_request(tmp_path, measure=measure)) == 130
+    assert capsys.readouterr().err == f"interrupted: the same command {again}\n"
+
+
+def test_a_plan_says_how_many_processes(capsys, tmp_path):
+    request = make_request(tmp_path, assignments=["measurement.latency_processes=1"])
+    assert commands.guarded(commands.plan, request) == 0
+    assert capsys.readouterr().out == (
+        "digits/latency-cpu: 2 models in eager; 1 process: mobilenet, deit; reference mobilenet\n"
+    )
+
+
 def test_a_small_comparison(tmp_path):
     arguments = (
         *("--dataset", "digits", "--model", "mobilenet,deit", "--measure", "latency"),
         *("--device", "cpu", "--threads", "1", "--weights", "random"),
         *("--set", "measurement.latency_rounds=20", "--set", "measurement.latency_seconds=0.1"),
+        *("--set", "measurement.latency_processes=2"),
     )
     results = tmp_path / "results"
     done = subprocess.run(
@@ -162,24 +164,24 @@ def test_a_small_comparison(tmp_path):
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stderr == "digits/latency-cpu: 2 models in eager\n"
+    assert done.stderr == "digits/latency-cpu: 2 models in eager; 2 processes\n"
     assert {path.relative_to(results).as_posix() for path in results.rglob("*.*")} == {
         *("latency/digits-cpu-1t.json", "digits.md", "digits-latency.csv"),
     }
     record = json.loads(latency_path(results, "digits", "cpu", 1).read_text())
     rows = {row["model"]: row for row in record["rows"]}
-    assert (record["reference"], record["rounds"], list(rows)) == (
-        *("mobilenet", 20),
-        ["mobilenet", "deit"],
-    )
-    assert rows["mobilenet"]["ratio"] == 1
+    assert (record["reference"], record["processes"], record["rounds"]) == ("mobilenet", 2, 40)
+    assert list(rows) == ["mobilenet", "deit"]
+    assert rows["mobilenet"]["ratio_by_process"] == [1, 1]
+    assert len(set(rows["deit"]["ratio_by_process"])) == 2
+    assert rows["deit"]["ratio"] == pytest.approx(sum(rows["deit"]["ratio_by_process"]) / 2)
     assert rows["deit"]["latency_ms_p50"] > 0
     words = " ".join(arguments[:4])
     assert record["command"].startswith(f"python comparisons.py {words} --device cpu")
 
     page = (results / "digits.md").read_text()
     assert page.startswith("# digits\n\n## Latency side by side, 1 CPU thread\n")
-    assert "| MobileNetV2 | eager | 1 (1–1) |" in page
+    assert "| MobileNetV2 | eager | 1 (1–1) | 1–1 |" in page
     table = list(csv.DictReader((results / "digits-latency.csv").open()))
     assert [row["model"] for row in table] == ["mobilenet", "deit"]
     assert float(table[1]["ratio"]) == rows["deit"]["ratio"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, cast
 
 from torch import nn
@@ -32,13 +33,15 @@ def resize(network: nn.Module, image_size: int) -> nn.Module:
     return _two_levels(tree.num_classes, (channels, image_size, image_size))
 
 
-def describe(network: nn.Module) -> dict[str, Any]:
+def describe(network: nn.Module, make: Callable[[], nn.Module]) -> dict[str, Any]:
     """Return the tree of a network as JSON holds it."""
+    del make
     return tree_to_json(cast("Trunk", network).tree)
 
 
-def rebuild(structure: dict[str, Any]) -> nn.Module:
+def rebuild(structure: dict[str, Any], make: Callable[[], nn.Module]) -> nn.Module:
     """Build the network of a tree that `describe` returned, with random weights."""
+    del make
     return Trunk(tree_from_json(structure))
 
 
@@ -83,6 +86,7 @@ SPEC = ModelSpec(
     image_size=32,
     resize=resize,
     fit=grow,
+    section="tree",
     describe=describe,
     rebuild=rebuild,
     load_published=load_published_for,

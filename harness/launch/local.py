@@ -14,10 +14,10 @@ from pydantic import TypeAdapter
 from harness.records import Record, Status, write_record
 from harness.registry import ROOT
 from harness.settings import settings_hash
-from harness.spec import Job, LatencyJob
+from harness.spec import CostJob, Job, TimingJob
 
 
-def run_in_child(job: Job | LatencyJob, *, verbose: bool = False) -> int:
+def run_in_child(job: Job | TimingJob | CostJob, *, verbose: bool = False) -> int:
     """Run a job to its end in a process of its own, so that its memory can be measured.
 
     Returns:
@@ -60,10 +60,10 @@ def note_unsupported(job: Job, label: str, reason: str) -> None:
     write_record(job.results_dir, _unmeasured(job, label, "unsupported", reason))
 
 
-def _report_killed(job: Job | LatencyJob, by: str) -> None:
+def _report_killed(job: Job | TimingJob | CostJob, by: str) -> None:
     hint = " (out of memory?)" if by == "SIGKILL" else ""
     reason = f"the process was ended by {by}{hint}"
-    if isinstance(job, LatencyJob):
+    if not isinstance(job, Job):
         print(f"{job}: {reason}", file=sys.stderr)
         return
     write_record(job.results_dir, _unmeasured(job, job.cell.model, "failed", reason))
@@ -78,6 +78,7 @@ def _unmeasured(job: Job, label: str, status: Status, reason: str) -> Record:
         status=status,
         reason=reason,
         seed=job.settings.seed,
+        repeat=job.repeat,
         settings_hash=settings_hash(job.settings),
         settings=dataclasses.asdict(job.settings),
         started=datetime.now(UTC).isoformat(timespec="seconds"),

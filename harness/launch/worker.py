@@ -17,20 +17,28 @@ from datetime import UTC, datetime
 from pydantic import TypeAdapter
 
 from harness.errors import CellError, RequestError
-from harness.spec import Job, LatencyJob
+from harness.spec import CostJob, Job, TimingJob
+from harness.tracking.protocol import Tracker
+
+AnyJob = Job | TimingJob | CostJob
 
 
 def main() -> int:
     """Run the job on standard input and return the exit code."""
-    job = TypeAdapter[Job | LatencyJob](Job | LatencyJob).validate_json(sys.stdin.readline())
+    job = TypeAdapter[AnyJob](AnyJob).validate_json(sys.stdin.readline())
     _die_with_parent()
     logging.basicConfig(format="%(message)s")
-    logging.getLogger("harness").setLevel(os.environ.get("MODELCOMPARISONS_LOG", "WARNING"))
+    # Trackers take what is not shown, too.
+    logging.getLogger("harness").setLevel("INFO")
+    for handler in logging.getLogger().handlers:
+        handler.setLevel(os.environ.get("MODELCOMPARISONS_LOG", "WARNING"))
     first = job if isinstance(job, Job) else job.jobs[0]
     if first.offline:
-        _refuse_network()
+        refuse_network()
     try:
-        return _run(job) if isinstance(job, Job) else _compare(job)
+        if isinstance(job, CostJob):
+            return _count(job)
+        return _run(job) if isinstance(job, Job) else _time(job)
     except RequestError as error:
         print(f"{job}: {error}", file=sys.stderr)
         return 2
@@ -39,48 +47,72 @@ def main() -> int:
 
 
 def _run(job: Job) -> int:
+    from harness.tracking.run import open_tracker
+
+    with open_tracker(job) as tracker:
+        return _run_tracked(job, tracker)
+
+
+def _run_tracked(job: Job, tracker: Tracker) -> int:
     from harness.networks import discard_checkpoint
     from harness.records import Record, write_record
     from harness.run import base_fields, run_cell
 
     started = datetime.now(UTC)
     try:
-        record = run_cell(job)
+        record = run_cell(job, tracker)
     except RequestError:
         raise
     except Exception as error:  # anything may go wrong in a cell
         fields = base_fields(job, job.cell.model, started)
         record = Record(**fields, status="failed", reason=_explain(error))
     try:
-        write_record(job.results_dir, record)
+        path = write_record(job.results_dir, record)
     except CellError as error:
         print(f"{job.cell}: {error}", file=sys.stderr)
         return 1
-    if record.status != "ok":
-        return 1
-    discard_checkpoint(job, record.data_sha256)
-    return 0
+    if record.status == "ok":
+        discard_checkpoint(job, record.data_sha256)
+    tracker.log_record(record, path)
+    return int(record.status != "ok")
 
 
-def _compare(job: LatencyJob) -> int:
-    from harness.latency_records import write_latency_record
-    from harness.side_by_side import run_latency_job
+def _time(job: TimingJob) -> int:
+    from harness.files import write_text
+    from harness.side_by_side import ProcessTimes, time_models
 
     try:
-        record = run_latency_job(job)
-        write_latency_record(job.jobs[0].results_dir, record)
+        times = time_models(job.comparison, job.number)
+        write_text(job.answer, TypeAdapter(ProcessTimes).dump_json(times).decode())
     except RequestError:
         raise
     except Exception as error:  # and in a comparison
         print(f"{job}: {_explain(error)}", file=sys.stderr)
         return 1
-    return int(any(row.reason for row in record.rows))
+    return 0
+
+
+def _count(job: CostJob) -> int:
+    from harness.cost_records import write_cost_record
+    from harness.counting import count_costs
+
+    code = 0
+    for each in job.jobs:
+        try:
+            write_cost_record(each.results_dir, count_costs(each))
+        except Exception as error:  # one model must not be in the way of the next
+            print(
+                f"{job.jobs[0].cell.dataset}/{each.cell.model}: {_explain(error)}", file=sys.stderr
+            )
+            code = 1
+    return code
 
 
 def _explain(error: Exception) -> str:
     """Return one line on what went wrong; the log has the rest."""
     logging.getLogger("harness").info("%s", traceback.format_exc())
-    reason = str(error) if isinstance(error, CellError) else f"{type(error).__name__}: {error}"
+    ours = isinstance(error, (CellError, RequestError))
+    reason = str(error) if ours else f"{type(error).__name__}: {error}"
     return " ".join(reason.split())[:500]
 
 
@@ -96,7 +128,7 @@ def _die_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _refuse_network() -> None:
+def refuse_network() -> None:
     """Make every download in this process fail at once, as it would without a network."""
 
     class Refuse(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):

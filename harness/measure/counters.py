@@ -13,10 +13,10 @@ import socket
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
-from time import perf_counter
 
 from torch import Tensor
 
+from harness.measure.calls import call_for
 from harness.measure.networks import inference
 
 METHOD = (
@@ -85,10 +85,7 @@ def _count_per_image(
 
     def call_for_some_time() -> None:
         nonlocal images
-        start = perf_counter()
-        while images == 0 or perf_counter() - start < seconds:
-            network(example)
-            images += len(example)
+        images, _ = call_for(network, example, seconds)
 
     # This one warms up, and a machine without counters goes no further.
     _count(perf, lambda: network(example))

@@ -11,11 +11,11 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
 
 import torch
 from torch import Tensor
 
+from harness.measure.calls import call_for, call_once
 from harness.measure.networks import inference
 from harness.measure.reasons import describe_error
 
@@ -94,17 +94,11 @@ def _joules_and_images(
     seconds: float,
     counters: Sequence[_Counter],
 ) -> tuple[float, int]:
-    network(example)
-    _synchronize(example)
+    call_once(network, example)
     before = [counter.read_j() for counter in counters]
-    start = perf_counter()
-    calls = 0
-    while calls == 0 or perf_counter() - start < seconds:
-        network(example)
-        calls += 1
-    _synchronize(example)  # calls on a GPU return before they are done
+    images, took = call_for(network, example, seconds)
     after = [counter.read_j() for counter in counters]
-    if _MOST_WATTS * (perf_counter() - start) > min(counter.range_j for counter in counters):
+    if _MOST_WATTS * took > min(counter.range_j for counter in counters):
         raise _UnreadableError("the counter may have started again more than once; take less time")
     used = [
         (late - early) % counter.range_j
@@ -112,7 +106,7 @@ def _joules_and_images(
     ]
     if not all(0 < joules < math.inf for joules in used):
         raise _UnreadableError("the counter did not move, or was reset; take more time")
-    return sum(used), calls * len(example)
+    return sum(used), images
 
 
 def _cpu_counters(powercap: Path) -> list[_Counter]:
@@ -175,8 +169,3 @@ def _gpu_counters(device: torch.device) -> list[_Counter]:
     except nvml.NVMLError as error:
         raise _UnreadableError(describe_error(error)) from error
     return [_Counter(read_j=read_j)]
-
-
-def _synchronize(example: Tensor) -> None:
-    if example.is_cuda:
-        torch.cuda.synchronize(example.device)

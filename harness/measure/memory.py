@@ -18,6 +18,7 @@ from harness.measure.process_memory import measure_process_peak_mb
 from harness.measure.reasons import describe_error
 
 LIVE_STORAGES = "largest sum of live tensor storages, on the meta device"
+LIVE_STORAGES_HERE = "largest sum of live tensor storages, in a real pass"
 CUDA_ALLOCATOR = "torch.cuda.max_memory_allocated"
 
 
@@ -56,13 +57,25 @@ def measure_weights_mb(network: nn.Module) -> float:
     return sum(min(count, storage.nbytes()) for storage, count in used.items()) / 1e6
 
 
-def measure_peak_memory(network: nn.Module, example: Tensor) -> PeakMemory:
+def measure_state_mb(network: nn.Module) -> float:
+    """Return the MB (10^6 bytes) of a state dict, for layers that hide their weights elsewhere."""
+    state: dict[str, Tensor] = network.state_dict()
+    return sum(tensor.nbytes for tensor in state.values()) / 1e6
+
+
+def measure_peak_memory(network: nn.Module, example: Tensor, *, on_meta: bool = True) -> PeakMemory:
     """Measure the peak memory of a forward pass over `example` (N×C×H×W).
 
     For an example on the CPU the results of all operators are followed on the meta device:
     exact and repeatable, but blind to what a kernel allocates inside, which the cross-check in a
     child process sees (Linux only; it takes seconds, most of them for starting). For one on a GPU,
     CUDA's allocator is asked, which sees both.
+
+    Args:
+        network: What passes.
+        example: What it takes.
+        on_meta: False for a network whose kernels are for the CPU alone: the results of all
+            operators are followed in a real pass then, and there is no cross-check.
 
     Raises:
         CellError: The network cannot run on the meta device, e.g. as its path depends on values.
@@ -73,9 +86,13 @@ def measure_peak_memory(network: nn.Module, example: Tensor) -> PeakMemory:
     if example.is_cuda:
         peak_mb, method = _cuda_peak_bytes(network, example) / 1e6, CUDA_ALLOCATOR
         process_mb, reason = None, "CUDA's allocator is asked instead"
-    else:
-        peak_mb, method = _live_peak_bytes(network, example) / 1e6, LIVE_STORAGES
+    elif on_meta:
+        peak_mb, method = measure_live_peak_mb(network, example), LIVE_STORAGES
         process_mb, reason = measure_process_peak_mb(meta_copy(network), example.to("meta"))
+    else:
+        peak_mb = measure_live_peak_mb(network, example, on_meta=False)
+        method = LIVE_STORAGES_HERE
+        process_mb, reason = None, "its kernels cannot be handed to another process"
     return PeakMemory(
         peak_memory_mb=peak_mb,
         weights_mb=weights_mb,
@@ -84,6 +101,16 @@ def measure_peak_memory(network: nn.Module, example: Tensor) -> PeakMemory:
         peak_process_reason=reason,
         method=method,
     )
+
+
+def measure_live_peak_mb(network: nn.Module, example: Tensor, *, on_meta: bool = True) -> float:
+    """Return `PeakMemory.peak_memory_mb` alone, for an example on the CPU (N×C×H×W).
+
+    Raises:
+        CellError: As `measure_peak_memory`.
+    """
+    follow = _live_peak_bytes if on_meta else _followed_peak_bytes
+    return follow(network, example) / 1e6
 
 
 class LiveStorages(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -110,16 +137,26 @@ class LiveStorages(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _live_peak_bytes(network: nn.Module, example: Tensor) -> int:
+    """Return the largest sum of live storages in a forward pass over `example`, on the meta device.
+
+    Without weights and input, and without the cross-check of `measure_peak_memory`.
+
+    Raises:
+        CellError: The network cannot run on the meta device.
+    """
     try:
-        copied, image = meta_copy(network), example.to("meta")
-        mode = LiveStorages([*copied.parameters(), *copied.buffers(), image])
-        with inference(copied), mode:
-            copied(image)
+        return _followed_peak_bytes(meta_copy(network), example.to("meta"))
     except Exception as error:
         raise CellError(
             f"peak memory cannot be followed on the meta device: {describe_error(error)} "
             "(constant tensors must be buffers, and no path may depend on values)"
         ) from error
+
+
+def _followed_peak_bytes(network: nn.Module, example: Tensor) -> int:
+    mode = LiveStorages([*network.parameters(), *network.buffers(), example])
+    with inference(network), mode:
+        network(example)
     return mode.peak_bytes
 
 

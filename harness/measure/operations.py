@@ -93,6 +93,11 @@ def count_parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
+def count_trainable_parameters(network: nn.Module) -> int:
+    """Return the number of parameters that training may change; a shared one counts once."""
+    return sum(p.numel() for p in network.parameters() if p.requires_grad)
+
+
 def _count_macs(network: nn.Module, example: Tensor) -> tuple[dict[str, int], dict[str, int]]:
     """Return multiply-accumulates by operator and by module."""
     try:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from time import perf_counter
 
 import torch
 from torch import Tensor
 
 from harness.errors import CellError, RequestError
+from harness.measure.calls import call_for, call_once
 from harness.measure.networks import inference
 
 # A larger batch has to be this much faster to be worth its memory.
@@ -93,17 +93,6 @@ def _rate_unless_too_large(
 
 
 def _rate(network: Callable[[Tensor], object], batch: Tensor, seconds: float) -> float:
-    network(batch)
-    _synchronize(batch)
-    start = perf_counter()
-    calls = 0
-    while calls == 0 or perf_counter() - start < seconds:
-        network(batch)
-        calls += 1
-    _synchronize(batch)  # calls on a GPU return before they are done
-    return calls * len(batch) / (perf_counter() - start)
-
-
-def _synchronize(batch: Tensor) -> None:
-    if batch.is_cuda:
-        torch.cuda.synchronize(batch.device)
+    call_once(network, batch)
+    images, took = call_for(network, batch, seconds)
+    return images / took

@@ -12,8 +12,14 @@ from rich.table import Table
 
 from harness.latency_records import LatencyRecord, LatencyRow
 
-_HEADER = ("Model", "Runtime", "× reference (95%)", "p50 ms", "p05–p95 ms", "p99 ms", "Notes")
-_OF_RECORD = ("dataset", "device", "device_name", "threads", "reference", "rounds", "drift", "busy")
+HEADER = (
+    *("Model", "Runtime", "× reference (95%)", "By process"),
+    *("p50 ms", "p05–p95 ms", "p99 ms", "Notes"),
+)
+_OF_RECORD = (
+    *("dataset", "device", "device_name", "threads", "reference"),
+    *("processes", "rounds", "drift", "busy"),
+)
 _OF_ROW = tuple(field.name for field in dataclasses.fields(LatencyRow))
 _PIPE_WIDTH = 160
 
@@ -30,8 +36,14 @@ def render_latency_csv(records: Sequence[LatencyRecord]) -> str:
     writer.writerow([*_OF_RECORD, *_OF_ROW])
     for record in records:
         shared = [getattr(record, name) for name in _OF_RECORD]
-        writer.writerows([*shared, *(getattr(row, n) for n in _OF_ROW)] for row in record.rows)
+        writer.writerows([*shared, *_values(row)] for row in record.rows)
     return out.getvalue()
+
+
+def _values(row: LatencyRow) -> list[object]:
+    """Return a row's fields as CSV holds them; several ratios are one cell."""
+    ratios = " ".join(map(str, row.ratio_by_process))
+    return [ratios if name == "ratio_by_process" else getattr(row, name) for name in _OF_ROW]
 
 
 def print_latency(records: Sequence[LatencyRecord]) -> None:
@@ -41,38 +53,56 @@ def print_latency(records: Sequence[LatencyRecord]) -> None:
     if not console.is_terminal:
         console.width = _PIPE_WIDTH
     for record in records:
-        table = Table(title=f"{record.dataset}: {_describe(record)}", title_justify="left")
-        for name in _HEADER:
+        table = Table(
+            title=f"{record.dataset}: {describe_comparison(record)}", title_justify="left"
+        )
+        for name in HEADER:
             left = name in ("Model", "Runtime", "Notes")
             table.add_column(name, justify="left" if left else "right")
-        for row in _sorted(record):
-            table.add_row(*_cells(row))
+        for row in comparison_rows(record):
+            table.add_row(*row)
         console.print(table)
 
 
 def _section(record: LatencyRecord) -> str:
-    align = [":---", ":---"] + ["---:"] * (len(_HEADER) - 3) + [":---"]
-    rows = [[cell.replace("|", r"\|") for cell in _cells(row)] for row in _sorted(record)]
-    lines = ["| " + " | ".join(cells) + " |" for cells in (_HEADER, align, *rows)]
-    title = f"\n## Latency side by side, {_device(record)}\n\n"
-    return title + "\n".join(lines) + f"\n\n{_describe(record)}.\n"
+    align = [":---", ":---"] + ["---:"] * (len(HEADER) - 3) + [":---"]
+    rows = [[cell.replace("|", r"\|") for cell in row] for row in comparison_rows(record)]
+    lines = ["| " + " | ".join(cells) + " |" for cells in (HEADER, align, *rows)]
+    title = f"\n## Latency side by side, {describe_device(record)}\n\n"
+    return title + "\n".join(lines) + f"\n\n{describe_comparison(record)}.\n"
 
 
-def _device(record: LatencyRecord) -> str:
+def describe_device(record: LatencyRecord) -> str:
+    """Return what a comparison was made on, in a word or two."""
     if record.device == "cuda":
         return record.device_name
     return f"{record.threads} CPU thread{'s' if record.threads > 1 else ''}"
 
 
-def _describe(record: LatencyRecord) -> str:
+def describe_comparison(record: LatencyRecord) -> str:
     """Return what was compared with what, where, and how far it can be trusted."""
-    pinned = f", pinned to cores {', '.join(map(str, record.cores))}" if record.cores else ""
+    processes = f"{record.processes} process{'es' if record.processes > 1 else ''}"
     parts = [
-        f"{record.rounds} rounds on {record.device_name}, {_device(record)}{pinned}",
+        f"{record.rounds} rounds in {processes} on {record.device_name}, {describe_device(record)}"
+        f"{_describe_cores(record)}",
         f"reference {record.reference} in {record.reference_runtime}, which drifted by "
         f"{record.drift:.1%}{' (too much)' if record.drifted else ''}",
     ]
     return "; ".join([*parts, f"busy machine: {record.busy}"] if record.busy else parts)
+
+
+def _describe_cores(record: LatencyRecord) -> str:
+    if not record.cores:
+        return ""
+    # Each process takes the idlest, which need not be those of the one before.
+    some = f"{record.threads} of " if len(record.cores) > record.threads else ""
+    cores = f"core{'s' if len(record.cores) > 1 else ''} {', '.join(map(str, record.cores))}"
+    return f", pinned to {some}{cores}"
+
+
+def comparison_rows(record: LatencyRecord) -> list[list[str]]:
+    """Return the cells of the table of a comparison, below its `HEADER`, the fastest first."""
+    return [_cells(row) for row in _sorted(record)]
 
 
 def _sorted(record: LatencyRecord) -> list[LatencyRow]:
@@ -82,11 +112,13 @@ def _sorted(record: LatencyRecord) -> list[LatencyRow]:
 
 def _cells(row: LatencyRow) -> list[str]:
     if row.ratio is None:
-        return [row.label, row.runtime, "–", "–", "–", "–", f"not timed: {row.reason}"]
+        return [row.label, row.runtime, *["–"] * (len(HEADER) - 3), f"not timed: {row.reason}"]
+    ratios = row.ratio_by_process
     return [
         row.label,
         row.runtime,
         f"{row.ratio:.3g} ({row.ratio_low:.3g}–{row.ratio_high:.3g})",
+        f"{min(ratios):.3g}–{max(ratios):.3g}" if len(ratios) > 1 else "–",
         f"{row.latency_ms_p50:.2f}",
         f"{row.latency_ms_p05:.2f}–{row.latency_ms_p95:.2f}",
         f"{row.latency_ms_p99:.2f}",

@@ -2,94 +2,186 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import groupby
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
+from harness.cost_records import CostRecord
 from harness.errors import RequestError
 from harness.files import write_text
-from harness.latency_records import LatencyRecord, read_latency_records
-from harness.records import Record, read_records
+from harness.latency_records import LatencyRecord
+from harness.predictions import find_predictions
+from harness.published import published_cells
+from harness.records import Record
+from harness.report.costs import render_costs_csv
+from harness.report.figures import refresh_figures, stale_figures
 from harness.report.latency import render_latency, render_latency_csv
+from harness.report.latex import render_latex
+from harness.report.material import Material, read_material
+from harness.report.missing import render_missing
+from harness.report.page import render_page_files
 from harness.report.paths import render_paths
+from harness.report.ranking import FindPredictions, compare_cells, render_pairs, render_ranking
+from harness.report.readme import VERDICTS, fill_readme
+from harness.report.rows import make_rows
 from harness.report.tables import render_csv, render_markdown
-
-README_MARK = "<!-- results: {} -->"
+from harness.report.verdicts import (
+    judge_all,
+    render_summary,
+    render_verdicts,
+    render_verdicts_csv,
+)
 
 
 def refresh(results: Path) -> None:
-    """Write the tables of every data set, and the figures that are older than their record.
+    """Write the tables of every data set, the page, and the figures that are out of date.
 
     Raises:
         CellError: A file cannot be written.
         RequestError: A record cannot be read.
     """
-    from harness.report.figures import refresh_figures
-
-    records = read_records(results)
-    for path, text in render_files(records, read_latency_records(results)).items():
-        _write_if_changed(results / path, text)
-    refresh_figures(results, records)
+    _write_all(results, read_material(results))
 
 
-def render_files(
-    records: Sequence[Record], latencies: Sequence[LatencyRecord] = ()
-) -> dict[Path, str]:
-    """Return the text files made from records, by their path below the results folder."""
-    files: dict[Path, str] = {}
-    for dataset in sorted({r.dataset for r in records} | {r.dataset for r in latencies}):
-        members = [record for record in records if record.dataset == dataset]
-        compared = [record for record in latencies if record.dataset == dataset]
-        page = f"# {dataset}\n"
-        if members:
-            page += f"\n{render_markdown(members)}{render_paths(members)}"
-            files[Path(f"{dataset}.csv")] = render_csv(members)
-            files |= _render_details(members)
-        if compared:
-            page += render_latency(compared)
-            files[Path(f"{dataset}-latency.csv")] = render_latency_csv(compared)
-        files[Path(f"{dataset}.md")] = page
-    return files
-
-
-def render_readme(text: str, records: list[Record]) -> str:
-    """Return the README with the table between each pair of its marks made anew.
+def regenerate(root: Path) -> int:
+    """Make everything below a project's `results/` anew, and its README; count the records.
 
     Raises:
-        RequestError: A mark names a data set without records, or is not closed.
+        CellError: A file cannot be written.
+        RequestError: A record or the README cannot be read, or its marks are damaged; nothing was
+            written then.
     """
-    by_dataset = {d: list(g) for d, g in groupby(records, key=lambda record: record.dataset)}
-    end = README_MARK.format("end")
-    for dataset in _marked(text):
-        mark = README_MARK.format(dataset)
-        if dataset not in by_dataset:
-            raise RequestError(f"README.md: {mark}: no records of '{dataset}' in results/records")
-        before, _, rest = text.partition(mark)
-        _, closed, after = rest.partition(end)
-        if not closed:
-            raise RequestError(f"README.md: {mark} has no {end} after it")
-        text = f"{before}{mark}\n{render_markdown(by_dataset[dataset])}{end}{after}"
-    return text
+    material = read_material(root / "results")
+    readme = _make_readme(root, material)
+    _write_all(root / "results", material)
+    _write_if_changed(root / "README.md", readme)
+    return len(material.records)
 
 
 def stale_files(root: Path) -> list[Path]:
-    """Return the text files that are not what the records make them."""
+    """Return the files that are not what the records make them.
+
+    Raises:
+        RequestError: As `regenerate`.
+    """
     results = root / "results"
-    records = read_records(results)
-    rendered = render_files(records, read_latency_records(results))
-    wanted: Mapping[Path, str] = {results / path: text for path, text in rendered.items()}
-    readme = root / "README.md"
-    wanted = {**wanted, readme: render_readme(readme.read_text(encoding="utf-8"), records)}
-    return [path for path, text in wanted.items() if _read(path) != text]
+    material = read_material(results)
+    wanted = {results / path: text for path, text in _render_all(results, material).items()}
+    wanted[root / "README.md"] = _make_readme(root, material)
+    stale = [path for path, text in wanted.items() if _read(path) != text]
+    return stale + stale_figures(results, material.records)
 
 
-def _marked(text: str) -> list[str]:
-    start, end = README_MARK.split("{}")
-    names = [part.partition(end)[0].strip() for part in text.split(start)[1:]]
-    return [name for name in names if name != "end"]
+def _no_predictions(_: Record) -> tuple[None, str]:
+    return None, "no predictions are there"
 
 
-def _render_details(records: list[Record]) -> dict[Path, str]:
+def render_files(
+    records: Sequence[Record],
+    latencies: Sequence[LatencyRecord] = (),
+    costs: Sequence[CostRecord] = (),
+    find: FindPredictions = _no_predictions,
+) -> dict[Path, str]:
+    """Return the text files made from records, by their path below the results folder.
+
+    Args:
+        records: Of cells.
+        latencies: Comparisons of latencies.
+        costs: What was counted.
+        find: Returns the predictions of a record, or None and why there are none.
+    """
+    material = Material(records=records, latencies=latencies, costs=costs)
+    files: dict[Path, str] = {}
+    for dataset in material.datasets:
+        files |= _render_dataset(dataset, material.of(dataset), find)
+    if {dataset for dataset, _ in published_cells()} & set(material.datasets):
+        verdicts = judge_all(records, costs, latencies)
+        files[Path("verdicts.md")] = render_verdicts(verdicts, material)
+        files[Path("verdicts.csv")] = render_verdicts_csv(verdicts)
+    return files
+
+
+def render_readme(
+    text: str,
+    records: Sequence[Record],
+    latencies: Sequence[LatencyRecord] = (),
+    costs: Sequence[CostRecord] = (),
+) -> str:
+    """Return the README with what stands between each pair of its marks made anew.
+
+    Raises:
+        RequestError: The marks are damaged, or one names a data set without records.
+    """
+    material = Material(records=records, latencies=latencies, costs=costs)
+
+    def table(dataset: str) -> str:
+        part = material.of(dataset)
+        return render_markdown(part.records, part.costs, part.latencies)
+
+    datasets = {each.dataset for each in records} | {each.dataset for each in costs}
+    parts: dict[str, Callable[[], str]] = {name: partial(table, name) for name in datasets}
+    parts[VERDICTS] = lambda: render_summary(judge_all(records, costs, latencies))
+    return fill_readme(text, parts)
+
+
+def _make_readme(root: Path, material: Material) -> str:
+    path = root / "README.md"
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except (OSError, UnicodeError) as error:
+        raise RequestError(f"{path}: cannot be read ({error})") from error
+    return render_readme(text, material.records, material.latencies, material.costs)
+
+
+def write_texts(results: Path, material: Material) -> None:
+    """Write the tables and the page where they are not what they were.
+
+    Raises:
+        CellError: A file cannot be written.
+    """
+    for path, text in _render_all(results, material).items():
+        _write_if_changed(results / path, text)
+
+
+def _write_all(results: Path, material: Material) -> None:
+    write_texts(results, material)
+    refresh_figures(results, material.records)
+
+
+def _render_all(results: Path, material: Material) -> dict[Path, str]:
+    records, latencies, costs = material.records, material.latencies, material.costs
+    tables = render_files(records, latencies, costs, partial(find_predictions, results))
+    return tables | render_page_files(results, material)
+
+
+def _render_dataset(dataset: str, material: Material, find: FindPredictions) -> dict[Path, str]:
+    """Return the files of one data set."""
+    records, costs, latencies = material.records, material.costs, material.latencies
+    files: dict[Path, str] = {}
+    page = f"# {dataset}\n"
+    rows = make_rows(records, costs, latencies)
+    if rows:
+        page += f"\n{render_markdown(records, costs, latencies)}{render_missing(rows)}"
+        files[Path(f"{dataset}.tex")] = render_latex(rows)
+    if records:
+        compared = compare_cells(records, find)
+        pairs = Path(f"{dataset}-mcnemar.csv")
+        page += render_ranking(compared, pairs.name)
+        page += render_paths([record for record in records if not record.repeat])
+        files[Path(f"{dataset}.csv")] = render_csv(records)
+        files |= _render_details(records)
+        if any(group.pairs for group in compared):
+            files[pairs] = render_pairs(compared)
+    if costs:
+        files[Path(f"{dataset}-costs.csv")] = render_costs_csv(costs)
+    if latencies:
+        page += render_latency(latencies)
+        files[Path(f"{dataset}-latency.csv")] = render_latency_csv(latencies)
+    files[Path(f"{dataset}.md")] = page
+    return files
+
+
+def _render_details(records: Sequence[Record]) -> dict[Path, str]:
     """Return the learning curve and the confusion matrix of each record, as CSV."""
     files: dict[Path, str] = {}
     for record in records:
@@ -114,4 +206,5 @@ def _write_if_changed(path: Path, text: str) -> None:
 
 
 def _read(path: Path) -> str | None:
-    return path.read_text(encoding="utf-8") if path.exists() else None
+    # As bytes, so that line ends that are not ours are seen.
+    return path.read_bytes().decode("utf-8", errors="replace") if path.exists() else None

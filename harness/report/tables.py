@@ -6,96 +6,101 @@ import csv
 import dataclasses
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import Any
 
-from harness.published import PublishedCell, published_cells
+from harness.cost_records import CostRecord
+from harness.fairness import describe_fairness
+from harness.latency_records import LatencyRecord
+from harness.published import published_cells
 from harness.records import Record
-
-
-@dataclass(frozen=True, kw_only=True)
-class Column:
-    """One column: its header, what a record says there, and what was published.
-
-    Attributes:
-        header: With the unit.
-        measured: Formats the figure; None where it was not measured.
-        published: The name of the field of `PublishedCell` that it is compared with.
-    """
-
-    header: str
-    measured: Callable[[Record], str | None]
-    published: str | None = None
-
-
-def _number(field: str, digits: int, scale: float = 1.0) -> Callable[[Record], str | None]:
-    def show(record: Record) -> str | None:
-        value = getattr(record, field)
-        if value is None:
-            return None
-        text = f"{value * scale:.{digits}f}"
-        # A small figure is not none at all.
-        return f"{value * scale:.2g}" if value and float(text) == 0 else text
-
-    return show
-
-
-def _accuracy(record: Record) -> str | None:
-    if record.accuracy_top1 is None:
-        return None
-    low, high = record.accuracy_top1_low, record.accuracy_top1_high
-    return f"{record.accuracy_top1:.2f} ({low:.1f}–{high:.1f})"
-
-
-COLUMNS: tuple[Column, ...] = (
-    Column(header="Top-1 % (95%)", measured=_accuracy, published="accuracy_top1"),
-    Column(header="Latency ms", measured=_number("latency_ms_p50", 2), published="latency_ms"),
-    Column(header="Images/s", measured=_number("throughput_images_per_s", 0)),
-    Column(header="Weights MB", measured=_number("weights_mb", 2), published="file_mb"),
-    Column(header="Peak MB", measured=_number("peak_memory_mb", 2)),
-    Column(header="Params M", measured=_number("params", 2, 1e-6)),
-    Column(header="GMACs", measured=_number("gmacs", 3)),
-    Column(header="thop GMACs", measured=_number("gmacs_thop", 3), published="gmacs_thop"),
+from harness.report.columns import (
+    COLUMNS,
+    NOTHING,
+    Column,
+    Shown,
+    columns_of,
+    show_column,
+    show_published,
 )
-
-
-def table_header(with_published: bool) -> list[str]:
-    """Return the headers of a table, one for each cell of its rows."""
-    names = ["Model"]
-    for column in COLUMNS:
-        names.append(column.header)
-        if column.published and with_published:
-            names.append("published")
-    return [*names, "Notes"]
-
-
-def table_row(record: Record, published: PublishedCell | None, with_published: bool) -> list[str]:
-    """Return the cells of one record; what was not measured is a dash, never a number."""
-    cells = [record.title + (" (GPU)" if record.device == "cuda" else "")]
-    for column in COLUMNS:
-        cells.append(column.measured(record) or "–")
-        if column.published and with_published:
-            cells.append(getattr(published, column.published) if published else "–")
-    return [*cells, "; ".join(_notes(record))]
+from harness.report.footnotes import Footnotes
+from harness.report.rows import REFERENCE, Row, make_rows
 
 
 def render_rows(records: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows; published columns appear when any of the records has some."""
-    published = published_cells()
-    with_published = any((record.dataset, record.model) in published for record in records)
-    rows = [
-        table_row(record, published.get((record.dataset, record.model)), with_published)
-        for record in records
-    ]
-    return table_header(with_published), rows
+    """Return header and rows for a terminal: of what was run, with the notes in the rows."""
+    rows = [row for row in make_rows(records) if row.runs]
+    notes = ["; ".join(row_notes(row)) for row in rows]
+    columns = [c for c in COLUMNS if not c.optional or any(map(c.show, rows))]
+    header, lines = _lay_out(rows, columns, notes, lambda shown: shown.figure)
+    return [name.replace(" ↑", "").replace(" ↓", "") for name in header], lines
 
 
-def render_markdown(records: Sequence[Record]) -> str:
-    """Return a Markdown table of the records of one data set, with notes on where they are from."""
-    header, rows = render_rows(records)
+def render_markdown(
+    records: Sequence[Record],
+    costs: Sequence[CostRecord] = (),
+    latencies: Sequence[LatencyRecord] = (),
+) -> str:
+    """Return a Markdown table of one data set, with footnotes on where its figures are from.
+
+    Args:
+        records: Of the data set.
+        costs: Of the data set; they fill the rows of models that were not run.
+        latencies: Of the data set.
+    """
+    rows, footnotes = make_rows(records, costs, latencies), Footnotes()
+    marks = [footnotes.mark(row_notes(row)) for row in rows]
+    header, lines = _lay_out(rows, columns_of(rows), marks, _in_bold)
     align = [":---"] + ["---:"] * (len(header) - 2) + [":---"]
-    escaped = [[cell.replace("|", r"\|") for cell in row] for row in rows]
-    lines = ["| " + " | ".join(cells) + " |" for cells in (header, align, *escaped)]
-    return "\n".join([*lines, "", *_sources(records)]) + "\n"
+    escaped = [[cell.replace("|", r"\|") for cell in line] for line in lines]
+    table = ["| " + " | ".join(cells) + " |" for cells in (header, align, *escaped)]
+    notes = [f"- {letter}: {text}" for letter, text in footnotes.texts.items()]
+    return "\n".join([*table, "", *notes, *_sources(records)]) + "\n"
+
+
+def row_notes(row: Row) -> list[str]:
+    """Return what is to be said of a row: where its figures are from, or why it has none."""
+    record = row.record
+    if record is None:
+        size = f"counted at {row.cost.image_size} px" if row.cost else "not counted"
+        return [f"not run; costs {size}"]
+    notes = _notes(record)
+    if len(row.runs) > 1:
+        seeds = ", ".join(str(run.seed) for run in row.runs)
+        notes.append(f"mean ± standard deviation of {len(row.runs)} runs, seeds {seeds}")
+    return notes
+
+
+def _lay_out(
+    rows: Sequence[Row],
+    columns: Sequence[Column],
+    notes: Sequence[str],
+    emphasise: Callable[[Shown], str],
+) -> tuple[list[str], list[list[str]]]:
+    """Return the header and the cells of a table; what was not measured is a dash."""
+    with_published = any(row.published for row in rows)
+    header, lines = ["Model"], [[row.title] for row in rows]
+    for column in columns:
+        header.append(column.header)
+        for line, shown in zip(lines, show_column(column, rows), strict=True):
+            line.append(
+                " ".join(filter(None, [emphasise(shown), shown.spread])) if shown else NOTHING
+            )
+        if column.published and with_published:
+            header.append("published")
+            _add_published(column, rows, lines)
+    for line, note in zip(lines, notes, strict=True):
+        line.append(note)
+    return [*header, "Notes"], lines
+
+
+def _in_bold(shown: Shown) -> str:
+    return f"**{shown.figure}**" if shown.best else shown.figure
+
+
+def _add_published(column: Column, rows: Sequence[Row], lines: Sequence[list[str]]) -> None:
+    cells = published_cells()
+    for row, line in zip(rows, lines, strict=True):
+        line.append(show_published(column, row, cells.get((row.dataset, REFERENCE))))
 
 
 def render_csv(records: Sequence[Record]) -> str:
@@ -123,6 +128,7 @@ _NESTED = {
         "history",
         "confusion_matrix",
         "paths",
+        "compression",
     ),
     *("settings", "environment"),
 }
@@ -139,15 +145,19 @@ def _notes(record: Record) -> list[str]:
     if record.weights_origin == "trained":
         epochs = f"{record.epochs} epoch{'s' if record.epochs != 1 else ''}"
         stages = {entry["stage"] for entry in record.history if "stage" in entry}
-        if stages:
+        if len(stages) > 1:
             epochs = f"{epochs} in {len(stages)} stages"
         minutes = (record.training_seconds or 0) / 60
         notes = [
             f"{epochs} at {record.image_size} px from {record.start} weights, {minutes:.1f} min"
         ]
+        trained, params = record.params_trainable, record.params
+        if trained is not None and params is not None and trained < params:
+            notes.append(f"{trained / 1e6:.2f} of {params / 1e6:.2f} M parameters trained")
     if record.paths:
         shortest, longest = record.paths[0]["gmacs"], record.paths[-1]["gmacs"]
         notes.append(f"mean of {len(record.paths)} paths, {shortest:.3g}–{longest:.3g} GMACs")
+    notes += _compression_notes(record.compression)
     if record.accuracy_fp32_check:
         check = record.accuracy_fp32_check
         notes.append(
@@ -161,6 +171,25 @@ def _notes(record: Record) -> list[str]:
     return notes
 
 
+def _compression_notes(found: dict[str, Any]) -> list[str]:
+    """Say what a compressed model was, and what it brought."""
+    if not found:
+        return []
+    brought = (
+        f"× {found['base']}: latency {found['latency_ratio_to_base']:.2f}, "
+        f"weights {found['weights_ratio_to_base']:.2f}"
+    )
+    if found["speed_up"]:
+        brought += f", MACs {1 / found['speed_up']:.2f}"
+    steps = {
+        "accuracy_base": f"{found['base']} itself",
+        "accuracy_fake_quantized": "fake-quantised",
+        "accuracy_pruned": "pruned, before fine-tuning",
+    }
+    known = [f"{text} {found[name]:.2f}%" for name, text in steps.items() if name in found]
+    return [brought, ", ".join(known)] if known else [brought]
+
+
 def _sources(records: Sequence[Record]) -> list[str]:
     """Say which images, machines and precision the figures are from."""
     ran = [record for record in records if record.status == "ok"]
@@ -171,8 +200,10 @@ def _sources(records: Sequence[Record]) -> list[str]:
         lines.append(f"- Images: {name}, {split}, SHA-256 `{digest[:16]}…`")
     for machine in dict.fromkeys((r.device_name, r.threads, r.precision) for r in ran):
         name, threads, precision = machine
+        timed = "int8" if precision == "int8" else "fp32"
         lines.append(
-            f"- Machine: {name}, {threads} CPU threads; latency at batch 1 in fp32, "
+            f"- Machine: {name}, {threads} CPU threads; latency at batch 1 in {timed}, "
             f"accuracy in {precision}"
         )
-    return lines
+    fairness = describe_fairness(ran)
+    return lines if fairness is None else [*lines, f"- Fair (same settings): {fairness}"]

@@ -8,6 +8,7 @@ from itertools import groupby
 from rich.console import Console
 from rich.table import Table
 
+from harness.fairness import describe_fairness
 from harness.records import Record
 from harness.report.tables import render_rows
 
@@ -22,10 +23,14 @@ def print_records(records: Sequence[Record]) -> None:
     if not console.is_terminal:
         console.width = _PIPE_WIDTH
     for dataset, group in groupby(records, key=lambda record: record.dataset):
-        header, rows = render_rows(list(group))
+        members = list(group)
+        header, rows = render_rows(members)
         table = Table(title=f"{dataset}: measured beside published", title_justify="left")
         for name in header:
             table.add_column(name, justify="left" if name in ("Model", "Notes") else "right")
         for row in rows:
             table.add_row(*row)
         console.print(table)
+        fairness = describe_fairness(members)
+        if fairness is not None:
+            console.print(f"fair: {fairness}")

@@ -20,6 +20,7 @@ def make_row(model, label, ratio=None, **changes):
             "ratio": ratio,
             "ratio_low": 0.9 * ratio,
             "ratio_high": 1.1 * ratio,
+            "ratio_by_process": [ratio, 1.0625 * ratio, 0.96875 * ratio],
         }
     return LatencyRow(**(fields | changes))
 
@@ -33,6 +34,7 @@ def make_latency_record(**changes):
         "cores": [1, 3],
         "reference": "resnet",
         "reference_runtime": "eager",
+        "processes": 3,
         "rounds": 100,
         "drift": 0.0123,
         "drifted": False,
@@ -42,7 +44,12 @@ def make_latency_record(**changes):
         "busy": None,
         "rows": (
             make_row("vit", "ViT-B/16", 2.5),
-            make_row("resnet", "ResNet-50", 1.0, ratio_low=1.0, ratio_high=1.0),
+            make_row(
+                *("resnet", "ResNet-50", 1.0),
+                ratio_low=1.0,
+                ratio_high=1.0,
+                ratio_by_process=[1.0, 1.0, 1.0],
+            ),
             make_row("trunk", "TRUNK", reason="it is routed, and there are no weights"),
             make_row("vit", "ViT-B/16", 0.0625, runtime="compile", weights_origin="random"),
         ),

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from harness.compression.quantization import with_any_ranges
 from harness.costs import measure_costs, measure_routed_costs
 from harness.routed import NetworkPath, RoutedNetwork
 from harness.settings_spec import MeasurementSettings, Settings
@@ -45,6 +46,26 @@ def test_what_cannot_be_counted_has_reasons():
     for name in ("gmacs", "gflops", "gmacs_thop", "peak_memory_mb", "peak_process_mb"):
         assert fields.get(name) is None
         assert "meta device" in reasons[name]
+
+
+def test_int8_is_measured_as_what_it_is():
+    torch.manual_seed(0)
+    image = torch.rand(1, 1, 8, 8)
+    convolution, pool = nn.Conv2d(1, 4, 3, padding=1), nn.AdaptiveAvgPool2d(1)
+    network = nn.Sequential(convolution, nn.ReLU(), pool, nn.Flatten(), nn.Linear(4, 3))
+    fields, reasons = measure_costs(with_any_ranges(network.eval(), "x86", image), image, JOB)
+    assert fields["gmacs"] == (64 * 4 * 9 + 4 * 3) / 1e9
+    assert fields["params"] == 4 * 9 + 4 + 4 * 3 + 3
+    # A byte a value: the image, and the convolution's output.
+    assert fields["peak_memory_mb"] == (64 + 4 * 64) / 1e6
+    # int8 weights; for each channel a bias, a scale and a zero point; and a scale and a zero point
+    # for the image, what the flattening and both layers return.
+    weights = 4 * 9 + 4 * 3 + (4 + 3) * (4 + 4 + 1) + 4 * (4 + 8)
+    assert fields["weights_mb"] == pytest.approx(weights / 1e6)
+    assert fields["latency_ms_p50"] > 0
+    for name in ("peak_process_mb", "peak_training_memory_mb", "throughput_peak_share"):
+        assert fields.get(name) is None
+        assert reasons[name]
 
 
 class Fork(nn.Module):

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from harness import evaluation
+from harness.compression.quantization import with_any_ranges
 from harness.data import DataSource, ImageData
 from harness.errors import CellError
 from harness.evaluation import compile_for_batches, measure_accuracy
@@ -90,6 +91,17 @@ def test_few_batches_are_not_worth_compiling(monkeypatch):
     found, how = measure_accuracy(network, make_job(), SPEC, data)
     assert how["accuracy_method"] == EAGER
     same(found, plain(network, data))
+
+
+def test_int8_keeps_its_kernels(monkeypatch):
+    monkeypatch.setattr(evaluation, "trace", None)
+    data = make_data(128)
+    images = data.test.images.float().div(255)
+    int8 = with_any_ranges(make_network(), "x86", images)
+    found, how = measure_accuracy(int8, make_job(), SPEC, data)
+    method = "int8 kernels of torch, x86, channels last; int8, batches of 4"
+    assert how["accuracy_method"] == method
+    same(found, plain(int8, data))
 
 
 def test_the_network_itself_is_left_as_it_was():

@@ -35,6 +35,18 @@ def test_comparisons_of_other_threads_and_devices_lie_beside_it(tmp_path, make_l
     ]
 
 
+def test_a_comparison_of_before_there_were_several_processes(tmp_path, make_latency_record):
+    path = write_latency_record(tmp_path, make_latency_record())
+    fields = json.loads(path.read_text())
+    del fields["processes"]
+    for row in fields["rows"]:
+        del row["ratio_by_process"]
+    path.write_text(json.dumps(fields))
+    (found,) = read_latency_records(tmp_path)
+    assert found.processes == 1
+    assert [row.ratio_by_process for row in found.rows] == [[]] * 4
+
+
 def test_no_comparisons(tmp_path):
     assert read_latency_records(tmp_path) == []
 
@@ -61,7 +73,7 @@ def test_a_broken_comparison_is_named(tmp_path, make_latency_record, change):
     else:
         path.write_text(content if isinstance(content, str) else json.dumps(content))
     with pytest.raises(
-        RequestError, match="not a comparison .*delete it to compare again"
+        RequestError, match="not a comparison .*; mend it, or delete it and run again"
     ) as caught:
         read_latency_records(tmp_path)
     assert str(path) in str(caught.value)
@@ -71,10 +83,27 @@ def test_a_broken_comparison_is_named(tmp_path, make_latency_record, change):
 def test_another_schema_is_named(tmp_path, make_latency_record):
     path = write_latency_record(tmp_path, make_latency_record(schema=99))
     with pytest.raises(
-        RequestError, match="schema 99, this version reads 1; compare again"
+        RequestError, match="schema 99, this version reads 1: it is of a newer version"
     ) as caught:
         read_latency_records(tmp_path)
     assert str(path) in str(caught.value)
+
+
+def test_one_of_an_older_version_is_left_out_and_named(tmp_path, make_latency_record, caplog):
+    path = write_latency_record(tmp_path, make_latency_record(schema=0))
+    kept = make_latency_record(threads=1)
+    write_latency_record(tmp_path, kept)
+    assert read_latency_records(tmp_path) == [kept]
+    assert f"left out: {path}: schema 0, this version reads 1" in caplog.text
+    assert path.exists()
+
+
+def test_a_copy_under_another_name_is_named(tmp_path, make_latency_record):
+    path = write_latency_record(tmp_path, make_latency_record())
+    copy = path.with_name("cifar10-cpu-8t.json")
+    copy.write_text(path.read_text())
+    with pytest.raises(RequestError, match=f"{copy.name}: by its contents it belongs to {path}"):
+        read_latency_records(tmp_path)
 
 
 def test_a_comparison_that_cannot_be_written(tmp_path, make_latency_record):

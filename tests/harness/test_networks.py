@@ -10,10 +10,10 @@ from torch import nn
 
 from harness import learning, networks, published
 from harness.batches import ImageBatches
-from harness.building import check_fit, make_preprocess
+from harness.building import build_network, check_fit, make_preprocess
 from harness.data import DataSource, ImageData
 from harness.errors import CellError, RequestError
-from harness.learning import checkpoint_path
+from harness.measure.operations import count_trainable_parameters
 from harness.networks import ready_network, trained_weights_path
 from harness.settings_spec import Settings, TrainingSettings
 from harness.spec import Cell, Job, ModelSpec
@@ -71,9 +71,23 @@ def test_trained_weights_are_saved_and_loaded_again(make_job, data, monkeypatch)
     assert all(torch.equal(v, state[k]) for k, v in first.network.state_dict().items())
 
 
+def test_what_the_recipe_freezes_is_frozen_in_training_and_after_loading(make_job, data):
+    job = make_job()
+    recipe = dataclasses.replace(RECIPE, freeze_backbone=True)
+    job = dataclasses.replace(job, settings=dataclasses.replace(job.settings, training=recipe))
+    untrained = build_network(SPEC, job.settings, 3, 1).state_dict()
+    for ready in (ready_network(job, SPEC, data), ready_network(job, SPEC, data)):
+        assert ready.origin == "trained"
+        assert [p.requires_grad for p in ready.network.parameters()] == [False, False, True, True]
+        state = ready.network.state_dict()
+        changed = {key for key in state if not torch.equal(state[key], untrained[key])}
+        assert changed == {"2.weight", "2.bias"}
+        assert count_trainable_parameters(ready.network) == 3 * (4 * 36 + 1)
+
+
 def test_asking_to_train_trains_again_to_the_same_weights(make_job, data):
     first = ready_network(make_job(), SPEC, data)
-    checkpoint_path(trained_weights_path(make_job(), data.source.sha256)).unlink()
+    networks.discard_checkpoint(make_job(), data.source.sha256)
     again = ready_network(make_job("train"), SPEC, data)
     assert again.sha256 == first.sha256
     assert again.sidecar.logs[0]["seconds"] != first.sidecar.logs[0]["seconds"]
@@ -85,7 +99,7 @@ def test_the_checkpoint_stays_until_the_record_is_written(make_job, data):
     again = ready_network(job, SPEC, data)
     assert again.sidecar.logs == first.sidecar.logs
     networks.discard_checkpoint(job, data.source.sha256)
-    assert not list((job.weights_dir / "emnist").glob("*.checkpoint"))
+    assert not list((job.weights_dir / "emnist").glob("*.checkpoint*"))
 
 
 def test_weights_of_other_classes_are_refused(make_job, data):

@@ -44,6 +44,42 @@ def test_a_broken_model_file_is_named(project, text, words):
     assert all(word in str(caught.value) for word in ["broken", *words]), caught.value
 
 
+COMPRESSED = """
+from harness.spec import CompressedSpec
+SPEC = CompressedSpec(label="Small", base="{base}", compression="pruning")
+"""
+PLAIN = """
+from harness.spec import ModelSpec
+SPEC = ModelSpec(label="Plain", build=print, image_size=24, pretrained="SOME", devices=("cpu",))
+"""
+
+
+def test_a_compressed_model_is_its_base_in_one_more_step(project):
+    add_model(project, "plain", PLAIN)
+    add_model(project, "small", COMPRESSED.format(base="plain"))
+    base, small = registry.load_model("plain"), registry.load_model("small")
+    assert (small.label, small.base, small.section) == ("Small", "plain", "pruning")
+    inherited = ("build", "image_size", "resize", "pretrained", "devices")
+    assert [getattr(small, name) for name in inherited] == [getattr(base, n) for n in inherited]
+    assert None not in (small.fit, small.compress, small.describe, small.rebuild)
+    assert [registry.base_name(name) for name in ("small", "plain", "gone")] == ["plain", "", ""]
+
+
+@pytest.mark.parametrize(
+    ("base", "words"),
+    [
+        ("plan", "unknown base of small 'plan': did you mean plain"),
+        ("other", "its base other is not trained the common way"),
+    ],
+)
+def test_a_base_that_cannot_be_one(project, base, words):
+    add_model(project, "plain", PLAIN)
+    add_model(project, "other", COMPRESSED.format(base="plain"))
+    add_model(project, "small", COMPRESSED.format(base=base))
+    with pytest.raises(RequestError, match=words):
+        registry.load_model("small")
+
+
 def test_names_expand_once_each_in_the_order_asked():
     known = ["a", "b", "c"]
     assert registry.expand_names("model", ["c,a", "a"], known) == ["c", "a"]

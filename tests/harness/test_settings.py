@@ -1,15 +1,22 @@
 """Settings: layers, hashes and what is said about mistakes."""
 
+import dataclasses
+
 import pytest
 
+from harness import settings
 from harness.errors import RequestError
 from harness.settings import (
+    complete_settings,
+    hash_json,
     load_settings,
     parse_assignment,
     recipe_hash,
     setting_names,
     settings_hash,
 )
+from harness.settings_spec import PruningSettings
+from harness.spec import ModelSpec
 
 
 @pytest.fixture
@@ -23,16 +30,16 @@ def folder(tmp_path):
 
 
 def test_later_layers_win_and_earlier_ones_stay(folder):
-    settings = load_settings("digits", "net", folder=folder)
-    assert (settings.training.epochs, settings.training.batch_size) == (4, 8)
-    assert (settings.image_size, settings.seed) == (32, 1)
+    found = load_settings("digits", "net", folder=folder)
+    assert (found.training.epochs, found.training.batch_size) == (4, 8)
+    assert (found.image_size, found.seed) == (32, 1)
     assert load_settings("digits", "other", folder=folder).training.epochs == 3
     assert load_settings("emnist", "net", folder=folder).training.epochs == 2
 
 
 def test_overrides_come_last(folder):
-    settings = load_settings("digits", "net", {"training.epochs": 9, "seed": 7}, folder)
-    assert (settings.training.epochs, settings.seed) == (9, 7)
+    found = load_settings("digits", "net", {"training.epochs": 9, "seed": 7}, folder)
+    assert (found.training.epochs, found.seed) == (9, 7)
 
 
 def test_values_are_read_as_yaml():
@@ -89,6 +96,59 @@ def test_the_recipe_hash_leaves_out_what_weights_do_not_depend_on(folder):
     assert settings_hash(base) != settings_hash(measured)
     assert recipe_hash(base) == recipe_hash(measured)
     assert recipe_hash(base) != recipe_hash(trained)
+
+
+def test_a_cell_does_not_depend_on_how_many_processes_compare_latencies(folder):
+    base = load_settings("digits", "net", folder=folder)
+    more = load_settings("digits", "net", {"measurement.latency_processes": 9}, folder)
+    assert settings_hash(base) == settings_hash(more)
+
+
+def test_options_that_freeze_nothing_change_no_hash(folder):
+    base = load_settings("digits", "net", folder=folder)
+    before = dataclasses.asdict(base.training)
+    assert (before.pop("freeze_layers"), before.pop("freeze_backbone")) == (0, False)
+    assert hash_json(dataclasses.asdict(base.training)) == hash_json(before)
+    hashes = {recipe_hash(base)}
+    for change in ({"training.freeze_layers": 1}, {"training.freeze_backbone": True}):
+        hashes.add(recipe_hash(load_settings("digits", "net", change, folder)))
+    assert len(hashes) == 3
+    assert hash_json({"shift_pixels": 0}) != hash_json({})
+
+
+@pytest.fixture
+def compressed(monkeypatch):
+    """Make `small` a model that is made from `net`."""
+    monkeypatch.setattr(settings, "base_name", {"small": "net"}.get)
+
+
+def test_a_compressed_model_has_the_recipe_of_its_base(folder, compressed):
+    (folder / "small.yaml").write_text("digits: {seed: 5, pruning: {steps: 7}}\n")
+    found = load_settings("digits", "small", folder=folder)
+    assert (found.training.epochs, found.seed, found.pruning.steps) == (4, 5, 7)
+    bare = dataclasses.replace(found, pruning=None, seed=1)
+    assert recipe_hash(bare) == recipe_hash(load_settings("digits", "net", folder=folder))
+    assert recipe_hash(found) != recipe_hash(dataclasses.replace(found, pruning=None))
+
+
+def test_a_recipe_of_the_base_is_taken_where_there_is_one(folder, compressed):
+    (folder / "small.old.yaml").write_text("digits: {pruning: {speed_up: 3}}\n")
+    found = load_settings("digits", "small", folder=folder, recipe="old")
+    assert (found.training.epochs, found.pruning.speed_up) == (4, 3)
+    (folder / "net.old.yaml").write_text("digits: {training: {epochs: 8}}\n")
+    assert load_settings("digits", "small", folder=folder, recipe="old").training.epochs == 8
+
+
+def test_sections_are_for_their_models(folder):
+    plain = ModelSpec(label="Plain", build=print, image_size=8)
+    pruned = dataclasses.replace(plain, label="Pruned", base="net", section="pruning")
+    ours = load_settings("digits", "net", folder=folder)
+    assert complete_settings(ours, plain, None).pruning is None
+    assert complete_settings(ours, pruned, None).pruning == PruningSettings()
+    theirs = load_settings("digits", "net", {"pruning.speed_up": 4}, folder)
+    assert complete_settings(theirs, pruned, None).pruning.speed_up == 4
+    with pytest.raises(RequestError, match="setting pruning: Plain is not pruned"):
+        complete_settings(theirs, plain, None)
 
 
 def test_setting_names_are_dotted_and_complete():

@@ -87,6 +87,34 @@ def test_work_is_done_once(make_stages):
     assert calls == [1]
 
 
+def test_a_network_is_made_once(make_stages, tmp_path):
+    def make_wide():
+        calls.append(1)
+        return nn.Linear(5, 2)
+
+    calls = []
+    made = [
+        make_stages().make(
+            "wide",
+            make_wide,
+            describe=lambda network: {"inputs": network.in_features},
+            rebuild=lambda found: nn.Linear(found["inputs"], 2),
+        )
+        for _ in range(2)
+    ]
+    assert calls == [1]
+    assert equal(*made)
+    assert not any(network.training for network in made)
+    assert describe_progress(tmp_path / "s") == "1 stage is done"
+
+
+def test_a_note_is_kept(make_stages):
+    stages, again = make_stages(), make_stages()
+    stages.note("accuracy", lambda: 12.5)
+    again.note("accuracy", lambda: pytest.fail("measured again"))
+    assert stages.notes == again.notes == {"accuracy": 12.5}
+
+
 @pytest.mark.parametrize("name", ["one.json", "one.safetensors"])
 def test_a_corrupt_file_is_named(make_stages, tmp_path, name):
     make_stages().train("one", make_network(), Points(), RECIPE)

@@ -9,8 +9,10 @@ from torch import nn
 from harness import training
 from harness.checkpoints import load_checkpoint
 from harness.errors import CellError, RequestError
+from harness.freezing import freeze_layers
+from harness.optimizers import make_optimizer, make_schedule
 from harness.settings_spec import TrainingSettings
-from harness.training import make_optimizer, make_schedule, train
+from harness.training import train
 
 RECIPE = TrainingSettings(
     epochs=4,
@@ -91,6 +93,34 @@ def test_a_continued_run_ends_with_the_same_bits(tmp_path, monkeypatch, stop_aft
     assert [log.loss for log in logs] == [log.loss for log in whole_logs]
 
 
+def frozen_network(seed=0):
+    network = make_network(seed)
+    freeze_layers(network, 1)
+    return network
+
+
+def test_frozen_layers_stay_as_they_were_also_in_a_continued_run(tmp_path):
+    whole, _ = run(tmp_path / "whole", network=frozen_network())
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "parts", Blobs(2, 3), network=frozen_network())
+    parts, _ = run(tmp_path / "parts", network=frozen_network(seed=5))
+    before, after = make_network().state_dict(), whole.state_dict()
+    assert all(torch.equal(value, after[key]) for key, value in parts.state_dict().items())
+    changed = {key for key in before if not torch.equal(before[key], after[key])}
+    assert changed == {"4.weight", "4.bias"}
+
+
+def test_a_finished_run_is_kept_without_what_a_next_step_would_need(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "c", Blobs(stop_after=3))
+    assert {"optimizer", "schedule"} < load_checkpoint(tmp_path / "c").keys()
+    first, logs = run(tmp_path / "c")
+    assert load_checkpoint(tmp_path / "c").keys() == {"network", "random", "logs", "tally", "start"}
+    again, logs_again = run(tmp_path / "c", Blobs(stop_after=0), network=make_network(seed=5))
+    assert logs_again == logs
+    assert all(torch.equal(v, again.state_dict()[k]) for k, v in first.state_dict().items())
+
+
 def test_another_seed_gives_other_weights(tmp_path):
     one, _ = run(tmp_path / "a", network=make_network(seed=1))
     two, _ = run(tmp_path / "b", network=make_network(seed=2))
@@ -122,7 +152,8 @@ def test_a_foreign_or_broken_checkpoint_is_named(tmp_path):
     run(tmp_path / "c")
     with pytest.raises(RequestError, match="a checkpoint of another network"):
         run(tmp_path / "c", network=nn.Linear(5, 2))
-    (tmp_path / "c").write_bytes(b"not a checkpoint")
+    for file in tmp_path.iterdir():
+        file.write_bytes(b"not a checkpoint")
     with pytest.raises(RequestError, match="not a readable checkpoint"):
         run(tmp_path / "c")
 

@@ -156,5 +156,5 @@ def test_the_stand_in_for_trees_not_grown_yet_has_two_levels(classes, nodes):
 
 
 def test_the_description_of_a_tree_survives_json(small_tree):
-    described = json.loads(json.dumps(SPEC.describe(Trunk(small_tree))))
-    assert SPEC.rebuild(described).tree == small_tree
+    described = json.loads(json.dumps(SPEC.describe(Trunk(small_tree), pytest.fail)))
+    assert SPEC.rebuild(described, pytest.fail).tree == small_tree

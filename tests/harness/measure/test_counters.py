@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from harness.measure import counters
+from harness.measure import calls, counters
 from harness.measure.counters import measure_cache
 
 PAIR = torch.zeros(2, 3, 2, 2)
@@ -59,7 +59,7 @@ class Network(nn.Module):
 @pytest.fixture
 def network(tmp_path, monkeypatch):
     network = Network(tmp_path / "log")
-    monkeypatch.setattr(counters, "perf_counter", lambda: network.now)
+    monkeypatch.setattr(calls, "perf_counter", lambda: network.now)
     return network
 
 

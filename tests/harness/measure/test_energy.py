@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from harness.measure import energy
+from harness.measure import calls
 from harness.measure.energy import CPU_METHOD, GPU_METHOD, measure_energy
 
 PAIR = torch.zeros(2, 3, 2, 2)
@@ -37,7 +37,7 @@ class Network(nn.Module):
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(energy, "perf_counter", lambda: clock.now)
+    monkeypatch.setattr(calls, "perf_counter", lambda: clock.now)
     return clock
 
 

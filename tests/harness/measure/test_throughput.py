@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from harness.errors import CellError, RequestError
-from harness.measure import throughput
+from harness.measure import calls
 from harness.measure.throughput import measure_throughput
 
 IMAGE = torch.zeros(1, 3, 2, 2)
@@ -28,7 +28,7 @@ class Network:
 def run(monkeypatch):
     def measure(seconds_for, batch_sizes=(1, 4, 16, 64), seconds=10):
         network = Network(seconds_for)
-        monkeypatch.setattr(throughput, "perf_counter", lambda: network.now)
+        monkeypatch.setattr(calls, "perf_counter", lambda: network.now)
         found = measure_throughput(network, IMAGE, batch_sizes=batch_sizes, seconds=seconds)
         return found, network
 

@@ -14,15 +14,16 @@ from harness.report.site import refresh, render_files, stale_files
 GOLDEN = """
 ## Latency side by side, 2 CPU threads
 
-| Model | Runtime | × reference (95%) | p50 ms | p05–p95 ms | p99 ms | Notes |
-| :--- | :--- | ---: | ---: | ---: | ---: | :--- |
-| ViT-B/16 | compile | 0.0625 (0.0563–0.0688) | 0.62 | 0.56–0.77 | 1.25 | random weights |
-| ResNet-50 | eager | 1 (1–1) | 10.00 | 9.00–12.35 | 20.00 | trained weights |
-| ViT-B/16 | eager | 2.5 (2.25–2.75) | 25.00 | 22.50–30.86 | 50.00 | trained weights |
-| TRUNK | eager | – | – | – | – | not timed: it is routed, and there are no weights |
+| Model | Runtime | × reference (95%) | By process | p50 ms | p05–p95 ms | p99 ms | Notes |
+| :--- | :--- | ---: | ---: | ---: | ---: | ---: | :--- |
+| ViT-B/16 | compile | 0.0625 (0.0563–0.0688) | 0.0605–0.0664 | 0.62 | 0.56–0.77 | 1.25 | \
+random weights |
+| ResNet-50 | eager | 1 (1–1) | 1–1 | 10.00 | 9.00–12.35 | 20.00 | trained weights |
+| ViT-B/16 | eager | 2.5 (2.25–2.75) | 2.42–2.66 | 25.00 | 22.50–30.86 | 50.00 | trained weights |
+| TRUNK | eager | – | – | – | – | – | not timed: it is routed, and there are no weights |
 
-100 rounds on a processor, 2 CPU threads, pinned to cores 1, 3; reference resnet in eager, which \
-drifted by 1.2%.
+100 rounds in 3 processes on a processor, 2 CPU threads, pinned to cores 1, 3; reference resnet \
+in eager, which drifted by 1.2%.
 """
 
 
@@ -41,9 +42,24 @@ def test_what_makes_it_doubtful_is_said(make_latency_record):
     text = render_latency([record])
     assert text.startswith("\n## Latency side by side, 1 CPU thread\n")
     assert text.splitlines()[-1] == (
-        "100 rounds on a processor, 1 CPU thread; reference resnet in eager, which drifted by "
-        "8.0% (too much); busy machine: other processes took 38% of the CPU."
+        "100 rounds in 3 processes on a processor, 1 CPU thread; reference resnet in eager, which "
+        "drifted by 8.0% (too much); busy machine: other processes took 38% of the CPU."
     )
+
+
+def test_cores_that_changed_from_process_to_process(make_latency_record):
+    text = render_latency([make_latency_record(threads=1)])
+    assert "1 CPU thread, pinned to 1 of cores 1, 3; reference" in text
+    text = render_latency([make_latency_record(threads=1, cores=[3])])
+    assert "1 CPU thread, pinned to core 3; reference" in text
+
+
+def test_a_comparison_of_one_process(make_latency_record, make_row):
+    for by_process in ([], [0.5]):
+        row = make_row("vit", "ViT", 0.5, ratio_by_process=by_process)
+        text = render_latency([make_latency_record(processes=1, rows=(row,))])
+        assert "| ViT | eager | 0.5 (0.45–0.55) | – | 5.00 |" in text
+        assert "100 rounds in 1 process on a processor" in text
 
 
 def test_a_gpu_is_called_by_its_name(make_latency_record):
@@ -58,7 +74,7 @@ def test_a_reason_does_not_break_the_table(make_latency_record, make_row):
     row = make_row("vit", "ViT", reason="int | None wanted")
     text = render_latency([make_latency_record(rows=(row,))])
     (line,) = [line for line in text.splitlines() if "ViT" in line]
-    assert line == r"| ViT | eager | – | – | – | – | not timed: int \| None wanted |"
+    assert line == r"| ViT | eager | – | – | – | – | – | not timed: int \| None wanted |"
 
 
 def test_the_csv_has_every_row_and_figure(make_latency_record):
@@ -86,13 +102,13 @@ def test_the_csv_has_every_row_and_figure(make_latency_record):
 def test_the_golden_csv(make_latency_record, make_row):
     record = make_latency_record(rows=(make_row("resnet", "ResNet-50", 1.0),))
     assert render_latency_csv([record]) == (
-        "dataset,device,device_name,threads,reference,rounds,drift,busy,"
+        "dataset,device,device_name,threads,reference,processes,rounds,drift,busy,"
         "model,label,runtime,runtime_method,weights_origin,weights_sha256,image_size,"
         "max_difference,latency_ms_p05,latency_ms_p50,latency_ms_p95,latency_ms_p99,"
-        "ratio,ratio_low,ratio_high,reason\n"
-        "cifar10,cpu,a processor,2,resnet,100,0.0123,,"
+        "ratio,ratio_low,ratio_high,reason,ratio_by_process\n"
+        "cifar10,cpu,a processor,2,resnet,3,100,0.0123,,"
         'resnet,ResNet-50,eager,"2.0: evaluation mode, fp32",trained,0123,32,'
-        "0.0,9.0,10.0,12.345,20.0,1.0,0.9,1.1,\n"
+        "0.0,9.0,10.0,12.345,20.0,1.0,0.9,1.1,,1.0 1.0625 0.96875\n"
     )
 
 
@@ -107,12 +123,16 @@ def test_a_page_has_both_sections(make_latency_record):
 
 def test_a_page_has_the_section_that_there_is(make_latency_record):
     files = render_files([make_cell(dataset="svhn")], [make_latency_record()])
-    assert set(files) == {
-        *(Path("cifar10.md"), Path("cifar10-latency.csv")),
-        *(Path("svhn.md"), Path("svhn.csv")),
-    }
-    assert files[Path("cifar10.md")] == f"# cifar10\n{GOLDEN}"
+    names = "cifar10.md cifar10.tex cifar10-latency.csv svhn.md svhn.csv svhn.tex verdicts.md"
+    assert set(map(str, files)) == {*names.split(), "verdicts.csv"}
+    assert files[Path("cifar10.md")].endswith(f"\n{GOLDEN}")
     assert "Latency side by side" not in files[Path("svhn.md")]
+
+
+def test_a_page_without_a_table_has_that_section_alone(make_latency_record):
+    files = render_files([], [make_latency_record(dataset="digits")])
+    assert files[Path("digits.md")] == f"# digits\n{GOLDEN}"
+    assert set(map(str, files)) == {"digits.md", "digits-latency.csv"}
 
 
 def test_refreshing_writes_them_and_staleness_is_seen(tmp_path, make_latency_record):
@@ -125,15 +145,17 @@ def test_refreshing_writes_them_and_staleness_is_seen(tmp_path, make_latency_rec
     assert stale_files(tmp_path) == []
     write_latency_record(results, make_latency_record(rounds=50))
     stale = {path.name for path in stale_files(tmp_path)}
-    assert stale == {"cifar10.md", "cifar10-latency.csv"}
+    assert stale == {"cifar10.md", "cifar10-latency.csv", "index.html"}
+    assert (results / "cifar10.tex").exists()
 
 
 def test_the_terminal_shows_each_comparison(capsys, make_latency_record):
     print_latency([make_latency_record(), make_latency_record(dataset="emnist", threads=1)])
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     text = " ".join(lines)
-    assert "cifar10: 100 rounds on a processor, 2 CPU threads, pinned to cores 1, 3;" in text
-    assert "emnist: 100 rounds on a processor, 1 CPU thread" in text
+    where = "on a processor, 2 CPU threads, pinned to cores 1, 3;"
+    assert f"cifar10: 100 rounds in 3 processes {where}" in text
+    assert "emnist: 100 rounds in 3 processes on a processor, 1 CPU thread" in text
     rows = [line.strip("│ ").split(" │ ") for line in lines if line.startswith("│")]
     wanted = [
         [cell.strip() for cell in line.strip("| ").split(" | ")]

@@ -1,6 +1,7 @@
 """Tables: every digit from a record or a published cell, and nothing made up in between."""
 
 import csv
+import dataclasses
 import io
 
 import pytest
@@ -49,20 +50,28 @@ def make_record(**changes):
 
 
 GOLDEN = """\
-| Model | Top-1 % (95%) | published | Latency ms | published | Images/s | Weights MB | published \
-| Peak MB | Params M | GMACs | thop GMACs | published | Notes |
-| :--- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | :--- |
-| ResNet-50 | 91.23 (90.7–91.8) | 85.09 | 25.08 | 6.23 | 52 | 94.30 | 94.43 | 10.42 | 23.53 \
-| 4.088 | 4.132 | 4.13 | 2 epochs at 224 px from random weights, 1.5 min; images of some.npz, \
-not the official split |
+| Model | Top-1 % ↑ (95%) | Latency ms ↓ | Images/s ↑ | Weights MB ↓ | Peak MB ↓ | Params M ↓ \
+| GMACs ↓ | thop GMACs ↓ | Notes |
+| :--- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | :--- |
+| ResNet-50 | 91.23 (90.7–91.8) | 25.08 | 52 | 94.30 | 10.42 | 23.53 | 4.088 | 4.132 | a b |
 
+- a: 2 epochs at 224 px from random weights, 1.5 min
+- b: images of some.npz, not the official split
 - Images: some.npz, **not the official split**, SHA-256 `0123456789abcdef…`
 - Machine: a processor, 2 CPU threads; latency at batch 1 in fp32, accuracy in fp32
 """
 
 
 def test_a_table_of_one_record():
-    assert render_markdown([make_record()]) == GOLDEN
+    assert render_markdown([make_record(dataset="ours")]) == GOLDEN
+
+
+def test_the_notes_say_where_layers_were_frozen():
+    ours = make_record(dataset="ours", params_trainable=20_490)
+    assert "- b: 0.02 of 23.53 M parameters trained\n" in render_markdown([ours])
+    assert render_markdown([dataclasses.replace(ours, params_trainable=23_528_522)]) == GOLDEN
+    random = make_record(params_trainable=20_490, weights_origin="random")
+    assert "parameters trained" not in render_markdown([random])
 
 
 def test_published_columns_stand_only_where_something_was_published():
@@ -70,7 +79,8 @@ def test_published_columns_stand_only_where_something_was_published():
     assert "published" not in text
     text = render_markdown([make_record(), make_record(model="efficientnet", label="E")])
     row = next(line for line in text.splitlines() if line.startswith("| E |"))
-    assert row.count("–") == 5  # four published cells, and the interval's own dash
+    # Five published cells, the ratio and the file that were not measured, the interval's own dash.
+    assert row.count("–") == 8
 
 
 def test_a_failed_cell_shows_its_reason_and_no_figure():
@@ -83,13 +93,34 @@ def test_a_failed_cell_shows_its_reason_and_no_figure():
         reason="loss is nan",
     )
     row = render_markdown([record]).splitlines()[2]
-    assert row == "| Net | – | – | – | – | – | – | – | – | failed: loss is nan |"
+    assert row == "| Net | – | – | – | – | – | – | – | – | a |"
+    assert "\n- a: failed: loss is nan\n" in render_markdown([record])
 
 
 def test_a_small_figure_is_not_shown_as_none():
     text = render_markdown([make_record(gmacs=0.00026368, latency_ms_p50=0.0)])
     assert "| 0.00026 |" in text
     assert "| 0.00 |" in text
+
+
+def test_a_compressed_row_says_what_it_was_and_what_that_brought():
+    found = {
+        "base": "resnet",
+        "accuracy_base": 91.5,
+        "accuracy_fake_quantized": 91.125,
+        "latency_ratio_to_base": 0.167,
+        "weights_ratio_to_base": 0.2514,
+        "speed_up": 1.0,
+    }
+    changes = {"start": "resnet", "precision": "int8", "history": [{"stage": "quantization"}]}
+    table = render_markdown([make_record(compression=found, **changes)])
+    assert ": 2 epochs at 224 px from resnet weights, 1.5 min\n" in table
+    assert ": × resnet: latency 0.17, weights 0.25, MACs 1.00\n" in table
+    assert ": resnet itself 91.50%, fake-quantised 91.12%\n" in table
+    assert "latency at batch 1 in int8, accuracy in int8" in table
+    bare = {name: found[name] for name in found if not name.startswith("accuracy")}
+    table = render_markdown([make_record(compression=bare | {"speed_up": None})])
+    assert ": × resnet: latency 0.17, weights 0.25\n" in table
 
 
 def test_the_csv_keeps_measured_and_published_apart():
@@ -111,20 +142,20 @@ def test_refreshing_twice_changes_nothing(tmp_path):
     write_record(tmp_path, make_record())
     refresh(tmp_path)
     first = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
-    assert {path.suffix for path in first} == {".json", ".csv", ".md", ".png"}
+    made = {".csv", ".md", ".tex", ".png", ".svg", ".html", ".js", ".LICENSE"}
+    assert {path.suffix for path in first} == {".json", *made}
     refresh(tmp_path)
     assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file()} == first
 
 
 def test_the_readme_takes_the_table_between_its_marks():
-    text = "a\n<!-- results: cifar10 -->\nold\n<!-- results: end -->\nb\n"
-    once = render_readme(text, [make_record()])
-    assert once == f"a\n<!-- results: cifar10 -->\n{GOLDEN}<!-- results: end -->\nb\n"
-    assert render_readme(once, [make_record()]) == once
-    with pytest.raises(RequestError, match="no records of 'cifar10'"):
+    text = "a\n<!-- results: ours -->\nold\n<!-- results: end -->\nb\n"
+    record = make_record(dataset="ours")
+    once = render_readme(text, [record])
+    assert once == f"a\n<!-- results: ours -->\n{GOLDEN}<!-- results: end -->\nb\n"
+    assert render_readme(once, [record]) == once
+    with pytest.raises(RequestError, match="no records of 'ours'"):
         render_readme(text, [])
-    with pytest.raises(RequestError, match="has no <!-- results: end -->"):
-        render_readme("<!-- results: cifar10 -->\n", [make_record()])
 
 
 def test_stale_files_are_named(tmp_path):
@@ -139,6 +170,132 @@ def test_stale_files_are_named(tmp_path):
 
 def test_a_reason_is_no_markup(capsys):
     record = make_record(status="failed", reason="a|b in [/path] [red]")
-    assert r"failed: a\|b in [/path] [red]" in render_markdown([record])
+    assert "- a: failed: a|b in [/path] [red]" in render_markdown([record])
+    assert r"| a\|b |" in render_markdown([make_record(label="a|b")])
     print_records([record])
     assert "failed: a|b in [/path] [red]" in capsys.readouterr().out
+
+
+PUBLISHED_ROW = (
+    "| ResNet-50 | 91.23 (90.7–91.8) | 85.09 | 25.08 | 6.23 | – | 1.00 | 52 | – | 94.43 | 94.30 "
+    "| 10.42 | 23.53 | 4.088 | 4.132 | 4.13 | a b |"
+)
+
+
+def test_published_figures_stand_beside_ours_for_all_ten_models():
+    lines = render_markdown([make_record()]).splitlines()
+    assert lines[0] == (
+        "| Model | Top-1 % ↑ (95%) | published | Latency ms ↓ | published | ÷ ResNet-50 ↓ "
+        "| published | Images/s ↑ | File MB ↓ | published | Weights MB ↓ | Peak MB ↓ | Params M ↓ "
+        "| GMACs ↓ | thop GMACs ↓ | published | Notes |"
+    )
+    assert lines[2] == PUBLISHED_ROW
+    assert lines[5] == (
+        "| VGG16 | – | 86.88 | – | 3.09 | – | 0.50 | – | – | 537.22 | – | – | – | – | – | 15.47 "
+        "| c |"
+    )
+    assert "- c: not run; costs not counted" in lines
+    rows = [line for line in lines if line.startswith("| ")]
+    assert len(rows) == 2 + 10
+
+
+def test_no_published_figure_is_in_a_measured_column():
+    header, *lines = [
+        line.strip("| ").split(" | ") for line in render_markdown([make_record()]).splitlines()[:12]
+    ]
+    for line in lines[2:]:
+        measured = [cell for name, cell in zip(header, line, strict=True) if name != "published"]
+        assert set(measured[1:-1]) == {"–"}
+
+
+def test_the_ratio_to_resnet_stands_beside_the_published_one(make_latency_record, make_row):
+    rows = (make_row("resnet", "ResNet-50", 1.0), make_row("vgg", "VGG-16", 2.5))
+    latency = make_latency_record(rows=tuple(rows))
+    text = render_markdown([make_record(image_size=32)], (), [latency])
+    header, _, resnet, _, _, vgg, *_ = (line.strip("| ").split(" | ") for line in text.splitlines())
+    column = header.index("÷ ResNet-50 ↓")
+    assert resnet[column : column + 2] == ["**1**", "1.00"]
+    assert vgg[column : column + 2] == ["2.5 (2.25–2.75)", "0.50"]  # 3.09 / 6.23
+
+
+def best(records, column):
+    header, lines = {}, []
+    text = render_markdown(records)
+    header, _, *lines = (line.strip("| ").split(" | ") for line in text.splitlines())
+    place = header.index(column)
+    return [line[0] for line in lines if len(line) > place and line[place].startswith("**")]
+
+
+def row(model, **changes):
+    return make_record(dataset="ours", model=model, label=model.upper(), **changes)
+
+
+def test_the_best_of_a_column_is_in_bold():
+    records = [row("a", accuracy_top1=90.0, gmacs=1.0), row("b", accuracy_top1=95.0, gmacs=2.0)]
+    assert best(records, "Top-1 % ↑ (95%)") == ["B"]
+    assert best(records, "GMACs ↓") == ["A"]
+    # What looks the same is equally good; a single row is no best.
+    assert best(records, "Params M ↓") == ["A", "B"]
+    assert best(records[:1], "GMACs ↓") == []
+
+
+def test_accuracies_on_other_images_are_not_compared():
+    others = [row("c", accuracy_top1=99.0, data_sha256="other"), row("d", accuracy_top1=None)]
+    records = [row("a", accuracy_top1=90.0), row("b", accuracy_top1=95.0), *others]
+    assert best(records, "Top-1 % ↑ (95%)") == ["B"]
+    untrained = row("e", accuracy_top1=96.0, weights_origin="random")
+    assert best([*records, untrained], "Top-1 % ↑ (95%)") == ["B"]
+
+
+def test_times_of_other_machines_are_not_compared():
+    other = row("c", latency_ms_p50=0.1, device_name="another")
+    records = [row("a", latency_ms_p50=2.0), row("b", latency_ms_p50=3.0), other]
+    assert best(records, "Latency ms ↓") == ["A"]
+
+
+def test_runs_with_other_seeds_are_a_mean_and_a_standard_deviation():
+    # 90, 91 and 95: mean 92, deviations −2, −1 and 3, so √(14/2) = 2.65.
+    runs = [
+        row("a", accuracy_top1=90.0, seed=42),
+        row("a", accuracy_top1=91.0, seed=1, repeat=True),
+        row("a", accuracy_top1=95.0, seed=2, repeat=True),
+    ]
+    (line,) = [text for text in render_markdown(runs).splitlines() if text.startswith("| A |")]
+    assert line == (
+        "| A | 92.00 ± 2.65 (n=3) | 25.08 | 52 | 94.30 | 10.42 | 23.53 | 4.088 | 4.132 | a b c |"
+    )
+    assert "mean ± standard deviation of 3 runs, seeds 42, 1, 2" in render_markdown(runs)
+    assert len(list(csv.DictReader(io.StringIO(render_csv(runs))))) == 3
+
+
+def test_costs_that_differ_between_seeds_are_averaged_too():
+    runs = [row("a", gmacs=1.0), row("a", gmacs=3.0, seed=1, repeat=True)]
+    (line,) = [text for text in render_markdown(runs).splitlines() if text.startswith("| A |")]
+    assert "| 2.000 ± 1.414 | 4.132 |" in line
+
+
+def test_a_note_has_one_letter_however_many_rows_it_is_of():
+    records = [row(f"m{index:02}", epochs=index) for index in range(27)]
+    lines = render_markdown(records).splitlines()
+    assert lines[2].endswith("| a b |")
+    assert lines[3].endswith("| c b |")
+    assert "- b: images of some.npz, not the official split" in lines
+    assert "- aa: 25 epochs at 224 px from random weights, 1.5 min" in lines
+
+
+def test_the_size_of_a_file_is_that_of_the_same_shape(make_cost, make_path):
+    def shown(record, cost):
+        lines = render_markdown([record], [cost]).splitlines()
+        header, *rows = (line.strip("| ").split(" | ") for line in lines if line[:1] == "|")
+        (line,) = [line for line in rows if line[0] == record.title]
+        return line[header.index("File MB ↓")]
+
+    assert shown(make_record(), make_cost()) == "94.43"
+    assert shown(make_record(image_size=32), make_cost()) == "–"
+    paths = (make_path("root", file_mb=0.66), make_path("2", file_mb=1.85))
+    tree = make_cost(model="trunk", image_size=32, weights_origin="published", paths=paths)
+    # The shape of another tree is another.
+    trained = make_record(model="trunk", image_size=32)
+    assert shown(trained, tree) == "–"
+    published = make_record(model="trunk", image_size=32, settings={"weights": "published"})
+    assert shown(published, tree) == "0.66–1.85"

@@ -1,0 +1,156 @@
+"""Draw where a vision transformer looks: the class token's attention, laid over images."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from typer import Option
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from comparisons import (  # noqa: E402
+    Assignments,
+    DataDir,
+    DataFile,
+    Offline,
+    PublishedDir,
+    Recipe,
+    WeightsDir,
+)
+from harness.errors import CellError, RequestError  # noqa: E402
+from harness.spec import Request  # noqa: E402
+
+if TYPE_CHECKING:
+    from cli.attention_source import Looking
+
+Model = Annotated[str, Option(help="A model's name: vit, deit, dinov2.")]
+Dataset = Annotated[str | None, Option(help="A data set's name.")]
+ImageFile = Annotated[Path | None, Option("--image", help="A picture, in place of test images.")]
+Weights = Annotated[
+    str,
+    Option(help="auto (those trained for the data set, or imagenet), published, imagenet, random."),
+]
+# Numbers are texts here: what is wrong with them is explained in one line.
+Count = Annotated[str, Option("--images", metavar="NUMBER", help="Test images, drawn by the seed.")]
+Layer = Annotated[
+    str, Option(metavar="NUMBER", help="The block, from 0; negative: from the last, -1.")
+]
+Head = Annotated[str, Option(help="mean, or a head's number from 0.")]
+Output = Annotated[Path, Option(help="The picture to write, .png or .svg.")]
+
+_MOST_IMAGES = 16
+
+
+def main(
+    model: Model,
+    output: Output,
+    dataset: Dataset = None,
+    image: ImageFile = None,
+    weights: Weights = "auto",
+    count: Count = "4",
+    layer: Layer = "-1",
+    head: Head = "mean",
+    data_dir: DataDir = ROOT / "data",
+    data_file: DataFile = None,
+    weights_dir: WeightsDir = ROOT / "weights",
+    published_dir: PublishedDir = None,
+    recipe: Recipe = "",
+    assignments: Assignments = None,
+    offline: Offline = False,
+) -> None:
+    """Draw where a vision transformer looks: the class token's attention, laid over images."""
+    request = Request(
+        datasets=[] if dataset is None else [dataset],
+        models=[model],
+        device="cpu",
+        overrides={} if weights == "auto" else {"weights": weights},
+        assignments=assignments or [],
+        data_dir=data_dir,
+        data_file=data_file,
+        weights_dir=weights_dir,
+        published_dir=published_dir,
+        recipe=recipe,
+        results_dir=ROOT / "results",
+        offline=offline,
+        force=False,
+        verbose=False,
+    )
+    try:
+        shares = draw(request, image, count=count, layer=layer, head=head, output=output)
+    except (CellError, RequestError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, RequestError) else 1)
+    print(f"{output} written: the patches get {shares} of the class token's attention")
+
+
+def draw(
+    request: Request, image: Path | None, *, count: str, layer: str, head: str, output: Path
+) -> str:
+    """Draw one layer's attention over images, and say what share of it the patches get.
+
+    Raises:
+        RequestError: Something in the request is wrong.
+        CellError: The picture cannot be written.
+    """
+    if output.suffix not in (".png", ".svg"):
+        raise RequestError(f"--output {output}: a name in .png or .svg wanted")
+    images = _number("--images", count)
+    if not 1 <= images <= _MOST_IMAGES:
+        raise RequestError(f"--images {count}: 1 to {_MOST_IMAGES} wanted")
+    index = _number("--layer", layer)
+    wanted = None if head == "mean" else _number("--head", head, "mean or a whole number")
+
+    if request.offline:
+        _stay_offline()
+    from cli.attention_source import find_looking
+
+    return _draw(find_looking(request, image, images), index, wanted, output)
+
+
+def _draw(looking: Looking, layer: int, head: int | None, output: Path) -> str:
+    """Draw the mean of all heads (None) or one of them."""
+    from harness.attention import attention_layers, attention_maps, class_token_attention
+    from harness.report.attention import AttentionPicture, draw_attention
+
+    maps = attention_maps(looking.network, looking.inputs, layer)
+    heads, tokens = maps.shape[1:3]
+    if head is not None and not 0 <= head < heads:
+        raise RequestError(f"--head {head}: 0 to {heads - 1} or mean wanted")
+    patches = class_token_attention(looking.network, maps, looking.inputs.shape[-1])
+    patches = patches.mean(1) if head is None else patches[:, head]
+    layers = len(attention_layers(looking.network))
+    which = f"mean of {heads} heads" if head is None else f"head {head} of 0 to {heads - 1}"
+    picture = AttentionPicture(
+        title=f"{looking.title}\nblock {layer % layers} of 0 to {layers - 1}, {which}",
+        images=looking.images.permute(0, 2, 3, 1).numpy(),
+        captions=looking.captions,
+        shares=patches.numpy(),
+        even_share=1 / tokens,
+    )
+    draw_attention(picture, output)
+    each = patches.sum((1, 2))
+    return f"{100 * each.min():.0f}–{100 * each.max():.0f}%"
+
+
+def _stay_offline() -> None:
+    """Let no library fetch weights; to be called before the libraries are imported."""
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    from harness.launch.worker import refuse_network
+
+    refuse_network()
+
+
+def _number(option: str, text: str, wanted: str = "a whole number") -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise RequestError(f"{option} {text}: {wanted} wanted") from None
+
+
+if __name__ == "__main__":
+    typer.run(main)

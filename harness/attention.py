@@ -1,0 +1,163 @@
+"""Attention maps: the weights that a vision transformer's forward pass used, read from its layers.
+
+Known are the layers of torchvision (`nn.MultiheadAttention`), of timm and of DINOv2's hub files
+(one projection `qkv`, the weights through a dropout `attn_drop`), and of transformers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from harness.errors import RequestError
+
+Keep = Callable[[Tensor], None]
+
+
+def attention_maps(network: nn.Module, images: Tensor, layer_idx: int = -1) -> Tensor:
+    """Return the attention weights of one layer in a forward pass in evaluation mode.
+
+    The weights are those that the pass multiplied its values by: the layer computes them openly
+    during this call, where it otherwise leaves them inside a fused kernel. The network comes back
+    as it was: its mode, its fused attention, its gradients.
+
+    Args:
+        network: A vision transformer.
+        images: What it takes, N×C×H×W, on its device.
+        layer_idx: Of the attention layers in order of registration; negative: from the last.
+
+    Returns:
+        N×heads×T×T with T tokens; row i says how token i's attention is divided, and adds up to 1.
+
+    Raises:
+        RequestError: The network has no such layer, its attention is not over whole images, or its
+            weights are nowhere to be read.
+    """
+    layers = attention_layers(network)
+    if not layers:
+        raise RequestError(
+            f"{type(network).__name__} has no attention layer whose weights can be read"
+        )
+    if not -len(layers) <= layer_idx < len(layers):
+        raise RequestError(
+            f"layer_idx is {layer_idx}: the network has {len(layers)} attention layers, "
+            f"0 to {len(layers) - 1} or -1 to {-len(layers)}"
+        )
+    kept: list[Tensor] = []
+    with _undisturbed(network), _opened(layers[layer_idx], kept.append):
+        network(images)
+    title = f"{type(network).__name__}: attention layer {layer_idx}"
+    if not kept:
+        raise RequestError(f"{title} leaves its weights inside a fused kernel, or was not called")
+    if kept[-1].ndim != 4 or len(kept[-1]) != len(images):
+        raise RequestError(f"{title} does not attend over whole images (windows?)")
+    return kept[-1]
+
+
+def attention_layers(network: nn.Module) -> list[nn.Module]:
+    """Return the attention layers of a network whose weights can be read, in their order."""
+    return [module for module in network.modules() if _reader(module) is not None]
+
+
+def class_token_attention(network: nn.Module, maps: Tensor, image_size: int) -> Tensor:
+    """Return how the class token's attention is divided over the patches.
+
+    Args:
+        network: Its first convolution is what makes the patches.
+        maps: N×heads×T×T of it, the class token first and the patches last.
+        image_size: Side of the images, in pixels.
+
+    Returns:
+        N×heads×rows×columns. What other tokens get, the class token itself included, is left out:
+        the shares of an image add up to less than 1.
+
+    Raises:
+        RequestError: The tokens are not patches after a class token.
+    """
+    patches = next((m for m in network.modules() if isinstance(m, nn.Conv2d)), None)
+    side = image_size // patches.stride[0] if patches is not None else 0
+    others = maps.shape[-1] - side**2
+    if side < 1 or others < 1:
+        raise RequestError(
+            f"{type(network).__name__}: {maps.shape[-1]} tokens are not a class token and "
+            f"{side}×{side} patches"
+        )
+    return maps[:, :, 0, others:].reshape(*maps.shape[:2], side, side)
+
+
+def _reader(module: nn.Module) -> Callable[[ExitStack, Any, Keep], None] | None:
+    """Return what opens a layer for reading; None where it is no attention layer known here."""
+    if isinstance(module, nn.MultiheadAttention):
+        return _open_multihead
+    if isinstance(getattr(module, "qkv", None), nn.Linear):
+        return _open_qkv if isinstance(getattr(module, "attn_drop", None), nn.Module) else None
+    if hasattr(module, "q_proj") and hasattr(
+        getattr(module, "config", None), "_attn_implementation"
+    ):
+        return _open_transformers
+    return None
+
+
+@contextmanager
+def _opened(layer: nn.Module, keep: Keep) -> Iterator[None]:
+    """Let a layer hand its weights to `keep` for as long as the block lasts."""
+    reader = _reader(layer)
+    if reader is None:
+        raise RequestError(f"{type(layer).__name__} is no attention layer known here")
+    with ExitStack() as until_done:
+        reader(until_done, layer, keep)
+        yield
+
+
+def _open_multihead(until_done: ExitStack, layer: nn.MultiheadAttention, keep: Keep) -> None:
+    """Ask for the weights that the layer returns beside its result, for each head."""
+
+    def ask(_: nn.Module, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
+        return inputs, {**named, "need_weights": True, "average_attn_weights": False}
+
+    until_done.enter_context(layer.register_forward_pre_hook(ask, with_kwargs=True))
+    until_done.enter_context(layer.register_forward_hook(lambda _, __, result: keep(result[1])))
+
+
+def _open_qkv(until_done: ExitStack, layer: Any, keep: Keep) -> None:
+    """Take the weights on their way through the dropout, which does nothing in evaluation."""
+    if hasattr(layer, "fused_attn"):
+        until_done.enter_context(_changed(layer, "fused_attn", new=False))
+    hook = layer.attn_drop.register_forward_hook(lambda _, __, result: keep(result))
+    until_done.enter_context(hook)
+
+
+def _open_transformers(until_done: ExitStack, layer: Any, keep: Keep) -> None:
+    """Have the library compute attention step by step: it returns the weights then."""
+    until_done.enter_context(_changed(layer.config, "_attn_implementation", new="eager"))
+    until_done.enter_context(layer.register_forward_hook(lambda _, __, result: keep(result[1])))
+
+
+@contextmanager
+def _undisturbed(network: nn.Module) -> Iterator[None]:
+    """Run a network in evaluation mode, without gradients and fused encoders; put all back."""
+    modes = [(part, part.training) for part in network.modules()]
+    fused = torch.backends.mha.get_fastpath_enabled()
+    network.eval()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+        for part, training in modes:
+            part.training = training
+
+
+@contextmanager
+def _changed(owner: Any, name: str, new: object) -> Iterator[None]:
+    before = getattr(owner, name)
+    setattr(owner, name, new)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)

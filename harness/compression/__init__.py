@@ -1,0 +1,1 @@
+"""Compressed models: another model's trained network, quantised or pruned in one more step."""

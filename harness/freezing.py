@@ -1,0 +1,170 @@
+"""Layer groups: what a network is built of in order, so that its first parts can be frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from torch import nn
+
+from harness.errors import RequestError
+
+# Fewer are a stem and one body: the body is what is to be taken apart.
+_FEWEST_GROUPS = 3
+_NORMS = (
+    *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm),
+    *(nn.LayerNorm, nn.GroupNorm, nn.RMSNorm),
+)
+
+Part = tuple[str, nn.Module]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LayerGroup:
+    """Layers that are frozen together.
+
+    Attributes:
+        name: The qualified name of its first module.
+        modules: In order of registration; none contains another.
+        own_parameters: Parameters that are in none of them, such as a class token.
+    """
+
+    name: str
+    modules: tuple[nn.Module, ...]
+    own_parameters: tuple[nn.Parameter, ...] = ()
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Yield all parameters of the group."""
+        yield from self.own_parameters
+        for module in self.modules:
+            yield from module.parameters()
+
+
+def find_head(network: nn.Module) -> nn.Linear | None:
+    """Return the last layer that has parameters, where it is linear; None: there is no head."""
+    layers = [m for m in network.modules() if any(True for _ in m.parameters(recurse=False))]
+    return layers[-1] if layers and isinstance(layers[-1], nn.Linear) else None
+
+
+def layer_groups(network: nn.Module) -> tuple[LayerGroup, ...]:
+    """Return the layer groups of a network, in order of registration, without its head.
+
+    Each child of the network that has parameters is a group; a norm belongs to what it follows. A
+    network with fewer than three groups keeps its layers in containers: these give way to their
+    own children, level by level, until there are three or nothing is left to open. What contains
+    the head is always opened. Parameters of the network's own and of opened containers, such as a
+    class token or a position table, belong to the first group.
+    """
+    head = find_head(network)
+    opened, parts = [network], _children(network, "", head)
+    while chosen := _containers_to_open(parts, head):
+        opened += chosen
+        parts = [
+            inner
+            for name, module in parts
+            for inner in (
+                _children(module, f"{name}.", head) if module in chosen else [(name, module)]
+            )
+        ]
+    own = tuple(parameter for module in opened for parameter in module.parameters(recurse=False))
+    return tuple(
+        LayerGroup(
+            name=group[0][0],
+            modules=tuple(module for _, module in group),
+            own_parameters=own if index == 0 else (),
+        )
+        for index, group in enumerate(_join_norms(parts))
+    )
+
+
+def freeze_layers(network: nn.Module, count: int, title: str = "") -> None:
+    """Freeze the first `count` layer groups: training changes neither them nor their statistics.
+
+    Their parameters need no gradient, and their batch norms stay in evaluation mode whatever
+    `train()` says. Dropout in them stays as it is.
+
+    Args:
+        network: Frozen in place.
+        count: From 0; all groups of a network without a head would leave nothing to train.
+        title: What to call the network in an error; empty: its class.
+
+    Raises:
+        RequestError: There are not so many groups.
+    """
+    groups = layer_groups(network)
+    free = groups if find_head(network) else groups[:-1]
+    if not 0 <= count <= len(free):
+        names = f" ({free[0].name} to {free[-1].name})" if free else ""
+        raise RequestError(
+            f"freeze_layers is {count}: {title or type(network).__name__} has {len(free)} layer "
+            f"groups to freeze{names}"
+        )
+    for group in groups[:count]:
+        _freeze(group)
+
+
+def freeze_backbone(network: nn.Module, title: str = "") -> None:
+    """Freeze all layer groups, as `freeze_layers` does; the head alone is trained.
+
+    Raises:
+        RequestError: The network has no head.
+    """
+    if find_head(network) is None:
+        raise RequestError(
+            f"freeze_backbone: {title or type(network).__name__} has no head: its last layer is "
+            "not linear, and nothing would be left to train"
+        )
+    for group in layer_groups(network):
+        _freeze(group)
+
+
+def _children(module: nn.Module, prefix: str, head: nn.Module | None) -> list[Part]:
+    """Return the names and modules of a module's children that have parameters, less the head."""
+    return [
+        (prefix + name, child)
+        for name, child in module.named_children()
+        if child is not head and any(True for _ in child.parameters())
+    ]
+
+
+def _containers_to_open(parts: Sequence[Part], head: nn.Module | None) -> list[nn.Module]:
+    few = len(_join_norms(parts)) < _FEWEST_GROUPS
+    return [
+        module
+        for name, module in parts
+        if (few and _children(module, name, head)) or any(m is head for m in module.modules())
+    ]
+
+
+def _join_norms(parts: Sequence[Part]) -> list[list[Part]]:
+    """Return parts in groups: each norm with the part before it, or after it where it is first."""
+    groups: list[list[Part]] = []
+    for name, module in parts:
+        if groups and (_is_norm(module) or all(_is_norm(before) for _, before in groups[-1])):
+            groups[-1].append((name, module))
+        else:
+            groups.append([(name, module)])
+    return groups
+
+
+def _is_norm(module: nn.Module) -> bool:
+    layers = (m for m in module.modules() if any(True for _ in m.parameters(recurse=False)))
+    return all(isinstance(layer, _NORMS) for layer in layers)
+
+
+def _freeze(group: LayerGroup) -> None:
+    for parameter in group.parameters():
+        parameter.requires_grad_(False)
+    for module in group.modules:
+        for part in module.modules():
+            if getattr(part, "running_mean", None) is not None:
+                # On the norm itself, so that copies and whoever calls train() keep to it; not
+                # another class, because counters of operations know layers by exact class.
+                part.train = partial(_stay_in_eval, part)  # type: ignore[method-assign]
+                part.eval()
+
+
+def _stay_in_eval(module: nn.Module, _mode: bool = True) -> nn.Module:
+    """Stand in for `train` of a frozen norm."""
+    return type(module).train(module, mode=False)

@@ -1,0 +1,65 @@
+"""Everything that reports are made of: what was measured, counted and published."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.cost_records import CostRecord, read_cost_records
+from harness.latency_records import LatencyRecord, read_latency_records
+from harness.published import PublishedCell, published_cells
+from harness.records import Record, read_records
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """What lies in a results folder, or a part of it."""
+
+    records: Sequence[Record]
+    latencies: Sequence[LatencyRecord] = ()
+    costs: Sequence[CostRecord] = ()
+
+    def of(self, dataset: str) -> Material:
+        """Return what there is of one data set."""
+        return Material(
+            records=[each for each in self.records if each.dataset == dataset],
+            latencies=[each for each in self.latencies if each.dataset == dataset],
+            costs=[each for each in self.costs if each.dataset == dataset],
+        )
+
+    @property
+    def datasets(self) -> list[str]:
+        """The names of the data sets that there is anything of."""
+        names = {r.dataset for r in self.records} | {c.dataset for c in self.costs}
+        return sorted(names | {each.dataset for each in self.latencies})
+
+    def published(self, dataset: str, model: str) -> PublishedCell:
+        """Return what was published of a model on a data set."""
+        return published_cells()[dataset, model]
+
+    def cost(self, dataset: str, model: str, size: int | None = None) -> CostRecord | None:
+        """Return what was counted of a model, at one image size or at the largest."""
+        found = [c for c in self.costs if (c.dataset, c.model) == (dataset, model)]
+        found = [c for c in found if size in (None, c.image_size)]
+        return max(found, key=lambda c: c.image_size, default=None)
+
+    def record(self, dataset: str, model: str, *, published: bool) -> Record | None:
+        """Return the record of a model, of published weights or not; one made on a CPU first."""
+        wanted = (dataset, model, published)
+        found = [r for r in self.records if (r.dataset, r.model, r.published) == wanted]
+        whole = [r for r in found if r.status == "ok" and not r.repeat]
+        return min(whole, key=lambda r: r.device, default=None)
+
+
+def read_material(results: Path) -> Material:
+    """Read all that reports are made of.
+
+    Raises:
+        RequestError: A file is broken, or does not belong where it lies.
+    """
+    return Material(
+        records=read_records(results),
+        latencies=read_latency_records(results),
+        costs=read_cost_records(results),
+    )

@@ -1,0 +1,174 @@
+"""The page `results/index.html`: all cells in one file that needs no network and no server."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.records import Record
+from harness.report.figures import roofline_stem
+from harness.report.material import Material
+from harness.report.page_data import (
+    COLUMNS,
+    FACETS,
+    describe_cells,
+    describe_details,
+    describe_sources,
+    finite,
+)
+from harness.report.page_parts import Picture, Section
+from harness.report.page_sections import first_sections, last_sections
+from harness.report.points import COSTS
+from harness.report.roofline import Roofline, read_rooflines
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_SCRIPTS = ("base.js", "table.js", "panel.js", "figures.js")
+_START = "startTable();\nstartPanel();\nstartFigures();\n"
+# plotly.js with its scatter plots alone: see assets/README.md.
+PLOTLY = Path(__file__).parent / "assets" / "plotly-basic.min.js"
+
+
+def render_page_files(results: Path, material: Material) -> dict[Path, str]:
+    """Return the page and what it needs beside it, by their paths below the results folder.
+
+    Args:
+        results: The results folder, whose pictures of trees are shown.
+        material: All that is in it.
+    """
+    page = render_page(
+        material,
+        first=first_sections(material),
+        last=last_sections(material),
+        pictures=find_pictures(results),
+        rooflines=[_picture(each) for each in read_rooflines(results, material.records)],
+    )
+    licence = PLOTLY.with_name("plotly-basic.LICENSE")
+    return {Path("index.html"): page} | {
+        Path("assets") / path.name: path.read_text(encoding="utf-8") for path in (PLOTLY, licence)
+    }
+
+
+def render_page(
+    material: Material,
+    *,
+    first: Sequence[Section] = (),
+    last: Sequence[Section] = (),
+    pictures: Sequence[Picture] = (),
+    rooflines: Sequence[Picture] = (),
+) -> str:
+    """Return the page of all records.
+
+    Args:
+        material: The records.
+        first: What comes before the table of all cells.
+        last: What comes after the figures.
+        pictures: Of trees.
+        rooflines: Of predicted and measured latencies.
+    """
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    cells, details = describe_cells(material.records), describe_details(material.records)
+    context = {
+        "counts": _counts(material.records),
+        "contents": _contents(first, last, bool(cells["figures"]), bool(rooflines), bool(pictures)),
+        "first": first,
+        "last": last,
+        "pictures": pictures,
+        "rooflines": rooflines,
+        "columns": COLUMNS,
+        "facets": FACETS,
+        "figures": list(cells["figures"]),
+        "costs": COSTS,
+        "meanings": cells["meanings"],
+        "data": _json(cells | {"plotly": f"assets/{PLOTLY.name}"}),
+        "sources": _json(describe_sources(material)),
+        "settings": _json_lines(details.settings),
+        "blocks": map(_json_lines, details.blocks),
+    }
+    return environment.get_template("index.html.jinja").render(_own_texts() | context)
+
+
+def find_pictures(results: Path) -> list[Picture]:
+    """Return the pictures of trees in a results folder, by name; SVG where there are both."""
+    files = {path.stem: path for kind in ("png", "svg") for path in results.glob(f"trees/*.{kind}")}
+    return [
+        Picture(source=f"trees/{path.name}", words=path.stem.replace("-", " "))
+        for _, path in sorted(files.items())
+    ]
+
+
+def _picture(roofline: Roofline) -> Picture:
+    source = roofline_stem(roofline).with_suffix(".svg").as_posix()
+    words = f"{roofline.name}: latency predicted by the roofline of {roofline.hardware}"
+    return Picture(source=source, words=f"{words}, and measured")
+
+
+def _own_texts() -> dict[str, Any]:
+    """Return the style and the script of the page, which are the project's own."""
+    from markupsafe import Markup
+
+    style = (_TEMPLATES / "page.css").read_text(encoding="utf-8")
+    parts = [(_TEMPLATES / name).read_text(encoding="utf-8") for name in _SCRIPTS]
+    script = f'"use strict";\n(() => {{\n{"".join(parts)}{_START}}})();\n'
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return {"style": Markup(style), "script": Markup(script), "script_digest": digest}  # noqa: S704
+
+
+def _counts(records: Sequence[Record]) -> dict[str, Any]:
+    return {
+        "cells": len(records),
+        "datasets": len({record.dataset for record in records}),
+        "latest": max((record.started for record in records), default="")[: len("2026-01-01")],
+    }
+
+
+def _contents(
+    first: Sequence[Section],
+    last: Sequence[Section],
+    figures: bool,
+    rooflines: bool,
+    pictures: bool,
+) -> list[tuple[str, str]]:
+    """Return the headings of the page, with their anchors."""
+    return [
+        *((section.title, section.anchor) for section in first),
+        ("All cells", "cells"),
+        *[("Accuracy against cost", "figures")] * figures,
+        *[("Predicted latency", "rooflines")] * rooflines,
+        *((section.title, section.anchor) for section in last),
+        *[("TRUNK's trees", "trees")] * pictures,
+    ]
+
+
+def _json(tree: object) -> Markup:
+    """Return JSON that cannot end the script element it stands in, whatever texts it holds."""
+    from jinja2.utils import htmlsafe_json_dumps
+
+    dumps = partial(json.dumps, allow_nan=False, separators=(",", ":"))
+    try:
+        return htmlsafe_json_dumps(tree, dumps)
+    except ValueError:
+        return htmlsafe_json_dumps(finite(tree), dumps)
+
+
+def _json_lines(trees: Sequence[object]) -> Markup:
+    """Return a list, an entry a line, so that one changed record is one changed line."""
+    from markupsafe import Markup
+
+    return Markup("[\n{}\n]").format(Markup(",\n").join(map(_json, trees)))

@@ -1,0 +1,238 @@
+"""What the page shows, as JSON: the rows of its table, its figures, and all that is behind them."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from harness.cost_records import CostRecord, cost_path
+from harness.latency_records import LatencyRecord, latency_path
+from harness.published import published_cells
+from harness.records import Record
+from harness.report.material import Material
+from harness.report.page_parts import address_of
+from harness.report.points import (
+    COSTS,
+    Cost,
+    Point,
+    group_points,
+    measured_points,
+    pareto_front,
+    published_points,
+)
+
+# So few records that parsing a block takes no time, so many that there are not many blocks.
+PER_BLOCK = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageColumn:
+    """A column of the page's table.
+
+    Attributes:
+        field: Of the record; its `title` and `stem` are properties.
+        header: With the unit.
+        priority: 1 is shown everywhere; the higher, the wider the page must be.
+        numeric: Whether its figures are numbers.
+        digits: After the decimal point.
+        scale: What the field is multiplied with.
+        best: Which end is better, and so comes first when sorted: high or low.
+    """
+
+    field: str
+    header: str
+    priority: int
+    numeric: bool = True
+    digits: int = 2
+    scale: float = 1.0
+    best: str = "low"
+
+
+COLUMNS = (
+    PageColumn(field="title", header="Model", priority=1, numeric=False),
+    PageColumn(field="dataset", header="Data set", priority=3, numeric=False),
+    PageColumn(field="accuracy_top1", header="Top-1 %", priority=1, best="high"),
+    PageColumn(field="latency_ms_p50", header="Latency ms", priority=1),
+    PageColumn(
+        field="throughput_images_per_s", header="Images/s", priority=2, digits=0, best="high"
+    ),
+    PageColumn(field="gmacs", header="GMACs", priority=2, digits=3),
+    PageColumn(field="weights_mb", header="Size MB", priority=2),
+    PageColumn(field="peak_memory_mb", header="Memory MB", priority=3),
+    PageColumn(field="energy_j_per_image", header="Energy J", priority=4, digits=3),
+    PageColumn(field="device", header="Device", priority=3, numeric=False),
+    PageColumn(field="status", header="Status", priority=3, numeric=False),
+    PageColumn(field="weights_origin", header="Weights", priority=3, numeric=False),
+    PageColumn(field="data_name", header="Images", priority=4, numeric=False),
+    PageColumn(field="started", header="Date", priority=4, numeric=False),
+)
+FACETS = (
+    ("dataset", "Data set"),
+    ("device", "Device"),
+    ("status", "Status"),
+    ("weights_origin", "Weights"),
+    ("data_name", "Images"),
+)
+_EXTRA = (
+    *("stem", "model", "seed", "repeat", "reason", "data_official"),
+    *("accuracy_top1_low", "accuracy_top1_high"),
+)
+_FIELDS = (*(column.field for column in COLUMNS), *_EXTRA)
+_NUMERIC = tuple(column.field for column in COLUMNS if column.numeric)
+_RECORD_FIELDS = tuple(field.name for field in dataclasses.fields(Record))
+_DATE = len("2026-01-01")
+# It has a picture, and a CSV file.
+_LEFT_OUT = ("confusion_matrix",)
+
+
+def describe_cells(records: Sequence[Record]) -> dict[str, Any]:
+    """Return what the table and the figures show: a list for each record, fields named once.
+
+    Why a figure was not measured is a place in `reasons`, as many cells share theirs.
+    """
+    reasons: dict[str, int] = {}
+    return {
+        "fields": [*_FIELDS, "why"],
+        "rows": [[*_row(record), _why(record, reasons)] for record in records],
+        "reasons": list(reasons),
+        "columns": [asdict(column) for column in COLUMNS],
+        "facets": [name for name, _ in FACETS],
+        "costs": [asdict(cost) for cost in COSTS],
+        "figures": _figures(records),
+        "published": _published(records),
+        "meanings": _meanings(),
+        "per_block": PER_BLOCK,
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Details:
+    """All that records hold.
+
+    Attributes:
+        blocks: Some records each, in order; what is None or empty is left out. A record's settings
+            are a place in `settings`, as many cells share theirs, and its history is a list for
+            each quantity.
+        settings: The settings themselves.
+    """
+
+    blocks: list[list[dict[str, Any]]]
+    settings: list[dict[str, Any]]
+
+
+def describe_details(records: Sequence[Record]) -> Details:
+    """Return all that the page shows of a record when it is asked for."""
+    settings: dict[str, tuple[int, dict[str, Any]]] = {}
+    details = [_details(record, settings) for record in records]
+    blocks = [details[start : start + PER_BLOCK] for start in range(0, len(details), PER_BLOCK)]
+    return Details(blocks=blocks, settings=[each for _, each in settings.values()])
+
+
+def describe_sources(material: Material) -> dict[str, dict[str, Any]]:
+    """Return the other records that figures of the page are from, by their addresses on it."""
+    paths = {
+        latency_path(Path(), each.dataset, each.device, each.threads): each
+        for each in material.latencies
+    } | {
+        cost_path(Path(), each.dataset, each.model, each.image_size): each
+        for each in material.costs
+    }
+    return {address_of(path.as_posix()): asdict(each) for path, each in paths.items()}
+
+
+def finite(tree: Any) -> Any:
+    """Return a tree whose infinite figures, which JSON does not have, are their names."""
+    if isinstance(tree, dict):
+        return {key: finite(value) for key, value in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        return [finite(value) for value in tree]
+    return str(tree) if isinstance(tree, float) and not math.isfinite(tree) else tree
+
+
+def field_meanings(cls: type) -> dict[str, str]:
+    """Return what a dataclass's docstring says of each attribute."""
+    _, _, attributes = inspect.getdoc(cls).partition("Attributes:\n")  # type: ignore[union-attr]
+    found = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", attributes, flags=re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in found}
+
+
+def _meanings() -> dict[str, str]:
+    return field_meanings(CostRecord) | field_meanings(LatencyRecord) | field_meanings(Record)
+
+
+def _row(record: Record) -> list[Any]:
+    values = {name: getattr(record, name) for name in _FIELDS}
+    return list((values | {"started": record.started[:_DATE]}).values())
+
+
+def _why(record: Record, reasons: dict[str, int]) -> dict[str, int]:
+    """Return by field, for figures that are None, the place of the reason."""
+    known = (name for name in _NUMERIC if name in record.not_measured)
+    return {name: reasons.setdefault(record.not_measured[name], len(reasons)) for name in known}
+
+
+def _details(record: Record, settings: dict[str, tuple[int, dict[str, Any]]]) -> dict[str, Any]:
+    values = {name: getattr(record, name) for name in _RECORD_FIELDS if name not in _LEFT_OUT}
+    kept = {name: v for name, v in values.items() if v is not None and v not in ("", [], {})}
+    if record.settings:
+        place, _ = settings.setdefault(str(record.settings), (len(settings), record.settings))
+        kept["settings"] = place
+    if record.history:
+        names = dict.fromkeys(name for entry in record.history for name in entry)
+        kept["history"] = {
+            name: [_rounded(entry.get(name)) for entry in record.history] for name in names
+        }
+    return kept
+
+
+def _rounded(value: object) -> object:
+    """Return a figure of a learning curve to the digits that mean something."""
+    return float(f"{value:.5g}") if isinstance(value, float) else value
+
+
+def _figures(records: Sequence[Record]) -> dict[str, Any]:
+    """Return by data set and cost what a figure shows; a cell is its place among the rows."""
+    places = {f"{record.dataset}/{record.stem}": i for i, record in enumerate(records)}
+    figures: dict[str, Any] = {}
+    for dataset, group in groupby(records, key=lambda record: record.dataset):
+        members = list(group)
+        found = {cost.name: _figure(dataset, members, cost, places) for cost in COSTS}
+        figures[dataset] = {name: figure for name, figure in found.items() if figure["groups"]}
+    return {dataset: figure for dataset, figure in figures.items() if figure}
+
+
+def _figure(
+    dataset: str, records: Sequence[Record], cost: Cost, places: dict[str, int]
+) -> dict[str, Any]:
+    def numbers(points: Iterable[Point]) -> list[int]:
+        return [places[point.id] for point in points]
+
+    groups = group_points(measured_points(records, cost))
+    return {
+        "groups": [
+            {"name": name, "rows": numbers(points), "front": numbers(pareto_front(points))}
+            for name, points in groups.items()
+        ],
+        "published": [asdict(point) for point in published_points(dataset, cost)],
+    }
+
+
+def _published(records: Sequence[Record]) -> dict[str, dict[str, str]]:
+    """Return the published cells beside the recorded ones, by data set and model."""
+    cells, wanted = published_cells(), dict.fromkeys((r.dataset, r.model) for r in records)
+    return {
+        "/".join(key): {
+            name: value
+            for name, value in asdict(cells[key]).items()
+            if name not in ("dataset", "model")
+        }
+        for key in wanted
+        if key in cells
+    }

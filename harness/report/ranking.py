@@ -1,0 +1,161 @@
+"""Cells on the same test images: ranks, ties, and which differences are more than chance."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from harness.predictions import Predictions
+from harness.records import Record
+from harness.report.rows import group_runs
+from harness.report.statistics import McNemarTest, holm, mcnemar, rank_intervals
+
+FindPredictions = Callable[[Record], tuple[Predictions | None, str]]
+
+LEVEL = 0.05
+# Pairs grow with the square; of more cells than this on one test set, only the best are paired.
+MOST_PAIRED = 40
+_HEADER = ("Rank", "Model", "Top-1 % (95%)", "Not told apart from")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """Two cells on the same test images, and how likely their difference is by chance."""
+
+    first: Record
+    second: Record
+    test: McNemarTest
+    p_holm: float
+
+    @property
+    def different(self) -> bool:
+        """Whether the difference is more than chance."""
+        return self.p_holm < LEVEL
+
+
+@dataclass(frozen=True, kw_only=True)
+class SameImages:
+    """The cells that were evaluated on the same images, best first.
+
+    Attributes:
+        records: The cells.
+        ranks: Theirs.
+        pairs: Every two of those whose predictions are kept.
+        left_out: Why the predictions of the others cannot be used, by title.
+    """
+
+    records: tuple[Record, ...]
+    ranks: tuple[int, ...]
+    pairs: tuple[Pair, ...]
+    left_out: dict[str, str]
+
+
+def compare_cells(records: Sequence[Record], find: FindPredictions) -> list[SameImages]:
+    """Return the cells of one data set in groups of two or more, each on images of its own."""
+    alike: dict[tuple[str, int | None], list[Record]] = {}
+    for first, *_ in group_runs(records):
+        if first.status == "ok" and first.accuracy_top1 is not None:
+            alike.setdefault((first.data_sha256, first.n_test), []).append(first)
+    return [_compare(group, find) for group in alike.values() if len(group) > 1]
+
+
+def render_ranking(groups: Sequence[SameImages], csv_name: str) -> str:
+    """Return a Markdown section on each group; empty without any."""
+    return "".join(_section(group, csv_name) for group in groups)
+
+
+def render_pairs(groups: Sequence[SameImages]) -> str:
+    """Return every pair as CSV."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    names = ("only_first_right", "only_second_right", "p_exact", "p_mid", "p_holm", "different")
+    writer.writerow(["images", "data", "first", "second", *names])
+    for pair in (pair for group in groups for pair in group.pairs):
+        test, first = pair.test, pair.first
+        figures = [f"{p:.6g}" for p in (test.p_exact, test.p_mid, pair.p_holm)]
+        cells = (first.n_test, first.data_name, first.stem, pair.second.stem)
+        counts = (test.only_first, test.only_second)
+        writer.writerow([*cells, *counts, *figures, pair.different])
+    return out.getvalue()
+
+
+def _compare(group: list[Record], find: FindPredictions) -> SameImages:
+    best = sorted(group, key=lambda r: (-(r.accuracy_top1 or 0), r.stem))
+    bounds = [(r.accuracy_top1_low or 0.0, r.accuracy_top1_high or 100.0) for r in best]
+    kept: list[tuple[Record, Predictions]] = []
+    left_out: dict[str, str] = {}
+    for record in best[:MOST_PAIRED]:
+        predictions, reason = find(record)
+        if predictions is None:
+            left_out[_name(record)] = reason
+        else:
+            kept.append((record, predictions))
+    return SameImages(
+        records=tuple(best),
+        ranks=tuple(rank_intervals(bounds)),
+        pairs=tuple(_pair_up(kept)),
+        left_out=left_out,
+    )
+
+
+def _pair_up(kept: Sequence[tuple[Record, Predictions]]) -> list[Pair]:
+    pairs, tests = [], []
+    for (first, ours), (second, theirs) in combinations(kept, 2):
+        # The same images in another order cannot be compared one by one.
+        if ours.labels_sha256 != theirs.labels_sha256 or ours.images != theirs.images:
+            continue
+        a, b = ours.right_bits, theirs.right_bits
+        pairs.append((first, second))
+        tests.append(mcnemar((a & ~b).bit_count(), (b & ~a).bit_count()))
+    corrected = holm([test.p_mid for test in tests])
+    return [
+        Pair(first=first, second=second, test=test, p_holm=p)
+        for (first, second), test, p in zip(pairs, tests, corrected, strict=True)
+    ]
+
+
+def _section(group: SameImages, csv_name: str) -> str:
+    first = group.records[0]
+    alike: dict[str, list[str]] = {}
+    for pair in group.pairs:
+        for one, other in ((pair.first, pair.second), (pair.second, pair.first)):
+            alike.setdefault(one.stem, [])
+            if not pair.different:
+                alike[one.stem].append(_name(other))
+    lines = [
+        f"| {rank} | {_name(r)} | {r.accuracy_top1:.2f} "
+        f"({r.accuracy_top1_low:.1f}–{r.accuracy_top1_high:.1f}) | {_list(alike.get(r.stem))} |"
+        for rank, r in zip(group.ranks, group.records, strict=True)
+    ]
+    header = ["| " + " | ".join(_HEADER) + " |", "| ---: | :--- | ---: | :--- |"]
+    title = f"\n## Ranking on the {first.n_test} test images of {first.data_name}\n\n"
+    return title + "\n".join([*header, *lines, "", *_rules(group, csv_name)]) + "\n"
+
+
+def _rules(group: SameImages, csv_name: str) -> list[str]:
+    lines = ["Rank: one more than the number of models whose 95% interval lies wholly above."]
+    if group.pairs:
+        lines.append(
+            "Pairs: McNemar's test on the same images, mid-p, corrected for all "
+            f"{len(group.pairs)} pairs (Holm); not told apart: p ≥ {LEVEL}. "
+            f"All pairs: [{csv_name}]({csv_name})."
+        )
+    more = len(group.records) - MOST_PAIRED
+    if more > 0:
+        lines.append(f"Only the best {MOST_PAIRED} are paired, {more} are not.")
+    reasons: dict[str, list[str]] = {}
+    for title, reason in group.left_out.items():
+        reasons.setdefault(reason, []).append(title)
+    lines += [f"Not paired, {reason}: {', '.join(names)}." for reason, names in reasons.items()]
+    return lines
+
+
+def _name(record: Record) -> str:
+    return record.title + (" (GPU)" if record.device == "cuda" else "")
+
+
+def _list(names: list[str] | None) -> str:
+    return "–" if names is None else ", ".join(names) or "none: all are told apart"

@@ -1,0 +1,133 @@
+"""Latency as the roofline predicts it, beside what was measured.
+
+The prediction is a lower bound that comes from a model's graph and two figures of the machine. It
+is made by `cli/compare_models.py` and read here as the CSV that it prints, one file for a data set
+and device: `results/roofline/<data set>-<device>.csv`.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.errors import RequestError
+from harness.records import Record
+from harness.report.canvas import FAINT, INK, SERIES, new_figure, number_logarithmic
+from harness.report.labels import Label, place_labels
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# The folders' models are called so there.
+_OURS = "ours:"
+_COLUMNS = {"model", "image_size", "hardware", "latency_bound_ms"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bound:
+    """A model's latency: the least that is possible, and the measured median, in ms."""
+
+    title: str
+    bound_ms: float
+    latency_ms: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Roofline:
+    """The bounds of one data set and device.
+
+    Attributes:
+        name: `<data set>-<device>`.
+        hardware: What the bounds hold for.
+        bounds: Of the models that were measured at the same image size, by name.
+    """
+
+    name: str
+    hardware: str
+    bounds: Sequence[Bound]
+
+
+def read_rooflines(results: Path, records: Sequence[Record]) -> list[Roofline]:
+    """Return the predictions that lie in a results folder, joined with what was measured.
+
+    Raises:
+        RequestError: A file is not what `cli/compare_models.py --format csv` prints.
+    """
+    rooflines = [_read(path, records) for path in sorted(results.glob("roofline/*.csv"))]
+    return [roofline for roofline in rooflines if roofline.bounds]
+
+
+def plot_roofline(roofline: Roofline) -> Figure:
+    """Plot measured latency against the predicted bound, both on logarithmic axes.
+
+    No point can lie below the line on which they are equal.
+    """
+    figure = new_figure(6.4, 4.8)
+    axes = figure.add_subplot()
+    bounds = [each.bound_ms for each in roofline.bounds]
+    axes.plot(bounds, [each.latency_ms for each in roofline.bounds], "o", color=SERIES[0])
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    number_logarithmic(axes.xaxis)
+    number_logarithmic(axes.yaxis)
+    axes.margins(0.12)
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    ends = (min(left, low), max(right, high))
+    axes.plot(ends, ends, "--", color=FAINT, linewidth=1, zorder=1, label="measured = predicted")
+    axes.set(xlim=(left, right), ylim=(low, high))
+    axes.set_xlabel(f"predicted: at least, ms ({roofline.hardware})", parse_math=False)
+    axes.set_ylabel("measured: median, ms")
+    axes.set_title(f"{roofline.name}: latency by the roofline", loc="left", parse_math=False)
+    axes.grid()
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    place_labels(axes, [_label(each) for each in roofline.bounds])
+    return figure
+
+
+def _label(bound: Bound) -> Label:
+    y = bound.latency_ms
+    return Label(x=bound.bound_ms, y=y, low=y, high=y, text=bound.title, colour=INK, size=8.5)
+
+
+def _read(path: Path, records: Sequence[Record]) -> Roofline:
+    dataset, _, device = path.stem.rpartition("-")
+    measured = {
+        (record.model, record.image_size): record
+        for record in records
+        if (record.dataset, record.device) == (dataset, device)
+        and not (record.repeat or record.published)
+    }
+    bounds, hardware = [], ""
+    for row in _rows(path):
+        hardware = row["hardware"]
+        record = measured.get((row["model"].removeprefix(_OURS), int(row["image_size"] or 0)))
+        if record and record.latency_ms_p50 and row["latency_bound_ms"]:
+            bound, latency = float(row["latency_bound_ms"]), record.latency_ms_p50
+            bounds.append(Bound(title=record.title, bound_ms=bound, latency_ms=latency))
+    return Roofline(name=path.stem, hardware=hardware, bounds=bounds)
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    """Return the lines of a prediction, checked.
+
+    Raises:
+        RequestError: It is none.
+    """
+    wanted = "what 'cli/compare_models.py --hardware … --format csv' prints"
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            lines = csv.DictReader(file)
+            rows, names = list(lines), set(lines.fieldnames or ())
+        for row in rows:
+            float(row.get("latency_bound_ms") or 0)
+            int(row.get("image_size") or 0)
+    except (OSError, ValueError, csv.Error) as error:
+        raise RequestError(f"{path}: not {wanted} ({error})") from None
+    if missing := _COLUMNS - names:
+        raise RequestError(f"{path}: not {wanted} (it has no column {min(missing)})")
+    return rows

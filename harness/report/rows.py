@@ -1,0 +1,195 @@
+"""The rows of a data set's table: its records, and the published cells that were not run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from harness.cost_records import CostRecord
+from harness.latency_records import LatencyRecord, LatencyRow
+from harness.published import PublishedCell, published_cells, published_conditions
+from harness.records import Record
+
+REFERENCE = "resnet"
+"""The model that latencies are divided by."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of a table.
+
+    Attributes:
+        dataset: The data set's name.
+        model: The model's name.
+        title: What the line is called.
+        published: What was published of it, if anything.
+        runs: Its record, then those of other seeds; empty where it was not run.
+        cost: What was counted of it, if anything.
+        latency: Its latency beside the reference's.
+        device: That of the record and the latency; cpu where there is neither.
+    """
+
+    dataset: str
+    model: str
+    title: str
+    published: PublishedCell | None = None
+    runs: tuple[Record, ...] = ()
+    cost: CostRecord | None = None
+    latency: LatencyRow | None = None
+    device: str = "cpu"
+
+    @property
+    def record(self) -> Record | None:
+        """The record of the cell itself."""
+        return self.runs[0] if self.runs else None
+
+    def values(self, field: str) -> list[float]:
+        """Return a field's figure in every run that has one, else the one that was counted."""
+        found = [getattr(run, field) for run in self.runs]
+        known = [value for value in found if value is not None]
+        if known or (self.record is not None and self.record.status == "ok"):
+            return known
+        counted = getattr(self.cost, field, None)
+        return [] if counted is None else [counted]
+
+
+def make_rows(
+    records: Sequence[Record],
+    costs: Sequence[CostRecord] = (),
+    latencies: Sequence[LatencyRecord] = (),
+) -> list[Row]:
+    """Return the rows of one data set.
+
+    Where tables were published for it, all their models come first, in their order, whether they
+    were run or not.
+
+    Args:
+        records: Of the data set.
+        costs: Of the data set.
+        latencies: Of the data set; of the three at least one is not empty.
+    """
+    names = {r.dataset for r in records} | {c.dataset for c in costs}
+    (dataset,) = names | {each.dataset for each in latencies}
+    cells = {model: cell for (name, model), cell in published_cells().items() if name == dataset}
+    counted = published_costs(costs)
+    groups: dict[str, list[tuple[Record, ...]]] = {model: [] for model in (*cells, *counted)}
+    for runs in group_runs(records):
+        groups.setdefault(runs[0].model, []).append(runs)
+    # Without anything published, in the order of the records.
+    order = groups if cells else dict.fromkeys((*(r.model for r in records), *groups))
+    rows: list[Row] = []
+    for model in order:
+        cell, cost = cells.get(model), counted.get(model)
+        rows += [_run_row(runs, cell, cost, latencies) for runs in groups[model]]
+        if not groups[model]:
+            rows.append(_empty_row(dataset, model, cell, cost, latencies))
+    return rows
+
+
+def group_runs(records: Iterable[Record]) -> list[tuple[Record, ...]]:
+    """Return the records of cells, each followed by its runs with other seeds.
+
+    A run belongs to a cell when both are ok and nothing but the seed is different. Where a cell has
+    no record of its own, the first of its runs takes its place.
+    """
+    cells: dict[tuple[object, ...], list[Record]] = {}
+    for record in sorted(records, key=lambda r: (r.repeat, r.seed)):
+        key = (record.dataset, record.model, record.device, record.published)
+        cells.setdefault(key, []).append(record)
+    return [
+        (first, *(run for run in others if _alike(first, run))) for first, *others in cells.values()
+    ]
+
+
+def published_costs(costs: Iterable[CostRecord]) -> dict[str, CostRecord]:
+    """Return what was counted at the published image size, by model.
+
+    Where several sizes were counted of a model that was not published, it is the largest.
+
+    Args:
+        costs: Of one data set.
+    """
+    conditions = published_conditions()
+    found: dict[str, CostRecord] = {}
+    for cost in sorted(costs, key=lambda each: (each.model, each.image_size)):
+        wanted = conditions.get((cost.dataset, cost.model))
+        if wanted is None or wanted.image_size == cost.image_size:
+            found[cost.model] = cost
+    return found
+
+
+def latency_beside_reference(
+    latencies: Iterable[LatencyRecord], model: str, device: str, *, trusted: bool = False
+) -> tuple[LatencyRecord, LatencyRow] | None:
+    """Return a model's row in the comparison with fewest threads that has one, in eager PyTorch.
+
+    Args:
+        latencies: Of one data set.
+        model: The model's name.
+        device: cpu or cuda.
+        trusted: Whether comparisons that drifted, or were made on a busy machine, are left out.
+    """
+    for comparison in sorted(latencies, key=lambda each: each.threads):
+        if (comparison.device, comparison.reference) != (device, REFERENCE):
+            continue
+        if trusted and (comparison.drifted or comparison.busy):
+            continue
+        for row in comparison.rows:
+            if (row.model, row.runtime) == (model, "eager") and row.ratio is not None:
+                return comparison, row
+    return None
+
+
+def _alike(first: Record, run: Record) -> bool:
+    if first.status != "ok" or run.status != "ok" or first.data_sha256 != run.data_sha256:
+        return False
+    return first.settings | {"seed": 0} == run.settings | {"seed": 0}
+
+
+def _run_row(
+    runs: tuple[Record, ...],
+    cell: PublishedCell | None,
+    cost: CostRecord | None,
+    latencies: Sequence[LatencyRecord],
+) -> Row:
+    record = runs[0]
+    found = latency_beside_reference(latencies, record.model, record.device)
+    timed = None if found is None else found[1]
+    # Another size or other weights may take another time.
+    alike = timed is not None and timed.image_size == record.image_size
+    return Row(
+        dataset=record.dataset,
+        model=record.model,
+        title=record.title + (" (GPU)" if record.device == "cuda" else ""),
+        published=cell,
+        runs=runs,
+        cost=cost,
+        latency=timed if alike and not record.published else None,
+        device=record.device,
+    )
+
+
+def _empty_row(
+    dataset: str,
+    model: str,
+    cell: PublishedCell | None,
+    cost: CostRecord | None,
+    latencies: Sequence[LatencyRecord],
+) -> Row:
+    found = {
+        device: latency_beside_reference(latencies, model, device) for device in ("cuda", "cpu")
+    }
+    device, timed = "cpu", None
+    for name, each in found.items():
+        if each is not None:
+            device, timed = name, each[1]
+    title = cost.label if cost else timed.label if timed else cell.label if cell else model
+    return Row(
+        dataset=dataset,
+        model=model,
+        title=title,
+        published=cell,
+        cost=cost,
+        latency=timed,
+        device=device,
+    )

@@ -1,0 +1,123 @@
+"""Accuracy against a cost: measured cells, the published ones, and the Pareto front."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.report.canvas import FAINT, INK, PAPER, SERIES, new_figure, number_logarithmic
+from harness.report.labels import Label, place_labels
+from harness.report.points import Cost, Point, PublishedPoint, group_points, pareto_front
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# More points than this leave no room for their names.
+_MOST_NAMED = 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scatter:
+    """What such a figure shows.
+
+    Attributes:
+        dataset: The data set's name.
+        images: Where the test images of the measured cells come from.
+        cost: The horizontal axis.
+        points: Measured cells.
+        published: Published cells.
+    """
+
+    dataset: str
+    images: str
+    cost: Cost
+    points: Sequence[Point]
+    published: Sequence[PublishedPoint]
+
+
+def plot_scatter(scatter: Scatter) -> Figure:
+    """Plot top-1 accuracy with its 95% interval against a cost, on a logarithmic axis.
+
+    Published cells are hollow; a step line joins the measured ones that no other beats.
+    """
+    figure = new_figure(7.6, 4.6)
+    axes = figure.add_subplot()
+    groups = group_points(scatter.points)
+    for index, (group, points) in enumerate(groups.items()):
+        name = f"measured ({group})" if group else "measured"
+        _plot_measured(axes, points, SERIES[index % len(SERIES)], name)
+    _plot_published(axes, scatter)
+    _set_axes(axes, scatter)
+    for index, points in enumerate(groups.values()):
+        _plot_front(axes, points, SERIES[index % len(SERIES)])
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3, frameon=False)
+    labels = _labels(scatter)
+    if len(labels) <= _MOST_NAMED:
+        place_labels(axes, labels)
+    return figure
+
+
+def _plot_measured(axes: Axes, points: Sequence[Point], colour: str, name: str) -> None:
+    costs, accuracies = [p.cost for p in points], [p.accuracy for p in points]
+    spread = [[p.accuracy - p.low for p in points], [p.high - p.accuracy for p in points]]
+    axes.errorbar(
+        costs, accuracies, spread, fmt="o", color=colour, markersize=6, elinewidth=1, label=name
+    )
+
+
+def _plot_front(axes: Axes, points: Sequence[Point], colour: str) -> None:
+    """Draw the steps of the front, on to the end of the axis, whose limits must be final."""
+    front, (left, right) = pareto_front(points), axes.get_xlim()
+    costs = [*(p.cost for p in front), right]
+    accuracies = [*(p.accuracy for p in front), front[-1].accuracy]
+    steps = axes.step(costs, accuracies, "--", where="post", color=colour, label="Pareto front")
+    for line in steps:
+        line.set(linewidth=1.1, zorder=1)
+    axes.set_xlim(left, right)
+
+
+def _plot_published(axes: Axes, scatter: Scatter) -> None:
+    how = scatter.cost.published_as
+    name = f"published ({how})" if how else "published"
+    for cell in scatter.published:
+        axes.plot(
+            [cell.low, cell.high],
+            [cell.accuracy] * 2,
+            marker="o",
+            markersize=6,
+            markerfacecolor=PAPER,
+            color=FAINT,
+            linewidth=1,
+            label=name,
+        )
+        name = "_"  # once in the legend
+
+
+def _set_axes(axes: Axes, scatter: Scatter) -> None:
+    axes.set_xscale("log")
+    number_logarithmic(axes.xaxis)
+    # Room for the names at both ends.
+    axes.margins(x=0.12, y=0.1)
+    axes.set_xlabel(f"{scatter.cost.label} (logarithmic)")
+    axes.set_ylabel("top-1 accuracy, %, 95% interval")
+    title = f"{scatter.dataset}: accuracy against {scatter.cost.title}"
+    axes.set_title(title, loc="left", parse_math=False)
+    axes.set_title(f"test images: {scatter.images}", loc="right", fontsize=8, parse_math=False)
+    axes.grid()
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _labels(scatter: Scatter) -> list[Label]:
+    measured = [
+        Label(x=p.cost, y=p.accuracy, low=p.low, high=p.high, text=p.title, colour=INK, size=8.5)
+        for p in scatter.points
+    ]
+    return measured + [_published_label(cell) for cell in scatter.published]
+
+
+def _published_label(cell: PublishedPoint) -> Label:
+    y = cell.accuracy
+    return Label(x=cell.high, y=y, low=y, high=y, text=cell.label, colour=FAINT, size=7.5)

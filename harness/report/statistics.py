@@ -1,0 +1,122 @@
+"""The tests behind verdicts and rankings, in nothing but the standard library, which loads fast."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProportionTest:
+    """Two accuracies on two test sets, compared; shares between 0 and 1.
+
+    Attributes:
+        difference: The second minus the first.
+        z: Of the pooled two-proportion test.
+        p_different: Two-sided: how likely so large a difference is by chance.
+        p_equivalent: Of the two one-sided tests: how likely differences so small are where the
+            true one is as large as the margin.
+    """
+
+    difference: float
+    z: float
+    p_different: float
+    p_equivalent: float
+
+
+def compare_proportions(
+    first: float, n_first: int, second: float, n_second: int, margin: float
+) -> ProportionTest:
+    """Test whether two shares differ, and whether they are the same but for a margin.
+
+    Difference: the two-proportion z-test with the pooled variance p(1 − p)(1/n₁ + 1/n₂).
+    Equivalence: Schuirmann (1987), Journal of Pharmacokinetics and Biopharmaceutics 15(6): two
+    one-sided z-tests against −margin and +margin, variance p₁(1 − p₁)/n₁ + p₂(1 − p₂)/n₂.
+
+    Args:
+        first: A share, of `n_first` images.
+        n_first: Their number.
+        second: The other share, of `n_second` images.
+        n_second: Their number.
+        margin: The largest difference that counts as none, as a share.
+    """
+    difference = second - first
+    pooled = (first * n_first + second * n_second) / (n_first + n_second)
+    error = math.sqrt(pooled * (1 - pooled) * (1 / n_first + 1 / n_second))
+    z = difference / error if error else 0.0
+    own = math.sqrt(first * (1 - first) / n_first + second * (1 - second) / n_second)
+    nearest = margin - abs(difference)
+    return ProportionTest(
+        difference=difference,
+        z=z,
+        p_different=2 * _upper_tail(abs(z)),
+        p_equivalent=_upper_tail(nearest / own) if own else float(nearest <= 0),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class McNemarTest:
+    """Two classifiers on the same images, compared where only one of them is right.
+
+    Attributes:
+        only_first: Images that only the first classified rightly.
+        only_second: Images that only the second did.
+        p_exact: Two-sided, of the binomial distribution with p = 1/2.
+        p_mid: The same less half the probability of what was found, which is less conservative.
+    """
+
+    only_first: int
+    only_second: int
+    p_exact: float
+    p_mid: float
+
+
+def mcnemar(only_first: int, only_second: int) -> McNemarTest:
+    """Test whether two classifiers are equally often right on the same images.
+
+    McNemar (1947), Psychometrika 12(2); the mid-p form that Fagerland, Lydersen and Laake (2013),
+    BMC Medical Research Methodology 13:91, recommend.
+    """
+    trials, fewer = only_first + only_second, min(only_first, only_second)
+    ways, tail = 1, 1
+    for k in range(1, fewer + 1):
+        ways = ways * (trials - k + 1) // k
+        tail += ways
+    # Whole numbers divided last: 2 to the power of thousands is no float.
+    exact = min(1.0, 2 * tail / 2**trials)
+    if only_first == only_second:
+        mid = 1 - ways / 2 ** (trials + 1) if trials else 1.0
+    else:
+        mid = (2 * tail - ways) / 2**trials
+    return McNemarTest(only_first=only_first, only_second=only_second, p_exact=exact, p_mid=mid)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values corrected for their number, in the order given.
+
+    Holm (1979), Scandinavian Journal of Statistics 6(2): the smallest times their number, the next
+    times one less, and so on; never smaller than one before it, never above 1.
+    """
+    corrected = [0.0] * len(p_values)
+    least = 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        least = max(least, min(1.0, (len(p_values) - rank) * p_values[index]))
+        corrected[index] = least
+    return corrected
+
+
+def rank_intervals(intervals: Sequence[tuple[float, float]]) -> list[int]:
+    """Return ranks from 1 on: one more than the number of intervals that lie wholly above.
+
+    Those whose intervals overlap the best one's share the first rank, and so on. Overlap is not
+    transitive, so two of different rank may still overlap.
+    """
+    lows = sorted(low for low, _ in intervals)
+    return [1 + len(lows) - bisect_right(lows, high) for _, high in intervals]
+
+
+def _upper_tail(z: float) -> float:
+    """Return the probability that a standard normal variable exceeds z."""
+    return math.erfc(z / math.sqrt(2)) / 2

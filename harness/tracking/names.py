@@ -1,0 +1,81 @@
+"""Which trackers a request means, and whether they are installed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, distribution
+
+from harness.errors import RequestError, unknown_name
+
+USUAL = "tensorboard"
+NONE = "none"
+
+# Those with an adapter of ours, and what they need; all but the first are extras of this project.
+_ADAPTED = {
+    "tensorboard": ("tensorboard",),
+    "mlflow": ("mlflow-skinny", "sqlalchemy", "alembic"),
+    "wandb": ("wandb",),
+    "ml-dash": ("ml-dash",),
+}
+
+
+def choose_trackers(asked: Sequence[str], *, offline: bool) -> tuple[str, ...]:
+    """Return the trackers that repeated options and comma lists mean, each once.
+
+    Args:
+        asked: What was given; nothing means the usual one.
+        offline: Whether the network must not be used.
+
+    Raises:
+        RequestError: One is unknown, not installed, or needs the network that is not to be used;
+            or there is another beside none.
+    """
+    names = list(dict.fromkeys(part.strip() for text in asked for part in text.split(",")))
+    names = [name for name in names if name] or [USUAL]
+    if names == [NONE]:
+        return ()
+    known = known_trackers()
+    for name in names:
+        if name == NONE:
+            raise RequestError("--tracker none: nothing can be tracked beside it")
+        if name not in known:
+            raise unknown_name("tracker", name, [*known, NONE])
+        _require_packages(name)
+        if offline and name not in _ADAPTED:
+            local = ", ".join(_ADAPTED)
+            raise RequestError(
+                f"--offline: tracker {name} may use the network; use {local} or none"
+            )
+    return tuple(names)
+
+
+def known_trackers() -> list[str]:
+    """Return the names of those that accelerate knows, and of ours."""
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS
+
+    return sorted({*LOGGER_TYPE_TO_CLASS, *_ADAPTED})
+
+
+def _require_packages(name: str) -> None:
+    """Make sure that what a tracker needs is installed.
+
+    Raises:
+        RequestError: It is not.
+    """
+    packages = _ADAPTED.get(name, (name.replace("_", "-"),))
+    # The installed packages are asked, not the import path: wandb leaves a folder of its own name.
+    missing = [package for package in packages if not _is_installed(package)]
+    if not missing:
+        return
+    way = f"pip install {' '.join(missing)}"
+    if name in _ADAPTED:
+        way = f"uv sync --extra {name}, or {way} (versions in pyproject.toml)"
+    raise RequestError(f"tracker {name} needs {', '.join(missing)}: {way}")
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        distribution(package)
+    except PackageNotFoundError:
+        return False
+    return True

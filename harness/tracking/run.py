@@ -1,0 +1,212 @@
+"""One cell's run in all its trackers: begun, gone on with, and closed."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+from accelerate.state import PartialState
+
+from harness.errors import CellError
+from harness.learning import checkpoint_path, stages_folder, tracking_path
+from harness.networks import trained_weights_path
+from harness.records import Record
+from harness.spec import Job
+from harness.tracking.adapters import make_backend
+from harness.tracking.backend import Backend, Ending, Place
+from harness.tracking.isolation import Isolated
+from harness.tracking.progress import Progress, read_progress
+from harness.tracking.protocol import UNTRACKED, Tracker
+from harness.tracking.values import epoch_numbers, flatten, record_numbers
+
+logger = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def open_tracker(job: Job) -> Iterator[Tracker]:
+    """Track a cell while the block runs, with the trackers that its job names."""
+    if not job.trackers or job.runs_dir is None:
+        yield UNTRACKED
+        return
+    with TrackedRun(job, job.runs_dir) as run:
+        yield run
+
+
+class TrackedRun:
+    """Tells every tracker the same; as `harness.tracking.protocol.Tracker`.
+
+    No run is begun before there is something to tell: a request that is refused leaves none.
+    """
+
+    def __init__(self, job: Job, runs: Path) -> None:
+        self.job, self.runs = job, runs
+        self.project = f"{job.cell.dataset}-{job.cell.model}"
+        self.progress = Progress()
+        self.progress_file: Path | None = None
+        self.backends = Isolated()
+        self.opened, self.epochs, self.ending = False, 0, Ending.FAILED
+        self.parameters: dict[str, Any] = {}
+        self.lines: list[str] = []
+        self.handler = _Lines(self.log_line)
+
+    def __enter__(self) -> Self:
+        """Listen to the log."""
+        logging.getLogger("harness").addHandler(self.handler)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Close what was opened."""
+        logging.getLogger("harness").removeHandler(self.handler)
+        if kind is not None and issubclass(kind, KeyboardInterrupt):
+            self.ending = Ending.INTERRUPTED
+        if self.log_file.exists():
+            self.backends.tell_all(lambda tracker: tracker.log_file(self.log_file, self.epochs))
+        self.backends.tell_all(lambda tracker: tracker.end(self.ending))
+
+    @property
+    def folder(self) -> Path:
+        """What trackers of files, and the log, have to themselves."""
+        return self.runs / self.project / self.progress.name
+
+    @property
+    def log_file(self) -> Path:
+        """The lines of the log."""
+        return self.folder / "log.txt"
+
+    def begin(self, parameters: Mapping[str, Any]) -> None:
+        """Keep the parameters, and see whether this is an interrupted training that goes on."""
+        self.parameters = flatten(parameters)
+        if self.job.settings.weights not in ("auto", "train"):
+            return
+        weights = trained_weights_path(self.job, parameters["data_sha256"])
+        self.progress_file = tracking_path(weights)
+        if checkpoint_path(weights).exists() or stages_folder(weights).exists():
+            self.progress = read_progress(self.progress_file)
+
+    def log_epoch(self, entry: Mapping[str, Any]) -> None:
+        """Tell each tracker the epochs that it does not have."""
+        self._open()
+        self.epochs += 1
+        tell = partial(_log_numbers, epoch_numbers(entry), self.epochs)
+        for name in list(self.backends.by_name):
+            if self.progress.epochs[name] < self.epochs and self.backends.tell(name, tell):
+                self.progress.epochs[name] = self.epochs
+        self._note_progress()
+
+    def log_record(self, record: Record, path: Path) -> None:
+        """Tell each tracker what came out, and hand over the files."""
+        self._open()
+        self.ending = Ending.OK if record.status == "ok" else Ending.FAILED
+        facts = {"status": record.status, "reason": record.reason, "record": str(path)}
+        facts |= {"weights_origin": record.weights_origin, "start": record.start}
+        files = [path, *self._draw(record)]
+        if record.weights_origin == "trained":
+            weights = trained_weights_path(self.job, record.data_sha256)
+            facts |= {"weights": str(weights), "weights_sha256": record.weights_sha256}
+            files += [weights, weights.with_suffix(".json")]
+        known = {name: fact for name, fact in facts.items() if fact}
+        self.backends.tell_all(partial(_log_numbers, record_numbers(record), self.epochs))
+        self.backends.tell_all(lambda tracker: tracker.log_facts(known))
+        for file in files:
+            self.backends.tell_all(partial(_log_file, file, self.epochs))
+
+    def log_line(self, line: str) -> None:
+        """Keep a line of the log, and tell it once the run is begun."""
+        self.lines.append(line)
+        if self.opened:
+            self._tell_lines()
+
+    def _draw(self, record: Record) -> list[Path]:
+        """Draw the figures of the record, which the results want in any case."""
+        from harness.report.figures import draw_record
+
+        try:
+            return draw_record(self.job.results_dir, record)
+        except CellError as error:
+            logger.warning("%s", error)
+            return []
+
+    def _open(self) -> None:
+        """Begin the run in every tracker, or go on with it."""
+        if self.opened:
+            return
+        # Accelerate's trackers ask it; it must not take a GPU that the cell does not use.
+        PartialState(cpu=self.job.cell.device == "cpu")
+        self.progress.name = self.progress.name or self._new_name()
+        # First of all: whoever is killed while it starts takes the same name when it goes on.
+        self._note_progress()
+        for name in self.job.trackers:
+            backend = self.backends.start(name, partial(self._start, name))
+            if backend is not None and backend.run_id is not None:
+                self.progress.run_ids[name] = backend.run_id
+        self._note_progress()
+        self.opened = True
+        self._tell_lines()
+
+    def _start(self, name: str) -> Backend:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        run_id = self.progress.run_ids.get(name)
+        # One that cannot go on with a run begins another, and is told all epochs.
+        epochs = self.progress.epochs.get(name, 0) if run_id else 0
+        self.progress.epochs[name] = epochs
+        backend = make_backend(name, self._place(run_id, epochs))
+        backend.start()
+        if run_id is None:
+            backend.store_init_configuration(self.parameters)
+        return backend
+
+    def _place(self, run_id: str | None, epochs: int) -> Place:
+        cell = self.job.cell
+        return Place(
+            project=self.project,
+            name=self.progress.name,
+            root=self.runs,
+            tags={"dataset": cell.dataset, "model": cell.model, "device": cell.device},
+            offline=self.job.offline,
+            run_id=run_id,
+            epochs=epochs,
+        )
+
+    def _note_progress(self) -> None:
+        if self.progress_file is not None:
+            self.progress.write(self.progress_file)
+
+    def _new_name(self) -> str:
+        name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-seed{self.job.settings.seed}"
+        same = len(list((self.runs / self.project).glob(f"{name}*")))
+        return f"{name}-{same + 1}" if same else name
+
+    def _tell_lines(self) -> None:
+        lines, self.lines = self.lines, []
+        with contextlib.suppress(OSError), self.log_file.open("a", encoding="utf-8") as file:
+            file.writelines(f"{line}\n" for line in lines)
+        for line in lines:
+            self.backends.tell_all(partial(_log_line, line, self.epochs))
+
+
+class _Lines(logging.Handler):
+    """Hands on what is logged."""
+
+    def __init__(self, take: Callable[[str], None]) -> None:
+        super().__init__()
+        self.take = take
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.take(self.format(record))
+
+
+def _log_numbers(numbers: Mapping[str, float], step: int, backend: Backend) -> None:
+    backend.log(dict(numbers), step=step)
+
+
+def _log_line(line: str, step: int, backend: Backend) -> None:
+    backend.log_line(line, step)
+
+
+def _log_file(file: Path, step: int, backend: Backend) -> None:
+    backend.log_file(file, step)

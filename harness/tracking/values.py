@@ -1,0 +1,52 @@
+"""What a tracker is told: parameters and numbers by name."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from harness.records import Record
+
+Parameter = bool | int | float | str
+
+# Numbers in a record that say what was asked for; they are among the parameters.
+_ASKED = ("schema", "seed", "threads", "image_size", "epochs")
+_ACCURACY = ("accuracy_top1", "accuracy_top1_low", "accuracy_top1_high", "accuracy_top5", "n_test")
+_OF_EPOCH = ("loss", "accuracy", "learning_rate", "seconds")
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Parameter]:
+    """Return nested values by dotted name; what is None is left out, lists become JSON."""
+    flat: dict[str, Parameter] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{name}.")
+        elif isinstance(value, (bool, int, float, str)):
+            flat[name] = value
+        elif value is not None:
+            flat[name] = json.dumps(value)
+    return flat
+
+
+def epoch_numbers(entry: Mapping[str, Any]) -> dict[str, float]:
+    """Return the numbers of an epoch, `train/loss` and so on, or `train/<stage>/loss`."""
+    group = f"train/{entry['stage']}" if "stage" in entry else "train"
+    return {f"{group}/{name}": entry[name] for name in _OF_EPOCH}
+
+
+def record_numbers(record: Record) -> dict[str, float]:
+    """Return the numbers of a record, `test/accuracy_top1`, `cost/latency_ms_p50` and so on.
+
+    What was not measured is left out.
+    """
+    numbers: dict[str, float] = {}
+    for field in dataclasses.fields(record):
+        value = getattr(record, field.name)
+        if field.name in _ASKED or isinstance(value, bool) or not isinstance(value, (int, float)):
+            continue
+        group = "test" if field.name in _ACCURACY else "cost"
+        numbers[f"{group}/{field.name}"] = value
+    return numbers

@@ -1,0 +1,71 @@
+"""What `cli/regenerate_results.py --verify` does: choose records, check them, say what fails."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.cost_records import CostRecord, cost_path, read_cost_records
+from harness.errors import unknown_name
+from harness.records import Record, read_records
+from harness.verification.checks import Check, Places
+
+
+def verify(names: Sequence[str], places: Places) -> int:
+    """Print what no longer holds of records, and what could not be found out, a line each.
+
+    Args:
+        names: Records as `<data set>/<name of the file>`, or `costs/…` for counted costs, as the
+            page's addresses have them; empty: all.
+        places: Where to look.
+
+    Returns:
+        0 when nothing fails, else 1.
+
+    Raises:
+        RequestError: A record is unknown or cannot be read.
+    """
+    outcomes: list[bool | None] = []
+    for name, record in _choose(names, places).items():
+        checks = _check(record, places)
+        _print(name, checks)
+        outcomes += [check.holds for check in checks]
+    counts = [outcomes.count(outcome) for outcome in (True, False, None)]
+    print(
+        "in all: {} hold, {} do not, {} not recomputed; what was timed is no part of it".format(
+            *counts
+        )
+    )
+    return int(False in outcomes)
+
+
+def _choose(names: Sequence[str], places: Places) -> dict[str, Record | CostRecord]:
+    known: dict[str, Record | CostRecord] = {
+        f"{record.dataset}/{record.stem}": record for record in read_records(places.results_dir)
+    }
+    for cost in read_cost_records(places.results_dir):
+        path = cost_path(Path(), cost.dataset, cost.model, cost.image_size)
+        known[path.with_suffix("").as_posix()] = cost
+    for name in names:
+        if name not in known:
+            raise unknown_name("record", name, known)
+    return {name: known[name] for name in dict.fromkeys(names)} or known
+
+
+def _check(record: Record | CostRecord, places: Places) -> list[Check]:
+    from harness.verification.counts import check_costs
+    from harness.verification.recompute import check_record
+    from harness.verification.stated import check_agreement, check_settings
+
+    if isinstance(record, CostRecord):
+        return check_costs(record, places)
+    checks = [*check_agreement(record), *check_settings(record, places)]
+    return checks + (check_record(record, places) if record.status == "ok" else [])
+
+
+def _print(name: str, checks: Sequence[Check]) -> None:
+    held = sum(check.holds is True for check in checks)
+    print(f"{name}: {held} of {len(checks)} hold")
+    for check in checks:
+        if not check.holds:
+            print(f"{name}: {check.field}: {check.text}")

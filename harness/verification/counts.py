@@ -1,0 +1,38 @@
+"""Costs that were counted, counted again."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from harness.cost_records import CostPath, CostRecord
+from harness.counting import count_costs
+from harness.errors import CellError, RequestError
+from harness.plan import make_job
+from harness.spec import Cell
+from harness.verification.checks import Check, Places, compare, unknown
+from harness.verification.stated import read_command
+
+_FIGURES = (
+    *("image_size", "channels", "classes", "params", "weights_mb", "file_mb"),
+    *("peak_memory_mb", "gmacs", "gflops", "gmacs_thop"),
+)
+_FIGURES_OF_PATH = tuple(field.name for field in dataclasses.fields(CostPath))
+
+
+def check_costs(record: CostRecord, places: Places) -> list[Check]:
+    """Return whether a model's costs at the shape of a data set are what they were."""
+    cell = Cell(dataset=record.dataset, model=record.model, device="cpu")
+    try:
+        job, _ = make_job(read_command(record.command, places), cell)
+        now = count_costs(job)
+    except (CellError, RequestError) as error:
+        return unknown("costs", str(error))
+    checks = [compare(name, getattr(record, name), getattr(now, name)) for name in _FIGURES]
+    paths = {path.name: path for path in now.paths}
+    checks.append(compare("paths", [path.name for path in record.paths], list(paths)))
+    return checks + [
+        compare(f"paths.{path.name}.{name}", getattr(path, name), getattr(paths[path.name], name))
+        for path in record.paths
+        if path.name in paths
+        for name in _FIGURES_OF_PATH
+    ]

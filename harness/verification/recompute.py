@@ -1,0 +1,223 @@
+"""What a record says of images, weights, counts and accuracy, found out without any training."""
+
+from __future__ import annotations
+
+import dataclasses
+from importlib import metadata
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+from torch import Tensor, nn
+
+from harness.building import build_network
+from harness.conditions import set_threads
+from harness.data import DataSource, ImageData
+from harness.errors import CellError, RequestError
+from harness.evaluation import measure_accuracy
+from harness.files import file_sha256
+from harness.measure.environment import device_name
+from harness.measure.memory import measure_weights_mb
+from harness.measure.operations import count_parameters, measure_operations
+from harness.networks import ReadyNetwork, ready_network, trained_weights_path
+from harness.records import Record
+from harness.registry import find_dataset, load_model
+from harness.routed import RoutedNetwork
+from harness.run import load_job_data
+from harness.settings_spec import Settings
+from harness.spec import Job, ModelSpec
+from harness.splits import MemorySplit
+from harness.verification.checks import Check, Places, compare, unknown
+from harness.weights import read_sidecar
+
+_COUNTS = ("params", "gmacs", "gmacs_thop", "weights_mb")
+_ACCURACY = ("accuracy_top1",)
+# On another processor or with another version, rounding may change the class of an image or two.
+_IMAGES_TO_ONE_CHANGE = 1000
+
+
+def check_record(record: Record, places: Places) -> list[Check]:
+    """Return what can be found out about the record of a cell that is ok."""
+    try:
+        job, spec = _recorded_job(record, places), load_model(record.model)
+    except RequestError as error:
+        return unknown(("data_sha256", "weights_sha256", *_COUNTS, *_ACCURACY), str(error))
+    images, image_checks = _find_images(job, spec, record)
+    stand_in = _images_as_recorded(record, images)
+    if stand_in is None:
+        reason = "how many colours its images have is not known without them"
+        return image_checks + unknown(("weights_sha256", *_COUNTS, *_ACCURACY), reason)
+    ready, weight_checks = _find_network(job, spec, record, stand_in)
+    return [
+        *image_checks,
+        *weight_checks,
+        *_check_counts(job, spec, record, stand_in, ready),
+        *_check_accuracy(job, spec, record, images, ready),
+    ]
+
+
+def _recorded_job(record: Record, places: Places) -> Job:
+    """Return the job that a record is of; its weights are loaded, never trained."""
+    try:
+        settings = TypeAdapter(Settings).validate_python(record.settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise RequestError(f"setting {where} is not one of this version: {first['msg']}") from None
+    if settings.weights == "train":
+        settings = dataclasses.replace(settings, weights="auto")
+    files = [path for path in places.data_files if path.name == record.data_name]
+    return Job(
+        cell=record.cell,
+        settings=settings,
+        data_dir=places.data_dir,
+        data_file=files[0] if files and not record.data_official else None,
+        weights_dir=places.weights_dir,
+        published_dir=places.published_dir,
+        results_dir=places.results_dir,
+        offline=True,
+        command=record.command,
+    )
+
+
+def _find_images(job: Job, spec: ModelSpec, record: Record) -> tuple[ImageData | None, list[Check]]:
+    """Return the images that a record is about, if they are at hand and the same."""
+    if not record.data_official and job.data_file is None:
+        return None, unknown("data_sha256", f"give --data-file …/{record.data_name}")
+    try:
+        images = load_job_data(job, spec)
+    except RequestError as error:
+        return None, unknown("data_sha256", str(error))
+    check = compare("data_sha256", record.data_sha256, images.source.sha256)
+    return images if check.holds else None, [check]
+
+
+def _images_as_recorded(record: Record, images: ImageData | None) -> ImageData | None:
+    """Return what a record says of its images, without any of them."""
+    dataset, mean = find_dataset(record.dataset), record.settings.get("mean")
+    known = images or dataset
+    channels = known.channels if known else len(mean or ())
+    if not channels:
+        return None
+    none = MemorySplit(torch.empty(0, channels, 1, 1), torch.empty(0, dtype=torch.int64))
+    source = DataSource(
+        name=record.data_name,
+        sha256=record.data_sha256,
+        digest_of=record.data_digest_of,
+        official=record.data_official,
+    )
+    return ImageData(
+        train=none, test=none, classes=tuple(record.classes), channels=channels, source=source
+    )
+
+
+def _find_network(
+    job: Job, spec: ModelSpec, record: Record, images: ImageData
+) -> tuple[ReadyNetwork | None, list[Check]]:
+    """Return the network with the record's weights, if they are at hand and the same."""
+    checks: list[Check] = []
+    if record.weights_origin == "imagenet":
+        return None, unknown("weights", "pre-trained weights are not fetched to verify")
+    if record.weights_origin == "trained":
+        path = trained_weights_path(job, record.data_sha256)
+        try:
+            there = read_sidecar(path) is not None
+        except RequestError as error:
+            return None, unknown("weights_sha256", str(error))
+        if not there:
+            name = f"{path.parent.name}/{path.name}"
+            return None, unknown("weights_sha256", f"no weights at {name} in the weights folder")
+        checks = [compare("weights_sha256", record.weights_sha256, file_sha256(path))]
+        if not checks[0].holds:
+            return None, checks
+    try:
+        ready = ready_network(job, spec, images)
+    except RequestError as error:
+        return None, checks or unknown("weights_sha256", str(error))
+    if record.weights_origin == "published":
+        checks = [compare("weights_sha256", record.weights_sha256, ready.sha256)]
+    return ready if all(check.holds for check in checks) else None, checks
+
+
+def _check_counts(
+    job: Job, spec: ModelSpec, record: Record, images: ImageData, ready: ReadyNetwork | None
+) -> list[Check]:
+    example = torch.zeros(1, images.channels, record.image_size, record.image_size)
+    try:
+        network = ready.network if ready else _build(job, spec, images)
+        counts = _count(network, example)
+        paths = _count_paths(network, example, record)
+    except (CellError, RequestError) as error:
+        return unknown(_COUNTS, str(error))
+    checks = [compare(name, getattr(record, name), value) for name, value in counts.items()]
+    return checks + paths
+
+
+def _build(job: Job, spec: ModelSpec, images: ImageData) -> nn.Module:
+    """Build a network whose shape does not depend on its weights.
+
+    Raises:
+        RequestError: It does.
+    """
+    if spec.rebuild is not None:
+        raise RequestError("its shape comes out of its training, and its weights are not at hand")
+    with torch.device("meta"):
+        return build_network(spec, job.settings, len(images.classes), images.channels)
+
+
+def _count(network: nn.Module, example: Tensor) -> dict[str, float | None]:
+    """Return what is counted of a network; of one with paths, what is of the whole."""
+    whole: dict[str, float | None] = {
+        "params": count_parameters(network),
+        "weights_mb": measure_weights_mb(network),
+    }
+    if isinstance(network, RoutedNetwork):
+        return whole
+    operations = measure_operations(network, example)
+    return {**whole, "gmacs": operations.gmacs, "gmacs_thop": operations.gmacs_thop}
+
+
+def _count_paths(network: nn.Module, example: Tensor, record: Record) -> list[Check]:
+    """Return whether the paths that images took cost what they did."""
+    if not isinstance(network, RoutedNetwork):
+        return []
+    now = {path.name: path.network for path in network.paths()}
+    checks = []
+    for path in record.paths:
+        name = f"paths.{path['name']}"
+        if path["name"] not in now:
+            checks.append(Check(field=name, holds=False, text="recorded, now there is none"))
+            continue
+        counts = _count(now[path["name"]], example)
+        checks += [compare(f"{name}.{field}", path[field], counts[field]) for field in _COUNTS]
+    return checks
+
+
+def _check_accuracy(
+    job: Job, spec: ModelSpec, record: Record, images: ImageData | None, ready: ReadyNetwork | None
+) -> list[Check]:
+    if images is None or ready is None:
+        what = "the same weights" if images else "the same images"
+        return unknown(_ACCURACY, f"it takes {what}")
+    if record.device == "cuda" and not torch.cuda.is_available():
+        return unknown(_ACCURACY, "it was taken on a GPU, and there is none here")
+    threads = set_threads(job.settings)
+    try:
+        found, _ = measure_accuracy(ready.network.to(record.device), job, spec, images)
+    except CellError as error:
+        return unknown(_ACCURACY, str(error))
+    recorded = round((record.accuracy_top1 or 0.0) * (record.n_test or 0) / 100)
+    now = round(found.accuracy_top1 * found.n_test / 100)
+    allowed = 0 if _is_same_machine(record, threads) else 1 + found.n_test // _IMAGES_TO_ONE_CHANGE
+    text = f"recorded {recorded} of {record.n_test} images right, now {now} of {found.n_test}"
+    holds = found.n_test == record.n_test and abs(now - recorded) <= allowed
+    return [Check(field="accuracy_top1", holds=holds, text=text)]
+
+
+def _is_same_machine(record: Record, threads: int) -> bool:
+    """Whether rounding must be the same as when the record was made."""
+    libraries = record.environment.get("libraries", {})
+    return (
+        device_name(record.device) == record.device_name
+        and libraries.get("torch") == metadata.version("torch")
+        and threads == record.threads
+    )

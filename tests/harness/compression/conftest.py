@@ -1,0 +1,103 @@
+"""A tiny convolutional model, images for it, and cells that compress it."""
+
+import pytest
+import torch
+from torch import nn
+
+from harness import networks
+from harness.compression.models import compressed_model
+from harness.data import DataSource, ImageData
+from harness.settings_spec import (
+    MeasurementSettings,
+    PruningSettings,
+    QuantizationSettings,
+    Settings,
+    TrainingSettings,
+)
+from harness.spec import Cell, CompressedSpec, Job, ModelSpec
+from harness.splits import MemorySplit
+
+SIDE, CLASSES, WIDTH = 8, 3, 64
+RECIPE = TrainingSettings(epochs=2, batch_size=4, learning_rate=0.01, shift_pixels=1)
+SECTIONS = {
+    "quantization": QuantizationSettings(training=RECIPE),
+    "pruning": PruningSettings(steps=64, training=RECIPE),
+}
+
+
+def build(num_classes, in_channels, pretrained):
+    return nn.Sequential(
+        *(
+            nn.Conv2d(in_channels, WIDTH, 3, padding=1, bias=False),
+            nn.BatchNorm2d(WIDTH),
+            nn.ReLU(),
+        ),
+        *(nn.Conv2d(WIDTH, WIDTH, 3, padding=1, bias=False), nn.BatchNorm2d(WIDTH), nn.ReLU()),
+        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(WIDTH, num_classes)),
+    )
+
+
+BASE = ModelSpec(label="Tiny", build=build, image_size=SIDE)
+
+
+@pytest.fixture
+def tiny():
+    """The base with weights from a seed, in evaluation mode."""
+    torch.manual_seed(0)
+    return build(CLASSES, 1, False).eval()
+
+
+@pytest.fixture
+def images():
+    return torch.randn(4, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
+def data():
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (24, 1, SIDE, SIDE), dtype=torch.uint8, generator=generator)
+    split = MemorySplit(pixels, torch.arange(24) % CLASSES)
+    source = DataSource(name="made", sha256="d" * 64, digest_of="nothing", official=False)
+    return ImageData(train=split, test=split, classes=tuple("abc"), channels=1, source=source)
+
+
+@pytest.fixture
+def make_spec(monkeypatch):
+    """Make the spec of the tiny model compressed in a way; its base is found by name."""
+    monkeypatch.setattr(networks, "load_model", {"tiny": BASE}.__getitem__)
+
+    def make(compression):
+        spec = CompressedSpec(label="Tiny, smaller", base="tiny", compression=compression)
+        return compressed_model(spec, BASE)
+
+    return make
+
+
+@pytest.fixture
+def make_job(tmp_path):
+    def make(compression, folder="weights", **changes):
+        settings = Settings(
+            threads=1,
+            image_size=SIDE,
+            training=RECIPE,
+            checkpoint_minutes=0.0,
+            measurement=MeasurementSettings(
+                latency_rounds=20,
+                latency_seconds=0.01,
+                throughput_batch_sizes=(1,),
+                throughput_seconds=0.01,
+            ),
+            **({compression: SECTIONS[compression]} | changes),
+        )
+        return Job(
+            cell=Cell(dataset="emnist", model="smaller", device="cpu"),
+            settings=settings,
+            data_dir=tmp_path,
+            data_file=None,
+            weights_dir=tmp_path / folder,
+            results_dir=tmp_path,
+            offline=True,
+            command="",
+        )
+
+    return make

@@ -1,0 +1,211 @@
+"""Cells of compressed models: made from their base's own weights, in stages that are done once."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+
+from harness import learning, networks, stages
+from harness.compression import models, quantization
+from harness.errors import RequestError
+from harness.networks import base_job, ready_network, trained_weights_path
+from harness.settings_spec import PruningSettings, TrainingSettings
+from harness.weights import read_sidecar
+from tests.harness.compression.conftest import BASE, RECIPE, SECTIONS
+
+WAYS = ["quantization", "pruning"]
+ON_THE_WAY = {"quantization": "accuracy_fake_quantized", "pruning": "accuracy_pruned"}
+
+
+class Killed(BaseException):
+    """As SIGKILL: nothing catches it."""
+
+
+def equal(one, other):
+    state = other.state_dict()
+    return all(torch.equal(value, state[key]) for key, value in one.state_dict().items())
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_base_is_trained_first_where_its_own_cell_finds_it(make_spec, make_job, data, way):
+    job, spec = make_job(way), make_spec(way)
+    ready = ready_network(job, spec, data)
+    own = dataclasses.replace(
+        base_job(job, spec), settings=dataclasses.replace(job.settings, **{way: None})
+    )
+    assert own.cell.model == "tiny"
+    base = ready_network(own, BASE, data)
+    assert ready.sidecar.compression["base_weights_sha256"] == base.sha256
+    assert ready.sidecar.compression["base"] == ready.sidecar.start == "tiny"
+    assert ready.sidecar.compression["base_epochs"] == 2
+    folder = job.weights_dir / "emnist"
+    assert not trained_weights_path(own, data.source.sha256).with_suffix(".checkpoint").exists()
+    assert len(list(folder.glob("*.safetensors"))) == 2
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_weights_of_the_base_are_taken_as_they_are(make_spec, make_job, data, way, monkeypatch):
+    job, spec = make_job(way), make_spec(way)
+    own = base_job(job, spec)
+    ready_network(own, BASE, data)
+    monkeypatch.setattr(learning, "_train_alike", lambda *a: pytest.fail("trained again"))
+    assert ready_network(job, spec, data).origin == "trained"
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_was_saved_is_loaded_with_its_notes(make_spec, make_job, data, way, monkeypatch):
+    job, spec = make_job(way), make_spec(way)
+    first = ready_network(job, spec, data)
+    monkeypatch.setattr(networks, "learn", lambda *a: pytest.fail("trained again"))
+    second = ready_network(job, spec, data)
+    assert equal(first.network, second.network)
+    images = torch.randn(2, 1, 8, 8)
+    assert torch.equal(first.network(images), second.network(images))
+    notes = second.sidecar.compression
+    assert notes == json.loads(json.dumps(first.sidecar.compression))
+    assert 0 <= notes["accuracy_base"] <= 100
+    assert 0 <= notes[ON_THE_WAY[way]] <= 100
+    assert [log["stage"] for log in second.sidecar.logs] == 2 * [
+        {"quantization": "quantization", "pruning": "fine_tuning"}[way]
+    ]
+
+
+def interrupt_training(monkeypatch, title, after_step):
+    """Kill the training whose title ends so, in its second epoch after a step."""
+    run = learning.train.__globals__["_Run"]
+    step = run._step
+
+    def killed(self, *batch):
+        if self.title.endswith(title) and len(self.logs) == 1 and self.tally.step == after_step:
+            raise Killed
+        return step(self, *batch)
+
+    monkeypatch.setattr(run, "_step", killed)
+
+
+def interrupt_call(monkeypatch, module, name):
+    def killed(*args, **kwargs):
+        raise Killed
+
+    monkeypatch.setattr(module, name, killed)
+
+
+PHASES = {
+    ("quantization", "float training"): lambda m: interrupt_training(m, "tiny-cpu", 3),
+    ("quantization", "accuracy of the base"): lambda m: interrupt_call(
+        m, networks, "measure_accuracy"
+    ),
+    ("quantization", "preparation"): lambda m: interrupt_call(m, quantization, "prepare"),
+    ("quantization", "training"): lambda m: interrupt_training(m, " quantization", 3),
+    ("quantization", "freezing"): lambda m: interrupt_call(m, quantization, "freeze"),
+    ("quantization", "conversion"): lambda m: interrupt_call(m, quantization, "convert"),
+    ("quantization", "saving"): lambda m: interrupt_call(m, learning, "save_weights"),
+    ("pruning", "float training"): lambda m: interrupt_training(m, "tiny-cpu", 3),
+    ("pruning", "pruning"): lambda m: interrupt_call(m, models.torch, "zeros"),
+    ("pruning", "keeping"): lambda m: interrupt_call(m, stages, "write_state"),
+    ("pruning", "fine-tuning"): lambda m: interrupt_training(m, " fine_tuning", 3),
+    ("pruning", "saving"): lambda m: interrupt_call(m, learning, "save_weights"),
+}
+
+
+@pytest.mark.parametrize(("way", "phase"), PHASES)
+def test_a_killed_run_ends_with_the_same_weights(
+    make_spec, make_job, data, way, phase, monkeypatch
+):
+    spec = make_spec(way)
+    whole = ready_network(make_job(way, "whole"), spec, data)
+    job = make_job(way, "cut")
+    with monkeypatch.context() as patch:
+        if phase != "float training":
+            ready_network(base_job(job, spec), BASE, data)
+        PHASES[way, phase](patch)
+        with pytest.raises(Killed):
+            ready_network(job, spec, data)
+    assert not trained_weights_path(job, data.source.sha256).exists()
+    again = ready_network(job, spec, data)
+    assert again.sha256 == whole.sha256
+    assert equal(again.network, whole.network)
+    timeless = [
+        {**ready.sidecar.compression, "base_training_seconds": None} for ready in (whole, again)
+    ]
+    assert timeless[0] == timeless[1]
+
+
+def test_pruned_shapes_are_in_the_sidecar(make_spec, make_job, data):
+    job = make_job("pruning")
+    ready = ready_network(job, make_spec("pruning"), data)
+    path = trained_weights_path(job, data.source.sha256)
+    shapes = read_sidecar(path).structure
+    width = ready.network[0].out_channels
+    assert width < 64
+    assert shapes["attributes"]["0"] == {"out_channels": width}
+    assert shapes["tensors"]["3.weight"] == [ready.network[3].out_channels, width, 3, 3]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_broken_structure_is_refused(make_spec, make_job, data, way):
+    job, spec = make_job(way), make_spec(way)
+    ready_network(job, spec, data)
+    path = trained_weights_path(job, data.source.sha256).with_suffix(".json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"structure": {"image_shape": 3}}))
+    with pytest.raises(RequestError, match=rf"{path.name}: structure: not "):
+        ready_network(job, spec, data)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_float_checkpoint_that_does_not_fit_is_refused(make_spec, make_job, data, way):
+    job, spec = make_job(way), make_spec(way)
+    own = base_job(job, spec)
+    wide = dataclasses.replace(BASE, build=lambda *sizes: BASE.build(5, *sizes[1:]))
+    ready_network(own, wide, data)
+    with pytest.raises(RequestError, match=r"tiny-.*safetensors: 8.bias has shape \(5,\)"):
+        ready_network(job, spec, data)
+    assert not trained_weights_path(job, data.source.sha256).exists()
+
+
+def test_what_cannot_be_compressed_is_refused_before_its_base_is_trained(make_spec, make_job, data):
+    job = make_job("pruning", pruning=PruningSettings(speed_up=1e6, steps=8, training=RECIPE))
+    with pytest.raises(RequestError, match="out of reach"):
+        ready_network(job, make_spec("pruning"), data)
+    assert not job.weights_dir.exists()
+
+
+def test_rounding_is_not_trained_in_bf16(make_spec, make_job, data):
+    recipe = dataclasses.replace(RECIPE, precision="bf16")
+    section = dataclasses.replace(SECTIONS["quantization"], training=recipe)
+    job = make_job("quantization", quantization=section)
+    with pytest.raises(RequestError, match=r"quantization.training.precision: bf16"):
+        ready_network(job, make_spec("quantization"), data)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_random_weights_are_compressed_too(make_spec, make_job, data, way):
+    job = make_job(way, weights="random")
+    ready = ready_network(job, make_spec(way), data)
+    assert (ready.origin, ready.sidecar) == ("random", None)
+    if way == "quantization":
+        assert isinstance(ready.network, quantization.Int8Network)
+    else:
+        assert ready.network[0].out_channels < 64
+
+
+def test_int8_is_for_the_cpu(make_spec):
+    assert make_spec("quantization").devices == ("cpu",)
+    assert make_spec("pruning").devices == ("cpu", "cuda")
+
+
+def test_no_bits_of_a_recipe_are_lost(make_spec, make_job, data):
+    """A compressed cell with another recipe has weights of its own, from the same base."""
+    spec = make_spec("pruning")
+    other = PruningSettings(steps=64, training=TrainingSettings(epochs=1, batch_size=4))
+    paths = [
+        trained_weights_path(job, data.source.sha256)
+        for job in (make_job("pruning"), make_job("pruning", pruning=other))
+    ]
+    bases = [
+        trained_weights_path(base_job(job, spec), data.source.sha256)
+        for job in (make_job("pruning"), make_job("pruning", pruning=other))
+    ]
+    assert paths[0] != paths[1]
+    assert bases[0] == bases[1]

@@ -1,0 +1,149 @@
+"""int8 networks: exact weights, plain tensors on disk, and one line where there can be none."""
+
+import copy
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from harness.compression import quantization
+from harness.compression.quantization import (
+    check_backend,
+    convert,
+    freeze,
+    prepare,
+    with_any_ranges,
+)
+from harness.converted import ConvertedNetwork
+from harness.errors import RequestError
+from harness.measure.operations import count_macs, count_parameters
+from harness.weights import load_state, read_tensors, write_state
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture
+def int8(tiny, images):
+    return with_any_ranges(tiny, "x86", images)
+
+
+def test_weights_are_rounded_to_one_scale_a_channel(images):
+    conv = nn.Conv2d(1, 2, 1)
+    with torch.no_grad():
+        conv.weight.copy_(torch.tensor([1.275, -0.4]).reshape(2, 1, 1, 1))
+        conv.bias.copy_(torch.tensor([0.5, -0.25]))
+    state = with_any_ranges(nn.Sequential(conv), "x86", images).state_dict()
+    # Symmetric: the range reaches as far to either side, over 255 steps.
+    assert torch.allclose(state["graph.0.weight_scales"], torch.tensor([0.01, 0.8 / 255]))
+    assert state["graph.0.weight"].flatten().tolist() == [127, -128]
+    assert state["graph.0.weight_zero_points"].tolist() == [0, 0]
+    assert state["graph.0.bias"].tolist() == [0.5, -0.25]
+
+
+def test_convolution_batch_norm_and_activation_are_one_layer(int8):
+    layers = [type(part).__name__ for part in int8.graph.modules()]
+    assert layers.count("ConvReLU2d") == 2
+    assert not {"BatchNorm2d", "Conv2d", "ReLU"} & set(layers)
+
+
+def test_all_is_plain_and_int8_takes_a_quarter(int8):
+    state = int8.state_dict()
+    assert all(type(value) in (torch.Tensor, nn.Parameter) for value in state.values())
+    assert not any(value.is_quantized for value in state.values())
+    # 9·64 and 9·64·64 weights of convolutions, 64·3 of the linear layer.
+    weights = sum(v.numel() for v in state.values() if v.dtype == torch.int8 and v.ndim > 1)
+    assert weights == 9 * 64 + 9 * 64 * 64 + 64 * 3
+
+
+def test_a_saved_network_gives_the_same_logits(int8, tiny, images, tmp_path):
+    path = tmp_path / "w.safetensors"
+    write_state(path, int8)
+    again = with_any_ranges(tiny, "x86", torch.zeros(1, 1, 8, 8))
+    assert not torch.equal(again(images), int8(images))
+    load_state(again, read_tensors(path), str(path))
+    assert torch.equal(again(images), int8(images))
+    assert torch.equal(copy.deepcopy(again)(images), int8(images))
+
+
+def test_float_weights_do_not_fit(int8, tiny, tmp_path):
+    path = tmp_path / "w.safetensors"
+    write_state(path, tiny)
+    with pytest.raises(RequestError, match="not weights of this network: lacks graph"):
+        load_state(int8, read_tensors(path), str(path))
+    wrong = int8.state_dict() | {"graph.3.weight": torch.zeros(5, 64, 3, 3, dtype=torch.int8)}
+    with pytest.raises(RequestError, match=r"graph.3.weight has shape \(5, 64, 3, 3\)"):
+        load_state(int8, wrong, "file")
+
+
+def test_it_is_counted_on_its_float_layers(int8, tiny, images):
+    assert isinstance(int8, ConvertedNetwork)
+    counted = int8.float_network()
+    assert count_macs(counted, images[:1]) == count_macs(tiny, images[:1])
+    # Batch norm is folded: weights, and a bias for each channel and class.
+    assert count_parameters(counted) == 9 * 64 + 64 + 9 * 64 * 64 + 64 + 64 * 3 + 3
+    assert all(parameter.is_meta for parameter in counted.parameters())
+
+
+def test_int8_gives_what_was_trained_for(tiny, images):
+    fake = prepare(tiny, "x86", images)
+    freeze(fake)
+    fake.eval()
+    with torch.no_grad():
+        before = fake(images)
+    int8 = convert(fake, tiny, "x86", (1, 8, 8))
+    assert torch.allclose(int8(images), before, atol=2e-2 * before.abs().max().item())
+    assert torch.equal(fake(images), before)
+    # Ranges are frozen: larger images do not widen them.
+    fake(100 * images)
+    assert torch.equal(fake(images), before)
+
+
+def test_the_engine_is_put_back(tiny, images):
+    before = torch.backends.quantized.engine
+    with_any_ranges(tiny, "qnnpack", images)
+    assert torch.backends.quantized.engine == before
+
+
+def test_a_backend_that_is_not_there(monkeypatch):
+    backends = types.SimpleNamespace(quantized=types.SimpleNamespace(supported_engines=["none"]))
+    monkeypatch.setattr(quantization.torch, "backends", backends)
+    with pytest.raises(
+        RequestError, match="torch has no x86 kernels for this CPU; there are: none"
+    ):
+        check_backend("x86")
+
+
+class NeedsData(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(64, 3)
+
+    def forward(self, images):
+        return self.head(images.flatten(1)) * (2 if images.sum() > 0 else 1)
+
+
+def test_what_cannot_be_quantised(images):
+    with pytest.raises(RequestError, match=r"cannot be quantised: its graph .*\) *$"):
+        with_any_ranges(NeedsData(), "x86", images)
+    with pytest.raises(RequestError, match="none of its layers has int8 kernels"):
+        with_any_ranges(nn.Sequential(nn.Flatten(), nn.LayerNorm(64)), "x86", images)
+
+
+def test_no_warning_reaches_the_user():
+    code = """
+import copy, warnings, torch
+from torch import nn
+from harness.compression.quantization import with_any_ranges
+warnings.simplefilter("error")
+network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten())
+images = torch.randn(2, 1, 8, 8)
+int8 = with_any_ranges(network.eval(), "x86", images)
+int8.load_state_dict(copy.deepcopy(int8).state_dict())
+int8(images)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,95 @@
+"""Figures: the same bytes twice, drawn only when something changed, readable on a dark page."""
+
+import xml.etree.ElementTree as ET
+
+import pytest
+from PIL import Image
+
+from harness.report import figures
+from harness.report.canvas import new_figure
+from harness.report.figures import refresh_figures, stale_figures
+from harness.report.labels import Label, place_labels
+
+NAMES = [
+    *("accuracy-gmacs", "accuracy-latency", "accuracy-size"),
+    *("resnet-cpu-confusion", "resnet-cpu-training"),
+]
+HOSTILE = "$x_2$ <b>&amp;"
+
+
+@pytest.fixture(scope="module")
+def drawn(make_run, tmp_path_factory):
+    """Two folders with figures of the same record, and the record."""
+    record = make_run(label=HOSTILE, dataset="cifar10")
+    folders = [tmp_path_factory.mktemp("figures") for _ in range(2)]
+    for folder in folders:
+        refresh_figures(folder, [record])
+    return record, *folders
+
+
+def test_every_figure_is_there_as_svg_and_png_with_the_same_bytes_twice(drawn):
+    _, first, second = drawn
+    files = sorted(path.relative_to(first) for path in first.rglob("*.*"))
+    assert [path.name for path in files] == [f"{n}.{k}" for n in NAMES for k in ("png", "svg")]
+    for path in files:
+        assert (first / path).read_bytes() == (second / path).read_bytes()
+
+
+def test_nothing_is_drawn_twice_and_a_change_is_noticed(drawn, monkeypatch, tmp_path, make_run):
+    record, folder, _ = drawn
+    monkeypatch.setattr(figures, "draw", lambda stem, *_: pytest.fail(f"{stem} was drawn"))
+    refresh_figures(folder, [record])
+    assert stale_figures(folder, [record]) == []
+    other = make_run(label=HOSTILE, dataset="cifar10", gmacs=0.09)
+    assert {path.stem for path in stale_figures(folder, [other])} == {"accuracy-gmacs"}
+    assert len(stale_figures(tmp_path, [record])) == 10
+
+
+def test_one_of_the_two_files_does_not_do(drawn):
+    record, folder, other = drawn
+    path = folder / "figures/cifar10/accuracy-size.svg"
+    path.unlink()
+    assert {each.suffix for each in stale_figures(folder, [record])} == {".svg", ".png"}
+    path.write_bytes((other / "figures/cifar10/accuracy-size.svg").read_bytes())
+    assert stale_figures(folder, [record]) == []
+
+
+def test_texts_are_texts_and_colours_have_dark_twins(drawn):
+    _, folder, _ = drawn
+    path = folder / "figures/cifar10/accuracy-gmacs.svg"
+    root = ET.parse(path).getroot()
+    texts = ["".join(each.itertext()) for each in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert HOSTILE in texts
+    # The published cells are named, too.
+    assert {"ResNet50", "TRUNK", "DinoV2"} <= set(texts)
+    svg = path.read_text()
+    assert "prefers-color-scheme:dark" in svg
+    assert '[style*="fill: #ffffff"]{fill:#14181d !important}' in svg
+    assert "<dc:date>" not in svg
+
+
+def test_a_png_is_small_and_on_white(drawn):
+    _, folder, _ = drawn
+    path = folder / "figures/cifar10/resnet-cpu-training.png"
+    with Image.open(path) as image:
+        assert image.mode == "P"
+        assert image.convert("RGB").getpixel((1, 1)) == (255, 255, 255)
+    assert path.stat().st_size < 20_000
+
+
+def test_names_hide_neither_each_other_nor_points():
+    figure = new_figure(6, 4)
+    axes = figure.add_subplot(xlim=(0, 10), ylim=(0, 10))
+    labels = [
+        Label(x=x, y=y, low=y - 1, high=y, text="a longish name", colour="black", size=8)
+        for x, y in ((5, 5), (5.2, 5), (5.1, 5.2), (9.7, 5))
+    ]
+    place_labels(axes, labels)
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert len(boxes) == 4
+    pairs = [(a, b) for i, a in enumerate(boxes) for b in boxes[i + 1 :]]
+    assert not any(a.overlaps(b) for a, b in pairs)
+    points = [axes.transData.transform((label.x, label.y)) for label in labels]
+    assert not any(box.contains(*point) for box in boxes for point in points)
+    # There is no room to the right of the last.
+    assert boxes[3].x1 < points[3][0]

@@ -1,0 +1,96 @@
+"""Which rows a table has, and which runs belong to one of them."""
+
+from harness.published import published_cells
+from harness.report.rows import (
+    group_runs,
+    latency_beside_reference,
+    make_rows,
+    published_costs,
+)
+
+
+def repeat(make_record, seed, **changes):
+    settings = {"seed": seed} | changes.pop("settings", {})
+    return make_record(seed=seed, repeat=True, settings=settings, **changes)
+
+
+def test_runs_with_other_seeds_belong_to_their_cell(make_record):
+    first, others = make_record(), [repeat(make_record, seed) for seed in (2, 1)]
+    elsewhere = make_record(model="vgg")
+    groups = group_runs([*others, elsewhere, first])
+    assert sorted(tuple(r.seed for r in group) for group in groups) == [(42,), (42, 1, 2)]
+
+
+def test_a_run_of_another_experiment_is_not_averaged(make_record):
+    others = [
+        repeat(make_record, 1, settings={"training": {"epochs": 9}}),
+        repeat(make_record, 2, data_sha256="other"),
+        repeat(make_record, 3, status="failed", accuracy_top1=None),
+        repeat(make_record, 4, device="cuda"),
+    ]
+    groups = group_runs([make_record(), *others])
+    assert [[r.seed for r in group] for group in groups] == [[42], [4]]
+
+
+def test_without_a_record_of_its_own_the_first_run_takes_the_place(make_record):
+    (group,) = group_runs([repeat(make_record, seed) for seed in (7, 3)])
+    assert [r.seed for r in group] == [3, 7]
+
+
+def test_published_models_come_first_whether_they_were_run_or_not(make_record, make_cost):
+    rows = make_rows(
+        [make_record(model="mine", label="Mine"), make_record(model="vit", label="ViT-B/16")],
+        [make_cost(model="vgg", label="VGG-16"), make_cost(model="efficientnet", label="E")],
+    )
+    published = [model for dataset, model in published_cells() if dataset == "cifar10"]
+    assert [row.model for row in rows] == [*published, "efficientnet", "mine"]
+    titles = {row.model: row.title for row in rows}
+    # Ours where something of ours is there, else the published name.
+    assert (titles["vgg"], titles["vit"]) == ("VGG-16", "ViT-B/16")
+    assert titles["resnet_quantized"] == "ResNet50 Quantized"
+
+
+def test_counts_fill_the_row_of_what_was_not_run(make_record, make_cost):
+    cost = make_cost()
+    (not_run, *_) = make_rows([], [cost])
+    assert not_run.values("gmacs_thop") == [4.1317]
+    assert not_run.values("accuracy_top1") == []
+    (failed, *_) = make_rows([make_record(status="failed", gmacs_thop=None)], [cost])
+    assert failed.values("gmacs_thop") == [4.1317]
+    # What a run of its own did not measure has a reason there, and is not filled in.
+    (ran, *_) = make_rows([make_record(gmacs_thop=None)], [cost])
+    assert ran.values("gmacs_thop") == []
+
+
+def test_counts_are_those_of_the_published_size(make_cost):
+    costs = [make_cost(image_size=size) for size in (32, 224, 256)]
+    assert published_costs(costs)["resnet"].image_size == 224
+    assert published_costs(costs[:1]) == {}
+    ours = [make_cost(dataset="digits", image_size=size) for size in (64, 32)]
+    assert published_costs(ours)["resnet"].image_size == 64
+
+
+def test_the_ratio_is_that_of_the_fewest_threads_in_eager(make_latency_record, make_row):
+    two = make_latency_record(threads=2)
+    one = make_latency_record(threads=1, rows=(make_row("vit", "ViT", 3.0),))
+    assert latency_beside_reference([two, one], "vit", "cpu")[1].ratio == 3.0
+    assert latency_beside_reference([two], "vit", "cpu")[1].ratio == 2.5
+    assert latency_beside_reference([two], "trunk", "cpu") is None  # not timed
+    assert latency_beside_reference([two], "vit", "cuda") is None
+    assert latency_beside_reference([make_latency_record(reference="vit")], "vit", "cpu") is None
+
+
+def test_a_doubtful_comparison_is_not_trusted(make_latency_record, make_row):
+    drifted = make_latency_record(threads=1, drifted=True)
+    busy = make_latency_record(threads=2, busy="others")
+    good = make_latency_record(threads=4, rows=(make_row("vit", "ViT", 4.0),))
+    found = latency_beside_reference([drifted, busy, good], "vit", "cpu", trusted=True)
+    assert found[1].ratio == 4.0
+    assert latency_beside_reference([drifted, busy], "vit", "cpu", trusted=True) is None
+
+
+def test_a_ratio_at_another_size_is_not_the_rows(make_record, make_latency_record):
+    at_32, *_ = make_rows([make_record(image_size=32)], (), [make_latency_record()])
+    at_224, *_ = make_rows([make_record()], (), [make_latency_record()])
+    assert at_32.latency.ratio == 1.0
+    assert at_224.latency is None

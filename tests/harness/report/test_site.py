@@ -1,0 +1,88 @@
+"""Everything made anew from a project's records: the same twice, or nothing at all."""
+
+import json
+
+import pytest
+
+from harness.cost_records import write_cost_record
+from harness.errors import RequestError
+from harness.latency_records import write_latency_record
+from harness.records import write_record
+from harness.report.site import regenerate, stale_files
+
+README = (
+    "by hand\n<!-- results: cifar10 -->\n<!-- results: end -->\n"
+    "<!-- results: verdicts -->\n<!-- results: end -->\nby hand, too\n"
+)
+
+
+@pytest.fixture
+def project(tmp_path, make_record, make_cost, make_latency_record):
+    (tmp_path / "README.md").write_text(README)
+    results = tmp_path / "results"
+    write_record(results, make_record())
+    write_record(results, make_record(seed=1, repeat=True, settings={"seed": 1}))
+    write_record(results, make_record(dataset="digits", model="vgg"))
+    write_cost_record(results, make_cost())
+    write_latency_record(results, make_latency_record(dataset="svhn"))
+    return tmp_path
+
+
+def contents(project):
+    return {path: path.read_bytes() for path in project.rglob("*") if path.is_file()}
+
+
+def test_twice_is_the_same_bytes(project):
+    assert regenerate(project) == 3
+    first = contents(project)
+    assert {path.name for path in first} >= {
+        *("README.md", "verdicts.md", "verdicts.csv", "cifar10.md", "cifar10.csv", "cifar10.tex"),
+        *("cifar10-costs.csv", "digits.md", "svhn.md", "svhn.tex", "svhn-latency.csv"),
+    }
+    assert stale_files(project) == []
+    assert regenerate(project) == 3
+    assert contents(project) == first
+
+
+def test_what_was_written_by_hand_stays(project):
+    notes = project / "results" / "notes.md"
+    notes.write_text("mine")
+    regenerate(project)
+    text = (project / "README.md").read_text()
+    assert text.startswith("by hand\n<!-- results: cifar10 -->\n| Model |")
+    assert text.endswith("<!-- results: end -->\nby hand, too\n")
+    assert "Of the 120 published figures" in text
+    assert notes.read_text() == "mine"
+
+
+DAMAGE = {
+    "a mark without an end": lambda p: (p / "README.md").write_text("<!-- results: cifar10 -->\n"),
+    "no README": lambda p: (p / "README.md").unlink(),
+    "a README in another encoding": lambda p: (p / "README.md").write_bytes(b"\xff\xfe"),
+    "half a record": lambda p: (p / "results/records/cifar10/resnet-cpu.json").write_text('{"a'),
+    "a foreign file of costs": lambda p: (p / "results/costs/cifar10/x.json").write_text("[]"),
+    "a cell twice": lambda p: (p / "results/records/cifar10/copy.json").write_bytes(
+        (p / "results/records/cifar10/resnet-cpu.json").read_bytes()
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_damage_is_named_and_nothing_is_written(project, damage):
+    damage(project)
+    before = contents(project)
+    for action in (regenerate, stale_files):
+        with pytest.raises(RequestError) as caught:
+            action(project)
+        assert str(project) in str(caught.value) or "README.md" in str(caught.value)
+        assert "\n" not in str(caught.value)
+    assert contents(project) == before
+
+
+def test_a_record_of_an_older_version_is_left_out(project, caplog):
+    path = project / "results/records/digits/vgg-cpu.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": 0}))
+    assert regenerate(project) == 2
+    assert f"left out: {path}: schema 0" in caplog.text
+    assert path.exists()
+    assert not (project / "results/digits.md").exists()

@@ -1,0 +1,282 @@
+"""Records of cells that were really run, whole and tampered with."""
+
+import dataclasses
+import shutil
+from datetime import UTC, datetime
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from harness.cost_records import write_cost_record
+from harness.counting import count_costs
+from harness.errors import RequestError
+from harness.evaluation import measure_accuracy
+from harness.measure.memory import measure_weights_mb
+from harness.measure.operations import count_parameters, measure_operations
+from harness.networks import ready_network
+from harness.plan import make_job
+from harness.records import Record, read_records, write_record
+from harness.routed import RoutedNetwork
+from harness.run import base_fields, load_job_data
+from harness.spec import Cell, Request
+from harness.verification.checks import Places, compare
+from harness.verification.command import verify
+from harness.verification.recompute import check_record
+from harness.verification.stated import check_agreement, check_settings, read_command
+
+MORE = {"mobilenet": {"training.epochs": 1}, "trunk": {"weights": "random"}}
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    """A project with two cells: one trained for an epoch, and a tree with random weights."""
+    root = tmp_path_factory.mktemp("project")
+    for model, more in MORE.items():
+        request = Request(
+            datasets=["digits"],
+            models=[model],
+            device="cpu",
+            overrides=more | {"threads": 1},
+            assignments=[],
+            data_dir=root / "data",
+            data_file=None,
+            weights_dir=root / "weights",
+            results_dir=root / "results",
+            offline=True,
+            force=False,
+            verbose=False,
+        )
+        job, spec = make_job(request, Cell(dataset="digits", model=model, device="cpu"))
+        write_record(root / "results", run_without_clock(job, spec))
+    return root
+
+
+def run_without_clock(job, spec):
+    """Run a cell, but leave out what is timed."""
+    started, data = datetime.now(UTC), load_job_data(job, spec)
+    ready = ready_network(job, spec, data)
+    accuracy, how = measure_accuracy(ready.network, job, spec, data)
+    image = torch.zeros(1, 1, 32, 32)
+    return Record(
+        **base_fields(job, spec.label, started),
+        **how,
+        **count(ready.network, image),
+        status="ok",
+        weights_origin=ready.origin,
+        weights_sha256=ready.sha256,
+        image_size=32,
+        classes=list(data.classes),
+        data_name="digits",
+        data_sha256=data.source.sha256,
+        data_official=True,
+        accuracy_top1=accuracy.accuracy_top1,
+        accuracy_top1_low=accuracy.accuracy_top1_low,
+        accuracy_top1_high=accuracy.accuracy_top1_high,
+        n_test=accuracy.n_test,
+        confusion_matrix=accuracy.confusion_matrix,
+    )
+
+
+def count(network, image):
+    whole = {"params": count_parameters(network), "weights_mb": measure_weights_mb(network)}
+    if not isinstance(network, RoutedNetwork):
+        return whole | count_operations(network, image)
+    # As many images on each path as it has classes.
+    paths = [
+        {"name": path.name, "images": len(path.classes), **count(path.network, image)}
+        for path in network.paths()
+    ]
+    images = sum(path["images"] for path in paths)
+    gmacs = sum(path["gmacs"] * path["images"] for path in paths) / images
+    return whole | {"gmacs": gmacs, "gflops": 2 * gmacs, "paths": paths}
+
+
+def count_operations(network, image):
+    found = measure_operations(network, image)
+    return {name: getattr(found, name) for name in ("gmacs", "gflops", "gmacs_thop")}
+
+
+@pytest.fixture
+def project(ran, tmp_path):
+    """A copy of it to do harm to."""
+    return shutil.copytree(ran, tmp_path / "project")
+
+
+def places_in(root):
+    return Places(
+        data_dir=root / "data",
+        data_files=(),
+        weights_dir=root / "weights",
+        published_dir=None,
+        results_dir=root / "results",
+    )
+
+
+def record_of(root, model="mobilenet"):
+    return next(each for each in read_records(root / "results") if each.model == model)
+
+
+def tamper(root, **changes):
+    write_record(root / "results", dataclasses.replace(record_of(root), **changes))
+
+
+def test_what_was_not_touched_holds(ran, capsys):
+    assert verify([], places_in(ran)) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines] == [
+        *("digits/mobilenet-cpu", "digits/trunk-cpu"),
+        "in all",
+    ]
+    assert "hold, 0 do not, 0 not recomputed;" in lines[-1]
+
+
+def test_everything_that_can_be_is_recomputed(ran):
+    fields = {check.field for check in check_record(record_of(ran), places_in(ran))}
+    assert fields == {
+        *("data_sha256", "weights_sha256", "params", "weights_mb", "gmacs", "gmacs_thop"),
+        "accuracy_top1",
+    }
+    tree = record_of(ran, "trunk")
+    fields = {check.field for check in check_record(tree, places_in(ran))}
+    paths = {f"paths.{path['name']}.gmacs" for path in tree.paths}
+    assert len(paths) > 1
+    assert paths <= fields
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"gmacs": 0.5}, ("gmacs: recorded 0.5, now ", "gflops: ")),
+        ({"params": 1}, ("params: recorded 1, now 2236106",)),
+        ({"weights_mb": 9.0}, ("weights_mb: recorded 9, now ",)),
+        ({"gmacs_thop": None}, ("gmacs_thop: recorded None, now ",)),
+        ({"data_sha256": "ab" * 32}, ("data_sha256: recorded abababababab…, now d863eba0645a…",)),
+        ({"weights_sha256": "cd" * 32}, ("weights_sha256: recorded cdcdcdcdcdcd…, now ",)),
+        ({"n_test": 361}, ("n_test: recorded 361, now 360", "accuracy_top1: recorded ")),
+        ({"settings_hash": "0" * 16}, ("settings_hash: recorded 0000000000000000, now ",)),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_what_was_changed_in_a_record_is_named(project, capsys, changes, named):
+    tamper(project, **changes)
+    assert verify(["digits/mobilenet-cpu"], places_in(project)) == 1
+    text = capsys.readouterr().out
+    for words in named:
+        assert f"digits/mobilenet-cpu: {words}" in text
+
+
+def test_a_better_accuracy_is_found_out_even_where_the_matrix_agrees(project, capsys):
+    record = record_of(project)
+    counts = [[0] * 10 for _ in range(10)]
+    for label, row in enumerate(record.confusion_matrix):
+        counts[label][label] = sum(row)
+    tamper(
+        project,
+        confusion_matrix=counts,
+        accuracy_top1=100.0,
+        accuracy_top1_low=98.94424447,
+        accuracy_top1_high=100.0,
+    )
+    assert verify([], places_in(project)) == 1
+    found = [line for line in capsys.readouterr().out.splitlines() if "accuracy_top1:" in line]
+    right = round(record.accuracy_top1 * 3.6)
+    assert found == [
+        f"digits/mobilenet-cpu: accuracy_top1: recorded 360 of 360 images right, now {right} of 360"
+    ]
+
+
+def test_other_weights_are_noticed_and_not_evaluated(project, capsys):
+    (path,) = (project / "weights" / "digits").glob("mobilenet-*.safetensors")
+    state = load_file(path)
+    name = next(name for name, value in state.items() if value.dtype == torch.float32)
+    state[name][0] += 1
+    save_file(state, path)
+    assert verify([], places_in(project)) == 1
+    text = capsys.readouterr().out
+    assert "digits/mobilenet-cpu: weights_sha256: recorded " in text
+    assert "digits/mobilenet-cpu: accuracy_top1: not recomputed: it takes the same weights" in text
+
+
+def test_without_weights_counts_are_checked_all_the_same(project, capsys):
+    shutil.rmtree(project / "weights")
+    assert verify(["digits/mobilenet-cpu"], places_in(project)) == 0
+    text = capsys.readouterr().out
+    assert "weights_sha256: not recomputed: no weights at digits/mobilenet-" in text
+    tamper(project, gmacs=0.5)
+    assert verify(["digits/mobilenet-cpu"], places_in(project)) == 1
+
+
+def test_images_that_stood_in_are_asked_for_by_name(project, capsys):
+    tamper(project, data_official=False, data_name="mine.npz")
+    assert verify(["digits/mobilenet-cpu"], places_in(project)) == 0
+    text = capsys.readouterr().out
+    assert "data_sha256: not recomputed: give --data-file …/mine.npz" in text
+    assert "accuracy_top1: not recomputed: it takes the same images" in text
+
+
+def test_settings_that_are_others_today_are_named(ran):
+    record = record_of(ran)
+    changed = record.settings | {"training": record.settings["training"] | {"epochs": 7}}
+    found = check_settings(dataclasses.replace(record, settings=changed), places_in(ran))
+    assert [(c.field, c.holds, c.text) for c in found] == [
+        ("settings.training.epochs", False, "recorded 7, now 1")
+    ]
+    for model in ("mobilenet", "trunk"):
+        assert [c.holds for c in check_settings(record_of(ran, model), places_in(ran))] == [True]
+
+
+def test_a_command_of_another_version_is_no_failure(ran):
+    record = dataclasses.replace(record_of(ran), command="python comparisons.py --sing loudly")
+    (found,) = check_settings(record, places_in(ran))
+    assert (found.holds, found.text) == (
+        None,
+        "not recomputed: the command has --sing loudly, which is unknown here",
+    )
+    with pytest.raises(RequestError, match=r"no run of comparisons\.py: 'rm -r'"):
+        read_command("rm -r", places_in(ran))
+
+
+def test_a_setting_that_is_gone_is_no_failure(ran):
+    record = dataclasses.replace(record_of(ran), settings={"colour": "red"})
+    (found,) = check_record(record, places_in(ran))
+    assert found.holds is None
+    assert "setting colour is not one of this version" in found.text
+
+
+def test_parts_of_a_record_that_contradict_each_other(ran):
+    record = record_of(ran)
+    assert all(check.holds for check in check_agreement(record))
+    wrong = dataclasses.replace(record, accuracy_top1_low=0.0)
+    assert [c.field for c in check_agreement(wrong) if not c.holds] == ["accuracy_top1_low"]
+    tree = record_of(ran, "trunk")
+    paths = [tree.paths[0] | {"gmacs": 1.0}, *tree.paths[1:]]
+    wrong = dataclasses.replace(tree, paths=paths)
+    assert [c.field for c in check_agreement(wrong) if not c.holds] == ["gmacs (mean of the paths)"]
+
+
+def test_counted_costs_are_counted_again(tmp_path, capsys):
+    command = "python comparisons.py --dataset digits --model mobilenet --set image_size=32"
+    request = read_command(command, places_in(tmp_path))
+    job, _ = make_job(request, Cell(dataset="digits", model="mobilenet", device="cpu"))
+    job = dataclasses.replace(job, command=f"{command} --measure cost")
+    cost = count_costs(job)
+    write_cost_record(tmp_path / "results", cost)
+    name = "costs/digits/mobilenet-32"
+    assert verify([name], places_in(tmp_path)) == 0
+    write_cost_record(tmp_path / "results", dataclasses.replace(cost, file_mb=1.0))
+    assert verify([], places_in(tmp_path)) == 1
+    text = capsys.readouterr().out
+    assert f"{name}: 11 of 11 hold" in text
+    assert f"{name}: file_mb: recorded 1, now {cost.file_mb:.10g}\n" in text
+
+
+def test_an_unknown_record_is_refused_with_near_matches(ran):
+    with pytest.raises(RequestError, match=r"unknown record 'digits/mobilnet-cpu': did you mean"):
+        verify(["digits/mobilnet-cpu"], places_in(ran))
+
+
+def test_rounding_is_no_difference_and_digests_are_short():
+    assert compare("gmacs", 0.1 + 0.2, 0.3).holds
+    assert not compare("gmacs", 0.3, 0.300001).holds
+    assert compare("x", "ab" * 32, "cd" * 32).text == "recorded abababababab…, now cdcdcdcdcdcd…"
