@@ -38,6 +38,7 @@ def _records(tmp_path):
         make_record("resnet", status="failed", accuracy_top1=None),
         make_record("vgg", accuracy_top1=99.0, settings={"weights": "published"}),
         make_record("trunk"),
+        make_record("resnet_quantized", accuracy_top1=93.0),
         make_record("vit", dataset="svhn"),
     ):
         write_record(tmp_path, record)
