@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -117,15 +117,22 @@ def _count_macs(network: nn.Module, example: Tensor) -> tuple[dict[str, int], di
 
 
 @contextmanager
-def counting_flops(network: nn.Module) -> Iterator[FlopCounterMode]:
+def counting_flops(
+    network: nn.Module, *, fused_attention: bool = False
+) -> Iterator[FlopCounterMode]:
     """Count the operations of what runs in the block: two to a multiply-accumulate, products only.
 
-    Attention is taken apart into its two products. Other dispatch modes may be entered in the
-    block; they see each operator before the counter does.
+    Other dispatch modes may be entered in the block; they see each operator before the counter.
+
+    Args:
+        network: What will run.
+        fused_attention: Leave fused attention as it is, with a count that depends on torch's
+            version and on the backend; else it is taken apart into its two products.
     """
     counter = FlopCounterMode(display=False, custom_mapping=_missing_formulas())
+    attention = nullcontext() if fused_attention else sdpa_kernel(SDPBackend.MATH)
     # The counter follows gradients into each module, and breaks where a parameter is an argument.
-    with frozen(network), _unfused_attention(), counter:
+    with frozen(network), _without_fast_path(), attention, counter:
         yield counter
 
 
@@ -158,13 +165,12 @@ class _OwnFlops:
 
 
 @contextmanager
-def _unfused_attention() -> Iterator[None]:
-    """Take attention apart into matrix products: fused kernels hide theirs from the counter."""
+def _without_fast_path() -> Iterator[None]:
+    """Let `nn.MultiheadAttention` call operators one by one: its fused path hides all of them."""
     enabled = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
+        yield
     finally:
         torch.backends.mha.set_fastpath_enabled(enabled)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.errors import CellError
-from harness.measure.operations import count_parameters
+from harness.measure.operations import count_parameters, count_trainable_parameters
 from harness.static.building import Wanted, build
 from harness.static.graph import Graph
 from harness.static.hardware import ELEMENT_BYTES, Precision
@@ -127,7 +127,7 @@ def count(network: nn.Module, image_size: int, options: Options) -> tuple[Graph,
     activations = recording.peak_activation_bytes * element_bytes / _BUILT_BYTES
     size = NetworkSize(
         params=count_parameters(network),
-        trainable_params=sum(p.numel() for p in network.parameters() if p.requires_grad),
+        trainable_params=count_trainable_parameters(network),
         model_size_mb=_stored_bytes(network, element_bytes) / 1e6,
         peak_activations_mb=activations / 1e6,
     )

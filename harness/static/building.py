@@ -82,6 +82,11 @@ def _on_meta(make: Callable[[], Built]) -> Built:
 
 def _build_ours(name: str, wanted: Wanted) -> Built:
     spec = load_model(name)
+    if spec.compress is not None:
+        raise RequestError(
+            f"{spec.label} is made of a trained network, so its graph is not known before: count "
+            f"ours:{spec.base}"
+        )
     network = spec.build(wanted.classes, wanted.channels, False)
     if isinstance(network, RoutedNetwork):
         raise RequestError(

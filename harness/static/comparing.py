@@ -12,7 +12,7 @@ from harness.static.names import ModelName, resolve_names
 from harness.static.ranking import rank, recommend, sort_rows
 from harness.static.report import Report
 from harness.static.request import Request
-from harness.static.results import join_results
+from harness.static.results import join_results, read_results
 from harness.static.roofline import Roof
 
 
@@ -24,11 +24,12 @@ def compare(request: Request) -> Report:
     """
     names = resolve_names(request.names) if request.names or not request.per_layer else []
     layered = _one_name(request.per_layer) if request.per_layer else None
+    dataset = request.with_results
+    records = read_results(dataset, request.results_dir) if dataset else {}
     options = make_options(request)
     rows = sort_rows(analyse_all(_with_progress(names), options), request.sort_by)
     layers_of, failed = _find_layered(layered, rows, options)
     analyses = [row for row in rows if isinstance(row, Analysis)]
-    dataset = request.with_results
     return Report(
         options=options,
         rows=[*rows, *failed],
@@ -41,7 +42,7 @@ def compare(request: Request) -> Report:
         layers_of=layers_of,
         layers=group_layers(layers_of.graph, options.roof) if layers_of else (),
         dataset=dataset,
-        measured=join_results(analyses, options, dataset, request.results_dir) if dataset else {},
+        measured=join_results(analyses, options, records) if records else {},
     )
 
 

@@ -23,6 +23,7 @@ PER_SOFTMAX_ELEMENT = 5  # largest, difference, exponential, sum, quotient
 PER_SCORE = PER_SOFTMAX_ELEMENT + 1  # of attention: scaled before the softmax
 PER_VARIANCE_ELEMENT = 4  # mean, difference, square, sum of squares
 PER_NORM_OF_VECTOR_ELEMENT = 2  # square, sum of squares
+PER_LINEAR_POINT = 3  # two products, a sum
 PER_BILINEAR_PIXEL = 7  # four products, three sums
 PER_BICUBIC_PIXEL = 31  # sixteen products, fifteen sums
 
@@ -30,29 +31,22 @@ Arguments = Mapping[str, Any]
 Formula = Callable[[Arguments, int, int], int]
 """From an operator's arguments, the elements of its first input and those of its outputs."""
 
-# torch marks most of these as pointwise, but not all.
-_POINTWISE = {"hardswish", "softplus", "mish", "prelu", "rrelu", "where"}
+_FUSED_ATTENTION = "scaled_dot_product_attention"
+# torch marks most such operators as pointwise, but not all, or not in every version.
+_POINTWISE = {
+    *("relu6", "hardtanh", "hardswish", "leaky_relu", "prelu", "rrelu", "elu", "selu", "celu"),
+    *("silu", "gelu", "softplus", "mish", "where", "dropout"),
+}
 # Nothing is computed, though torch marks some of them as pointwise.
 _MOVES = {
-    *(
-        "cat",
-        "concat",
-        "stack",
-        "contiguous",
-        "clone",
-        "reshape",
-        "flatten",
-        "copy",
-        "to",
-        "type_as",
-    ),
-    *("_to_copy", "pad", "constant_pad_nd", "reflection_pad2d", "roll", "flip", "repeat", "tile"),
-    *("repeat_interleave", "expand", "index", "index_select", "index_put", "gather", "scatter"),
-    *("embedding", "im2col", "unfold", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle"),
-    *("upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d", "one_hot", "tril", "triu"),
-    *("fill", "zero", "zeros", "zeros_like", "ones", "ones_like", "full", "full_like", "empty"),
-    *("empty_like", "new_zeros", "new_ones", "new_full", "new_empty", "arange", "linspace", "eye"),
-    *("movedim", "block_diag", "masked_scatter", "unbind", "split", "chunk", "meshgrid"),
+    *("cat", "concat", "stack", "contiguous", "clone", "reshape", "flatten", "copy", "to"),
+    *("type_as", "_to_copy", "pad", "constant_pad_nd", "reflection_pad2d", "roll", "flip"),
+    *("repeat", "tile", "repeat_interleave", "expand", "index", "index_select", "index_put"),
+    *("gather", "scatter", "embedding", "im2col", "unfold", "pixel_shuffle", "pixel_unshuffle"),
+    *("channel_shuffle", "upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d"),
+    *("one_hot", "tril", "triu", "fill", "zero", "zeros", "zeros_like", "ones", "ones_like"),
+    *("full", "full_like", "scalar_tensor", "new_zeros", "new_ones", "new_full", "arange"),
+    *("linspace", "eye", "block_diag", "masked_scatter", "meshgrid"),
 }
 
 
@@ -76,6 +70,17 @@ def extra_flops(operator: Any, arguments: Arguments, outputs: int, macs: int) ->
     return 0 if macs else None
 
 
+def attention_macs(operator: Any, arguments: Arguments) -> int | None:
+    """Return the multiply-accumulates of both products of fused attention; None for another one.
+
+    A kernel that skips what a causal mask hides does fewer; that is not counted.
+    """
+    if base_name(operator) != _FUSED_ATTENTION:
+        return None
+    features = arguments["query"].shape[-1] + arguments["value"].shape[-1]
+    return _scores(arguments) * int(features)
+
+
 def base_name(operator: Any) -> str:
     """Return "relu" for `aten.relu_.default`: whether it works in place is no matter here."""
     name: str = operator._schema.name.partition("::")[2]
@@ -92,9 +97,12 @@ def _bias(arguments: Arguments, _: int, outputs: int) -> int:
 
 
 def _attention(arguments: Arguments, _: int, __: int) -> int:
+    return PER_SCORE * _scores(arguments)
+
+
+def _scores(arguments: Arguments) -> int:
     query: Tensor = arguments["query"]
-    scores = query.numel() // query.shape[-1] * int(arguments["key"].shape[-2])
-    return PER_SCORE * scores
+    return query.numel() // query.shape[-1] * int(arguments["key"].shape[-2])
 
 
 def _norm(per_element: int) -> Formula:
@@ -134,7 +142,7 @@ _FORMULAS: dict[str, Formula] = {
     **dict.fromkeys(("conv1d", "conv2d", "conv3d", "convolution", "linear"), _bias),
     **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), _bias),
     **dict.fromkeys(("addmm", "baddbmm", "addbmm", "addmv"), _per_output(1)),
-    "scaled_dot_product_attention": _attention,
+    _FUSED_ATTENTION: _attention,
     "batch_norm": _per_input(PER_BATCH_NORM_ELEMENT),
     **dict.fromkeys(("layer_norm", "group_norm", "instance_norm"), _norm(PER_NORM_ELEMENT)),
     "rms_norm": _norm(PER_RMS_NORM_ELEMENT),
@@ -151,6 +159,7 @@ _FORMULAS: dict[str, Formula] = {
     **dict.fromkeys(("var", "std", "var_mean", "std_mean"), _per_input(PER_VARIANCE_ELEMENT)),
     "linalg_vector_norm": _per_input(PER_NORM_OF_VECTOR_ELEMENT),
     "norm": _per_input(PER_NORM_OF_VECTOR_ELEMENT),
+    "upsample_linear1d": _per_output(PER_LINEAR_POINT),
     **dict.fromkeys(
         ("upsample_bilinear2d", "_upsample_bilinear2d_aa"), _per_output(PER_BILINEAR_PIXEL)
     ),

@@ -2,7 +2,7 @@
 
 What a dispatch mode sees under `torch.inference_mode` is, operator for operator, the graph that
 `torch.export` makes (tests/harness/static/test_recording.py compares the two), in a fraction of the
-time and for networks that torch.export refuses, too.
+time.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from harness.measure.memory import LiveStorages
 from harness.measure.networks import inference
 from harness.measure.operations import counting_flops
 from harness.measure.reasons import describe_error
-from harness.static.formulas import Arguments, base_name, extra_flops
+from harness.static.formulas import Arguments, attention_macs, base_name, extra_flops
 from harness.static.graph import Graph, Operator
 
 # What they write over is not read first.
@@ -64,7 +64,7 @@ def record(network: nn.Module, example: Tensor, element_bytes: int = 4) -> Recor
     try:
         with (
             inference(network),
-            counting_flops(network) as counter,
+            counting_flops(network, fused_attention=True) as counter,
             _innermost_module(network) as running,
             live,
             _Recorder(weights, running, counter, element_bytes) as recorder,
@@ -106,15 +106,19 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> object:
+        arguments = _named_arguments(func, args, kwargs or {})
+        if _is_dropout_off(func, arguments):
+            return next(iter(arguments.values()))
         before = self._counter.get_total_flops()
         result = func(*args, **(kwargs or {}))
-        flops = self._counter.get_total_flops() - before
-        arguments = _named_arguments(func, args, kwargs or {})
+        macs = attention_macs(func, arguments)
+        if macs is None:
+            macs = (self._counter.get_total_flops() - before) // 2
         given = _distinct(_tensors(list(arguments.values())))
         written = _written(func, arguments, given, result)
         if written and not _does_nothing(func):
             read = [] if _takes_shape_only(base_name(func)) else given
-            self._add(func, arguments, read, written, flops // 2)
+            self._add(func, arguments, read, written, macs)
         return result
 
     def note_results(self, returned: object) -> None:
@@ -209,11 +213,14 @@ def _written(func: Any, arguments: Arguments, read: list[Tensor], result: object
     return made + _tensors(changed)
 
 
+def _is_dropout_off(func: Any, arguments: Arguments) -> bool:
+    """Return whether an operator hands on its input; in some versions of torch it makes a copy."""
+    return base_name(func).endswith("dropout") and not arguments.get("train", True)
+
+
 def _does_nothing(func: Any) -> bool:
-    """Return whether an operator moves no number, though it seems to write some."""
-    name = base_name(func)
-    # Dropout is off in inference; empty tensors and views in place are made without touching data.
-    return "dropout" in name or "empty" in name or torch.Tag.inplace_view in func.tags
+    """Return whether an operator touches no number: an empty tensor is made, a view in place."""
+    return "empty" in base_name(func) or torch.Tag.inplace_view in func.tags
 
 
 def _takes_shape_only(name: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -13,8 +13,29 @@ from harness.static.analysis import Analysis, Options, analyse
 from harness.static.names import ModelName
 
 
+def read_results(dataset: str, results: Path) -> dict[str, Record]:
+    """Return a record of each model that has one on a data set, the CPU's where there are several.
+
+    Raises:
+        RequestError: No record is of that data set, or one cannot be read.
+    """
+    every = [record for record in read_records(results) if record.status == "ok"]
+    known = {record.dataset for record in every}
+    if dataset not in known:
+        raise unknown_name("--with-results", dataset, known, f"data sets with records in {results}")
+    found: dict[str, Record] = {}
+    for model in dict.fromkeys(record.model for record in every if record.dataset == dataset):
+        for device in get_args(Device):
+            # Those of published weights lie beside, under another name.
+            cell = Cell(dataset=dataset, model=model, device=device)
+            record = find_record(results, cell)
+            if record is not None and record.status == "ok":
+                found.setdefault(model, record)
+    return found
+
+
 def join_results(
-    analyses: Sequence[Analysis], options: Options, dataset: str, results: Path
+    analyses: Sequence[Analysis], options: Options, records: Mapping[str, Record]
 ) -> dict[ModelName, Record]:
     """Return the records of the models that have one.
 
@@ -22,10 +43,11 @@ def join_results(
     for the same images and classes, has tensors of the same names and shapes and as many
     multiply-accumulates: ResNet-50 is ResNet-50, whoever asks.
 
-    Raises:
-        RequestError: No record is of that data set, or one cannot be read.
+    Args:
+        analyses: The models.
+        options: How they were counted.
+        records: By the folder's name.
     """
-    records = {record.model: record for record in _records(dataset, results)}
     folders = {ModelName(source="ours", name=model): record for model, record in records.items()}
     if all(each.name.source == "ours" for each in analyses):
         twins: dict[object, Record] = {}
@@ -35,19 +57,6 @@ def join_results(
         twins = {_identity(each): folders[each.name] for each in _analyse(whole, options)}
     found = {each.name: folders.get(each.name) or twins.get(_identity(each)) for each in analyses}
     return {name: record for name, record in found.items() if record is not None}
-
-
-def _records(dataset: str, results: Path) -> Iterator[Record]:
-    """Yield a record of each model that has one, the CPU's where there are several."""
-    every = [record for record in read_records(results) if record.status == "ok"]
-    known = {record.dataset for record in every}
-    if dataset not in known:
-        raise unknown_name("--with-results", dataset, known, f"data sets with records in {results}")
-    for model in dict.fromkeys(record.model for record in every if record.dataset == dataset):
-        cells = [Cell(dataset=dataset, model=model, device=each) for each in get_args(Device)]
-        # Those of published weights lie beside, under another name.
-        found = [record for cell in cells if (record := find_record(results, cell)) is not None]
-        yield from [record for record in found if record.status == "ok"][:1]
 
 
 def _analyse(names: Iterable[ModelName], options: Options) -> Iterator[Analysis]:

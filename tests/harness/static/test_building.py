@@ -76,6 +76,7 @@ def test_training_aids_that_the_weights_do_not_have_are_left_out():
         ("torchvision", "vit_b_16", {"image_size": 100}, "cannot be built: AssertionError: "),
         ("ours", "deit", {"image_size": 100}, "DeiT-Tiny: image_size 100: a multiple of 16 wanted"),
         ("ours", "dinov2", {}, "DINOv2 tells at most 768 classes apart"),
+        ("ours", "vgg_pruned", {}, "VGG-16-BN pruned is made of a trained network, so its graph"),
         ("ours", "trunk", {}, "TRUNK sends images different ways, so it has no one graph"),
         ("timm", "resnet18.nobody", {}, "cannot be built: RuntimeError: Invalid pretrained tag"),
     ],

@@ -154,6 +154,23 @@ def test_views_and_dropout_are_no_operators_and_what_they_are_of_is_waited_for(o
     assert [(o.name, o.predecessors) for o in graph.operators] == [("add", ()), ("mul", (0,))]
 
 
+def test_dropout_that_is_on_is_an_operator(on_meta):
+    network = Function(lambda x: nn.functional.dropout(x * 2, training=True))
+    operators = record(*on_meta(network, 1, 4)).graph.operators
+    assert [(o.name, o.flops, o.predecessors) for o in operators] == [
+        ("mul", 4, ()),
+        ("dropout", 4, (0,)),
+    ]
+
+
+def test_dropout_that_is_off_hands_on_its_input_in_place_too(on_meta):
+    network = nn.Sequential(
+        nn.ReLU(), nn.Dropout(inplace=True), nn.Sequential(nn.Dropout2d(), nn.ReLU())
+    )
+    graph = record(*on_meta(network, 1, 4, 2, 2)).graph
+    assert [(o.name, o.predecessors) for o in graph.operators] == [("relu", ()), ("relu", (0,))]
+
+
 def test_a_reshape_that_copies_moves_its_bytes(on_meta):
     copied = rows(record(*on_meta(Function(lambda x: x.transpose(1, 2).reshape(1, -1)), 1, 4, 6)))
     assert copied == [("reshape", 0, 0, 96, 96, 0)]
@@ -167,7 +184,7 @@ def test_an_expanded_tensor_is_read_as_often_as_it_has_numbers(on_meta):
 def test_what_is_made_in_a_shape_reads_nothing_and_filling_writes_alone(on_meta):
     def made(x):
         mask = (x + 1).new_zeros(2, 3)
-        mask[0] = 1.0
+        mask[0].fill_(1.0)
         return mask
 
     graph = record(*on_meta(Function(made), 1, 4)).graph

@@ -8,7 +8,7 @@ from harness.static import results as results_module
 from harness.static.analysis import Options, analyse_all
 from harness.static.names import resolve_names
 from harness.static.report import Report, notes
-from harness.static.results import join_results
+from harness.static.results import join_results, read_results
 
 OPTIONS = Options(image_size=64, classes=10)
 
@@ -38,6 +38,7 @@ def _records(tmp_path):
         make_record("resnet", status="failed", accuracy_top1=None),
         make_record("vgg", accuracy_top1=99.0, settings={"weights": "published"}),
         make_record("trunk"),
+        make_record("resnet_quantized", accuracy_top1=93.0),
         make_record("vit", dataset="svhn"),
     ):
         write_record(tmp_path, record)
@@ -46,7 +47,7 @@ def _records(tmp_path):
 
 def join(names, records):
     analyses = analyse_all(resolve_names(names), OPTIONS)
-    found = join_results(analyses, OPTIONS, "digits", records)
+    found = join_results(analyses, OPTIONS, read_results("digits", records))
     return {str(name): (r.model, r.device, r.accuracy_top1) for name, r in found.items()}
 
 
@@ -74,7 +75,7 @@ def test_folders_need_no_building(records, monkeypatch):
 @pytest.mark.parametrize("dataset", ["digit", "cifar10"])
 def test_a_data_set_without_records_is_one_line(records, dataset):
     with pytest.raises(RequestError, match=rf"^unknown --with-results '{dataset}': ") as caught:
-        join_results([], OPTIONS, dataset, records)
+        read_results(dataset, records)
     assert "digits" in str(caught.value)
 
 
