@@ -8,12 +8,12 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from harness.converted import ConvertedNetwork
+from harness.converted import ConvertedNetwork, counted_network, stored_mb
 from harness.errors import CellError
 from harness.measure.counters import measure_cache
 from harness.measure.energy import measure_energy
 from harness.measure.latency import Latency, Network, in_turn, measure_latency
-from harness.measure.memory import measure_peak_memory, measure_state_mb, measure_weights_mb
+from harness.measure.memory import measure_peak_memory, measure_weights_mb
 from harness.measure.operations import (
     count_parameters,
     count_trainable_parameters,
@@ -46,7 +46,7 @@ def measure_costs(network: nn.Module, example: Tensor, job: Job) -> tuple[Fields
         The fields, and why any of them is None.
     """
     logger.info("%s: operations and memory", job.cell)
-    counted = network.float_network() if isinstance(network, ConvertedNetwork) else network
+    counted = counted_network(network)
     # A converted network has nothing to train any more: before, none of it was frozen.
     trainable = (
         count_trainable_parameters(network) if counted is network else count_parameters(counted)
@@ -185,7 +185,7 @@ def _measure_converted_memory(network: nn.Module, example: Tensor) -> tuple[Fiel
     """Measure a network whose layers hold their weights where no module shows them."""
     memory = measure_peak_memory(network, example, on_meta=False)
     fields = {
-        "weights_mb": measure_state_mb(network),
+        "weights_mb": stored_mb(network),
         "peak_memory_mb": memory.peak_memory_mb,
     }
     return fields, {"peak_process_mb": memory.peak_process_reason}

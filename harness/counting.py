@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from harness.building import build_network
-from harness.converted import ConvertedNetwork
+from harness.converted import counted_network, stored_mb
 from harness.cost_records import CostPath, CostRecord
 from harness.errors import RequestError
 from harness.measure.environment import describe_environment
 from harness.measure.file_size import measure_file_mb
-from harness.measure.memory import measure_live_peak_mb, measure_state_mb, measure_weights_mb
+from harness.measure.memory import measure_live_peak_mb, measure_weights_mb
 from harness.measure.operations import count_macs, count_parameters, measure_operations
 from harness.plan_costs import shape_is_trained
 from harness.registry import load_dataset, load_model
@@ -37,13 +37,12 @@ def count_costs(job: Job) -> CostRecord:
     network, origin = _build(job, spec, dataset)
     size = job.settings.image_size or spec.image_size
     image = torch.zeros(1, dataset.channels, size, size)
-    countable = network.float_network() if isinstance(network, ConvertedNetwork) else network
+    countable = counted_network(network)
     counted = (
         _count_paths(network, image)
         if isinstance(network, RoutedNetwork)
         else _count_whole(network, countable, image)
     )
-    measure_weights = measure_weights_mb if countable is network else measure_state_mb
     environment = describe_environment("cpu")
     return CostRecord(
         dataset=job.cell.dataset,
@@ -54,7 +53,7 @@ def count_costs(job: Job) -> CostRecord:
         classes=len(dataset.classes),
         weights_origin=origin,
         params=count_parameters(countable),
-        weights_mb=measure_weights(network),
+        weights_mb=stored_mb(network),
         file_mb=measure_file_mb(network),
         **counted,
         environment=dataclasses.asdict(environment),

@@ -55,11 +55,15 @@ def _choose(names: Sequence[str], places: Places) -> dict[str, Record | CostReco
 def _check(record: Record | CostRecord, places: Places) -> list[Check]:
     from harness.verification.counts import check_costs
     from harness.verification.recompute import check_record
-    from harness.verification.stated import check_agreement, check_settings
+    from harness.verification.stated import check_agreement, check_predictions, check_settings
 
     if isinstance(record, CostRecord):
         return check_costs(record, places)
-    checks = [*check_agreement(record), *check_settings(record, places)]
+    checks = [
+        *check_agreement(record),
+        *check_predictions(record, places),
+        *check_settings(record, places),
+    ]
     return checks + (check_record(record, places) if record.status == "ok" else [])
 
 

@@ -11,14 +11,15 @@ from torch import Tensor, nn
 
 from harness.building import build_network
 from harness.conditions import set_threads
+from harness.converted import counted_network, stored_mb
 from harness.data import DataSource, ImageData
 from harness.errors import CellError, RequestError
 from harness.evaluation import measure_accuracy
 from harness.files import file_sha256
 from harness.measure.environment import device_name
-from harness.measure.memory import measure_weights_mb
 from harness.measure.operations import count_parameters, measure_operations
 from harness.networks import ReadyNetwork, ready_network, trained_weights_path
+from harness.predictions import make_predictions
 from harness.records import Record
 from harness.registry import find_dataset, load_model
 from harness.routed import RoutedNetwork
@@ -167,12 +168,12 @@ def _build(job: Job, spec: ModelSpec, images: ImageData) -> nn.Module:
 def _count(network: nn.Module, example: Tensor) -> dict[str, float | None]:
     """Return what is counted of a network; of one with paths, what is of the whole."""
     whole: dict[str, float | None] = {
-        "params": count_parameters(network),
-        "weights_mb": measure_weights_mb(network),
+        "params": count_parameters(counted_network(network)),
+        "weights_mb": stored_mb(network),
     }
     if isinstance(network, RoutedNetwork):
         return whole
-    operations = measure_operations(network, example)
+    operations = measure_operations(counted_network(network), example)
     return {**whole, "gmacs": operations.gmacs, "gmacs_thop": operations.gmacs_thop}
 
 
@@ -210,7 +211,11 @@ def _check_accuracy(
     allowed = 0 if _is_same_machine(record, threads) else 1 + found.n_test // _IMAGES_TO_ONE_CHANGE
     text = f"recorded {recorded} of {record.n_test} images right, now {now} of {found.n_test}"
     holds = found.n_test == record.n_test and abs(now - recorded) <= allowed
-    return [Check(field="accuracy_top1", holds=holds, text=text)]
+    checks = [Check(field="accuracy_top1", holds=holds, text=text)]
+    if record.predictions_sha256 is None or allowed:
+        return checks
+    predictions = make_predictions(found.predictions, images.test.labels.numpy())
+    return [*checks, compare("predictions_sha256", record.predictions_sha256, predictions.sha256)]
 
 
 def _is_same_machine(record: Record, threads: int) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 from harness.errors import RequestError
 from harness.measure.accuracy import wilson_interval
 from harness.plan import make_job
+from harness.predictions import find_predictions
 from harness.records import Record
 from harness.settings import stored_settings_hash
 from harness.spec import Request
@@ -32,6 +33,18 @@ def check_agreement(record: Record) -> list[Check]:
         mean = sum(path["gmacs"] * path["images"] for path in record.paths) / images
         checks.append(compare("gmacs (mean of the paths)", record.gmacs, mean))
     return checks
+
+
+def check_predictions(record: Record, places: Places) -> list[Check]:
+    """Return whether the kept predictions are the record's, and right as often as it says."""
+    if record.predictions_sha256 is None:
+        return []
+    found, reason = find_predictions(places.results_dir, record)
+    if found is None:
+        return [Check(field="predictions", holds=False, text=reason)]
+    rows = record.confusion_matrix or []
+    right = sum(row[label] for label, row in enumerate(rows))
+    return [compare("predictions (right)", right, found.right_bits.bit_count())]
 
 
 def check_settings(record: Record, places: Places) -> list[Check]:

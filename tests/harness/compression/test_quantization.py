@@ -20,7 +20,9 @@ from harness.compression.quantization import (
 )
 from harness.converted import ConvertedNetwork
 from harness.errors import RequestError
+from harness.measure.memory import measure_weights_mb
 from harness.measure.operations import count_macs, count_parameters
+from harness.verification.recompute import _count
 from harness.weights import load_state, read_tensors, write_state
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -48,6 +50,16 @@ def test_convolution_batch_norm_and_activation_are_one_layer(int8):
     layers = [type(part).__name__ for part in int8.graph.modules()]
     assert layers.count("ConvReLU2d") == 2
     assert not {"BatchNorm2d", "Conv2d", "ReLU"} & set(layers)
+
+
+def test_it_is_counted_as_its_float_network_and_weighed_as_it_is(tiny, int8):
+    image = torch.zeros(1, 1, 8, 8)
+    counted, whole = _count(int8, image), _count(tiny, image)
+    # Each of 128 channels had a weight and a bias in a batch norm, and now has one in its layer.
+    assert counted["params"] == whole["params"] - 128
+    assert counted["gmacs"] == whole["gmacs"] > 0
+    assert measure_weights_mb(int8) < 0.1 * counted["weights_mb"]
+    assert counted["weights_mb"] < 0.3 * whole["weights_mb"]
 
 
 def test_all_is_plain_and_int8_takes_a_quarter(int8):

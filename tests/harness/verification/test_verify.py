@@ -4,6 +4,7 @@ import dataclasses
 import shutil
 from datetime import UTC, datetime
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -16,6 +17,7 @@ from harness.measure.memory import measure_weights_mb
 from harness.measure.operations import count_parameters, measure_operations
 from harness.networks import ready_network
 from harness.plan import make_job
+from harness.predictions import make_predictions, write_predictions
 from harness.records import Record, read_records, write_record
 from harness.routed import RoutedNetwork
 from harness.run import base_fields, load_job_data
@@ -58,7 +60,8 @@ def run_without_clock(job, spec):
     ready = ready_network(job, spec, data)
     accuracy, how = measure_accuracy(ready.network, job, spec, data)
     image = torch.zeros(1, 1, 32, 32)
-    return Record(
+    predictions = make_predictions(accuracy.predictions, data.test.labels.numpy())
+    record = Record(
         **base_fields(job, spec.label, started),
         **how,
         **count(ready.network, image),
@@ -75,7 +78,11 @@ def run_without_clock(job, spec):
         accuracy_top1_high=accuracy.accuracy_top1_high,
         n_test=accuracy.n_test,
         confusion_matrix=accuracy.confusion_matrix,
+        predictions_sha256=predictions.sha256,
+        test_labels_sha256=predictions.labels_sha256,
     )
+    write_predictions(job.results_dir, record.dataset, record.stem, predictions)
+    return record
 
 
 def count(network, image):
@@ -135,7 +142,7 @@ def test_everything_that_can_be_is_recomputed(ran):
     fields = {check.field for check in check_record(record_of(ran), places_in(ran))}
     assert fields == {
         *("data_sha256", "weights_sha256", "params", "weights_mb", "gmacs", "gmacs_thop"),
-        "accuracy_top1",
+        *("accuracy_top1", "predictions_sha256"),
     }
     tree = record_of(ran, "trunk")
     fields = {check.field for check in check_record(tree, places_in(ran))}
@@ -184,6 +191,28 @@ def test_a_better_accuracy_is_found_out_even_where_the_matrix_agrees(project, ca
     assert found == [
         f"digits/mobilenet-cpu: accuracy_top1: recorded 360 of 360 images right, now {right} of 360"
     ]
+
+
+def test_predictions_are_held_against_the_record_and_made_anew(project, capsys):
+    record = record_of(project)
+    labels = np.repeat(np.arange(10), [sum(row) for row in record.confusion_matrix])
+    other = make_predictions(labels.astype("uint16"), labels)
+    write_predictions(project / "results", "digits", record.stem, other)
+    assert verify(["digits/mobilenet-cpu"], places_in(project)) == 1
+    text = capsys.readouterr().out
+    assert "predictions: the predictions beside it are those of another run\n" in text
+    tamper(
+        project,
+        predictions_sha256=other.sha256,
+        test_labels_sha256=other.labels_sha256,
+    )
+    assert verify(["digits/mobilenet-cpu"], places_in(project)) == 1
+    text = capsys.readouterr().out
+    assert f"predictions (right): recorded {round(record.accuracy_top1 * 3.6)}, now 360\n" in text
+    assert "predictions_sha256: recorded " in text
+    (project / "results" / "predictions" / "digits" / f"{record.stem}.json").unlink()
+    assert verify(["digits/mobilenet-cpu"], places_in(project)) == 1
+    assert "predictions: its predictions are not there\n" in capsys.readouterr().out
 
 
 def test_other_weights_are_noticed_and_not_evaluated(project, capsys):
