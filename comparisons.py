@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from typer import Option
 
-from harness.spec import Request
+from harness.jobs import Request
 
 ROOT = Path(__file__).resolve().parent
 

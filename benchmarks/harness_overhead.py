@@ -33,11 +33,12 @@ from harness.data import ImageData  # noqa: E402
 from harness.errors import CellError, RequestError  # noqa: E402
 from harness.evaluation import measure_accuracy  # noqa: E402
 from harness.images import Preprocess  # noqa: E402
+from harness.jobs import Cell, Job, Request  # noqa: E402
 from harness.learning import learn  # noqa: E402
 from harness.optimizers import make_optimizer  # noqa: E402
-from harness.plan import make_job  # noqa: E402
+from harness.requests import make_job  # noqa: E402
 from harness.run import load_job_data  # noqa: E402
-from harness.spec import Cell, Job, ModelSpec, Request  # noqa: E402
+from harness.spec import ModelSpec  # noqa: E402
 from harness.splits import Split  # noqa: E402
 
 # A plain recipe, so that the bare loop stays one.

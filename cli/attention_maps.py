@@ -23,7 +23,7 @@ from comparisons import (  # noqa: E402
     WeightsDir,
 )
 from harness.errors import CellError, RequestError  # noqa: E402
-from harness.spec import Request  # noqa: E402
+from harness.jobs import Request  # noqa: E402
 
 if TYPE_CHECKING:
     from cli.attention_source import Looking

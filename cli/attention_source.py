@@ -15,13 +15,14 @@ from harness.data import ImageData
 from harness.data_folder import decode_image
 from harness.errors import RequestError
 from harness.images import Preprocess, resize_uint8
+from harness.jobs import Cell, Job, Request
 from harness.networks import ReadyNetwork, ready_network, trained_weights_path
-from harness.plan import make_job, name_datasets
 from harness.registry import expand_names, find_dataset, load_model, model_files
+from harness.requests import make_job, name_datasets
 from harness.run import load_job_data
 from harness.settings import complete_settings, load_settings, parse_assignment
 from harness.settings_spec import Settings
-from harness.spec import Cell, Job, ModelSpec, Request
+from harness.spec import ModelSpec
 
 # What pre-trained networks were mostly trained with; for a picture that is of no data set.
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)

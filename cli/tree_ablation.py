@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from cli.tree_source import Loaded, evaluate_routed, make_tree_job
 from harness.errors import RequestError
-from harness.spec import Job, ModelSpec, Request
+from harness.jobs import Job, Request
+from harness.spec import ModelSpec
 
 if TYPE_CHECKING:
     from harness.data import ImageData

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Option
 
 from harness.errors import CellError, RequestError
+from harness.jobs import Cell, Job, Request
 from harness.registry import ROOT
-from harness.spec import Cell, Job, ModelSpec, Request
+from harness.spec import ModelSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -149,7 +150,7 @@ def make_tree_job(request: Request) -> tuple[Job, ModelSpec]:
     Raises:
         RequestError: It names none.
     """
-    from harness.plan import make_job, name_datasets
+    from harness.requests import make_job, name_datasets
 
     names = name_datasets(request)
     if len(names) != 1:

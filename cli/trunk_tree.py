@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from cli.tree_source import evaluate_routed, load_tree, takes_source  # noqa: E402
-from harness.spec import Request  # noqa: E402
+from harness.jobs import Request  # noqa: E402
 
 if TYPE_CHECKING:
     from rich.table import Table

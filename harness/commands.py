@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.errors import CellError, RequestError, unknown_name
+from harness.jobs import LatencyJob, Request
 from harness.registry import dataset_files, describe, model_files
-from harness.spec import LatencyJob, Request
 
 if TYPE_CHECKING:
     from harness.plan import Planned

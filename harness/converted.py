@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from harness.measure.memory import measure_state_mb, measure_weights_mb
-
 if TYPE_CHECKING:
     from torch import nn
 
@@ -35,5 +33,7 @@ def counted_network(network: nn.Module) -> nn.Module:
 
 def stored_mb(network: nn.Module) -> float:
     """Return the MB (10^6 bytes) of its weights, those that no module shows among them."""
+    from harness.measure.memory import measure_state_mb, measure_weights_mb
+
     converted = isinstance(network, ConvertedNetwork)
     return measure_state_mb(network) if converted else measure_weights_mb(network)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from harness.converted import ConvertedNetwork, counted_network, stored_mb
 from harness.errors import CellError
+from harness.jobs import Job
 from harness.measure.counters import measure_cache
 from harness.measure.energy import measure_energy
 from harness.measure.latency import Latency, Network, in_turn, measure_latency
@@ -24,7 +25,6 @@ from harness.measure.throughput import filled, measure_throughput
 from harness.measure.training_memory import measure_training_peak
 from harness.optimizers import make_optimizer
 from harness.routed import NetworkPath, RoutedNetwork
-from harness.spec import Job
 
 logger = logging.getLogger(__name__)
 

@@ -15,6 +15,7 @@ from harness.building import build_network
 from harness.converted import counted_network, stored_mb
 from harness.cost_records import CostPath, CostRecord
 from harness.errors import RequestError
+from harness.jobs import Job
 from harness.measure.environment import describe_environment
 from harness.measure.file_size import measure_file_mb
 from harness.measure.memory import measure_live_peak_mb, measure_weights_mb
@@ -22,7 +23,7 @@ from harness.measure.operations import count_macs, count_parameters, measure_ope
 from harness.plan_costs import shape_is_trained
 from harness.registry import load_dataset, load_model
 from harness.routed import NetworkPath, RoutedNetwork
-from harness.spec import DatasetSpec, Job, ModelSpec
+from harness.spec import DatasetSpec, ModelSpec
 
 
 def count_costs(job: Job) -> CostRecord:

@@ -15,13 +15,14 @@ from harness.building import make_preprocess
 from harness.converted import ConvertedNetwork
 from harness.data import ImageData
 from harness.errors import CellError
+from harness.jobs import Job
 from harness.measure.accuracy import Accuracy, evaluate
 from harness.measure.networks import meta_copy
 from harness.measure.reasons import describe_error
 from harness.progress import bar
 from harness.routed import RoutedNetwork
 from harness.settings_spec import Precision
-from harness.spec import Job, ModelSpec
+from harness.spec import ModelSpec
 from harness.splits import Split, SubsetSplit
 from harness.tracing import trace
 

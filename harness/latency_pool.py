@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from harness.jobs import LatencyJob
 from harness.latency_records import LatencyRecord, LatencyRow
 from harness.measure.ratios import MOST_DRIFT, Ratio, compare_latency
 from harness.side_by_side import ProcessTimes
-from harness.spec import LatencyJob
 
 
 def pool_processes(

@@ -16,9 +16,10 @@ from harness.building import build_network, build_pretrained, first_line, make_p
 from harness.checkpoints import load_checkpoint
 from harness.data import ImageData
 from harness.errors import CellError, RequestError
+from harness.jobs import Job
 from harness.settings import recipe_hash
 from harness.settings_spec import TrainingSettings
-from harness.spec import Job, ModelSpec
+from harness.spec import ModelSpec
 from harness.stages import Base, Fitting, Stages
 from harness.tracking.protocol import UNTRACKED, Tracker
 from harness.training import train

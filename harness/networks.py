@@ -16,12 +16,13 @@ from harness.data import ImageData
 from harness.errors import RequestError
 from harness.evaluation import measure_accuracy
 from harness.files import file_sha256
+from harness.jobs import Job
 from harness.learning import checkpoint_path, learn, stages_folder, tracking_path
 from harness.published import fetch_published, published_file, read_state
 from harness.registry import load_model
 from harness.settings import recipe_hash
 from harness.settings_spec import Settings
-from harness.spec import Job, ModelSpec
+from harness.spec import ModelSpec
 from harness.stages import Base
 from harness.tracking.protocol import UNTRACKED, Tracker
 from harness.weights import Sidecar, load_state, load_weights, read_sidecar, weights_path

@@ -6,9 +6,10 @@ import dataclasses
 
 from harness.building import check_fit
 from harness.errors import RequestError
-from harness.plan import make_job
+from harness.jobs import Cell, CostJob, Job, Request
 from harness.registry import dataset_files, expand_names, load_dataset, load_model, model_files
-from harness.spec import Cell, CostJob, Job, ModelSpec, Request
+from harness.requests import make_job
+from harness.spec import ModelSpec
 
 
 def plan_costs(request: Request) -> list[CostJob]:

@@ -17,6 +17,7 @@ from harness.costs import Fields, Reasons, measure_costs, measure_routed_costs
 from harness.data import ImageData, load_data
 from harness.evaluation import measure_accuracy
 from harness.images import Preprocess
+from harness.jobs import Job
 from harness.measure.accuracy import Accuracy
 from harness.measure.environment import describe_environment
 from harness.networks import ReadyNetwork, ready_network
@@ -25,7 +26,7 @@ from harness.records import Record
 from harness.registry import find_dataset, load_model
 from harness.routed import RoutedNetwork
 from harness.settings import settings_hash
-from harness.spec import Job, ModelSpec
+from harness.spec import ModelSpec
 from harness.tracking.protocol import UNTRACKED, Tracker
 
 _BATCH = 256

@@ -15,6 +15,7 @@ from harness.conditions import set_threads, watched
 from harness.converted import ConvertedNetwork
 from harness.data import ImageData
 from harness.errors import CellError
+from harness.jobs import Job, LatencyJob, Runtime
 from harness.latency_records import LatencyRow
 from harness.measure.environment import describe_environment
 from harness.measure.latency import Network, in_turn
@@ -23,7 +24,7 @@ from harness.networks import ReadyNetwork, ready_network, trained_weights_path
 from harness.registry import load_model
 from harness.routed import RoutedNetwork
 from harness.runtimes import Prepared, prepare
-from harness.spec import Job, LatencyJob, ModelSpec, Runtime
+from harness.spec import ModelSpec
 from harness.stand_in import load_or_stand_in
 from harness.weights import read_sidecar
 

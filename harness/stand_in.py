@@ -7,9 +7,10 @@ import hashlib
 import torch
 
 from harness.data import DataSource, ImageData
+from harness.jobs import Job
 from harness.registry import find_dataset
 from harness.run import load_job_data
-from harness.spec import DatasetSpec, Job, ModelSpec
+from harness.spec import DatasetSpec, ModelSpec
 from harness.splits import MemorySplit
 
 

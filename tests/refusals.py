@@ -1,7 +1,7 @@
 """A request as the command line makes it, and what it means that one is refused."""
 
 from harness import commands
-from harness.spec import Request
+from harness.jobs import Request
 
 
 def make_request(tmp_path, **changes):

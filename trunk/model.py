@@ -9,7 +9,8 @@ from typing import Any, cast
 from torch import nn
 
 from harness.errors import RequestError
-from harness.spec import Job, ModelSpec
+from harness.jobs import Job
+from harness.spec import ModelSpec
 from trunk.growing import grow
 from trunk.nodes import feature_shape
 from trunk.published import load_published

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from harness.errors import RequestError
 from harness.files import file_sha256
+from harness.jobs import Job
 from harness.published import FOLDER, PublishedFile, fetch_published, read_state
-from harness.spec import Job
 from harness.weights import load_state
 from trunk.published_maps import MappedNode, read_maps
 from trunk.routing import Trunk

@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from harness.jobs import Job
 from harness.measure.memory import measure_weights_mb
 from harness.measure.operations import count_parameters, measure_operations
 from harness.measure.ratios import compare_latency, time_side_by_side
-from harness.spec import Job
 
 logger = logging.getLogger(__name__)
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from harness.errors import CellError
+from harness.jobs import LatencyJob, TimingJob
 from harness.latency_pool import pool_processes
 from harness.latency_records import write_latency_record
 from harness.launch import local
 from harness.measure.lock import device_lock
 from harness.side_by_side import ProcessTimes
-from harness.spec import LatencyJob, TimingJob
 
 
 def compare_in_children(job: LatencyJob, *, verbose: bool = False) -> int:

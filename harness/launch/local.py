@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 
 from pydantic import TypeAdapter
 
+from harness.jobs import CostJob, Job, TimingJob
 from harness.records import Record, Status, write_record
 from harness.registry import ROOT
 from harness.settings import settings_hash
-from harness.spec import CostJob, Job, TimingJob
 
 
 def run_in_child(job: Job | TimingJob | CostJob, *, verbose: bool = False) -> int:

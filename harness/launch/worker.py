@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pydantic import TypeAdapter
 
 from harness.errors import CellError, RequestError
-from harness.spec import CostJob, Job, TimingJob
+from harness.jobs import CostJob, Job, TimingJob
 from harness.tracking.protocol import Tracker
 
 AnyJob = Job | TimingJob | CostJob

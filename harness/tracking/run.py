@@ -13,10 +13,10 @@ from typing import Any, Self
 from accelerate.state import PartialState
 
 from harness.errors import CellError
+from harness.jobs import Job
 from harness.learning import checkpoint_path, stages_folder, tracking_path
 from harness.networks import trained_weights_path
 from harness.records import Record
-from harness.spec import Job
 from harness.tracking.adapters import make_backend
 from harness.tracking.backend import Backend, Ending, Place
 from harness.tracking.isolation import Isolated

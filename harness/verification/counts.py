@@ -7,8 +7,8 @@ import dataclasses
 from harness.cost_records import CostPath, CostRecord
 from harness.counting import count_costs
 from harness.errors import CellError, RequestError
-from harness.plan import make_job
-from harness.spec import Cell
+from harness.jobs import Cell
+from harness.requests import make_job
 from harness.verification.checks import Check, Places, compare, unknown
 from harness.verification.stated import read_command
 

@@ -16,6 +16,7 @@ from harness.data import DataSource, ImageData
 from harness.errors import CellError, RequestError
 from harness.evaluation import measure_accuracy
 from harness.files import file_sha256
+from harness.jobs import Job
 from harness.measure.environment import device_name
 from harness.measure.operations import count_parameters, measure_operations
 from harness.networks import ReadyNetwork, ready_network, trained_weights_path
@@ -25,7 +26,7 @@ from harness.registry import find_dataset, load_model
 from harness.routed import RoutedNetwork
 from harness.run import load_job_data
 from harness.settings_spec import Settings
-from harness.spec import Job, ModelSpec
+from harness.spec import ModelSpec
 from harness.splits import MemorySplit
 from harness.verification.checks import Check, Places, compare, unknown
 from harness.weights import read_sidecar

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness.errors import RequestError
+from harness.jobs import Request
 from harness.measure.accuracy import wilson_interval
-from harness.plan import make_job
 from harness.predictions import find_predictions
 from harness.records import Record
+from harness.requests import make_job
 from harness.settings import stored_settings_hash
-from harness.spec import Request
 from harness.verification.checks import Check, Places, compare, unknown
 
 _FLAGS = {"weights": "weights", "epochs": "training.epochs", "seed": "seed", "threads": "threads"}

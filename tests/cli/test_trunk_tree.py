@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 
 from cli import tree_source, trunk_tree
 from harness.data import DataSource, ImageData
+from harness.jobs import Cell, Job
 from harness.settings_spec import Settings
-from harness.spec import Cell, Job, ModelSpec
+from harness.spec import ModelSpec
 from harness.splits import MemorySplit
 from trunk.grouping import membership
 from trunk.routing import Trunk

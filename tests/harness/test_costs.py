@@ -8,9 +8,9 @@ from torch import nn
 
 from harness.compression.quantization import with_any_ranges
 from harness.costs import measure_costs, measure_routed_costs
+from harness.jobs import Cell, Job
 from harness.routed import NetworkPath, RoutedNetwork
 from harness.settings_spec import MeasurementSettings, Settings
-from harness.spec import Cell, Job
 
 QUICK = MeasurementSettings(
     latency_rounds=20, latency_seconds=0.01, throughput_batch_sizes=(1, 3), throughput_seconds=0.01

@@ -11,11 +11,12 @@ from harness import counting, plan_costs
 from harness.cost_records import CostPath, cost_path, read_cost_records, write_cost_record
 from harness.counting import count_costs
 from harness.errors import CellError, RequestError
+from harness.jobs import Cell, CostJob, Job
 from harness.launch import worker
 from harness.measure.file_size import measure_file_mb
 from harness.routed import NetworkPath
 from harness.settings_spec import Settings
-from harness.spec import Cell, CostJob, DatasetSpec, Job, ModelSpec
+from harness.spec import DatasetSpec, ModelSpec
 
 # 8×8 images of 3 channels: 3·4·9·36 for the convolution, then 144·5.
 PLAIN_MACS = 3 * 4 * 9 * 36 + 144 * 5

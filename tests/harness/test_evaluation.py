@@ -13,9 +13,10 @@ from harness.compression.quantization import with_any_ranges
 from harness.data import DataSource, ImageData
 from harness.errors import CellError
 from harness.evaluation import compile_for_batches, measure_accuracy
+from harness.jobs import Cell, Job
 from harness.measure.accuracy import evaluate
 from harness.settings_spec import EvaluationSettings, Settings
-from harness.spec import Cell, Job, ModelSpec
+from harness.spec import ModelSpec
 from harness.splits import MemorySplit
 from trunk.routing import Trunk
 from trunk.tree import Node, NodeNetwork, Tree

@@ -7,12 +7,13 @@ import pytest
 
 from harness.errors import RequestError
 from harness.fairness import compare, conditions_of_record, describe_fairness, require_fair
+from harness.jobs import Cell, Job
 from harness.plan import Planned
 from harness.records import Record
 from harness.registry import model_files, native_image_size
 from harness.settings import parse_assignment
 from harness.settings_spec import Settings, TrainingSettings, TreeSettings
-from harness.spec import Cell, Job, ModelSpec
+from harness.spec import ModelSpec
 
 
 def make_settings(image_size=224, tree=None, seed=42, weights="auto", **recipe):

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from harness.jobs import Cell, Job, LatencyJob
 from harness.latency_pool import pool_processes
 from harness.latency_records import LatencyRow
 from harness.measure.ratios import Rounds
 from harness.settings_spec import Settings
 from harness.side_by_side import ProcessTimes
-from harness.spec import Cell, Job, LatencyJob
 
 STARTED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 JOB = LatencyJob(

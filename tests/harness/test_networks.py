@@ -13,10 +13,11 @@ from harness.batches import ImageBatches
 from harness.building import build_network, check_fit, make_preprocess
 from harness.data import DataSource, ImageData
 from harness.errors import CellError, RequestError
+from harness.jobs import Cell, Job
 from harness.measure.operations import count_trainable_parameters
 from harness.networks import ready_network, trained_weights_path
 from harness.settings_spec import Settings, TrainingSettings
-from harness.spec import Cell, Job, ModelSpec
+from harness.spec import ModelSpec
 from harness.splits import MemorySplit
 from harness.weights import read_sidecar
 

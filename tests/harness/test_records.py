@@ -6,6 +6,7 @@ import json
 import pytest
 
 from harness.errors import RequestError
+from harness.jobs import Cell
 from harness.records import (
     Record,
     check_writable,
@@ -15,7 +16,6 @@ from harness.records import (
     record_path,
     write_record,
 )
-from harness.spec import Cell
 
 
 def make_record(**changes):

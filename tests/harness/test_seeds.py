@@ -6,15 +6,16 @@ import pytest
 
 from harness import commands
 from harness.errors import RequestError
+from harness.jobs import Cell
 from harness.latency_pool import pool_processes
 from harness.latency_records import read_latency_records
-from harness.plan import find_job_record, make_job
+from harness.plan import find_job_record
 from harness.plan_latency import plan_latency
 from harness.records import Record, write_record
+from harness.requests import make_job
 from harness.seeds import name_seeds
 from harness.settings import recipe_hash
 from harness.side_by_side import time_models
-from harness.spec import Cell
 from tests.refusals import make_request
 
 CELL = Cell(dataset="digits", model="resnet", device="cpu")

@@ -20,6 +20,7 @@ from harness.building import build_network
 from harness.compression.quantization import with_any_ranges
 from harness.conditions import default_threads
 from harness.errors import CellError, RequestError
+from harness.jobs import Cell, Job, LatencyJob, TimingJob
 from harness.latency_pool import pool_processes
 from harness.latency_records import read_latency_records, write_latency_record
 from harness.launch import local, worker
@@ -32,7 +33,7 @@ from harness.runtime_builders import BUILDERS, Built
 from harness.settings import recipe_hash
 from harness.settings_spec import MeasurementSettings, Settings
 from harness.side_by_side import time_models
-from harness.spec import Cell, Job, LatencyJob, ModelSpec, TimingJob
+from harness.spec import ModelSpec
 from harness.weights import Sidecar, save_weights
 
 SIDE = 8

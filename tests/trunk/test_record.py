@@ -7,11 +7,11 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
+from harness.jobs import Cell, Job
 from harness.networks import ready_network
 from harness.routed import NetworkPath, RoutedNetwork
 from harness.run import load_job_data, run_cell
 from harness.settings_spec import MeasurementSettings, Settings, TrainingSettings, TreeSettings
-from harness.spec import Cell, Job
 from trunk import growing
 from trunk.model import SPEC
 from trunk.routing import Trunk

@@ -7,6 +7,7 @@ from torch import nn
 from harness import networks
 from harness.compression.models import compressed_model
 from harness.data import DataSource, ImageData
+from harness.jobs import Cell, Job
 from harness.settings_spec import (
     MeasurementSettings,
     PruningSettings,
@@ -14,7 +15,7 @@ from harness.settings_spec import (
     Settings,
     TrainingSettings,
 )
-from harness.spec import Cell, CompressedSpec, Job, ModelSpec
+from harness.spec import CompressedSpec, ModelSpec
 from harness.splits import MemorySplit
 
 SIDE, CLASSES, WIDTH = 8, 3, 64

@@ -9,10 +9,11 @@ from torch import nn
 from harness import learning
 from harness.batches import ImageBatches
 from harness.data import DataSource, ImageData
+from harness.jobs import Cell, Job
 from harness.networks import discard_checkpoint, ready_network
 from harness.records import Record, write_record
 from harness.settings_spec import Settings, TrainingSettings
-from harness.spec import Cell, Job, ModelSpec
+from harness.spec import ModelSpec
 from harness.splits import MemorySplit
 from harness.tracking.run import open_tracker
 

@@ -13,15 +13,15 @@ from harness.cost_records import write_cost_record
 from harness.counting import count_costs
 from harness.errors import RequestError
 from harness.evaluation import measure_accuracy
+from harness.jobs import Cell, Request
 from harness.measure.memory import measure_weights_mb
 from harness.measure.operations import count_parameters, measure_operations
 from harness.networks import ready_network
-from harness.plan import make_job
 from harness.predictions import make_predictions, write_predictions
 from harness.records import Record, read_records, write_record
+from harness.requests import make_job
 from harness.routed import RoutedNetwork
 from harness.run import base_fields, load_job_data
-from harness.spec import Cell, Request
 from harness.verification.checks import Places, compare
 from harness.verification.command import verify
 from harness.verification.recompute import check_record

@@ -1,0 +1,186 @@
+"""What there is to do: cells of a run and what running them takes; imports nothing heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from harness.settings_spec import Settings
+from harness.spec import Device
+from harness.stored import STRICT
+
+Runtime = Literal["eager", "compile", "onnxruntime", "openvino"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One thing to run: a data set, a model and a device, by name."""
+
+    dataset: str
+    model: str
+    device: Device
+
+    def __str__(self) -> str:
+        return f"{self.dataset}/{self.model}-{self.device}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A cell with everything that running it takes; survives a trip through JSON.
+
+    Attributes:
+        cell: What to run.
+        settings: How.
+        data_dir: Folder of the official images.
+        data_file: What stands in for them, if anything.
+        weights_dir: Folder of trained and fetched weights.
+        published_dir: Folder that has published weights already, if any.
+        results_dir: Folder of the records.
+        offline: Never use the network.
+        command: What would run this cell again, for the record.
+        trackers: What takes note of the run, by name; it changes no result.
+        runs_dir: Folder of what trackers write here.
+        repeat: Whether its record is to lie beside the cell's, as that of another seed.
+    """
+
+    cell: Cell
+    settings: Settings
+    data_dir: Path
+    data_file: Path | None
+    weights_dir: Path
+    published_dir: Path | None = None
+    results_dir: Path
+    offline: bool
+    command: str
+    trackers: tuple[str, ...] = ()
+    runs_dir: Path | None = None
+    repeat: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.cell}{f', seed {self.settings.seed}' if self.repeat else ''}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatencyJob:
+    """Cells of one data set and device whose latency is compared; survives a trip through JSON.
+
+    Attributes:
+        jobs: The cells.
+        reference: The model that the others are compared with, one of them.
+        runtimes: What runs each of them; the reference is timed in the first.
+        command: What would compare them again.
+    """
+
+    jobs: tuple[Job, ...]
+    reference: str
+    runtimes: tuple[Runtime, ...]
+    command: str
+
+    def __str__(self) -> str:
+        first = self.jobs[0].cell
+        return f"{first.dataset}/latency-{first.device}"
+
+    @property
+    def reference_name(self) -> str:
+        """What the reference's row is called: `LatencyRow.name`."""
+        return f"{self.reference} in {self.runtimes[0]}"
+
+    @property
+    def processes(self) -> int:
+        """How many processes time the models, one after the other."""
+        return self.jobs[0].settings.measurement.latency_processes
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimingJob:
+    """What one of the processes of a comparison is told; survives a trip through JSON.
+
+    Attributes:
+        comparison: What is compared.
+        number: Of the process, from 0 on.
+        answer: The file to write what was found to.
+    """
+
+    comparison: LatencyJob
+    number: int
+    answer: Path
+
+    @property
+    def jobs(self) -> tuple[Job, ...]:
+        """The cells that are compared."""
+        return self.comparison.jobs
+
+    def __str__(self) -> str:
+        return str(self.comparison)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostJob:
+    """Models whose costs are counted at the shape of a data set; survives a trip through JSON.
+
+    Attributes:
+        jobs: One for each model.
+    """
+
+    # A comparison of latencies must not pass for one.
+    __pydantic_config__ = STRICT
+
+    jobs: tuple[Job, ...]
+
+    def __str__(self) -> str:
+        return f"{self.jobs[0].cell.dataset}/cost"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the command line asks for, not yet checked against anything.
+
+    Attributes:
+        datasets: Names, comma lists or `all`; may be empty when there is a `data_file`.
+        models: Names, comma lists or `all`.
+        device: auto, cpu or cuda.
+        overrides: Settings by dotted key.
+        assignments: Further settings, as `key=value`.
+        data_dir: Folder of the official images.
+        data_file: What stands in for them.
+        weights_dir: Folder of trained and fetched weights.
+        published_dir: Folder that has published weights already.
+        recipe: Settings of the model to use in place of the usual ones.
+        results_dir: Folder of the records.
+        offline: Never use the network.
+        force: Run cells that are done, too.
+        verbose: Log every step.
+        measure: all, or one thing and nothing else: latency of all models side by side, or cost,
+            which is counted.
+        runtimes: What runs the models then: names or comma lists.
+        reference: The model that the others are compared with then; empty: ResNet-50 where it is
+            among them, else the first.
+        trackers: What takes note of runs: names or comma lists; empty: TensorBoard's files.
+        runs_dir: Folder of what trackers write here; None: nothing is tracked.
+        fair: Refuse cells whose accuracies could not be compared.
+        seeds: Seeds to run each cell with, as a comma list; empty: that of the settings alone.
+    """
+
+    datasets: list[str]
+    models: list[str]
+    device: str
+    overrides: Mapping[str, Any]
+    assignments: list[str]
+    data_dir: Path
+    data_file: Path | None
+    weights_dir: Path
+    published_dir: Path | None = None
+    recipe: str = ""
+    results_dir: Path
+    offline: bool
+    force: bool
+    verbose: bool
+    measure: str = "all"
+    runtimes: list[str] = field(default_factory=list)
+    reference: str = ""
+    trackers: list[str] = field(default_factory=list)
+    runs_dir: Path | None = None
+    fair: bool = False
+    seeds: str = ""
