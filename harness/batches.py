@@ -9,9 +9,9 @@ from torch import Tensor
 
 from harness.augment import augment
 from harness.images import Preprocess, resize_uint8
+from harness.jobs import Device
 from harness.settings import hash_json
 from harness.settings_spec import TrainingSettings
-from harness.spec import Device
 from harness.splits import Split
 
 

@@ -24,16 +24,3 @@ class ConvertedNetwork(Protocol):
 
     def float_network(self) -> nn.Module:
         """Return a float network with the same layers, without data: operations are its."""
-
-
-def counted_network(network: nn.Module) -> nn.Module:
-    """Return the network whose parameters and operations are counted as this one's."""
-    return network.float_network() if isinstance(network, ConvertedNetwork) else network
-
-
-def stored_mb(network: nn.Module) -> float:
-    """Return the MB (10^6 bytes) of its weights, those that no module shows among them."""
-    from harness.measure.memory import measure_state_mb, measure_weights_mb
-
-    converted = isinstance(network, ConvertedNetwork)
-    return measure_state_mb(network) if converted else measure_weights_mb(network)

@@ -8,7 +8,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from harness.converted import ConvertedNetwork, counted_network, stored_mb
+from harness.converted import ConvertedNetwork
+from harness.counting import counted_network, stored_mb
 from harness.errors import CellError
 from harness.jobs import Job
 from harness.measure.counters import measure_cache

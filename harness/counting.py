@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from harness.building import build_network
-from harness.converted import counted_network, stored_mb
+from harness.converted import ConvertedNetwork
 from harness.cost_records import CostPath, CostRecord
 from harness.errors import RequestError
 from harness.jobs import Job
 from harness.measure.environment import describe_environment
 from harness.measure.file_size import measure_file_mb
-from harness.measure.memory import measure_live_peak_mb, measure_weights_mb
+from harness.measure.memory import measure_live_peak_mb, measure_state_mb, measure_weights_mb
 from harness.measure.operations import count_macs, count_parameters, measure_operations
 from harness.plan_costs import shape_is_trained
 from harness.registry import load_dataset, load_model
@@ -64,6 +64,17 @@ def count_costs(job: Job) -> CostRecord:
         duration_s=round(time.perf_counter() - clock, 1),
         command=job.command,
     )
+
+
+def counted_network(network: nn.Module) -> nn.Module:
+    """Return the network whose parameters and operations are counted as this one's."""
+    return network.float_network() if isinstance(network, ConvertedNetwork) else network
+
+
+def stored_mb(network: nn.Module) -> float:
+    """Return the MB (10^6 bytes) of its weights, those that no module shows among them."""
+    converted = isinstance(network, ConvertedNetwork)
+    return measure_state_mb(network) if converted else measure_weights_mb(network)
 
 
 def _build(job: Job, spec: ModelSpec, dataset: DatasetSpec) -> tuple[nn.Module, str]:

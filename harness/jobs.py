@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness.settings_spec import Settings
-from harness.spec import Device
-from harness.stored import STRICT
 
+Device = Literal["cpu", "cuda"]
 Runtime = Literal["eager", "compile", "onnxruntime", "openvino"]
+_STRICT = {"extra": "forbid"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +125,7 @@ class CostJob:
     """
 
     # A comparison of latencies must not pass for one.
-    __pydantic_config__ = STRICT
+    __pydantic_config__ = _STRICT
 
     jobs: tuple[Job, ...]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.files import write_text
-from harness.spec import Device
+from harness.jobs import Device
 from harness.stored import STRICT, read_all, read_stored
 
 SCHEMA = 1

@@ -7,11 +7,10 @@ from typing import cast, get_args
 from harness.building import check_fit
 from harness.data import ImageData
 from harness.errors import RequestError, unknown_name
-from harness.jobs import Cell, LatencyJob, Request, Runtime
+from harness.jobs import Cell, Device, LatencyJob, Request, Runtime
 from harness.registry import expand_names, load_model, model_files
 from harness.requests import describe_command, make_job, name_datasets, resolve_device
 from harness.runtimes import require_libraries
-from harness.spec import Device
 from harness.stand_in import load_or_stand_in
 
 _USUAL_REFERENCE = "resnet"

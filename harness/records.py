@@ -10,8 +10,7 @@ from typing import Any, Literal
 
 from harness.errors import CellError, RequestError
 from harness.files import atomic_path, write_text
-from harness.jobs import Cell
-from harness.spec import Device
+from harness.jobs import Cell, Device
 from harness.stored import STRICT, OutdatedError, check_place, read_all, read_stored
 
 SCHEMA = 1

@@ -5,11 +5,11 @@ from __future__ import annotations
 import shlex
 
 from harness.errors import RequestError
-from harness.jobs import Cell, Job, Request
+from harness.jobs import Cell, Device, Job, Request
 from harness.registry import dataset_files, expand_names, find_dataset, load_model
 from harness.seeds import with_seed
 from harness.settings import complete_settings, load_settings, parse_assignment
-from harness.spec import Device, ModelSpec
+from harness.spec import ModelSpec
 from harness.tracking.names import choose_trackers
 
 

@@ -13,15 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge
 
+from harness.jobs import Device, Job
 from harness.settings_spec import Compression, Settings
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
 
-    from harness.jobs import Job
-
-Device = Literal["cpu", "cuda"]
 StateDict = dict[str, "Tensor"]
 
 

@@ -17,10 +17,10 @@ from harness.checkpoints import delete_checkpoint, load_checkpoint
 from harness.errors import RequestError
 from harness.files import write_text
 from harness.images import Preprocess
+from harness.jobs import Device
 from harness.objectives import Objective
 from harness.settings import hash_json
 from harness.settings_spec import Settings, TrainingSettings
-from harness.spec import Device
 from harness.splits import Split
 from harness.tracking.protocol import UNTRACKED, Tracker
 from harness.training import Batches, train

@@ -17,11 +17,11 @@ from torch import Tensor, nn
 
 from harness.checkpoints import load_checkpoint, random_state, restore_random_state, save_checkpoint
 from harness.errors import CellError, RequestError
+from harness.jobs import Device
 from harness.objectives import CrossEntropy, Objective
 from harness.optimizers import make_optimizer, make_schedule
 from harness.progress import bar
 from harness.settings_spec import TrainingSettings
-from harness.spec import Device
 
 logger = logging.getLogger(__name__)
 

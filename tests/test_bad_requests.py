@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from harness import commands, plan
+from harness import commands, requests
 from harness.records import read_records
 from harness.registry import load_model
 from tests.refusals import make_request, refuse
@@ -181,7 +181,7 @@ def test_a_results_folder_that_cannot_be_written_to(capsys, tmp_path):
 
 def test_a_model_that_cannot_run_on_the_device_is_unsupported(capsys, tmp_path, monkeypatch):
     spec = dataclasses.replace(load_model("mobilenet"), devices=("cuda",))
-    monkeypatch.setattr(plan, "load_model", lambda name: spec)
+    monkeypatch.setattr(requests, "load_model", lambda name: spec)
     request = make_request(tmp_path, models=["mobilenet"])
     assert commands.guarded(commands.run, request) == 1
     (record,) = read_records(tmp_path / "results")

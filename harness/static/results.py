@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import get_args
 
 from harness.errors import CellError, unknown_name
-from harness.jobs import Cell
+from harness.jobs import Cell, Device
 from harness.records import Record, find_record, read_records
-from harness.spec import Device
 from harness.static.analysis import Analysis, Options, analyse
 from harness.static.names import ModelName
 

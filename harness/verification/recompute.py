@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from harness.building import build_network
 from harness.conditions import set_threads
-from harness.converted import counted_network, stored_mb
+from harness.counting import counted_network, stored_mb
 from harness.data import DataSource, ImageData
 from harness.errors import CellError, RequestError
 from harness.evaluation import measure_accuracy
