@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from harness import commands, requests
+from harness import commands, plan, requests
 from harness.records import read_records
 from harness.registry import load_model
 from tests.refusals import make_request, refuse
