@@ -177,11 +177,13 @@ def _is_active(name: str, recipe: Mapping[str, Any]) -> bool:
 def _own_sizes(dataset: str, model: str) -> frozenset[int | None]:
     """Return the image sizes that a model is built or configured for; none that are not known."""
     path = model_files().get(model)
+    if path is None:
+        return frozenset()
     try:
         configured = load_settings(dataset, model).image_size
     except RequestError:
         configured = None
-    return frozenset({configured, native_image_size(path) if path else None}) - {None}
+    return frozenset({configured, native_image_size(path)}) - {None}
 
 
 def _assignments(planned: Planned, fairness: Fairness) -> list[str]:

@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
@@ -18,6 +19,7 @@ from harness.settings_spec import PruningSettings, QuantizationSettings, Setting
 from harness.spec import DatasetSpec, ModelSpec
 
 if TYPE_CHECKING:
+    from pydantic import TypeAdapter
     from pydantic_core import ErrorDetails
 
 CONFIG_DIR = ROOT / "configs"
@@ -268,12 +270,20 @@ def _nest(dotted: str, value: Any) -> Tree:
 
 
 def _validate(tree: Tree, where: dict[str, str]) -> Settings:
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     try:
-        return TypeAdapter(Settings).validate_python(tree)
+        return settings_adapter().validate_python(tree)
     except ValidationError as error:
         raise _explain(error.errors()[0], where) from None
+
+
+@cache
+def settings_adapter() -> TypeAdapter[Settings]:
+    """Return what makes settings of plain mappings; it takes long to make itself."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Settings)
 
 
 def _explain(error: ErrorDetails, where: dict[str, str]) -> RequestError:

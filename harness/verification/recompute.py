@@ -6,7 +6,7 @@ import dataclasses
 from importlib import metadata
 
 import torch
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from harness.building import build_network
@@ -25,7 +25,7 @@ from harness.records import Record
 from harness.registry import find_dataset, load_model
 from harness.routed import RoutedNetwork
 from harness.run import load_job_data
-from harness.settings_spec import Settings
+from harness.settings import settings_adapter
 from harness.spec import ModelSpec
 from harness.splits import MemorySplit
 from harness.verification.checks import Check, Places, compare, unknown
@@ -60,7 +60,7 @@ def check_record(record: Record, places: Places) -> list[Check]:
 def _recorded_job(record: Record, places: Places) -> Job:
     """Return the job that a record is of; its weights are loaded, never trained."""
     try:
-        settings = TypeAdapter(Settings).validate_python(record.settings)
+        settings = settings_adapter().validate_python(record.settings)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
