@@ -14,6 +14,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import RequestError
@@ -174,9 +175,14 @@ def _is_active(name: str, recipe: Mapping[str, Any]) -> bool:
 
 
 @cache
+def _models() -> dict[str, Path]:
+    return model_files()
+
+
+@cache
 def _own_sizes(dataset: str, model: str) -> frozenset[int | None]:
     """Return the image sizes that a model is built or configured for; none that are not known."""
-    path = model_files().get(model)
+    path = _models().get(model)
     if path is None:
         return frozenset()
     try:
