@@ -41,15 +41,22 @@ def test_a_growing_rate_goes_to_the_largest_batch(run):
     assert (found.batch_size, found.images_per_s) == (64, pytest.approx(64 / 17))
 
 
-def test_the_search_ends_when_a_batch_gains_no_more_than_5_percent(run):
-    found, network = run({1: 1.0, 4: 2.0, 16: 7.75, 64: 1.0}.__getitem__)
-    assert found.by_batch_size == pytest.approx({1: 1, 4: 2, 16: 16 / 7.75})
+def test_the_search_ends_when_two_batches_gain_no_more_than_5_percent(run):
+    seconds = {1: 1.0, 4: 2.0, 16: 7.75, 64: 31.0, 256: 1.0}
+    found, network = run(seconds.__getitem__, batch_sizes=tuple(seconds))
+    assert found.by_batch_size == pytest.approx({1: 1, 4: 2, 16: 16 / 7.75, 64: 64 / 31})
     assert found.batch_size == 16
-    assert 64 not in network.sizes
+    assert 256 not in network.sizes
+
+
+def test_one_batch_that_suits_a_kernel_badly_does_not_end_it(run):
+    found, _ = run({1: 1.0, 4: 5.0, 16: 4.0, 64: 17.0}.__getitem__)
+    assert found.by_batch_size == pytest.approx({1: 1, 4: 0.8, 16: 4, 64: 64 / 17})
+    assert (found.batch_size, found.images_per_s) == (16, 4)
 
 
 def test_a_batch_that_is_slower_is_reported_but_not_best(run):
-    found, _ = run({1: 1.0, 4: 2.0, 16: 16.0}.__getitem__)
+    found, _ = run({1: 1.0, 4: 2.0, 16: 16.0}.__getitem__, batch_sizes=(1, 4, 16))
     assert found.by_batch_size == pytest.approx({1: 1, 4: 2, 16: 1})
     assert (found.batch_size, found.images_per_s) == (4, 2)
 
