@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.errors import CellError, RequestError, unknown_name
-from harness.jobs import LatencyJob, Request
+from harness.jobs import CostJob, LatencyJob, Request
 from harness.registry import dataset_files, describe, model_files
 
 if TYPE_CHECKING:
@@ -145,21 +145,15 @@ def compare_latency(request: Request) -> int:
     from harness.launch.comparison import compare_in_children
     from harness.plan_latency import plan_latency
     from harness.report.latency import print_latency
-    from harness.report.site import refresh
 
-    jobs = _plan(request, plan_latency)
-    results = request.results_dir.absolute()
-    _check_results(results)
-    began = datetime.now(UTC).isoformat(timespec="seconds")
-    codes = []
-    for job in jobs:
+    def compare(job: LatencyJob) -> int:
         print(f"{job}: {_describe_comparison(job)}", file=sys.stderr)
-        codes.append(compare_in_children(job, verbose=request.verbose))
-        if codes[-1] == 130:
-            raise KeyboardInterrupt
-    refresh(results)
+        return compare_in_children(job, verbose=request.verbose)
+
+    codes, began = _carry_out(request, plan_latency, compare)
     # One that was refused or broke left nothing: what lies there is of an earlier run.
-    print_latency([each for each in read_latency_records(results) if each.started >= began])
+    records = read_latency_records(request.results_dir.absolute())
+    print_latency([each for each in records if each.started >= began])
     return _exit_code(codes)
 
 
@@ -169,21 +163,33 @@ def count_costs(request: Request) -> int:
     from harness.launch.local import run_in_child
     from harness.plan_costs import plan_costs
     from harness.report.costs import print_costs
+
+    def count(job: CostJob) -> int:
+        print(f"{job}: {len(job.jobs)} models", file=sys.stderr)
+        return run_in_child(job, verbose=request.verbose)
+
+    codes, began = _carry_out(request, plan_costs, count)
+    records = read_cost_records(request.results_dir.absolute())
+    print_costs([each for each in records if each.started >= began])
+    return _exit_code(codes)
+
+
+def _carry_out(
+    request: Request, plan: Callable[[Request], list[T]], run_one: Callable[[T], int]
+) -> tuple[list[int], str]:
+    """Run the jobs that a request comes to and make the tables; return exit codes and the start."""
     from harness.report.site import refresh
 
-    jobs = _plan(request, plan_costs)
+    jobs = _plan(request, plan)
     results = request.results_dir.absolute()
     _check_results(results)
-    began = datetime.now(UTC).isoformat(timespec="seconds")
-    codes = []
+    began, codes = datetime.now(UTC).isoformat(timespec="seconds"), []
     for job in jobs:
-        print(f"{job}: {len(job.jobs)} models", file=sys.stderr)
-        codes.append(run_in_child(job, verbose=request.verbose))
+        codes.append(run_one(job))
         if codes[-1] == 130:
             raise KeyboardInterrupt
     refresh(results)
-    print_costs([each for each in read_cost_records(results) if each.started >= began])
-    return _exit_code(codes)
+    return codes, began
 
 
 def _exit_code(codes: list[int]) -> int:

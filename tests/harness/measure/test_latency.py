@@ -5,27 +5,9 @@ import torch
 from torch import nn
 
 from harness.errors import RequestError
-from harness.measure import latency
 from harness.measure.latency import measure_latency
 
 IMAGE = torch.zeros(1, 1, 2, 2)
-
-
-class FakeClock:
-    """A clock that only the networks move."""
-
-    def __init__(self):
-        self.now_ns = 0
-
-    def __call__(self):
-        return self.now_ns
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    fake = FakeClock()
-    monkeypatch.setattr(latency, "perf_counter_ns", fake)
-    return fake
 
 
 class Candidate:

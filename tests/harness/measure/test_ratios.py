@@ -13,23 +13,6 @@ IMAGE = torch.zeros(1, 1, 2, 2)
 UNTIMED_MS = 7
 
 
-class FakeClock:
-    """A clock that only the networks move."""
-
-    def __init__(self):
-        self.now_ns = 0
-
-    def __call__(self):
-        return self.now_ns
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    fake = FakeClock()
-    monkeypatch.setattr(latency, "perf_counter_ns", fake)
-    return fake
-
-
 class Candidate:
     """Its timed calls take what `time_ms` says of their round, counted over all reruns."""
 
