@@ -61,7 +61,8 @@ def make_rows(
     """Return the rows of one data set.
 
     Where tables were published for it, all their models come first, in their order, whether they
-    were run or not.
+    were run or not. A record of images of another size than the costs were counted at stands in a
+    row of its own.
 
     Args:
         records: Of the data set.
@@ -80,9 +81,9 @@ def make_rows(
     rows: list[Row] = []
     for model in order:
         cell, cost = cells.get(model), counted.get(model)
-        rows += [_run_row(runs, cell, cost, latencies) for runs in groups[model]]
-        if not groups[model]:
+        if all(_is_of_other_size(runs[0], cost) for runs in groups[model]):
             rows.append(_empty_row(dataset, model, cell, cost, latencies))
+        rows += [_run_row(runs, cell, cost, latencies) for runs in groups[model]]
     return rows
 
 
@@ -146,13 +147,22 @@ def _alike(first: Record, run: Record) -> bool:
     return first.settings | {"seed": 0} == run.settings | {"seed": 0}
 
 
+def _is_of_other_size(record: Record, cost: CostRecord | None) -> bool:
+    """Whether a record says nothing of the network whose costs were counted."""
+    if cost is None or record.status != "ok":
+        return False
+    return record.image_size != cost.image_size
+
+
 def _run_row(
     runs: tuple[Record, ...],
     cell: PublishedCell | None,
     cost: CostRecord | None,
     latencies: Sequence[LatencyRecord],
 ) -> Row:
-    record = runs[0]
+    record, title = runs[0], runs[0].title
+    if _is_of_other_size(record, cost):
+        title, cell, cost = f"{title} at {record.image_size} px", None, None
     found = latency_beside_reference(latencies, record.model, record.device)
     timed = None if found is None else found[1]
     # Another size or other weights may take another time.
@@ -160,7 +170,7 @@ def _run_row(
     return Row(
         dataset=record.dataset,
         model=record.model,
-        title=record.title + (" (GPU)" if record.device == "cuda" else ""),
+        title=title + (" (GPU)" if record.device == "cuda" else ""),
         published=cell,
         runs=runs,
         cost=cost,

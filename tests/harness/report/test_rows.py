@@ -62,6 +62,20 @@ def test_counts_fill_the_row_of_what_was_not_run(make_record, make_cost):
     assert ran.values("gmacs_thop") == []
 
 
+def test_a_run_at_another_size_than_was_counted_stands_in_a_row_of_its_own(make_record, make_cost):
+    small, whole = make_record(image_size=32), make_record(model="vgg", label="VGG-16")
+    rows = make_rows([small, whole], [make_cost(), make_cost(model="vgg")])
+    named = {row.title: row for row in rows if row.model in ("resnet", "vgg")}
+    assert list(named) == ["ResNet-50", "ResNet-50 at 32 px", "VGG-16"]
+    counted, ran = named["ResNet-50"], named["ResNet-50 at 32 px"]
+    assert (counted.record, counted.cost.gmacs, counted.published.label) == (
+        *(None, 4.087),
+        "ResNet50",
+    )
+    assert (ran.record, ran.cost, ran.published) == (small, None, None)
+    assert named["VGG-16"].record == whole
+
+
 def test_counts_are_those_of_the_published_size(make_cost):
     costs = [make_cost(image_size=size) for size in (32, 224, 256)]
     assert published_costs(costs)["resnet"].image_size == 224
