@@ -191,7 +191,8 @@ def _empty_row(
     }
     device, timed = "cpu", None
     for name, each in found.items():
-        if each is not None:
+        # Counts and a time at two sizes would be those of two networks.
+        if each is not None and (cost is None or each[1].image_size == cost.image_size):
             device, timed = name, each[1]
     title = cost.label if cost else timed.label if timed else cell.label if cell else model
     return Row(

@@ -11,7 +11,7 @@ def test_each_empty_cell_has_a_command(
     make_record, make_cost, make_latency_record, make_row, monkeypatch
 ):
     monkeypatch.setattr(missing, "model_files", lambda: HERE)
-    latency = make_latency_record(rows=(make_row("vit", "ViT-B/16", 2.0),))
+    latency = make_latency_record(rows=(make_row("vit", "ViT-B/16", 2.0, image_size=224),))
     records = [make_record(), make_record(model="vgg", label="VGG-16", status="failed")]
     costs = [make_cost(model="vit", label="ViT-B/16"), make_cost(model="efficientnet", label="E")]
     text = render_missing(make_rows(records, costs, [latency]))

@@ -103,7 +103,14 @@ def test_a_doubtful_comparison_is_not_trusted(make_latency_record, make_row):
     assert latency_beside_reference([drifted, busy], "vit", "cpu", trusted=True) is None
 
 
-def test_a_ratio_at_another_size_is_not_the_rows(make_record, make_latency_record):
+def test_a_ratio_at_another_size_is_not_the_rows(make_record, make_cost, make_latency_record):
+    counted = {size: make_cost(dataset="mine", image_size=size) for size in (32, 224)}
+    not_run = {
+        size: make_rows([], [cost], [make_latency_record(dataset="mine")])[0]
+        for size, cost in counted.items()
+    }
+    assert not_run[32].latency.ratio == 1.0
+    assert not_run[224].latency is None
     at_32, *_ = make_rows([make_record(image_size=32)], (), [make_latency_record()])
     at_224, *_ = make_rows([make_record()], (), [make_latency_record()])
     assert at_32.latency.ratio == 1.0
