@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
+import torch._inductor.config as inductor
 import typer
 from torch import Tensor, nn
 from typer import Option
@@ -43,6 +44,8 @@ def main(
     logging.disable(logging.WARNING)
     torch.set_num_threads(threads)
     torch.manual_seed(42)
+    # Weights are packed once; without this PT2E's stay float, and so do the products.
+    inductor.freezing = True
     image = torch.randn(1, 3, image_size, image_size)
     network = load_model(model).build(10, 3, False).eval()
     ways: dict[str, Network] = {_REFERENCE: network}
@@ -75,10 +78,6 @@ def _compile(network: nn.Module, image: Tensor) -> Network:
 
 def _pt2e(network: nn.Module, image: Tensor) -> Network:
     """Return PT2E's network, compiled to int8 kernels."""
-    import torch._inductor.config as inductor
-
-    # Without this the weights stay float, and so do the products.
-    inductor.freezing = True
     compiled: Network = torch.compile(_pt2e_uncompiled(network, image))
     return compiled
 
