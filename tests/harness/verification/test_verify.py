@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from harness.conditions import set_threads
 from harness.cost_records import write_cost_record
 from harness.counting import count_costs
 from harness.errors import RequestError
@@ -56,6 +57,7 @@ def ran(tmp_path_factory):
 
 def run_without_clock(job, spec):
     """Run a cell, but leave out what is timed."""
+    set_threads(job.settings)
     started, data = datetime.now(UTC), load_job_data(job, spec)
     ready = ready_network(job, spec, data)
     accuracy, how = measure_accuracy(ready.network, job, spec, data)
