@@ -47,6 +47,7 @@ class Int8Network(nn.Module):
         self.graph, self.backend, self.image_shape = graph, backend, image_shape
         # In a tuple, or it would be a part whose weights are saved.
         self._float_network = (float_network,)
+        self._packed_for: torch.Size | None = None
         self.register_state_dict_post_hook(_to_plain)  # type: ignore[no-untyped-call]
 
     @property
@@ -55,9 +56,23 @@ class Int8Network(nn.Module):
         return f"int8 kernels of torch, {self.backend}"
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the logits, N×K, of images N×C×H×W."""
+        """Return the logits, N×K, of images N×C×H×W.
+
+        With several threads a layer's weights are laid out for the first shape of images that it
+        meets, and laid out anew in every call with another, which can take 25 times as long as the
+        product. So they are packed anew, once, where the shape changes.
+        """
+        if self._packed_for not in (None, images.shape):
+            self._pack_anew()
+        self._packed_for = images.shape
         logits: Tensor = self.graph(images)
         return logits
+
+    def _pack_anew(self) -> None:
+        with _engine(self.backend):
+            for layer in self.graph.modules():
+                if hasattr(layer, "set_weight_bias"):
+                    layer.set_weight_bias(*layer._weight_bias())  # type: ignore[operator]
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False

@@ -62,6 +62,18 @@ def test_it_is_counted_as_its_float_network_and_weighed_as_it_is(tiny, int8):
     assert counted["weights_mb"] < 0.3 * whole["weights_mb"]
 
 
+def test_weights_are_packed_anew_for_images_of_another_shape_alone(int8, images):
+    layer = next(part for part in int8.graph.modules() if hasattr(part, "set_weight_bias"))
+    with torch.inference_mode():
+        whole = int8(images)
+        packed = layer._packed_params
+        assert int8(images).equal(whole)
+        assert layer._packed_params is packed
+        assert torch.allclose(int8(images[:1]), whole[:1], atol=1e-5)
+        assert layer._packed_params is not packed
+        assert int8(images).equal(whole)
+
+
 def test_all_is_plain_and_int8_takes_a_quarter(int8):
     state = int8.state_dict()
     assert all(type(value) in (torch.Tensor, nn.Parameter) for value in state.values())
