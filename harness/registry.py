@@ -77,7 +77,10 @@ def base_name(name: str) -> str:
         RequestError: The model's file cannot be imported or has no SPEC.
     """
     files = model_files()
-    spec = _load_spec("model", name, files) if name in files else None
+    # A file that does not name the class is not imported: most of them bring torch.
+    if name not in files or CompressedSpec.__name__ not in files[name].read_text(encoding="utf-8"):
+        return ""
+    spec = _load_spec("model", name, files)
     return spec.base if isinstance(spec, CompressedSpec) else ""
 
 

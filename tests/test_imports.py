@@ -107,3 +107,14 @@ def test_nothing_heavy_is_imported(module):
     code = f"import sys, {module}; print(*(set(sys.modules) & {HEAVY!r}))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
+
+
+def test_the_committed_tables_are_made_without_anything_heavy():
+    code = (
+        "import sys\nfrom pathlib import Path\n"
+        "from harness.report.site import stale_files\n"
+        f"stale_files(Path({str(ROOT)!r}))\n"
+        f"print(*(set(sys.modules) & {HEAVY!r}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.stdout.strip(), done.stderr) == ("", "")
