@@ -38,7 +38,8 @@ from harness.data import load_data  # noqa: E402
 from harness.errors import CellError, RequestError  # noqa: E402
 from harness.measure.operations import measure_operations  # noqa: E402
 from harness.measure.peak import measure_peak  # noqa: E402
-from harness.registry import find_dataset, load_model  # noqa: E402
+from harness.models import load_model  # noqa: E402
+from harness.registry import find_dataset  # noqa: E402
 
 _ROUNDS = 5
 _SEED = 0

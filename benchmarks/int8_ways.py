@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from harness.compression.quantization import with_any_ranges
 from harness.measure.ratios import compare_latency, time_side_by_side
-from harness.registry import load_model
+from harness.models import load_model
 
 Network = Callable[[Tensor], Tensor]
 _REFERENCE = "fp32, eager"

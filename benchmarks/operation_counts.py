@@ -34,7 +34,8 @@ sys.path.insert(0, str(ROOT))
 
 from harness.measure.operations import measure_operations  # noqa: E402
 from harness.measure.reasons import describe_error  # noqa: E402
-from harness.registry import load_model, model_files  # noqa: E402
+from harness.models import load_model  # noqa: E402
+from harness.registry import model_files  # noqa: E402
 
 FAMILIES = (
     "convnext_tiny",

@@ -33,7 +33,7 @@ from harness.conditions import watched  # noqa: E402
 from harness.measure.lock import device_lock  # noqa: E402
 from harness.measure.networks import inference  # noqa: E402
 from harness.measure.ratios import Rounds, compare_latency, time_side_by_side  # noqa: E402
-from harness.registry import load_model  # noqa: E402
+from harness.models import load_model  # noqa: E402
 
 # The first is the reference.
 _MODELS = {"resnet": 224, "mobilenet": 224, "deit": 224}

@@ -32,7 +32,8 @@ from harness.data import ImageData, load_data  # noqa: E402
 from harness.errors import CellError, RequestError  # noqa: E402
 from harness.images import Preprocess  # noqa: E402
 from harness.measure.latency import measure_latency  # noqa: E402
-from harness.registry import find_dataset, load_model  # noqa: E402
+from harness.models import load_model  # noqa: E402
+from harness.registry import find_dataset  # noqa: E402
 from harness.settings import complete_settings, load_settings  # noqa: E402
 from trunk.published import load_published_trunk, published_tree  # noqa: E402
 

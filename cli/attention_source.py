@@ -16,8 +16,9 @@ from harness.data_folder import decode_image
 from harness.errors import RequestError
 from harness.images import Preprocess, resize_uint8
 from harness.jobs import Cell, Job, Request
+from harness.models import load_model
 from harness.networks import ReadyNetwork, ready_network, trained_weights_path
-from harness.registry import expand_names, find_dataset, load_model, model_files
+from harness.registry import expand_names, find_dataset, model_files
 from harness.requests import make_job, name_datasets
 from harness.run import load_job_data
 from harness.settings import complete_settings, load_settings, parse_assignment

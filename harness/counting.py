@@ -20,8 +20,9 @@ from harness.measure.environment import describe_environment
 from harness.measure.file_size import measure_file_mb
 from harness.measure.memory import measure_live_peak_mb, measure_state_mb, measure_weights_mb
 from harness.measure.operations import count_macs, count_parameters, measure_operations
+from harness.models import load_model
 from harness.plan_costs import shape_is_trained
-from harness.registry import load_dataset, load_model
+from harness.registry import load_dataset
 from harness.routed import NetworkPath, RoutedNetwork
 from harness.spec import DatasetSpec, ModelSpec
 

@@ -15,16 +15,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from harness.errors import RequestError
+from harness.jobs import Job
 from harness.records import Record
 from harness.registry import model_files, native_image_size
 from harness.settings import load_settings
-from harness.settings_spec import TrainingSettings
-
-if TYPE_CHECKING:
-    from harness.plan import Planned
+from harness.settings_spec import Settings, TrainingSettings
+from harness.spec import ModelSpec
 
 _DEFAULTS = dataclasses.asdict(TrainingSettings())
 # Settings that do nothing but beside a value of another one.
@@ -101,20 +100,23 @@ def describe_fairness(records: Sequence[Record]) -> str | None:
     return str(compare([conditions_of_record(record) for record in compared]))
 
 
-def require_fair(planned: Sequence[Planned]) -> None:
+def require_fair(jobs: Sequence[tuple[Job, ModelSpec]]) -> None:
     """Make sure that the cells of each data set are to be run under the same conditions.
+
+    Args:
+        jobs: Each with its model.
 
     Raises:
         RequestError: They are not; it says what to set.
     """
-    for dataset in dict.fromkeys(item.job.cell.dataset for item in planned):
-        items = [item for item in planned if item.job.cell.dataset == dataset]
-        fairness = compare([conditions_of_plan(item) for item in items])
+    for dataset in dict.fromkeys(job.cell.dataset for job, _ in jobs):
+        chosen = [(job, spec) for job, spec in jobs if job.cell.dataset == dataset]
+        fairness = compare([conditions_of_job(job, spec) for job, spec in chosen])
         if not fairness.fair:
-            models = ", ".join(item.job.cell.model for item in items)
+            models = ", ".join(job.cell.model for job, _ in chosen)
             raise RequestError(
                 f"--fair: {dataset}: {_list(fairness.differing)} differ between {models}; the same "
-                f"for all: {' '.join(_assignments(items[0], fairness))}"
+                f"for all: {' '.join(_assignments(chosen[0][0].settings, fairness))}"
             )
 
 
@@ -137,9 +139,8 @@ def conditions_of_record(record: Record) -> Conditions:
     return Conditions(values=values, own=frozenset(own))
 
 
-def conditions_of_plan(planned: Planned) -> Conditions:
+def conditions_of_job(job: Job, spec: ModelSpec) -> Conditions:
     """Return the conditions that a cell is to be run under, as far as they are known before."""
-    job, spec = planned.job, planned.spec
     settings = dataclasses.asdict(job.settings)
     trained = job.settings.weights in ("auto", "train")
     values = {
@@ -192,9 +193,9 @@ def _own_sizes(dataset: str, model: str) -> frozenset[int | None]:
     return frozenset({configured, native_image_size(path)}) - {None}
 
 
-def _assignments(planned: Planned, fairness: Fairness) -> list[str]:
+def _assignments(present: Settings, fairness: Fairness) -> list[str]:
     """Return the options that give all models what one of them has."""
-    settings = dataclasses.asdict(planned.job.settings)
+    settings = dataclasses.asdict(present)
     recipe = settings["training"]
     names = list(fairness.differing)
     names += [

@@ -18,8 +18,8 @@ from harness.evaluation import measure_accuracy
 from harness.files import file_sha256
 from harness.jobs import Job
 from harness.learning import checkpoint_path, learn, stages_folder, tracking_path
+from harness.models import load_model
 from harness.published import fetch_published, published_file, read_state
-from harness.registry import load_model
 from harness.settings import recipe_hash
 from harness.settings_spec import Settings
 from harness.spec import ModelSpec

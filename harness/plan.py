@@ -13,10 +13,11 @@ from harness.data import DataSource
 from harness.fairness import require_fair
 from harness.jobs import Cell, Job, Request
 from harness.learning import checkpoint_path, stages_folder
+from harness.models import load_model
 from harness.networks import base_job, trained_weights_path
 from harness.published import published_file
 from harness.records import Record, find_record
-from harness.registry import expand_names, load_model, model_files
+from harness.registry import expand_names, model_files
 from harness.requests import make_job, name_datasets, name_trackers, resolve_device
 from harness.run import load_job_data
 from harness.seeds import name_seeds
@@ -83,7 +84,8 @@ def plan_request(request: Request) -> list[Planned]:
     seen: dict[tuple[str, int], _Images] = {}
     planned = [_plan_cell(request, cell, seed, seen) for cell in cells for seed in seeds]
     if request.fair:
-        require_fair([item for item in planned if item.action != "unsupported"])
+        runnable = [item for item in planned if item.action != "unsupported"]
+        require_fair([(item.job, item.spec) for item in runnable])
     return planned
 
 

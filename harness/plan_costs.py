@@ -7,7 +7,8 @@ import dataclasses
 from harness.building import check_fit
 from harness.errors import RequestError
 from harness.jobs import Cell, CostJob, Job, Request
-from harness.registry import dataset_files, expand_names, load_dataset, load_model, model_files
+from harness.models import load_model
+from harness.registry import dataset_files, expand_names, load_dataset, model_files
 from harness.requests import make_job
 from harness.spec import ModelSpec
 

@@ -8,7 +8,8 @@ from harness.building import check_fit
 from harness.data import ImageData
 from harness.errors import RequestError, unknown_name
 from harness.jobs import Cell, Device, LatencyJob, Request, Runtime
-from harness.registry import expand_names, load_model, model_files
+from harness.models import load_model
+from harness.registry import expand_names, model_files
 from harness.requests import describe_command, make_job, name_datasets, resolve_device
 from harness.runtimes import require_libraries
 from harness.stand_in import load_or_stand_in

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 from harness.errors import RequestError, unknown_name
-from harness.spec import CompressedSpec, DatasetSpec, ModelSpec
+from harness.spec import CompressedSpec, DatasetSpec
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -54,22 +54,6 @@ def native_image_size(path: Path) -> int | None:
     return None
 
 
-def load_model(name: str) -> ModelSpec:
-    """Import a model's file and return its SPEC; of a compressed model, what that comes to.
-
-    Raises:
-        RequestError: No such model, or its file cannot be imported or has no SPEC.
-    """
-    spec = _load_spec("model", name, model_files())
-    if isinstance(spec, CompressedSpec):
-        return _load_compressed(name, spec)
-    if not isinstance(spec, ModelSpec):
-        raise RequestError(
-            f"model '{name}': SPEC in its model.py is not a ModelSpec or CompressedSpec"
-        )
-    return spec
-
-
 def base_name(name: str) -> str:
     """Return the name of the model that a compressed one is made from; empty for any other.
 
@@ -80,7 +64,7 @@ def base_name(name: str) -> str:
     # A file that does not name the class is not imported: most of them bring torch.
     if name not in files or CompressedSpec.__name__ not in files[name].read_text(encoding="utf-8"):
         return ""
-    spec = _load_spec("model", name, files)
+    spec = load_spec("model", name, files)
     return spec.base if isinstance(spec, CompressedSpec) else ""
 
 
@@ -90,7 +74,7 @@ def load_dataset(name: str) -> DatasetSpec:
     Raises:
         RequestError: No such data set, or its file cannot be imported or has no SPEC.
     """
-    spec = _load_spec("data set", name, dataset_files())
+    spec = load_spec("data set", name, dataset_files())
     if not isinstance(spec, DatasetSpec):
         raise RequestError(f"data set '{name}': SPEC in datasets/{name}.py is not a DatasetSpec")
     return spec
@@ -125,20 +109,17 @@ def expand_names(kind: str, asked: Iterable[str], known: Iterable[str]) -> list[
     return list(dict.fromkeys(names))
 
 
-def _load_compressed(name: str, spec: CompressedSpec) -> ModelSpec:
-    # Here, because it brings torch: --list and --help do without.
-    from harness.compression.models import compressed_model
+def load_spec(kind: str, name: str, files: dict[str, Path]) -> object:
+    """Import a file and return its SPEC.
 
-    base = _load_spec(f"base of {name}", spec.base, model_files())
-    if not isinstance(base, ModelSpec) or base.fit is not None:
-        raise RequestError(
-            f"model '{name}': its base {spec.base} is not trained the common way, and only such "
-            "models can be compressed"
-        )
-    return compressed_model(spec, base)
+    Args:
+        kind: "model" or "data set", for the message.
+        name: What is asked for.
+        files: What there is.
 
-
-def _load_spec(kind: str, name: str, files: dict[str, Path]) -> object:
+    Raises:
+        RequestError: No such name, or its file cannot be imported or has no SPEC.
+    """
     if name not in files:
         raise unknown_name(kind, name, files, "--list shows all")
     path = files[name]

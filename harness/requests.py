@@ -6,7 +6,8 @@ import shlex
 
 from harness.errors import RequestError
 from harness.jobs import Cell, Device, Job, Request
-from harness.registry import dataset_files, expand_names, find_dataset, load_model
+from harness.models import load_model
+from harness.registry import dataset_files, expand_names, find_dataset
 from harness.seeds import with_seed
 from harness.settings import complete_settings, load_settings, parse_assignment
 from harness.spec import ModelSpec

@@ -20,10 +20,11 @@ from harness.images import Preprocess
 from harness.jobs import Job
 from harness.measure.accuracy import Accuracy
 from harness.measure.environment import describe_environment
+from harness.models import load_model
 from harness.networks import ReadyNetwork, ready_network
 from harness.predictions import make_predictions, write_predictions
 from harness.records import Record
-from harness.registry import find_dataset, load_model
+from harness.registry import find_dataset
 from harness.routed import RoutedNetwork
 from harness.settings import settings_hash
 from harness.spec import ModelSpec

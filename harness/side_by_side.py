@@ -20,8 +20,8 @@ from harness.latency_records import LatencyRow
 from harness.measure.environment import describe_environment
 from harness.measure.latency import Network, in_turn
 from harness.measure.ratios import Rounds, time_side_by_side
+from harness.models import load_model
 from harness.networks import ReadyNetwork, ready_network, trained_weights_path
-from harness.registry import load_model
 from harness.routed import RoutedNetwork
 from harness.runtimes import Prepared, prepare
 from harness.spec import ModelSpec

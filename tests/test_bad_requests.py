@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from harness import commands, plan, requests
+from harness.models import load_model
 from harness.records import read_records
-from harness.registry import load_model
 from tests.refusals import make_request, refuse
 
 

@@ -8,11 +8,11 @@ import torch
 from harness.building import build_network
 from harness.errors import RequestError
 from harness.freezing import find_head, freeze_backbone, freeze_layers, layer_groups
+from harness.models import load_model
 from harness.registry import (
     dataset_files,
     describe,
     load_dataset,
-    load_model,
     model_files,
 )
 from harness.settings import complete_settings, load_settings

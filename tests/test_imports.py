@@ -1,6 +1,7 @@
 """Who may import whom, read from the source."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,13 @@ def imported(path, at_import_time_only=False):
         elif isinstance(node, ast.ImportFrom) and node.module:
             names.add(node.module)
     return names
+
+
+def members(path):
+    """Return the dotted names of what a file takes out of modules and packages."""
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    taken = [node for node in nodes if isinstance(node, ast.ImportFrom)]
+    return {f"{node.module}.{alias.name}" for node in taken for alias in node.names}
 
 
 def ours(path):
@@ -68,6 +76,15 @@ def test_a_measure_knows_no_model_and_no_data_set(path):
 @pytest.mark.parametrize("path", files("harness/**/*.py"), ids=str)
 def test_the_harness_imports_no_command_and_no_model(path):
     assert not {n.split(".")[0] for n in ours(path)} - {"harness"}
+
+
+def test_no_room_of_the_harness_needs_itself():
+    rooms = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts): path
+        for path in files("harness/**/*.py")
+    }
+    needs = {room: (ours(path) | members(path)) & rooms.keys() for room, path in rooms.items()}
+    graphlib.TopologicalSorter(needs).prepare()
 
 
 ROOMS_OPEN_TO_TRUNK = LEAVES | {

@@ -10,7 +10,7 @@ import pytest
 
 from harness import commands, plan_latency, runtimes
 from harness.latency_records import latency_path
-from harness.registry import load_model
+from harness.models import load_model
 from tests import refusals
 from tests.refusals import refuse
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from harness.errors import CellError, RequestError
 from harness.measure.reasons import describe_error
-from harness.registry import load_model
+from harness.models import load_model
 from harness.routed import RoutedNetwork
 from harness.static.names import ModelName, Source, hf_classes
 

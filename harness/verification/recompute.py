@@ -19,10 +19,11 @@ from harness.files import file_sha256
 from harness.jobs import Job
 from harness.measure.environment import device_name
 from harness.measure.operations import count_parameters, measure_operations
+from harness.models import load_model
 from harness.networks import ReadyNetwork, ready_network, trained_weights_path
 from harness.predictions import make_predictions
 from harness.records import Record
-from harness.registry import find_dataset, load_model
+from harness.registry import find_dataset
 from harness.routed import RoutedNetwork
 from harness.run import load_job_data
 from harness.settings import settings_adapter

@@ -1,7 +1,8 @@
-"""What tests of records, reports and comparisons share: a made-up comparison of latencies."""
+"""What tests here share: a made-up comparison of latencies, models in folders of their own."""
 
 import pytest
 
+from harness import registry
 from harness.latency_records import LatencyRecord, LatencyRow
 
 
@@ -74,3 +75,17 @@ def _make_row():
 @pytest.fixture(name="make_latency_record")
 def _make_latency_record():
     return make_latency_record
+
+
+@pytest.fixture
+def add_model(tmp_path, monkeypatch):
+    """Add a model by name and text, in a project that has no other ones."""
+    monkeypatch.setattr(registry, "ROOT", tmp_path)
+    monkeypatch.setattr(registry.model_files, "__defaults__", (tmp_path,))
+
+    def add_model(name, text):
+        folder = tmp_path / "monolithic_architectures" / name
+        folder.mkdir(parents=True)
+        (folder / "model.py").write_text(text)
+
+    return add_model

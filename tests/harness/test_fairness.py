@@ -8,7 +8,6 @@ import pytest
 from harness.errors import RequestError
 from harness.fairness import compare, conditions_of_record, describe_fairness, require_fair
 from harness.jobs import Cell, Job
-from harness.plan import Planned
 from harness.records import Record
 from harness.registry import model_files, native_image_size
 from harness.settings import parse_assignment
@@ -129,7 +128,7 @@ def test_image_sizes_of_models_are_read_without_running_them(tmp_path):
         assert native_image_size(tmp_path / "model.py") is None
 
 
-def make_planned(model, *, pretrained="", fit=None, start="random", **changes):
+def make_pair(model, *, pretrained="", fit=None, start="random", **changes):
     settings = make_settings(**changes)
     training = dataclasses.replace(settings.training, start=start)
     job = Job(
@@ -143,33 +142,33 @@ def make_planned(model, *, pretrained="", fit=None, start="random", **changes):
         command="",
     )
     spec = ModelSpec(label=model, build=None, image_size=224, pretrained=pretrained, fit=fit)
-    return Planned(job=job, spec=spec, action="train", detail="", record=None)
+    return job, spec
 
 
-def refusal(*planned):
+def refusal(*jobs):
     with pytest.raises(RequestError) as caught:
-        require_fair(planned)
+        require_fair(jobs)
     text = str(caught.value)
     assert "\n" not in text
     return text
 
 
 def test_cells_that_are_alike_may_run():
-    require_fair([make_planned("a"), make_planned("b", image_size=32)])
-    require_fair([make_planned("a"), make_planned("b", image_size=32, tree=TreeSettings())])
+    require_fair([make_pair("a"), make_pair("b", image_size=32)])
+    require_fair([make_pair("a"), make_pair("b", image_size=32, tree=TreeSettings())])
     require_fair([])
 
 
 def test_cells_that_differ_are_refused_with_what_to_set():
-    text = refusal(make_planned("a", epochs=4, rand_augment=(2, 9)), make_planned("b", epochs=5))
+    text = refusal(make_pair("a", epochs=4, rand_augment=(2, 9)), make_pair("b", epochs=5))
     assert text.startswith("--fair: digits: epochs (4, 5), rand_augment ([2, 9], none) differ")
     assert "between a, b;" in text
     assert text.endswith("--set training.epochs=4 --set 'training.rand_augment=[2, 9]'")
 
 
 def test_what_is_to_be_set_makes_them_equal():
-    one = make_planned("a", optimizer="sgd", momentum=0.5, cutout=None)
-    other = make_planned("b", betas=(0.5, 0.6), learning_rate=1e-5, cutout=(1, 8), seed=7)
+    one = make_pair("a", optimizer="sgd", momentum=0.5, cutout=None)
+    other = make_pair("b", betas=(0.5, 0.6), learning_rate=1e-5, cutout=(1, 8), seed=7)
     text = refusal(one, other)
     options = [part.split(" ", 1)[0].strip("'") for part in text.split("--set ")[1:]]
     made = dict(parse_assignment(option) for option in options)
@@ -183,20 +182,18 @@ def test_what_is_to_be_set_makes_them_equal():
 
 
 def test_a_start_that_not_all_have_is_no_fair_one():
-    text = refusal(
-        make_planned("a", start="auto", pretrained="some"), make_planned("b", start="auto")
-    )
+    text = refusal(make_pair("a", start="auto", pretrained="some"), make_pair("b", start="auto"))
     assert "start (auto, random)" in text
     assert text.endswith("--set training.start=random")
     alike = {"start": "auto", "pretrained": "some"}
-    require_fair([make_planned("a", **alike), make_planned("b", **alike)])
+    require_fair([make_pair("a", **alike), make_pair("b", **alike)])
     assert "start (auto, random)" in refusal(
-        make_planned("a", **alike), make_planned("b", **alike, fit=lambda _: None)
+        make_pair("a", **alike), make_pair("b", **alike, fit=lambda _: None)
     )
 
 
 def test_trained_and_published_weights_are_no_fair_pair():
-    text = refusal(make_planned("a"), make_planned("b", weights="published"))
+    text = refusal(make_pair("a"), make_pair("b", weights="published"))
     assert text.endswith(
         "weights (published, trained) differ between a, b; the same for all: --weights train"
     )

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from harness.errors import RequestError
-from harness.registry import load_model
+from harness.models import load_model
 
 MODELS = ("resnet", "vgg", "mobilenet", "convnext", "vit", "dinov2", "deit", "efficientnet")
 

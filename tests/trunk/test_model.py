@@ -12,8 +12,8 @@ from harness.data import DataSource, ImageData
 from harness.errors import RequestError
 from harness.jobs import Cell, Job
 from harness.learning import stages_folder
+from harness.models import load_model
 from harness.networks import discard_checkpoint, ready_network, trained_weights_path
-from harness.registry import load_model
 from harness.settings_spec import Settings, TrainingSettings, TreeSettings
 from harness.splits import MemorySplit
 from trunk.routing import Trunk

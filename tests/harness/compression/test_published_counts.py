@@ -8,7 +8,7 @@ from harness.compression.pruning import prune, reshape
 from harness.compression.quantization import prepare
 from harness.measure.memory import measure_weights_mb
 from harness.measure.operations import measure_operations
-from harness.registry import load_model
+from harness.models import load_model
 from harness.settings_spec import PruningSettings
 
 WIDTHS = [*(45, 45, 90, 90), *(181, 181, 181), *(362, 362, 362), *(362, 362, 362)]

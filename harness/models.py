@@ -1,0 +1,36 @@
+"""Model files turned into what can be built and trained; a compressed model comes from its base."""
+
+from __future__ import annotations
+
+from harness.errors import RequestError
+from harness.registry import load_spec, model_files
+from harness.spec import CompressedSpec, ModelSpec
+
+
+def load_model(name: str) -> ModelSpec:
+    """Import a model's file and return its SPEC; of a compressed model, what that comes to.
+
+    Raises:
+        RequestError: No such model, or its file cannot be imported or has no SPEC.
+    """
+    spec = load_spec("model", name, model_files())
+    if isinstance(spec, CompressedSpec):
+        return _load_compressed(name, spec)
+    if not isinstance(spec, ModelSpec):
+        raise RequestError(
+            f"model '{name}': SPEC in its model.py is not a ModelSpec or CompressedSpec"
+        )
+    return spec
+
+
+def _load_compressed(name: str, spec: CompressedSpec) -> ModelSpec:
+    # Here, because what it brings takes long to import, and most models do without.
+    from harness.compression.models import compressed_model
+
+    base = load_spec(f"base of {name}", spec.base, model_files())
+    if not isinstance(base, ModelSpec) or base.fit is not None:
+        raise RequestError(
+            f"model '{name}': its base {spec.base} is not trained the common way, and only such "
+            "models can be compressed"
+        )
+    return compressed_model(spec, base)
