@@ -3,7 +3,8 @@
 What a network was trained on, for how long and in which way has to be the same for all, or the
 difference between two accuracies is not one between two models. Some settings belong to a model by
 its design; those are named, and hold nothing against a comparison: the image size that it is built
-or configured for, and the stages of a network that is a tree.
+or configured for, the stages of a network that is a tree, and what a compressed one went through
+after its base was trained.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any
 from harness.errors import RequestError
 from harness.jobs import Job
 from harness.records import Record
-from harness.registry import model_files, native_image_size
+from harness.registry import base_name, model_files, native_image_size
 from harness.settings import load_settings
 from harness.settings_spec import Settings, TrainingSettings
 from harness.spec import ModelSpec
@@ -132,10 +133,17 @@ def conditions_of_record(record: Record) -> Conditions:
     }
     own = {"image_size"} if record.image_size in _own_sizes(record.dataset, record.model) else set()
     if record.weights_origin == "trained":
-        values |= _training(settings) | {"start": record.start}
+        # What is in `training` of a compressed model was its base's.
+        start = record.compression.get("base_start", record.start)
+        values |= _training(settings) | {"start": start}
         if settings.get("tree"):
             values["tree"] = record.title
             own.add("tree")
+    if record.compression:
+        values["compression"] = record.title
+        own.add("compression")
+        if record.precision == "int8":
+            del values["evaluation.precision"]
     return Conditions(values=values, own=frozenset(own))
 
 
@@ -150,12 +158,16 @@ def conditions_of_job(job: Job, spec: ModelSpec) -> Conditions:
     }
     if trained:
         values |= _training(settings)
-        if spec.fit is not None or not spec.pretrained:
+        if not spec.pretrained or (spec.fit is not None and not spec.base):
             values["start"] = "random"
         if job.settings.tree is not None:
             values["tree"] = spec.label
+    if spec.base:
+        values["compression"] = spec.label
+        if spec.section == "quantization":
+            del values["evaluation.precision"]
     # A request sets one size for all; where they differ, it is the models that do.
-    return Conditions(values=values, own=frozenset({"image_size", "tree"}))
+    return Conditions(values=values, own=frozenset({"image_size", "tree", "compression"}))
 
 
 def _training(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -183,7 +195,8 @@ def _models() -> dict[str, Path]:
 @cache
 def _own_sizes(dataset: str, model: str) -> frozenset[int | None]:
     """Return the image sizes that a model is built or configured for; none that are not known."""
-    path = _models().get(model)
+    # A compressed model is built as its base.
+    path = _models().get(base_name(model) or model)
     if path is None:
         return frozenset()
     try:

@@ -22,12 +22,22 @@ def make_settings(image_size=224, tree=None, seed=42, weights="auto", **recipe):
     )
 
 
+LABELS = {
+    "resnet": "ResNet-50",
+    "resnet_quantized": "ResNet-50 int8",
+    "vgg": "VGG-16",
+    "trunk": "TRUNK",
+}
+
+
 def make_record(model="resnet", *, origin="trained", digest="d" * 64, start="random", **changes):
     settings = make_settings(**changes)
     return Record(
         dataset="cifar10",
         model=model,
-        label={"resnet": "ResNet-50", "vgg": "VGG-16", "trunk": "TRUNK"}[model],
+        label={"resnet": "ResNet-50", "vgg": "VGG-16", "trunk": "TRUNK"}.get(
+            model, "ResNet-50 int8"
+        ),
         device="cpu",
         status="ok",
         accuracy_top1=90.0,
@@ -97,6 +107,21 @@ def test_what_is_a_models_own_is_named_and_held_against_nobody():
     assert text.startswith("no: epochs (4, 6); by design of a model: image_size")
 
 
+def make_int8(base_start="random", **changes):
+    record = make_record("resnet_quantized", start="resnet", **changes)
+    return dataclasses.replace(record, precision="int8", compression={"base_start": base_start})
+
+
+def test_a_compressed_model_is_as_fair_as_its_base():
+    text = describe_fairness([make_record("vgg"), make_int8()])
+    assert text == "yes; by design of a model: compression (ResNet-50 int8)"
+    text = describe_fairness([make_record("vgg"), make_int8("imagenet", epochs=4)])
+    assert text.startswith("no: start (imagenet, random), epochs (4, 6); by design")
+    # As ResNet-50 itself: 224 is the size that it is built for.
+    text = describe_fairness([make_record("trunk", image_size=32), make_int8()])
+    assert text.startswith("yes; by design of a model: image_size (32, 224), compression")
+
+
 def test_weights_of_others_are_not_compared_by_a_recipe_that_is_not_theirs():
     published = make_record("vgg", origin="published", epochs=99)
     assert describe_fairness([make_record(), published]) == "no: weights (published, trained)"
@@ -128,7 +153,7 @@ def test_image_sizes_of_models_are_read_without_running_them(tmp_path):
         assert native_image_size(tmp_path / "model.py") is None
 
 
-def make_pair(model, *, pretrained="", fit=None, start="random", **changes):
+def make_pair(model, *, start="random", spec=None, **changes):
     settings = make_settings(**changes)
     training = dataclasses.replace(settings.training, start=start)
     job = Job(
@@ -141,8 +166,7 @@ def make_pair(model, *, pretrained="", fit=None, start="random", **changes):
         offline=True,
         command="",
     )
-    spec = ModelSpec(label=model, build=None, image_size=224, pretrained=pretrained, fit=fit)
-    return job, spec
+    return job, ModelSpec(label=model, build=None, image_size=224, **(spec or {}))
 
 
 def refusal(*jobs):
@@ -182,14 +206,21 @@ def test_what_is_to_be_set_makes_them_equal():
 
 
 def test_a_start_that_not_all_have_is_no_fair_one():
-    text = refusal(make_pair("a", start="auto", pretrained="some"), make_pair("b", start="auto"))
+    some, own_way = {"pretrained": "some"}, {"pretrained": "some", "fit": lambda _: None}
+    one = make_pair("a", start="auto", spec=some)
+    require_fair([one, make_pair("b", start="auto", spec=some)])
+    text = refusal(one, make_pair("b", start="auto"))
     assert "start (auto, random)" in text
     assert text.endswith("--set training.start=random")
-    alike = {"start": "auto", "pretrained": "some"}
-    require_fair([make_pair("a", **alike), make_pair("b", **alike)])
-    assert "start (auto, random)" in refusal(
-        make_pair("a", **alike), make_pair("b", **alike, fit=lambda _: None)
-    )
+    assert "start (auto, random)" in refusal(one, make_pair("b", start="auto", spec=own_way))
+
+
+def test_a_compressed_model_may_run_beside_others():
+    some = {"pretrained": "some"}
+    int8 = some | {"fit": lambda _: None, "base": "a", "section": "quantization"}
+    require_fair([make_pair("a", start="auto", spec=some), make_pair("b", start="auto", spec=int8)])
+    text = refusal(make_pair("a", spec=some), make_pair("b", spec=int8, epochs=99))
+    assert "epochs (6, 99)" in text
 
 
 def test_trained_and_published_weights_are_no_fair_pair():
