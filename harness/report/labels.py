@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.transforms import Bbox
+    from matplotlib.transforms import Bbox, BboxBase
 
 # Points (1/72 inch) from a point to its name.
 _GAP = 6.0
@@ -52,13 +52,13 @@ _PLACES = (
     _Place(right=1, up=0, align="left"),
     _Place(right=-1, up=0, align="right"),
     _Place(right=-0.8, up=1.2, align="right"),
-    *(_Place(right=0.8, up=up, align="left") for up in (-1.2, 2.6, -2.6)),
-    *(_Place(right=-0.8, up=up, align="right") for up in (-1.2, 2.6, -2.6)),
+    *(_Place(right=0.8, up=up, align="left") for up in (-1.2, 2.6, -2.6, 4, -4)),
+    *(_Place(right=-0.8, up=up, align="right") for up in (-1.2, 2.6, -2.6, 4, -4)),
 )
 
 
 def place_labels(axes: Axes, labels: Sequence[Label]) -> None:
-    """Write each name in the first place beside its point that is free, else to its right.
+    """Write each name in the first place beside its point that is free, else where it hides least.
 
     What came first has the choice. The axes' limits must be final.
     """
@@ -70,8 +70,8 @@ def place_labels(axes: Axes, labels: Sequence[Label]) -> None:
     taken = [_around(axes, label) for label in labels]
     for label in labels:
         boxes = [_write(axes, label, place) for place in _PLACES]
-        free = (i for i, box in enumerate(boxes) if _is_free(axes, box, taken))
-        chosen = next(free, 0)
+        hidden = [_hidden(axes, box, taken) for box in boxes]
+        chosen = hidden.index(min(hidden))
         for text in axes.texts[-len(_PLACES) :]:
             text.set_visible(False)
         kept = axes.texts[len(axes.texts) - len(_PLACES) + chosen]
@@ -109,8 +109,13 @@ def _around(axes: Axes, label: Label) -> Bbox:
     return Bbox([[x - half, low - half], [x + half, high + half]])
 
 
-def _is_free(axes: Axes, box: Bbox, taken: Sequence[Bbox]) -> bool:
-    """Whether a box lies inside the axes and on nothing else."""
-    inside = axes.bbox
-    fits = inside.x0 <= box.x0 and box.x1 <= inside.x1 and inside.y0 <= box.y0
-    return fits and box.y1 <= inside.y1 and not any(box.overlaps(other) for other in taken)
+def _hidden(axes: Axes, box: Bbox, taken: Sequence[Bbox]) -> float:
+    """Return how much a box covers of others and of what is outside the axes, in square pixels."""
+    inside = _shared(box, axes.bbox)
+    return box.width * box.height - inside + sum(_shared(box, other) for other in taken)
+
+
+def _shared(box: BboxBase, other: BboxBase) -> float:
+    width = min(box.x1, other.x1) - max(box.x0, other.x0)
+    height = min(box.y1, other.y1) - max(box.y0, other.y0)
+    return max(width, 0.0) * max(height, 0.0)

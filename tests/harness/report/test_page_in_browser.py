@@ -8,6 +8,7 @@ import pytest
 from benchmarks.browser import find_chromium, open_browser, open_page
 from harness.errors import RequestError
 from harness.records import write_record
+from harness.registry import ROOT
 from harness.report.figures import refresh_figures
 from harness.report.material import Material
 from harness.report.site import write_texts
@@ -208,6 +209,13 @@ def test_it_is_dark_where_the_reader_wants_it_dark(driver, page):
     assert driver.execute_script(shade) == "rgb(247, 249, 251)"
     open_page(driver, page, dark=True)
     assert driver.execute_script(shade) == "rgb(15, 19, 24)"
+
+
+@pytest.mark.parametrize("width", [600, 861, 1041, 1200, 1361])
+def test_no_column_reaches_out_of_the_table_of_the_results_here(browser, width):
+    open_page(browser, ROOT / "results" / "index.html", width=width)
+    table, sheet = find(browser, "#cells-table"), find(browser, ".sheet:has(#cells-table)")
+    assert table.rect["width"] <= sheet.rect["width"]
 
 
 def test_a_phone_needs_no_scrolling_sideways(driver, page):
