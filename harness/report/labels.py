@@ -111,8 +111,9 @@ def _around(axes: Axes, label: Label) -> Bbox:
 
 def _hidden(axes: Axes, box: Bbox, taken: Sequence[Bbox]) -> float:
     """Return how much a box covers of others and of what is outside the axes, in square pixels."""
-    inside = _shared(box, axes.bbox)
-    return box.width * box.height - inside + sum(_shared(box, other) for other in taken)
+    outside = box.width * box.height - _shared(box, axes.bbox)
+    # Rounded, or what is nothing would not always be 0.
+    return round(outside + sum(_shared(box, other) for other in taken), 3)
 
 
 def _shared(box: BboxBase, other: BboxBase) -> float:
