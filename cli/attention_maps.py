@@ -13,7 +13,7 @@ from typer import Option
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from comparisons import (  # noqa: E402
+from comparisons import (
     Assignments,
     DataDir,
     DataFile,
@@ -22,8 +22,8 @@ from comparisons import (  # noqa: E402
     Recipe,
     WeightsDir,
 )
-from harness.errors import CellError, RequestError  # noqa: E402
-from harness.jobs import Request  # noqa: E402
+from harness.errors import CellError, RequestError
+from harness.jobs import Request
 
 if TYPE_CHECKING:
     from cli.attention_source import Looking
@@ -114,7 +114,7 @@ def draw(
 
 def _draw(looking: Looking, layer: int, head: int | None, output: Path) -> str:
     """Draw the mean of all heads (None) or one of them."""
-    from harness.attention import attention_layers, attention_maps, class_token_attention
+    from harness.networks.attention import attention_layers, attention_maps, class_token_attention
     from harness.report.attention import AttentionPicture, draw_attention
 
     maps = attention_maps(looking.network, looking.inputs, layer)

@@ -9,18 +9,18 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from harness.building import build_network, build_pretrained, make_preprocess
-from harness.conditions import set_threads
-from harness.data import ImageData
-from harness.data_folder import decode_image
+from harness.catalog import load_model
+from harness.data.folder import decode_image
+from harness.data.loading import ImageData, load_job_data
+from harness.data.preprocess import Preprocess, resize_uint8
 from harness.errors import RequestError
-from harness.images import Preprocess, resize_uint8
 from harness.jobs import Cell, Job, Request
-from harness.models import load_model
-from harness.networks import ReadyNetwork, ready_network, trained_weights_path
+from harness.measure.conditions import set_threads
+from harness.networks.build import build_network, build_pretrained, make_preprocess
+from harness.networks.weights import trained_weights_path
+from harness.plan.jobs import make_job, name_datasets
 from harness.registry import expand_names, find_dataset, model_files
-from harness.requests import make_job, name_datasets
-from harness.run import load_job_data
+from harness.run.provision import ReadyNetwork, ready_network
 from harness.settings import complete_settings, load_settings, parse_assignment
 from harness.settings_spec import Settings
 from harness.spec import ModelSpec
@@ -80,7 +80,7 @@ def _of_cell(job: Job, spec: ModelSpec, image: Path | None, count: int) -> Looki
     """Return the network of a cell, with the data set's images or a picture."""
     if job.settings.weights == "train":
         raise RequestError("--weights train: nothing is trained here; leave it out")
-    set_threads(job.settings)
+    set_threads(job.settings.threads)
     data = load_job_data(job, spec)
     if job.settings.weights == "auto":
         _check_trained(job, data)
@@ -113,7 +113,7 @@ def _of_picture(request: Request, spec: ModelSpec, image: Path) -> Looking:
     settings = complete_settings(settings, spec, None)
     if settings.normalize and settings.mean is None:
         settings = dataclasses.replace(settings, mean=_IMAGENET_MEAN, std=_IMAGENET_STD)
-    set_threads(settings)
+    set_threads(settings.threads)
     preprocess = make_preprocess(settings, spec)
     stored = _read_picture(image, 3, preprocess)
     build = build_pretrained if settings.weights == "imagenet" else build_network

@@ -73,7 +73,7 @@ def main(
 ) -> None:
     """Compare models side by side, without weights."""
     options = locals()  # under the names of the fields of harness.static.request.Request
-    from harness.static.command import run
+    from harness.profiling.command import run
 
     sys.exit(run({**options, "names": names or []}))
 

@@ -12,9 +12,9 @@ import typer
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from harness.errors import CellError, RequestError  # noqa: E402
-from harness.files import write_text  # noqa: E402
-from harness.registry import model_files  # noqa: E402
+from harness.errors import CellError, RequestError
+from harness.registry import model_files
+from harness.util.files import write_text
 
 TEMPLATE = '''\
 """{label}: say in a line what it is and where it was published."""

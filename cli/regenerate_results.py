@@ -20,9 +20,9 @@ from typer import Argument, Option
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from harness.errors import CellError, RequestError  # noqa: E402
-from harness.report.site import regenerate, stale_files  # noqa: E402
-from harness.verification.checks import Places  # noqa: E402
+from harness.errors import CellError, RequestError
+from harness.report.site import regenerate, stale_files
+from harness.verification.checks import Places
 
 Check = Annotated[bool, Option("--check", help="Change nothing; exit 1 if stale.")]
 Verify = Annotated[

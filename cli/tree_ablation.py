@@ -15,8 +15,8 @@ from harness.jobs import Job, Request
 from harness.spec import ModelSpec
 
 if TYPE_CHECKING:
-    from harness.data import ImageData
-    from harness.splits import Split
+    from harness.data.loading import ImageData
+    from harness.data.splits import Split
     from trunk.ablation import Row
 
 _MOST_VALUES = 100
@@ -47,9 +47,8 @@ def grow_and_judge(request: Request, volatilities: list[float]) -> Iterator[Row]
         RequestError: The request is wrong.
         CellError: Training broke.
     """
-    from harness.learning import stages_folder
-    from harness.networks import trained_weights_path
-    from harness.run import load_job_data
+    from harness.data.loading import load_job_data
+    from harness.networks.weights import stages_folder, trained_weights_path
 
     jobs = [_make_job(request, value) for value in volatilities]
     data: ImageData | None = None
@@ -81,7 +80,7 @@ def _share(stages: Path, other: Path) -> None:
 
 def _judge(job: Job, spec: ModelSpec, data: ImageData, volatility: float) -> Row:
     from harness.measure.operations import count_parameters
-    from harness.networks import ready_network
+    from harness.run.provision import ready_network
     from trunk.ablation import Row, describe_shape
 
     loaded = Loaded(
@@ -112,7 +111,7 @@ def _judge(job: Job, spec: ModelSpec, data: ImageData, volatility: float) -> Row
 
 def _images(job: Job, data: ImageData) -> tuple[str, Split]:
     """Return the held-out images where there are some, else the test images."""
-    from harness.splits import SubsetSplit
+    from harness.data.splits import SubsetSplit
     from trunk.growing import choose_held_out
 
     tree = job.settings.tree

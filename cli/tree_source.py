@@ -19,9 +19,9 @@ from harness.spec import ModelSpec
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from harness.data import ImageData
+    from harness.data.loading import ImageData
+    from harness.data.splits import Split
     from harness.measure.accuracy import Accuracy
-    from harness.splits import Split
     from trunk.routing import Trunk
 
 # Routing splits each batch among the nodes, so batches need to be large.
@@ -133,8 +133,8 @@ def load_tree(request: Request) -> Loaded:
     Raises:
         RequestError: The tree or the images cannot be had, or do not fit each other.
     """
-    from harness.networks import ready_network
-    from harness.run import load_job_data
+    from harness.data.loading import load_job_data
+    from harness.run.provision import ready_network
 
     job, spec = make_tree_job(request)
     data = load_job_data(job, spec)
@@ -150,7 +150,7 @@ def make_tree_job(request: Request) -> tuple[Job, ModelSpec]:
     Raises:
         RequestError: It names none.
     """
-    from harness.requests import make_job, name_datasets
+    from harness.plan.jobs import make_job, name_datasets
 
     names = name_datasets(request)
     if len(names) != 1:
@@ -168,13 +168,13 @@ def evaluate_routed(loaded: Loaded, images: Split | None = None) -> Accuracy:
     import torch
     from torch.nn.functional import one_hot
 
-    from harness.building import make_preprocess
-    from harness.conditions import set_threads
     from harness.measure.accuracy import evaluate
-    from harness.progress import bar
+    from harness.measure.conditions import set_threads
+    from harness.networks.build import make_preprocess
+    from harness.util.progress import bar
 
     settings = loaded.job.settings
-    set_threads(settings)
+    set_threads(settings.threads)
     preprocess = make_preprocess(settings, loaded.spec)
     split, trunk = images or loaded.data.test, loaded.trunk.prepare_for_inference()
 
@@ -195,7 +195,7 @@ def evaluate_routed(loaded: Loaded, images: Split | None = None) -> Accuracy:
 
 
 def _check_trained(job: Job, data: ImageData) -> None:
-    from harness.networks import trained_weights_path
+    from harness.networks.weights import trained_weights_path
 
     path = trained_weights_path(job, data.source.sha256)
     if not path.exists():

@@ -12,8 +12,8 @@ from typer import Option
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from cli.tree_source import evaluate_routed, load_tree, takes_source  # noqa: E402
-from harness.jobs import Request  # noqa: E402
+from cli.tree_source import evaluate_routed, load_tree, takes_source
+from harness.jobs import Request
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -104,7 +104,7 @@ def ablate(request: Request, volatility: Volatility, output: Output = PICTURES) 
 
 def _check_output(output: Path) -> None:
     """Make sure that pictures can be written before images are routed for minutes."""
-    from harness.records import check_writable
+    from harness.records.cell import check_writable
 
     check_writable(output)
 

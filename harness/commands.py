@@ -16,7 +16,7 @@ from harness.jobs import CostJob, LatencyJob, Request
 from harness.registry import dataset_files, describe, model_files
 
 if TYPE_CHECKING:
-    from harness.plan import Planned
+    from harness.plan.cells import Planned
 
 Action = Callable[[Request], int]
 T = TypeVar("T")
@@ -86,8 +86,8 @@ def _choose(request: Request, actions: dict[str, Action]) -> int:
 
 def _plan_cells(request: Request) -> int:
     """Print what would be done cell by cell, and roughly how long it takes."""
-    from harness.cost import describe_seconds, rough_seconds
-    from harness.plan import plan_request
+    from harness.plan.cells import plan_request
+    from harness.plan.duration import describe_seconds, rough_seconds
 
     table = Table("cell", "action", "what", "rough cost")
     for planned in _plan(request, plan_request):
@@ -99,7 +99,7 @@ def _plan_cells(request: Request) -> int:
 
 def _plan_latency(request: Request) -> int:
     """Print what would be compared."""
-    from harness.plan_latency import plan_latency
+    from harness.plan.latency import plan_latency
 
     for job in _plan(request, plan_latency):
         models = ", ".join(each.cell.model for each in job.jobs)
@@ -114,7 +114,7 @@ def _describe_comparison(job: LatencyJob) -> str:
 
 def _plan_costs(request: Request) -> int:
     """Print what would be counted."""
-    from harness.plan_costs import plan_costs
+    from harness.plan.counts import plan_costs
 
     for job in _plan(request, plan_costs):
         print(f"{job}: {', '.join(each.cell.model for each in job.jobs)}; a few seconds each")
@@ -123,7 +123,7 @@ def _plan_costs(request: Request) -> int:
 
 def run(request: Request) -> int:
     """Run the cells that are not done, refresh the results, and print their table."""
-    from harness.plan import find_job_record, plan_request
+    from harness.plan.cells import find_job_record, plan_request
     from harness.report.site import refresh
     from harness.report.terminal import print_records
 
@@ -141,9 +141,9 @@ def run(request: Request) -> int:
 
 def compare_latency(request: Request) -> int:
     """Time all models of each data set side by side, and print them."""
-    from harness.latency_records import read_latency_records
     from harness.launch.comparison import compare_in_children
-    from harness.plan_latency import plan_latency
+    from harness.plan.latency import plan_latency
+    from harness.records.latency import read_latency_records
     from harness.report.latency import print_latency
 
     def compare(job: LatencyJob) -> int:
@@ -159,9 +159,9 @@ def compare_latency(request: Request) -> int:
 
 def count_costs(request: Request) -> int:
     """Count what the models cost at the shape of each data set, and print it."""
-    from harness.cost_records import read_cost_records
     from harness.launch.local import run_in_child
-    from harness.plan_costs import plan_costs
+    from harness.plan.counts import plan_costs
+    from harness.records.cost import read_cost_records
     from harness.report.costs import print_costs
 
     def count(job: CostJob) -> int:
@@ -199,9 +199,9 @@ def _exit_code(codes: list[int]) -> int:
 
 def _check_results(results: Path) -> None:
     """Make sure of the results folder: what is broken had better be known before hours of work."""
-    from harness.cost_records import read_cost_records
-    from harness.latency_records import read_latency_records
-    from harness.records import check_writable, read_records
+    from harness.records.cell import check_writable, read_records
+    from harness.records.cost import read_cost_records
+    from harness.records.latency import read_latency_records
 
     check_writable(results)
     read_records(results)

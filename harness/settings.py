@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import is_dataclass
 from functools import cache
@@ -17,6 +15,7 @@ from harness.errors import RequestError, unknown_name
 from harness.registry import ROOT, base_name, dataset_files
 from harness.settings_spec import PruningSettings, QuantizationSettings, Settings
 from harness.spec import DatasetSpec, ModelSpec
+from harness.util.hashing import hash_json
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -27,8 +26,6 @@ _NOT_IN_WEIGHTS = (
     *("threads", "weights", "memory_limit_gb", "checkpoint_minutes"),
     *("evaluation", "measurement"),
 )
-# Numbers that say "not there" where they are 0; other zeros are values.
-_ABSENT_AT_ZERO = frozenset({"freeze_layers"})
 # Sections for some models alone, and what the others are not.
 _SECTIONS = {
     "tree": "no tree of networks",
@@ -172,16 +169,6 @@ def recipe_hash(settings: Settings) -> str:
     return hash_json(tree)
 
 
-def hash_json(tree: object) -> str:
-    """Return the first 16 hexadecimal digits of the SHA-256 of a tree's canonical JSON.
-
-    What is None, false or empty is left out: an option that is added later, switched off unless
-    asked for, changes no hash.
-    """
-    text = json.dumps(_without_absent(tree), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
 def setting_names(cls: type = Settings, prefix: str = "") -> list[str]:
     """Return every dotted key that `--set` takes."""
     names: list[str] = []
@@ -192,21 +179,6 @@ def setting_names(cls: type = Settings, prefix: str = "") -> list[str]:
         else:
             names.append(prefix + name)
     return names
-
-
-def _without_absent(tree: object) -> object:
-    """Return a tree without the entries of its mappings that are None, false or empty."""
-    if isinstance(tree, Mapping):
-        entries = {key: _without_absent(value) for key, value in tree.items()}
-        return {key: value for key, value in entries.items() if not _is_absent(key, value)}
-    if isinstance(tree, (list, tuple)):
-        return [_without_absent(value) for value in tree]
-    return tree
-
-
-def _is_absent(key: str, value: object) -> bool:
-    absent = value is None or value is False or value in ({}, [])
-    return absent or (value == 0 and key in _ABSENT_AT_ZERO)
 
 
 def _files(folder: Path, model: str, recipe: str) -> list[Path]:

@@ -24,7 +24,7 @@ class TrainingSettings:
     image, side in pixels). `balance_classes` shows each class equally often. `cosine_epochs` is
     when the cosine schedule would reach 0; None: at the last epoch. `freeze_layers` is how many of
     the first layer groups are not trained, and `freeze_backbone` leaves all but the head
-    untrained: see `harness/freezing.py`.
+    untrained: see `harness/networks/freezing.py`.
     """
 
     __pydantic_config__ = _STRICT

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, runtime_checkable
 
 from annotated_types import Ge
+from torch import Tensor, nn
 
 from harness.jobs import Device, Job
 from harness.settings_spec import Compression, Settings
@@ -38,8 +39,8 @@ class ModelSpec:
         pretrained: What `build(pretrained=True)` loads, e.g. "torchvision IMAGENET1K_V1"; empty
             where no pre-trained weights exist.
         adapt_published: Turns the keys of the published state dict into those of `build`.
-        fit: Trains in its own way: takes a `harness.stages.Fitting`, returns the network; None:
-            the common training.
+        fit: Trains the network in the model's own way: takes a `harness.training.stages.Fitting`,
+            returns the network; None: the common training.
         describe: `describe(network, make)` returns what `rebuild` needs of a network that is not
             as built, as JSON holds it; `make()` builds one.
         rebuild: `rebuild(structure, make)` makes that network, with any weights, from what
@@ -129,3 +130,55 @@ class DatasetSpec:
     files: str
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+
+
+def shape_is_trained(spec: ModelSpec) -> bool:
+    """Whether a model's shape comes out of its training, so that an untrained one says nothing."""
+    return spec.rebuild is not None and spec.compress is None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkPath:
+    """One of the ways that images take through a routed network.
+
+    Attributes:
+        name: Of the path.
+        classes: Those that an image can be sent to on it.
+        network: What an image runs on it: maps 1×C×H×W to logits.
+    """
+
+    name: str
+    classes: tuple[int, ...]
+    network: nn.Module
+
+
+@runtime_checkable
+class RoutedNetwork(Protocol):
+    """A network that sends images different ways, so that they differ in cost."""
+
+    def prepare_for_inference(self) -> nn.Module:
+        """Return a copy that is made for inference alone, a routed network too."""
+
+    def route(self, images: Tensor) -> Tensor:
+        """Return the class, int64 N, that each of N×C×H×W images is sent to."""
+
+    def paths(self) -> tuple[NetworkPath, ...]:
+        """Return all the ways; every class is on exactly one."""
+
+
+@runtime_checkable
+class ConvertedNetwork(Protocol):
+    """A network whose layers no counter, tracer or meta device knows.
+
+    Its `state_dict` holds all its weights as plain tensors.
+
+    Attributes:
+        precision: Of its products, e.g. int8.
+        kernels: What runs them, in words.
+    """
+
+    precision: str
+    kernels: str
+
+    def float_network(self) -> nn.Module:
+        """Return a float network with the same layers, without data: operations are its."""

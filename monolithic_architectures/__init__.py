@@ -12,7 +12,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from harness.freezing import freeze_backbone
+    from harness.networks.freezing import freeze_backbone
     from monolithic_architectures.families import (
         create_efficientnet,
         create_model,
@@ -33,5 +33,5 @@ def __getattr__(name: str) -> object:
     """Import what is asked for by name."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = "harness.freezing" if name == "freeze_backbone" else f"{__name__}.families"
+    home = "harness.networks.freezing" if name == "freeze_backbone" else f"{__name__}.families"
     return getattr(importlib.import_module(home), name)

@@ -15,9 +15,9 @@ from pydantic import AllowInfNan, Strict, TypeAdapter, ValidationError
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from harness.attention import attention_maps
 from harness.errors import RequestError, unknown_name
-from harness.freezing import freeze_layers
+from harness.networks.attention import attention_maps
+from harness.networks.freezing import freeze_layers
 
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 VITS = ("vit_tiny", "vit_small", "vit_base", "vit_large")

@@ -5,9 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from harness import commands, plan, requests
-from harness.models import load_model
-from harness.records import read_records
+from harness import commands
+from harness.catalog import load_model
+from harness.plan import cells, jobs
+from harness.records.cell import read_records
 from tests.refusals import make_request, refuse
 
 
@@ -111,7 +112,7 @@ def test_a_wrong_word_on_a_compressed_model_is_one_line(capsys, tmp_path, model,
 
 
 def test_int8_on_a_gpu_is_unsupported(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr(plan, "resolve_device", lambda choice: "cuda")
+    monkeypatch.setattr(cells, "resolve_device", lambda choice: "cuda")
     request = make_request(tmp_path, models=["resnet_quantized"], device="cuda")
     assert commands.guarded(commands.run, request) == 1
     (record,) = read_records(tmp_path / "results")
@@ -181,7 +182,7 @@ def test_a_results_folder_that_cannot_be_written_to(capsys, tmp_path):
 
 def test_a_model_that_cannot_run_on_the_device_is_unsupported(capsys, tmp_path, monkeypatch):
     spec = dataclasses.replace(load_model("mobilenet"), devices=("cuda",))
-    monkeypatch.setattr(requests, "load_model", lambda name: spec)
+    monkeypatch.setattr(jobs, "load_model", lambda name: spec)
     request = make_request(tmp_path, models=["mobilenet"])
     assert commands.guarded(commands.run, request) == 1
     (record,) = read_records(tmp_path / "results")

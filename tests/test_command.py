@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from harness.predictions import Predictions
+from harness.records.predictions import Predictions
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("harness", "cli", "configs", "datasets", "monolithic_architectures")

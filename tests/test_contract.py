@@ -5,10 +5,10 @@ import dataclasses
 import pytest
 import torch
 
-from harness.building import build_network
+from harness.catalog import load_model
 from harness.errors import RequestError
-from harness.freezing import find_head, freeze_backbone, freeze_layers, layer_groups
-from harness.models import load_model
+from harness.networks.build import build_network
+from harness.networks.freezing import find_head, freeze_backbone, freeze_layers, layer_groups
 from harness.registry import (
     dataset_files,
     describe,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness import commands
-from harness.plan_costs import plan_costs
+from harness.plan.counts import plan_costs
 from tests import refusals
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from harness import commands, plan_latency, runtimes
-from harness.latency_records import latency_path
-from harness.models import load_model
+from harness import commands
+from harness.catalog import load_model
+from harness.measure import runtimes
+from harness.plan import latency as plan_latency
+from harness.records.latency import latency_path
 from tests import refusals
 from tests.refusals import refuse
 

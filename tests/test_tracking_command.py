@@ -3,7 +3,7 @@
 import pytest
 
 from harness import commands
-from harness.plan import plan_request
+from harness.plan.cells import plan_request
 from harness.tracking import names
 from tests import refusals
 

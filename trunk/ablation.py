@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.files import atomic_path
+from harness.util.files import atomic_path
 from trunk.canvas import FAINT, INK, MARK, new_figure, save
 from trunk.tree import Tree
 

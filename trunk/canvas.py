@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from harness.files import atomic_path
+from harness.util.files import atomic_path
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

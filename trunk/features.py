@@ -11,11 +11,11 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from harness.batches import count_steps, seeded_generator, shuffled
+from harness.data.batches import count_steps, seeded_generator, shuffled
 from harness.errors import RequestError
 from harness.settings_spec import TrainingSettings
-from harness.stages import Fitting
-from harness.training import Batches
+from harness.training.loop import Batches
+from harness.training.stages import Fitting
 from trunk.nodes import NodeModule
 
 logger = logging.getLogger(__name__)
@@ -113,7 +113,7 @@ class NodeInputs:
 
 
 class _KeptBatches:
-    """Kept maps as `harness.training.Batches`; an epoch takes the next view in turn."""
+    """Kept maps as `harness.training.loop.Batches`; an epoch takes the next view in turn."""
 
     def __init__(self, inputs: NodeInputs, targets: Tensor, recipe: TrainingSettings) -> None:
         self.inputs, self.targets, self.recipe = inputs, targets, recipe

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from harness.errors import RequestError
 from harness.settings_spec import TrainingSettings, TreeSettings
-from harness.stages import Fitting
+from harness.training.stages import Fitting
 from trunk.features import NodeInputs, softmax_of
 from trunk.grouping import averaged_softmax, child_groups
 from trunk.nodes import NodeModule, build_node, feature_shape

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.errors import RequestError
-from harness.files import file_sha256
 from harness.jobs import Job
-from harness.published import FOLDER, PublishedFile, fetch_published, read_state
-from harness.weights import load_state
+from harness.networks.published import PublishedFile, fetch_published, read_state
+from harness.networks.weights import load_state
+from harness.records.published import FOLDER
+from harness.util.files import file_sha256
 from trunk.published_maps import MappedNode, read_maps
 from trunk.routing import Trunk
 from trunk.tree import Node, NodeNetwork, Tree, check_classes

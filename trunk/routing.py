@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from harness.errors import RequestError
-from harness.routed import NetworkPath
-from harness.tracing import trace
+from harness.measure.torchscript import trace
+from harness.spec import NetworkPath
 from trunk.nodes import NodeModule, build_node, feature_shape, fold_batch_norm
 from trunk.tree import Groups, Node, NodePath, Tree, node_name
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from annotated_types import Ge, Gt
 
 from harness.errors import RequestError
-from harness.files import write_text
+from harness.util.files import write_text
 
 if TYPE_CHECKING:
     from pydantic import ValidationError

@@ -12,10 +12,10 @@ from torch import nn
 
 from harness.compression import pruning, quantization
 from harness.errors import RequestError
-from harness.measure.reasons import describe_error
 from harness.settings_spec import PruningSettings, QuantizationSettings, Settings
 from harness.spec import CompressedSpec, ModelSpec
-from harness.stages import Base, Fitting
+from harness.training.stages import Base, Fitting
+from harness.util.error_text import describe_error
 
 _CALIBRATION_IMAGES = 4
 

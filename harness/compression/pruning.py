@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from harness.errors import CellError, RequestError
 from harness.measure.operations import count_macs
-from harness.measure.reasons import describe_error
 from harness.settings_spec import PruningSettings
+from harness.util.error_text import describe_error
 
 TOLERANCE = 0.03
 # A step may cut so many times as much as any before: channels are whole.

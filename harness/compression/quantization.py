@@ -18,7 +18,7 @@ from torch.fx import GraphModule
 
 from harness.errors import RequestError
 from harness.measure.networks import meta_copy
-from harness.measure.reasons import describe_error
+from harness.util.error_text import describe_error
 
 _SCALES, _ZERO_POINTS = "_scales", "_zero_points"
 

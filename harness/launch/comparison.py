@@ -11,11 +11,11 @@ from pydantic import TypeAdapter
 
 from harness.errors import CellError
 from harness.jobs import LatencyJob, TimingJob
-from harness.latency_pool import pool_processes
-from harness.latency_records import write_latency_record
 from harness.launch import local
 from harness.measure.lock import device_lock
-from harness.side_by_side import ProcessTimes
+from harness.records.latency import write_latency_record
+from harness.run.latency import ProcessTimes
+from harness.run.latency_pool import pool_processes
 
 
 def compare_in_children(job: LatencyJob, *, verbose: bool = False) -> int:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pydantic import TypeAdapter
 
 from harness.jobs import CostJob, Job, TimingJob
-from harness.records import Record, Status, write_record
+from harness.records.cell import Record, Status, write_record
 from harness.registry import ROOT
 from harness.settings import settings_hash
 

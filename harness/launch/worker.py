@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 
 from harness.errors import CellError, RequestError
 from harness.jobs import CostJob, Job, TimingJob
-from harness.tracking.protocol import Tracker
+from harness.training.tracker import Tracker
 
 AnyJob = Job | TimingJob | CostJob
 
@@ -54,9 +54,9 @@ def _run(job: Job) -> int:
 
 
 def _run_tracked(job: Job, tracker: Tracker) -> int:
-    from harness.networks import discard_checkpoint
-    from harness.records import Record, write_record
-    from harness.run import base_fields, run_cell
+    from harness.records.cell import Record, write_record
+    from harness.run.cell import base_fields, run_cell
+    from harness.run.provision import discard_checkpoint
 
     started = datetime.now(UTC)
     try:
@@ -78,8 +78,8 @@ def _run_tracked(job: Job, tracker: Tracker) -> int:
 
 
 def _time(job: TimingJob) -> int:
-    from harness.files import write_text
-    from harness.side_by_side import ProcessTimes, time_models
+    from harness.run.latency import ProcessTimes, time_models
+    from harness.util.files import write_text
 
     try:
         times = time_models(job.comparison, job.number)
@@ -93,8 +93,8 @@ def _time(job: TimingJob) -> int:
 
 
 def _count(job: CostJob) -> int:
-    from harness.cost_records import write_cost_record
-    from harness.counting import count_costs
+    from harness.records.cost import write_cost_record
+    from harness.run.count import count_costs
 
     code = 0
     for each in job.jobs:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from harness.measure.calls import call_for, call_once
 from harness.measure.networks import inference
-from harness.measure.reasons import describe_error
+from harness.util.error_text import describe_error
 
 CPU_METHOD = (
     "RAPL energy counters of all CPU packages: idle power and other processes included, "

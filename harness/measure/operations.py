@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from harness.errors import CellError, RequestError
 from harness.measure.networks import frozen, inference, meta_copy
-from harness.measure.reasons import describe_error
+from harness.util.error_text import describe_error
 
 METHOD = "FlopCounterMode / 2 on the meta device; thop.profile on the meta device"
 

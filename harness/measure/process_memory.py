@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.measure.networks import inference
-from harness.measure.reasons import describe_error
+from harness.util.error_text import describe_error
 
 _MAP_FROM_BYTES = 65536
 # mallopt takes its parameters by number; this one is from glibc's malloc.h.

@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from harness.errors import CellError
 from harness.measure.memory import CUDA_ALLOCATOR, LIVE_STORAGES, LiveStorages
 from harness.measure.networks import meta_copy
-from harness.measure.reasons import describe_error
+from harness.util.error_text import describe_error
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
@@ -42,7 +42,7 @@ class TrainingMemory:
 def measure_training_peak(
     network: nn.Module, images: Tensor, *, make_optimizer: MakeOptimizer
 ) -> TrainingMemory:
-    """Measure the peak memory of a step as `harness.training` takes it; the network is not changed.
+    """Measure the peak memory of a step of `training.loop`; the network is not changed.
 
     The step is forward, clearing the old gradients, backward from the cross entropy, optimizer. For
     images on the CPU the results of all operators are followed on the meta device: exact and

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.files import atomic_path
+from harness.util.files import atomic_path
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

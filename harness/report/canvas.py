@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.files import atomic_path
+from harness.util.files import atomic_path
 
 if TYPE_CHECKING:
     from matplotlib.axis import Axis

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 from typing import Literal
 
-from harness.published import PublishedCell
+from harness.records.published import PublishedCell
 from harness.report.rows import REFERENCE, Row
 
 NOTHING = "–"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from harness.cost_records import CostRecord
+from harness.records.cost import CostRecord
 from harness.report.columns import published_ratio
 from harness.report.material import Material
 from harness.report.missing import cost_command, latency_command, run_command

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from harness.cost_records import CostPath, CostRecord
+from harness.records.cost import CostPath, CostRecord
 
 _PIPE_WIDTH = 120
 _SHARED = ("dataset", "model", "label", "image_size", "channels", "weights_origin")

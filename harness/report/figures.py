@@ -9,14 +9,14 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.files import file_sha256
-from harness.records import Record
+from harness.records.cell import Record
 from harness.report.canvas import draw, figure_files, is_current
 from harness.report.plots import plot_confusion, plot_training
 from harness.report.points import COSTS, measured_points, published_points
 from harness.report.roofline import Roofline, plot_roofline, read_rooflines
 from harness.report.scatter import Scatter, plot_scatter
-from harness.settings import hash_json
+from harness.util.files import file_sha256
+from harness.util.hashing import hash_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

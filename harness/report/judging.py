@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from harness.latency_records import LatencyRecord
-from harness.published import PublishedCell, PublishedConditions
-from harness.records import Record
+from harness.records.cell import Record
+from harness.records.latency import LatencyRecord
+from harness.records.published import PublishedCell, PublishedConditions
 from harness.registry import model_files
 from harness.report.columns import published_ratio
 from harness.report.missing import gpu_latency_command, latency_command, run_command

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from harness.cost_records import CostRecord
-from harness.published import PublishedCell
-from harness.records import Record
+from harness.records.cell import Record
+from harness.records.cost import CostRecord
+from harness.records.published import PublishedCell
 from harness.report.judging import Verdict, blank_verdict, nothing_measured
 from harness.report.missing import cost_command
 

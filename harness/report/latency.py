@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from harness.latency_records import LatencyRecord, LatencyRow
+from harness.records.latency import LatencyRecord, LatencyRow
 
 HEADER = (
     *("Model", "Runtime", "× reference (95%)", "By process"),

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.cost_records import CostRecord, read_cost_records
-from harness.latency_records import LatencyRecord, read_latency_records
-from harness.published import PublishedCell, published_cells
-from harness.records import Record, read_records
+from harness.records.cell import Record, read_records
+from harness.records.cost import CostRecord, read_cost_records
+from harness.records.latency import LatencyRecord, read_latency_records
+from harness.records.published import PublishedCell, published_cells
 
 
 @dataclass(frozen=True, kw_only=True)

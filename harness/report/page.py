@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.records import Record
+from harness.records.cell import Record
 from harness.report.figures import roofline_stem
 from harness.report.material import Material
 from harness.report.page_data import (

@@ -12,10 +12,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from harness.cost_records import CostRecord, cost_path
-from harness.latency_records import LatencyRecord, latency_path
-from harness.published import published_cells
-from harness.records import Record
+from harness.records.cell import Record
+from harness.records.cost import CostRecord, cost_path
+from harness.records.latency import LatencyRecord, latency_path
+from harness.records.published import published_cells
 from harness.report.material import Material
 from harness.report.page_parts import address_of
 from harness.report.points import (

@@ -8,9 +8,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import get_args
 
-from harness.cost_records import CostRecord, cost_path
-from harness.latency_records import LatencyRecord, latency_path
-from harness.published import published_cells
+from harness.records.cost import CostRecord, cost_path
+from harness.records.latency import LatencyRecord, latency_path
+from harness.records.published import published_cells
 from harness.report.contradictions import find_contradictions
 from harness.report.costs import COST_HEADER, cost_cells
 from harness.report.judging import Outcome, Verdict

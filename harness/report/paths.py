@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.published import PublishedCell, published_cells
-from harness.records import Record
+from harness.records.cell import Record
+from harness.records.published import PublishedCell, published_cells
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from harness.records import Record
+from harness.records.cell import Record
 from harness.report.canvas import SERIES, new_figure
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from harness.published import PublishedCell, published_cells
-from harness.records import Record
+from harness.records.cell import Record
+from harness.records.published import PublishedCell, published_cells
 
 # Without training on the data set, accuracy is chance.
 _UNTRAINED = ("random", "imagenet")

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from harness.predictions import Predictions
-from harness.records import Record
+from harness.records.cell import Record
+from harness.records.predictions import Predictions
 from harness.report.rows import group_runs
 from harness.report.statistics import McNemarTest, holm, mcnemar, rank_intervals
 

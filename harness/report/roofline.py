@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import RequestError
-from harness.records import Record
+from harness.records.cell import Record
 from harness.report.canvas import FAINT, INK, SERIES, new_figure, number_logarithmic
 from harness.report.labels import Label, place_labels
 

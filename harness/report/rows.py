@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from harness.cost_records import CostRecord
-from harness.latency_records import LatencyRecord, LatencyRow
-from harness.published import PublishedCell, published_cells, published_conditions
-from harness.records import Record
+from harness.records.cell import Record
+from harness.records.cost import CostRecord
+from harness.records.latency import LatencyRecord, LatencyRow
+from harness.records.published import PublishedCell, published_cells, published_conditions
 
 REFERENCE = "resnet"
 """The model that latencies are divided by."""

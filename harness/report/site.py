@@ -6,13 +6,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from harness.cost_records import CostRecord
 from harness.errors import RequestError
-from harness.files import write_text
-from harness.latency_records import LatencyRecord
-from harness.predictions import find_predictions
-from harness.published import published_cells
-from harness.records import Record
+from harness.records.cell import Record
+from harness.records.cost import CostRecord
+from harness.records.latency import LatencyRecord
+from harness.records.predictions import find_predictions
+from harness.records.published import published_cells
 from harness.report.costs import render_costs_csv
 from harness.report.figures import refresh_figures, stale_figures
 from harness.report.latency import render_latency, render_latency_csv
@@ -31,6 +30,7 @@ from harness.report.verdicts import (
     render_verdicts,
     render_verdicts_csv,
 )
+from harness.util.files import write_text
 
 
 def refresh(results: Path) -> None:

@@ -8,11 +8,11 @@ import io
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from harness.cost_records import CostRecord
-from harness.fairness import describe_fairness
-from harness.latency_records import LatencyRecord
-from harness.published import published_cells
-from harness.records import Record
+from harness.records.cell import Record
+from harness.records.comparability import describe_fairness
+from harness.records.cost import CostRecord
+from harness.records.latency import LatencyRecord
+from harness.records.published import published_cells
 from harness.report.columns import (
     COLUMNS,
     NOTHING,

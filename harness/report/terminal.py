@@ -8,8 +8,8 @@ from itertools import groupby
 from rich.console import Console
 from rich.table import Table
 
-from harness.fairness import describe_fairness
-from harness.records import Record
+from harness.records.cell import Record
+from harness.records.comparability import describe_fairness
 from harness.report.tables import render_rows
 
 # Wide enough for a whole row where the output is a file or a pipe.

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import groupby
 
-from harness.cost_records import CostRecord
-from harness.latency_records import LatencyRecord
-from harness.published import PublishedConditions, published_cells, published_conditions
-from harness.records import Record
+from harness.records.cell import Record
+from harness.records.cost import CostRecord
+from harness.records.latency import LatencyRecord
+from harness.records.published import PublishedConditions, published_cells, published_conditions
 from harness.report.contradictions import explain, render_contradictions
 from harness.report.judging import (
     ACCURACY_MARGIN,

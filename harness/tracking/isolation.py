@@ -6,8 +6,8 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterator
 
-from harness.checkpoints import random_state, restore_random_state
 from harness.tracking.backend import Backend
+from harness.util.random_state import random_state, restore_random_state
 
 logger = logging.getLogger(__name__)
 

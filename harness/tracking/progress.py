@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from harness.errors import CellError
-from harness.files import write_text
+from harness.util.files import write_text
 
 
 @dataclass(kw_only=True)

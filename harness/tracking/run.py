@@ -14,15 +14,19 @@ from accelerate.state import PartialState
 
 from harness.errors import CellError
 from harness.jobs import Job
-from harness.learning import checkpoint_path, stages_folder, tracking_path
-from harness.networks import trained_weights_path
-from harness.records import Record
+from harness.networks.weights import (
+    checkpoint_path,
+    stages_folder,
+    tracking_path,
+    trained_weights_path,
+)
+from harness.records.cell import Record
 from harness.tracking.adapters import make_backend
 from harness.tracking.backend import Backend, Ending, Place
 from harness.tracking.isolation import Isolated
 from harness.tracking.progress import Progress, read_progress
-from harness.tracking.protocol import UNTRACKED, Tracker
 from harness.tracking.values import epoch_numbers, flatten, record_numbers
+from harness.training.tracker import UNTRACKED, Tracker
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +42,7 @@ def open_tracker(job: Job) -> Iterator[Tracker]:
 
 
 class TrackedRun:
-    """Tells every tracker the same; as `harness.tracking.protocol.Tracker`.
+    """Tells every tracker the same; as `harness.training.tracker.Tracker`.
 
     No run is begun before there is something to tell: a request that is refused leaves none.
     """

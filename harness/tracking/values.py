@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from harness.records import Record
+from harness.records.cell import Record
 
 Parameter = bool | int | float | str
 

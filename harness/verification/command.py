@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.cost_records import CostRecord, cost_path, read_cost_records
 from harness.errors import unknown_name
-from harness.records import Record, read_records
+from harness.records.cell import Record, read_records
+from harness.records.cost import CostRecord, cost_path, read_cost_records
 from harness.verification.checks import Check, Places
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
-from harness.cost_records import CostPath, CostRecord
-from harness.counting import count_costs
 from harness.errors import CellError, RequestError
 from harness.jobs import Cell
-from harness.requests import make_job
+from harness.plan.jobs import make_job
+from harness.records.cost import CostPath, CostRecord
+from harness.run.count import count_costs
 from harness.verification.checks import Check, Places, compare, unknown
 from harness.verification.stated import read_command
 

@@ -9,28 +9,26 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from harness.building import build_network
-from harness.conditions import set_threads
-from harness.counting import counted_network, stored_mb
-from harness.data import DataSource, ImageData
+from harness.catalog import load_model
+from harness.data.loading import DataSource, ImageData, load_job_data
+from harness.data.splits import MemorySplit
 from harness.errors import CellError, RequestError
-from harness.evaluation import measure_accuracy
-from harness.files import file_sha256
 from harness.jobs import Job
+from harness.measure.conditions import set_threads
 from harness.measure.environment import device_name
+from harness.measure.memory import stored_mb
 from harness.measure.operations import count_parameters, measure_operations
-from harness.models import load_model
-from harness.networks import ReadyNetwork, ready_network, trained_weights_path
-from harness.predictions import make_predictions
-from harness.records import Record
+from harness.networks.build import build_network, counted_network
+from harness.networks.weights import read_sidecar, trained_weights_path
+from harness.records.cell import Record
+from harness.records.predictions import make_predictions
 from harness.registry import find_dataset
-from harness.routed import RoutedNetwork
-from harness.run import load_job_data
+from harness.run.accuracy import measure_accuracy
+from harness.run.provision import ReadyNetwork, ready_network
 from harness.settings import settings_adapter
-from harness.spec import ModelSpec
-from harness.splits import MemorySplit
+from harness.spec import ModelSpec, RoutedNetwork
+from harness.util.files import file_sha256
 from harness.verification.checks import Check, Places, compare, unknown
-from harness.weights import read_sidecar
 
 _COUNTS = ("params", "gmacs", "gmacs_thop", "weights_mb")
 _ACCURACY = ("accuracy_top1",)
@@ -203,7 +201,7 @@ def _check_accuracy(
         return unknown(_ACCURACY, f"it takes {what}")
     if record.device == "cuda" and not torch.cuda.is_available():
         return unknown(_ACCURACY, "it was taken on a GPU, and there is none here")
-    threads = set_threads(job.settings)
+    threads = set_threads(job.settings.threads)
     try:
         found, _ = measure_accuracy(ready.network.to(record.device), job, spec, images)
     except CellError as error:

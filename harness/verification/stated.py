@@ -12,9 +12,9 @@ from typing import Any
 from harness.errors import RequestError
 from harness.jobs import Request
 from harness.measure.accuracy import wilson_interval
-from harness.predictions import find_predictions
-from harness.records import Record
-from harness.requests import make_job
+from harness.plan.jobs import make_job
+from harness.records.cell import Record
+from harness.records.predictions import find_predictions
 from harness.settings import stored_settings_hash
 from harness.verification.checks import Check, Places, compare, unknown
 

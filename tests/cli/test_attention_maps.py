@@ -8,15 +8,14 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from cli import attention_maps
-from harness.attention import attention_maps as maps_of
-from harness.building import build_network, make_preprocess
+from harness.data.loading import load_job_data
 from harness.jobs import Cell, Request
-from harness.networks import trained_weights_path
+from harness.networks.attention import attention_maps as maps_of
+from harness.networks.build import build_network, make_preprocess
+from harness.networks.weights import Sidecar, save_weights, trained_weights_path
+from harness.plan.jobs import make_job
 from harness.report import attention as report
 from harness.report.attention import AttentionPicture, draw_attention, plot_attention
-from harness.requests import make_job
-from harness.run import load_job_data
-from harness.weights import Sidecar, save_weights
 
 DIGITS = ("--model", "deit", "--dataset", "digits")
 

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from cli import trunk_tree
 from cli.tree_ablation import parse_values
-from harness.stages import Stages
+from harness.training.stages import Stages
 
 
 def invoke(*arguments):

@@ -12,11 +12,11 @@ import torch
 from typer.testing import CliRunner
 
 from cli import tree_source, trunk_tree
-from harness.data import DataSource, ImageData
+from harness.data.loading import DataSource, ImageData
+from harness.data.splits import MemorySplit
 from harness.jobs import Cell, Job
 from harness.settings_spec import Settings
 from harness.spec import ModelSpec
-from harness.splits import MemorySplit
 from trunk.grouping import membership
 from trunk.routing import Trunk
 from trunk.tree import Node, NodeNetwork, Tree

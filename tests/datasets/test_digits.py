@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from datasets.digits import SPEC
-from harness.data_files import arrays_sha256
+from harness.data.npz import arrays_sha256
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 import pytest
 
 from harness import registry
-from harness.latency_records import LatencyRecord, LatencyRow
+from harness.records.latency import LatencyRecord, LatencyRow
 
 
 def make_row(model, label, ratio=None, **changes):

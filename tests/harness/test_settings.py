@@ -8,7 +8,6 @@ from harness import settings
 from harness.errors import RequestError
 from harness.settings import (
     complete_settings,
-    hash_json,
     load_settings,
     parse_assignment,
     recipe_hash,
@@ -17,6 +16,7 @@ from harness.settings import (
 )
 from harness.settings_spec import PruningSettings
 from harness.spec import ModelSpec
+from harness.util.hashing import hash_json
 
 
 @pytest.fixture

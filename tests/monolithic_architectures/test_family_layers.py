@@ -7,7 +7,7 @@ import timm
 import torch
 
 from harness.errors import RequestError
-from harness.freezing import layer_groups
+from harness.networks.freezing import layer_groups
 from monolithic_architectures import create_vit, freeze_backbone
 from monolithic_architectures.families import EFFICIENTNETS, RESNETS, VITS
 

@@ -13,8 +13,8 @@ import torchvision.models._api
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from harness.catalog import load_model
 from harness.errors import RequestError
-from harness.models import load_model
 
 MODELS = ("resnet", "vgg", "mobilenet", "convnext", "vit", "dinov2", "deit", "efficientnet")
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from harness import stages as stages_module
+from harness.data.preprocess import Preprocess
+from harness.data.splits import MemorySplit
 from harness.errors import RequestError
-from harness.images import Preprocess
 from harness.settings_spec import Settings, TrainingSettings, TreeSettings
-from harness.splits import MemorySplit
-from harness.stages import Fitting, Stages
+from harness.training import stages as stages_module
+from harness.training.stages import Fitting, Stages
 from trunk import growing
 from trunk.features import NodeInputs
 from trunk.growing import choose_held_out, grow
@@ -206,7 +206,7 @@ def test_a_warm_start_begins_with_the_features_of_the_first_stage(make_fitting, 
     monkeypatch.setattr(Stages, "train", note)
     fitting = make_fitting(tree=dataclasses.replace(TREE, warm_start=True))
     grow(fitting)
-    from harness.weights import read_tensors
+    from harness.networks.weights import read_tensors
 
     trained = read_tensors(fitting.stages.folder / "root.classes.safetensors")
     key = "node.features.0.weight"

@@ -7,15 +7,15 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from harness import networks
-from harness.data import DataSource, ImageData
+from harness.catalog import load_model
+from harness.data.loading import DataSource, ImageData
+from harness.data.splits import MemorySplit
 from harness.errors import RequestError
 from harness.jobs import Cell, Job
-from harness.learning import stages_folder
-from harness.models import load_model
-from harness.networks import discard_checkpoint, ready_network, trained_weights_path
+from harness.networks.weights import stages_folder, trained_weights_path
+from harness.run import provision
+from harness.run.provision import discard_checkpoint, ready_network
 from harness.settings_spec import Settings, TrainingSettings, TreeSettings
-from harness.splits import MemorySplit
 from trunk.routing import Trunk
 
 SPEC = load_model("trunk")
@@ -69,7 +69,7 @@ def test_a_grown_tree_is_saved_and_loaded_again(make_job, digits, monkeypatch):
     first = ready_network(job, SPEC, digits)
     assert first.origin == "trained"
     assert {entry["stage"] for entry in first.sidecar.logs} >= {"root.classes"}
-    monkeypatch.setattr(networks, "learn", lambda *_: pytest.fail("grown again"))
+    monkeypatch.setattr(provision, "learn", lambda *_: pytest.fail("grown again"))
     second = ready_network(job, SPEC, digits)
     assert second.network.tree == first.network.tree
     states = first.network.state_dict(), second.network.state_dict()

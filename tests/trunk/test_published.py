@@ -8,8 +8,9 @@ import shutil
 import pytest
 import torch
 
-from harness import published as harness_published
 from harness.errors import RequestError
+from harness.networks import published as harness_published
+from harness.records.published import FOLDER
 from trunk.nodes import build_node
 from trunk.published import fetch_published_tree, load_published_trunk, published_tree
 from trunk.published_maps import read_maps
@@ -80,7 +81,7 @@ def write_node(folder, name, groups, wrapped):
 
 
 def rows():
-    path = harness_published.FOLDER / "trunk_weights.csv"
+    path = FOLDER / "trunk_weights.csv"
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 

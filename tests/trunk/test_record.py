@@ -7,11 +7,12 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
+from harness.data.loading import load_job_data
 from harness.jobs import Cell, Job
-from harness.networks import ready_network
-from harness.routed import NetworkPath, RoutedNetwork
-from harness.run import load_job_data, run_cell
+from harness.run.cell import run_cell
+from harness.run.provision import ready_network
 from harness.settings_spec import MeasurementSettings, Settings, TrainingSettings, TreeSettings
+from harness.spec import NetworkPath, RoutedNetwork
 from trunk import growing
 from trunk.model import SPEC
 from trunk.routing import Trunk

@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from harness import networks
 from harness.compression.models import compressed_model
-from harness.data import DataSource, ImageData
+from harness.data.loading import DataSource, ImageData
+from harness.data.splits import MemorySplit
 from harness.jobs import Cell, Job
+from harness.run import provision
 from harness.settings_spec import (
     MeasurementSettings,
     PruningSettings,
@@ -16,7 +17,6 @@ from harness.settings_spec import (
     TrainingSettings,
 )
 from harness.spec import CompressedSpec, ModelSpec
-from harness.splits import MemorySplit
 
 SIDE, CLASSES, WIDTH = 8, 3, 64
 RECIPE = TrainingSettings(epochs=2, batch_size=4, learning_rate=0.01, shift_pixels=1)
@@ -65,7 +65,7 @@ def data():
 @pytest.fixture
 def make_spec(monkeypatch):
     """Make the spec of the tiny model compressed in a way; its base is found by name."""
-    monkeypatch.setattr(networks, "load_model", {"tiny": BASE}.__getitem__)
+    monkeypatch.setattr(provision, "load_model", {"tiny": BASE}.__getitem__)
 
     def make(compression):
         spec = CompressedSpec(label="Tiny, smaller", base="tiny", compression=compression)

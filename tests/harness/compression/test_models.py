@@ -6,12 +6,13 @@ import json
 import pytest
 import torch
 
-from harness import learning, networks, stages
 from harness.compression import models, quantization
 from harness.errors import RequestError
-from harness.networks import base_job, ready_network, trained_weights_path
+from harness.networks.weights import base_job, read_sidecar, trained_weights_path
+from harness.run import provision
+from harness.run.provision import ready_network
 from harness.settings_spec import PruningSettings, TrainingSettings
-from harness.weights import read_sidecar
+from harness.training import fit, stages
 from tests.harness.compression.conftest import BASE, RECIPE, SECTIONS
 
 WAYS = ["quantization", "pruning"]
@@ -49,7 +50,7 @@ def test_weights_of_the_base_are_taken_as_they_are(make_spec, make_job, data, wa
     job, spec = make_job(way), make_spec(way)
     own = base_job(job, spec)
     ready_network(own, BASE, data)
-    monkeypatch.setattr(learning, "_train_alike", lambda *a: pytest.fail("trained again"))
+    monkeypatch.setattr(fit, "_train_alike", lambda *a: pytest.fail("trained again"))
     assert ready_network(job, spec, data).origin == "trained"
 
 
@@ -57,7 +58,7 @@ def test_weights_of_the_base_are_taken_as_they_are(make_spec, make_job, data, wa
 def test_what_was_saved_is_loaded_with_its_notes(make_spec, make_job, data, way, monkeypatch):
     job, spec = make_job(way), make_spec(way)
     first = ready_network(job, spec, data)
-    monkeypatch.setattr(networks, "learn", lambda *a: pytest.fail("trained again"))
+    monkeypatch.setattr(provision, "learn", lambda *a: pytest.fail("trained again"))
     second = ready_network(job, spec, data)
     assert equal(first.network, second.network)
     images = torch.randn(2, 1, 8, 8)
@@ -73,7 +74,7 @@ def test_what_was_saved_is_loaded_with_its_notes(make_spec, make_job, data, way,
 
 def interrupt_training(monkeypatch, title, after_step):
     """Kill the training whose title ends so, in its second epoch after a step."""
-    run = learning.train.__globals__["_Run"]
+    run = fit.train.__globals__["_Run"]
     step = run._step
 
     def killed(self, *batch):
@@ -94,18 +95,18 @@ def interrupt_call(monkeypatch, module, name):
 PHASES = {
     ("quantization", "float training"): lambda m: interrupt_training(m, "tiny-cpu", 3),
     ("quantization", "accuracy of the base"): lambda m: interrupt_call(
-        m, networks, "measure_accuracy"
+        m, provision, "measure_accuracy"
     ),
     ("quantization", "preparation"): lambda m: interrupt_call(m, quantization, "prepare"),
     ("quantization", "training"): lambda m: interrupt_training(m, " quantization", 3),
     ("quantization", "freezing"): lambda m: interrupt_call(m, quantization, "freeze"),
     ("quantization", "conversion"): lambda m: interrupt_call(m, quantization, "convert"),
-    ("quantization", "saving"): lambda m: interrupt_call(m, learning, "save_weights"),
+    ("quantization", "saving"): lambda m: interrupt_call(m, fit, "save_weights"),
     ("pruning", "float training"): lambda m: interrupt_training(m, "tiny-cpu", 3),
     ("pruning", "pruning"): lambda m: interrupt_call(m, models.torch, "zeros"),
     ("pruning", "keeping"): lambda m: interrupt_call(m, stages, "write_state"),
     ("pruning", "fine-tuning"): lambda m: interrupt_training(m, " fine_tuning", 3),
-    ("pruning", "saving"): lambda m: interrupt_call(m, learning, "save_weights"),
+    ("pruning", "saving"): lambda m: interrupt_call(m, fit, "save_weights"),
 }
 
 

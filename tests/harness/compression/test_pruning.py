@@ -10,8 +10,8 @@ from torch import nn
 from harness.compression.pruning import describe_shapes, prune, reshape
 from harness.errors import RequestError
 from harness.measure.operations import count_macs
+from harness.networks.weights import load_state
 from harness.settings_spec import PruningSettings
-from harness.weights import load_state
 
 IMAGE = torch.zeros(1, 1, 8, 8)
 

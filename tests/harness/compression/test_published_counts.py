@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
+from harness.catalog import load_model
 from harness.compression.pruning import prune, reshape
 from harness.compression.quantization import prepare
 from harness.measure.memory import measure_weights_mb
 from harness.measure.operations import measure_operations
-from harness.models import load_model
 from harness.settings_spec import PruningSettings
 
 WIDTHS = [*(45, 45, 90, 90), *(181, 181, 181), *(362, 362, 362), *(362, 362, 362)]

@@ -18,12 +18,12 @@ from harness.compression.quantization import (
     prepare,
     with_any_ranges,
 )
-from harness.converted import ConvertedNetwork
 from harness.errors import RequestError
 from harness.measure.memory import measure_weights_mb
 from harness.measure.operations import count_macs, count_parameters
+from harness.networks.weights import load_state, read_tensors, write_state
+from harness.spec import ConvertedNetwork
 from harness.verification.recompute import _count
-from harness.weights import load_state, read_tensors, write_state
 
 ROOT = Path(__file__).resolve().parents[3]
 

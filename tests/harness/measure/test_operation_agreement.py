@@ -6,9 +6,9 @@ import pytest
 import torch
 import torchvision
 
-from benchmarks import operation_counts
-from benchmarks.operation_counts import FAMILIES, agrees, count_fvcore, torchvision_models
 from harness.measure.operations import count_macs, measure_operations
+from studies import operation_counts
+from studies.operation_counts import FAMILIES, agrees, count_fvcore, torchvision_models
 
 
 def image(size):

@@ -2,8 +2,8 @@
 
 import pytest
 
-from harness.cost_records import CostPath, CostRecord
-from harness.records import Record
+from harness.records.cell import Record
+from harness.records.cost import CostPath, CostRecord
 
 
 def make_record(**changes):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.published import PublishedCell, PublishedConditions
+from harness.records.published import PublishedCell, PublishedConditions
 from harness.report.judging import judge_accuracy, judge_latency
 from harness.report.judging_costs import judge_count, judge_size
 

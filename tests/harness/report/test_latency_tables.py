@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.latency_records import write_latency_record
-from harness.records import Record, write_record
+from harness.records.cell import Record, write_record
+from harness.records.latency import write_latency_record
 from harness.report.latency import print_latency, render_latency, render_latency_csv
 from harness.report.site import refresh, render_files, stale_files
 

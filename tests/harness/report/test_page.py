@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.cost_records import CostRecord
-from harness.latency_records import LatencyRecord
-from harness.records import Record
+from harness.records.cell import Record
+from harness.records.cost import CostRecord
+from harness.records.latency import LatencyRecord
 from harness.report.material import Material
 from harness.report.page import PLOTLY, find_pictures, render_page, render_page_files
 from harness.report.page_data import PER_BLOCK, field_meanings

@@ -5,13 +5,13 @@ import time
 
 import pytest
 
-from benchmarks.browser import find_chromium, open_browser, open_page
 from harness.errors import RequestError
-from harness.records import write_record
+from harness.records.cell import write_record
 from harness.registry import ROOT
 from harness.report.figures import refresh_figures
 from harness.report.material import Material
 from harness.report.site import write_texts
+from studies.browser import find_chromium, open_browser, open_page
 
 HOSTILE = "<img src=x onerror=\"document.title='hacked'\"></script><b>bold</b>"
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.records import Record
+from harness.records.cell import Record
 from harness.report.paths import render_paths
 from harness.report.site import render_files
 from harness.report.tables import render_markdown

@@ -5,7 +5,7 @@ import io
 
 import numpy as np
 
-from harness.predictions import make_predictions
+from harness.records.predictions import make_predictions
 from harness.report.ranking import compare_cells, render_pairs, render_ranking
 
 LABELS = np.zeros(100, dtype=np.int64)

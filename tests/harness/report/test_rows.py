@@ -1,6 +1,6 @@
 """Which rows a table has, and which runs belong to one of them."""
 
-from harness.published import published_cells
+from harness.records.published import published_cells
 from harness.report.rows import (
     group_runs,
     latency_beside_reference,

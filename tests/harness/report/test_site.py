@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from harness.cost_records import write_cost_record
 from harness.errors import RequestError
-from harness.latency_records import write_latency_record
-from harness.records import write_record
+from harness.records.cell import write_record
+from harness.records.cost import write_cost_record
+from harness.records.latency import write_latency_record
 from harness.report.site import regenerate, stale_files
 
 README = (

@@ -7,7 +7,7 @@ import io
 import pytest
 
 from harness.errors import RequestError
-from harness.records import Record, write_record
+from harness.records.cell import Record, write_record
 from harness.report.site import refresh, render_files, render_readme, stale_files
 from harness.report.tables import render_csv, render_markdown
 from harness.report.terminal import print_records

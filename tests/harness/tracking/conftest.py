@@ -6,16 +6,16 @@ import pytest
 import torch
 from torch import nn
 
-from harness import learning
-from harness.batches import ImageBatches
-from harness.data import DataSource, ImageData
+from harness.data.batches import ImageBatches
+from harness.data.loading import DataSource, ImageData
+from harness.data.splits import MemorySplit
 from harness.jobs import Cell, Job
-from harness.networks import discard_checkpoint, ready_network
-from harness.records import Record, write_record
+from harness.records.cell import Record, write_record
+from harness.run.provision import discard_checkpoint, ready_network
 from harness.settings_spec import Settings, TrainingSettings
 from harness.spec import ModelSpec
-from harness.splits import MemorySplit
 from harness.tracking.run import open_tracker
+from harness.training import fit as training_fit
 
 RECIPE = TrainingSettings(epochs=4, batch_size=4, start="random", shift_pixels=1)
 
@@ -117,10 +117,10 @@ def interrupt(monkeypatch):
             def epoch(self, number, first_step):
                 for step, batch in enumerate(super().epoch(number, first_step), start=first_step):
                     if (number, step) == (epoch, 1):
-                        monkeypatch.setattr(learning, "ImageBatches", ImageBatches)
+                        monkeypatch.setattr(training_fit, "ImageBatches", ImageBatches)
                         raise error
                     yield batch
 
-        monkeypatch.setattr(learning, "ImageBatches", Interrupted)
+        monkeypatch.setattr(training_fit, "ImageBatches", Interrupted)
 
     return interrupt

@@ -6,9 +6,9 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.summary.writer import event_file_writer
 
-from harness.learning import tracking_path
-from harness.networks import ready_network, trained_weights_path
-from harness.records import Record, write_record
+from harness.networks.weights import tracking_path, trained_weights_path
+from harness.records.cell import Record, write_record
+from harness.run.provision import ready_network
 from harness.tracking.adapters import TensorBoard
 from harness.tracking.run import open_tracker
 
@@ -134,7 +134,7 @@ def test_every_stage_has_its_curves_one_after_the_other(make_job, run, monkeypat
 
 
 def test_a_continued_training_in_stages_goes_on_with_its_curves(make_job, run, monkeypatch):
-    from harness.stages import ImageBatches
+    from harness.training.stages import ImageBatches
 
     job, whole = make_job("tensorboard"), ImageBatches.epoch
     seen = []

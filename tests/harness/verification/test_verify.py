@@ -9,20 +9,21 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from harness.conditions import set_threads
-from harness.cost_records import write_cost_record
-from harness.counting import count_costs
+from harness.data.loading import load_job_data
 from harness.errors import RequestError
-from harness.evaluation import measure_accuracy
 from harness.jobs import Cell, Request
+from harness.measure.conditions import set_threads
 from harness.measure.memory import measure_weights_mb
 from harness.measure.operations import count_parameters, measure_operations
-from harness.networks import ready_network
-from harness.predictions import make_predictions, write_predictions
-from harness.records import Record, read_records, write_record
-from harness.requests import make_job
-from harness.routed import RoutedNetwork
-from harness.run import base_fields, load_job_data
+from harness.plan.jobs import make_job
+from harness.records.cell import Record, read_records, write_record
+from harness.records.cost import write_cost_record
+from harness.records.predictions import make_predictions, write_predictions
+from harness.run.accuracy import measure_accuracy
+from harness.run.cell import base_fields
+from harness.run.count import count_costs
+from harness.run.provision import ready_network
+from harness.spec import RoutedNetwork
 from harness.verification.checks import Places, compare
 from harness.verification.command import verify
 from harness.verification.recompute import check_record
@@ -57,7 +58,7 @@ def ran(tmp_path_factory):
 
 def run_without_clock(job, spec):
     """Run a cell, but leave out what is timed."""
-    set_threads(job.settings)
+    set_threads(job.settings.threads)
     started, data = datetime.now(UTC), load_job_data(job, spec)
     ready = ready_network(job, spec, data)
     accuracy, how = measure_accuracy(ready.network, job, spec, data)

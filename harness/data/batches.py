@@ -1,0 +1,94 @@
+"""Training images batch by batch: what each step sees follows from seed, epoch and step alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from harness.data.augment import augment
+from harness.data.preprocess import Preprocess, resize_uint8
+from harness.data.splits import Split
+from harness.jobs import Device
+from harness.settings_spec import TrainingSettings
+from harness.util.hashing import hash_json
+
+
+class ImageBatches:
+    """Training images as `training.loop.Batches`: shuffled, augmented, ready for the network.
+
+    The order of an epoch depends on the seed and the epoch's number alone, and the changes to the
+    images of a batch on the step as well, so that a continued run sees what an uninterrupted one
+    does.
+
+    Attributes:
+        labels: What is to be learned of each image of the split, int64; -1 leaves the image out.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        preprocess: Preprocess,
+        recipe: TrainingSettings,
+        seed: int,
+        device: Device,
+        labels: Tensor | None = None,
+    ) -> None:
+        self.split, self.preprocess, self.device = split, preprocess, device
+        self.recipe, self.seed = recipe, seed
+        self.labels = split.labels if labels is None else labels
+        self._used = (self.labels >= 0).nonzero()[:, 0]
+        self.steps, self.images = count_steps(len(self._used), recipe)
+
+    def epoch(self, number: int, first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield float images B×C×S×S and labels B from a step of an epoch on, on the device."""
+        size = self.recipe.batch_size
+        generator = seeded_generator(self.seed, number, 0)
+        order = shuffled(self.labels[self._used], self.recipe, generator)
+        rest = self._used[order][first_step * size :]
+        batches = self.split.batches(rest, size, self.recipe.drop_last)
+        for step, (stored, _) in enumerate(batches, start=first_step + 1):
+            images = resize_uint8(stored.to(self.device), self.preprocess.image_size)
+            images = augment(images, self.recipe, seeded_generator(self.seed, number, step))
+            chosen = rest[(step - first_step - 1) * size :][:size]
+            yield self.preprocess(images), self.labels[chosen].to(self.device)
+
+
+def count_steps(images: int, recipe: TrainingSettings) -> tuple[int, int]:
+    """Return how many steps an epoch over so many images has, and how many images it sees."""
+    whole, rest = divmod(images, recipe.batch_size)
+    if recipe.drop_last or not rest:
+        return whole, whole * recipe.batch_size
+    return whole + 1, images
+
+
+def shuffled(labels: Tensor, recipe: TrainingSettings, generator: torch.Generator) -> Tensor:
+    """Return indices in random order: each once, or each class equally often.
+
+    Args:
+        labels: int64 N.
+        recipe: Of it, `balance_classes`.
+        generator: Of the order.
+
+    Returns:
+        int64 N; where classes are balanced, the images of a rare one several times.
+    """
+    if not recipe.balance_classes:
+        return torch.randperm(len(labels), generator=generator)
+    present = labels.bincount().nonzero()[:, 0].tolist()
+    wanted = len(labels) // len(present) + 1
+    drawn = []
+    for label in present:
+        members = (labels == label).nonzero()[:, 0]
+        rounds = -(-wanted // len(members))
+        orders = [torch.randperm(len(members), generator=generator) for _ in range(rounds)]
+        drawn.append(members[torch.cat(orders)][:wanted])
+    # In turn through the classes, cut to N, so that no class leads by more than one.
+    order = torch.stack(drawn, dim=1).flatten()[: len(labels)]
+    return order[torch.randperm(len(order), generator=generator)]
+
+
+def seeded_generator(seed: int, epoch: int, step: int) -> torch.Generator:
+    """Return a generator whose state follows from the three numbers alone."""
+    return torch.Generator().manual_seed(int(hash_json([seed, epoch, step])[:15], 16))

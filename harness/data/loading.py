@@ -1,0 +1,248 @@
+"""A data set by name, from wherever its images are, ready to be used."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.data.folder import ImageFolder, common_size, image_channels, list_folder
+from harness.data.npz import arrays_sha256, check_splits, lines_sha256, match_classes, read_npz
+from harness.data.splits import FolderSplit, MemorySplit, Split, to_tensor
+from harness.errors import CellError, RequestError
+from harness.jobs import Job
+from harness.registry import find_dataset
+from harness.spec import DatasetSpec, ModelSpec, Splits
+from harness.util.files import file_sha256
+
+# What loading code lets through when files are absent, damaged, or cannot be fetched.
+_NOT_LOADED = (OSError, RuntimeError, ValueError, TypeError, LookupError, AssertionError, EOFError)
+_MAX_WORKERS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSource:
+    """Where images came from.
+
+    Attributes:
+        name: The data set's name for its official images, else the name of the file or folder.
+        sha256: Digest of the images and labels.
+        digest_of: What exactly was digested, in words.
+        official: Whether these are the data set's own images in its own split.
+    """
+
+    name: str
+    sha256: str
+    digest_of: str
+    official: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageData:
+    """A data set ready to be used; `classes` are in the order of the labels."""
+
+    train: Split
+    test: Split
+    classes: tuple[str, ...]
+    channels: int
+    source: DataSource
+
+
+def load_data(
+    dataset: str,
+    spec: DatasetSpec | None,
+    *,
+    data_dir: Path,
+    data_file: Path | None,
+    offline: bool,
+    image_size: int,
+    memory_limit_gb: float,
+) -> ImageData:
+    """Return the images of a data set, checked.
+
+    Args:
+        dataset: The data set's name.
+        spec: What is known of it; None for the user's own.
+        data_dir: Folder of the official images, where they are also fetched to.
+        data_file: The user's .npz file or image folder `train/<class>/*`, `test/<class>/*`,
+            which takes the place of the official images.
+        offline: Fetch nothing.
+        image_size: Side that images of a folder are resized to where their sizes differ.
+        memory_limit_gb: A folder whose images would take more, in 10^9 bytes, is decoded by
+            workers as it is used.
+
+    Raises:
+        RequestError: Images are missing, damaged, or not those of the data set.
+    """
+    if data_file is None:
+        if spec is None:
+            raise RequestError(f"data set '{dataset}' is your own: name its --data-file")
+        return _load_official(dataset, spec, data_dir, offline)
+    try:
+        if data_file.is_dir():
+            return _load_folder(data_file, spec, image_size, memory_limit_gb)
+        return _load_npz(data_file, spec)
+    except OSError as error:
+        raise RequestError(f"{data_file}: cannot be read ({error})") from error
+
+
+def _load_official(dataset: str, spec: DatasetSpec, data_dir: Path, offline: bool) -> ImageData:
+    """Return a data set's official images."""
+    try:
+        splits = spec.load_splits(data_dir, not offline)
+    except _NOT_LOADED as error:
+        # What torchvision advises after this is for its own callers.
+        cause = " ".join(str(error).split()).split(". You can use")[0] or type(error).__name__
+        raise RequestError(
+            f"{dataset}: no usable images in '{data_dir}' "
+            f"({'offline; ' if offline else ''}{cause}); put {spec.files}"
+        ) from error
+    check_splits(splits, spec.classes, dataset)
+    source = DataSource(
+        name=dataset,
+        sha256=arrays_sha256(splits),
+        digest_of="arrays of images and labels",
+        official=True,
+    )
+    return _in_memory(splits, spec.classes, source)
+
+
+def _load_npz(path: Path, spec: DatasetSpec | None) -> ImageData:
+    """Return the images of an .npz file, with the labels of `spec` where there is one."""
+    splits, classes = read_npz(path)
+    if spec is not None:
+        _check_channels(_channels(splits.train_images), spec, path)
+        places = match_classes(classes, spec.classes, f"{path} as {spec.label}")
+        classes = spec.classes
+        splits = replace(
+            splits,
+            train_labels=places[splits.train_labels],
+            test_labels=places[splits.test_labels],
+        )
+    source = DataSource(
+        name=path.name, sha256=file_sha256(path), digest_of="bytes of the file", official=False
+    )
+    return _in_memory(splits, classes, source)
+
+
+def _load_folder(
+    root: Path, spec: DatasetSpec | None, image_size: int, memory_limit_gb: float
+) -> ImageData:
+    """Return the images of a folder, with the labels of `spec` where there is one."""
+    folder = list_folder(root)
+    if spec is not None:
+        folder = _with_classes_of(spec, folder, root)
+    paths = folder.train.paths + folder.test.paths
+    channels = spec.channels if spec is not None else image_channels(paths[0])
+    size = common_size(paths) or (image_size, image_size)
+    in_memory = len(paths) * channels * size[0] * size[1] <= memory_limit_gb * 1e9
+    train, test = (
+        FolderSplit(
+            paths=files.paths,
+            labels=torch.from_numpy(files.labels),
+            channels=channels,
+            size=size,
+            workers=_count_workers(),
+        )
+        for files in (folder.train, folder.test)
+    )
+    return ImageData(
+        train=_read_all(train) if in_memory else train,
+        test=_read_all(test) if in_memory else test,
+        classes=folder.classes,
+        channels=channels,
+        source=_folder_source(root, paths, in_memory),
+    )
+
+
+def _with_classes_of(spec: DatasetSpec, folder: ImageFolder, root: Path) -> ImageFolder:
+    """Return `folder` with its labels turned into those of `spec`."""
+    places = match_classes(folder.classes, spec.classes, f"{root} as {spec.label}")
+    return ImageFolder(
+        classes=spec.classes,
+        train=replace(folder.train, labels=places[folder.train.labels]),
+        test=replace(folder.test, labels=places[folder.test.labels]),
+    )
+
+
+def _read_all(split: FolderSplit) -> MemorySplit:
+    """Return the images of a folder in memory."""
+    images = to_tensor(np.empty((len(split), *split.size, split.channels), dtype=np.uint8))
+    start = 0
+    try:
+        for batch, _ in split.batches(None, batch_size=256):
+            images[start : start + len(batch)] = batch
+            start += len(batch)
+    except CellError as error:
+        raise RequestError(str(error)) from error
+    return MemorySplit(images, split.labels)
+
+
+def _count_workers() -> int:
+    """Return how many processes are to decode images: the CPU cores that this one may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(_MAX_WORKERS, cores or 1)
+
+
+def _folder_source(root: Path, paths: tuple[Path, ...], in_memory: bool) -> DataSource:
+    """Return where a folder's images came from; contents count where they are read anyway."""
+    lines = (
+        f"{path.relative_to(root).as_posix()} "
+        f"{file_sha256(path) if in_memory else path.stat().st_size}"
+        for path in paths
+    )
+    return DataSource(
+        name=root.resolve().name,
+        sha256=lines_sha256(lines),
+        digest_of=f"names and {'contents' if in_memory else 'sizes'} of the files",
+        official=False,
+    )
+
+
+def _check_channels(found: int, spec: DatasetSpec, path: Path) -> None:
+    """Raise RequestError unless images have the channels of the data set they stand in for."""
+    if found != spec.channels:
+        raise RequestError(
+            f"{path}: train_images have {found} channel(s); {spec.label} has {spec.channels}"
+        )
+
+
+def _channels(images: np.ndarray) -> int:
+    """Return the channels of N×H×W or N×H×W×C images."""
+    return 1 if images.ndim == 3 else images.shape[3]
+
+
+def _in_memory(splits: Splits, classes: tuple[str, ...], source: DataSource) -> ImageData:
+    """Return checked arrays as a data set."""
+    return ImageData(
+        train=MemorySplit(to_tensor(splits.train_images), _to_labels(splits.train_labels)),
+        test=MemorySplit(to_tensor(splits.test_images), _to_labels(splits.test_labels)),
+        classes=classes,
+        channels=_channels(splits.train_images),
+        source=source,
+    )
+
+
+def _to_labels(labels: np.ndarray) -> Tensor:
+    return torch.from_numpy(labels.astype(np.int64))
+
+
+def load_job_data(job: Job, spec: ModelSpec) -> ImageData:
+    """Load the images that a job names.
+
+    Raises:
+        RequestError: They are not there or not right.
+    """
+    return load_data(
+        job.cell.dataset,
+        find_dataset(job.cell.dataset),
+        data_dir=job.data_dir,
+        data_file=job.data_file,
+        offline=job.offline,
+        image_size=job.settings.image_size or spec.image_size,
+        memory_limit_gb=job.settings.memory_limit_gb,
+    )

@@ -1,0 +1,161 @@
+"""How a network is brought into each runtime; `harness.measure.runtimes` checks what comes out.
+
+The libraries are imported where they are used, as they are extras. Two of them would report their
+use to their makers: each is kept from that before it is imported.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Callable
+from contextlib import redirect_stderr
+from dataclasses import dataclass
+from inspect import signature
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.dlpack import from_dlpack
+
+from harness.errors import RequestError
+
+Call = Callable[[Tensor], Tensor]
+
+# What has to be installed beyond the harness's own dependencies; the extras are called the same.
+LIBRARIES = {
+    "onnxruntime": ("onnx", "onnxscript", "onnxruntime"),
+    "openvino": ("onnx", "onnxscript", "openvino"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """A runtime's call of a network, with what `harness.measure.runtimes.Prepared` says of it."""
+
+    call: Call
+    version: str
+    method: str
+
+
+def build_eager(network: nn.Module, _example: Tensor) -> Built:
+    """Return the module as it is."""
+    return Built(call=network, version=torch.__version__, method="evaluation mode, fp32")
+
+
+def build_compile(network: nn.Module, _example: Tensor) -> Built:
+    """Return the module compiled by inductor, when first called, for each shape that comes."""
+    # By default all networks of one class share eight compilations; further ones stay eager.
+    # Freezing the weights holds them twice and gained nothing (ResNet-18, MobileNetV2, ViT-B/16).
+    compile_network: Any = torch.compile  # its annotations do not know isolate_recompiles
+    known = signature(torch.compile).parameters
+    apart = {"isolate_recompiles": True} if "isolate_recompiles" in known else {}  # not in 2.11
+    return Built(
+        call=compile_network(network, dynamic=False, **apart),
+        version=torch.__version__,
+        method="torch.compile, inductor, static shapes, fp32",
+    )
+
+
+def build_onnxruntime(network: nn.Module, example: Tensor) -> Built:
+    """Return a session on the network's device.
+
+    Raises:
+        RequestError: The installed ONNX Runtime cannot use that device.
+    """
+    # Otherwise it sends usage data; it looks when it is imported.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    import onnxruntime
+
+    provider = "CUDAExecutionProvider" if example.is_cuda else "CPUExecutionProvider"
+    if provider not in onnxruntime.get_available_providers():
+        raise RequestError(f"runtime onnxruntime has no {provider} here: it is in onnxruntime-gpu")
+    device = (example.device.type, example.device.index or 0)
+    settings = {"device_id": device[1], "use_tf32": 0} if example.is_cuda else {}
+    session = onnxruntime.InferenceSession(
+        _export_onnx(network, example), _session_options(), providers=[(provider, settings)]
+    )
+    if session.get_providers()[0] != provider:  # it falls back to the CPU
+        raise RequestError(f"runtime onnxruntime cannot start its {provider}")
+    source, target = session.get_inputs()[0].name, session.get_outputs()[0].name
+
+    def call(images: Tensor) -> Tensor:
+        binding = session.io_binding()
+        binding.bind_ortvalue_input(source, onnxruntime.OrtValue.from_dlpack(images.contiguous()))
+        binding.bind_output(target, *device)
+        session.run_with_iobinding(binding)
+        logits: Tensor = from_dlpack(binding.get_outputs()[0])
+        return logits
+
+    return Built(
+        call=call,
+        version=onnxruntime.__version__,
+        method=f"ONNX by torch.export, {provider}, {torch.get_num_threads()} thread(s), "
+        "sequential, fp32",
+    )
+
+
+def _session_options() -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = 3
+    # Its threads spin during a call, as torch's do, but not for 35 ms on into the next candidate's.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    return options
+
+
+def build_openvino(network: nn.Module, example: Tensor) -> Built:
+    """Return an inference request on the CPU.
+
+    Raises:
+        RequestError: The network is on another device.
+    """
+    if example.device.type != "cpu":
+        raise RequestError(f"runtime openvino runs on the CPU, not on {example.device}")
+    # Otherwise importing openvino reports that to its makers; without this it has a stub.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino
+
+    threads = torch.get_num_threads()
+    options = {
+        # Left alone it takes bf16 where the CPU has it.
+        "INFERENCE_PRECISION_HINT": "f32",
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": threads,
+        # No other runtime pins its threads either.
+        "ENABLE_CPU_PINNING": False,
+    }
+    core = openvino.Core()
+    model = core.read_model(_export_onnx(network, example))
+    request = core.compile_model(model, "CPU", options).create_infer_request()
+
+    def call(images: Tensor) -> Tensor:
+        return torch.from_numpy(request.infer([images.numpy()], share_inputs=True)[0])
+
+    return Built(
+        call=call,
+        version=openvino.__version__,
+        method=f"ONNX by torch.export, CPU, {threads} thread(s), latency hint, fp32",
+    )
+
+
+def _export_onnx(network: nn.Module, example: Tensor) -> bytes:
+    """Return the network as serialized ONNX, weights included, for the example's shape."""
+    # Where tracing stops, torch prints the graph so far and offers no switch for that.
+    with redirect_stderr(io.StringIO()):
+        program: Any = torch.onnx.export(network, (example,), dynamo=True, verbose=False)
+    serialized: bytes = program.model_proto.SerializeToString()
+    return serialized
+
+
+BUILDERS: dict[str, Callable[[nn.Module, Tensor], Built]] = {
+    "eager": build_eager,
+    "compile": build_compile,
+    "onnxruntime": build_onnxruntime,
+    "openvino": build_openvino,
+}

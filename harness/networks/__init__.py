@@ -1,0 +1,1 @@
+"""Networks: building, freezing and looking into them, and their weight files."""

@@ -1,0 +1,115 @@
+"""Networks built for a cell's settings, and whether they take its images."""
+
+from __future__ import annotations
+
+import torch
+from accelerate.utils import set_seed
+from torch import nn
+
+from harness.data.preprocess import Preprocess
+from harness.errors import RequestError
+from harness.networks.freezing import freeze_backbone, freeze_layers
+from harness.settings_spec import Settings
+from harness.spec import ConvertedNetwork, ModelSpec
+
+# What networks raise that refuse an image, or cannot run on a device without data.
+_DOES_NOT_RUN = (AssertionError, NotImplementedError, RuntimeError, TypeError, ValueError)
+
+
+def make_preprocess(settings: Settings, spec: ModelSpec) -> Preprocess:
+    """Return what turns stored images into network input under these settings."""
+    size = settings.image_size or spec.image_size
+    return Preprocess(image_size=size, mean=settings.mean, std=settings.std)
+
+
+def build_network(
+    spec: ModelSpec, settings: Settings, num_classes: int, channels: int, pretrained: bool = False
+) -> nn.Module:
+    """Build a network for the settings, its random parts from the settings' seed.
+
+    Raises:
+        RequestError: The network cannot take images of that size, or freeze that much.
+    """
+    set_seed(settings.seed)
+    return adapted(spec, settings, spec.build(num_classes, channels, pretrained))
+
+
+def build_pretrained(
+    spec: ModelSpec, settings: Settings, num_classes: int, channels: int
+) -> nn.Module:
+    """Build a network as `build_network` does, with pre-trained weights.
+
+    Raises:
+        RequestError: There are none, or they cannot be had.
+    """
+    if not spec.pretrained:
+        raise RequestError(f"{spec.label} has no pre-trained weights")
+    try:
+        return build_network(spec, settings, num_classes, channels, pretrained=True)
+    except OSError as error:
+        raise RequestError(
+            f"{spec.pretrained} weights of {spec.label} cannot be had ({first_line(error)})"
+        ) from error
+
+
+def check_fit(settings: Settings, spec: ModelSpec, num_classes: int, channels: int) -> None:
+    """Make sure that images can be preprocessed and run, without weights or real images.
+
+    Raises:
+        RequestError: The statistics do not fit the channels, the network refuses the size, or more
+            is to be frozen than it has.
+    """
+    preprocess = make_preprocess(settings, spec)
+    preprocess(torch.zeros(1, channels, 8, 8, dtype=torch.uint8))
+    try:
+        _forward_once(settings, spec, num_classes, channels, "meta")
+    except _DOES_NOT_RUN:
+        # Some networks run on real tensors only: the last word is the CPU's.
+        try:
+            _forward_once(settings, spec, num_classes, channels, "cpu")
+        except _DOES_NOT_RUN as error:
+            size, reason = preprocess.image_size, first_line(error)
+            raise RequestError(f"image_size {size} does not fit {spec.label}: {reason}") from error
+
+
+def _forward_once(
+    settings: Settings, spec: ModelSpec, num_classes: int, channels: int, device: str
+) -> None:
+    size = settings.image_size or spec.image_size
+    with torch.device(device), torch.inference_mode():
+        network = build_network(spec, settings, num_classes, channels).to(device).eval()
+        network(torch.zeros(1, channels, size, size))
+
+
+def adapted(spec: ModelSpec, settings: Settings, network: nn.Module) -> nn.Module:
+    """Return a built network made for the settings' image size, and frozen as they say.
+
+    Raises:
+        RequestError: It cannot take images of that size, or freeze that much.
+    """
+    network, recipe = _resized(spec, settings, network), settings.training
+    if recipe.freeze_backbone:
+        freeze_backbone(network, spec.label)
+    elif recipe.freeze_layers:
+        freeze_layers(network, recipe.freeze_layers, spec.label)
+    return network
+
+
+def _resized(spec: ModelSpec, settings: Settings, network: nn.Module) -> nn.Module:
+    size = settings.image_size or spec.image_size
+    if size == spec.image_size or spec.resize is None:
+        return network
+    try:
+        return spec.resize(network, size)
+    except (AssertionError, ValueError) as error:
+        raise RequestError(f"image_size {size} does not fit {spec.label}: {error}") from error
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+def counted_network(network: nn.Module) -> nn.Module:
+    """Return the network whose parameters and operations are counted as this one's."""
+    return network.float_network() if isinstance(network, ConvertedNetwork) else network

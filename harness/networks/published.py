@@ -1,0 +1,144 @@
+"""Published weight files: which there are, fetching them, and reading them without unpickling."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from harness.errors import RequestError
+from harness.records.published import FOLDER
+from harness.spec import StateDict
+from harness.util.files import atomic_path, read_csv
+
+REPOSITORY_URL = "https://github.com/nikki0519/TRUNK_Tutorial_Paper/raw"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedFile:
+    """One published weight file: its digest (sha256 or git-sha1), commit, path and size."""
+
+    dataset: str
+    model: str
+    digest: str
+    commit: str
+    path: str
+    digest_kind: str = "sha256"
+    bytes: str = ""
+
+    @property
+    def url(self) -> str:
+        """Where the file is downloaded from."""
+        return f"{REPOSITORY_URL}/{self.commit}/{quote(self.path)}"
+
+
+def published_file(dataset: str, model: str) -> PublishedFile:
+    """Return the published weight file of a data set and model.
+
+    Raises:
+        RequestError: None was published.
+    """
+    files = [PublishedFile(**row) for row in read_csv(FOLDER / "weights.csv")]
+    for file in files:
+        if (file.dataset, file.model) == (dataset, model):
+            return file
+    there = sorted({f"{file.dataset}/{file.model}" for file in files})
+    raise RequestError(
+        f"--weights published: no weights were published for {dataset}/{model}; "
+        f"there are: {', '.join(there)}"
+    )
+
+
+def fetch_published(
+    file: PublishedFile, weights_dir: Path, *, offline: bool, folder: Path | None = None
+) -> Path:
+    """Return the local copy of a published file, downloading it when it is not there yet.
+
+    Args:
+        file: What to fetch.
+        weights_dir: The file goes to `published/<path>` below it.
+        offline: Never download.
+        folder: One that has published files already, under their paths; nothing is downloaded.
+
+    Raises:
+        RequestError: It is not there and cannot be had, or its digest is wrong.
+    """
+    if folder is not None:
+        path = folder / file.path
+        if not path.exists():
+            raise RequestError(f"--published-dir: {path} is not there")
+        verify_published(file, path)
+        return path
+    path = weights_dir / "published" / file.path
+    if not path.exists():
+        if offline:
+            raise RequestError(_by_hand(file, path, "--offline, and it is not there"))
+        _download(file, path)
+    verify_published(file, path)
+    return path
+
+
+def verify_published(file: PublishedFile, path: Path) -> None:
+    """Check a file against the published digest.
+
+    Raises:
+        RequestError: It is another file.
+    """
+    digest = hashlib.new(
+        "sha1" if file.digest_kind == "git-sha1" else "sha256", usedforsecurity=False
+    )
+    if file.digest_kind == "git-sha1":
+        digest.update(f"blob {path.stat().st_size}\0".encode())
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    if digest.hexdigest() != file.digest:
+        raise RequestError(
+            f"{path}: its {file.digest_kind} is {digest.hexdigest()}, published: {file.digest}; "
+            "delete it to fetch it again"
+        )
+
+
+def read_state(path: Path) -> StateDict:
+    """Read a state dict from a `.pt` file without running any code in it.
+
+    Takes a bare state dict or a dict that holds one as `model_state_dict` or `state_dict`, and
+    leaves out the counters of thop.
+
+    Raises:
+        RequestError: The file is corrupt, or holds something else than tensors.
+    """
+    import torch
+
+    from harness.networks.weights import without_counters
+
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        reason = str(error).splitlines()[0][:120]
+        raise RequestError(f"{path}: not a readable state dict: {reason}") from error
+    for key in ("model_state_dict", "state_dict"):
+        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
+            loaded = loaded[key]
+    if not isinstance(loaded, dict) or not all(
+        isinstance(value, torch.Tensor) for value in loaded.values()
+    ):
+        raise RequestError(f"{path}: not a state dict: it holds {type(loaded).__name__}")
+    return without_counters(loaded)
+
+
+def _download(file: PublishedFile, path: Path) -> None:
+    import sys
+
+    import torch
+
+    with atomic_path(path) as temporary:
+        try:
+            torch.hub.download_url_to_file(file.url, str(temporary), progress=sys.stderr.isatty())
+        except OSError as error:
+            raise RequestError(_by_hand(file, path, f"no download ({error})")) from error
+
+
+def _by_hand(file: PublishedFile, path: Path, reason: str) -> str:
+    return f"published weights of {file.dataset}/{file.model}: {reason}; put {file.url} at {path}"

@@ -1,0 +1,214 @@
+"""Weights of a cell on disk: safetensors, with a JSON sidecar that says what they are."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from harness.errors import RequestError
+from harness.jobs import Job
+from harness.settings import recipe_hash
+from harness.spec import ModelSpec
+from harness.util.files import atomic_path, file_sha256, write_text
+from harness.util.hashing import hash_json
+
+_COUNTERS = ("total_ops", "total_params")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sidecar:
+    """What a weights file holds and how it came about.
+
+    Attributes:
+        dataset: The data set's name.
+        model: The model's name.
+        num_classes: Classes that the network tells apart.
+        image_size: Side of the images that it takes, in pixels.
+        recipe_hash: Of the settings that the weights depend on.
+        data_sha256: Digest of the images that it was trained on.
+        start: imagenet, random, or the model whose trained weights it was.
+        seed: Of every random choice in training.
+        threads: CPU threads; another number gives other rounding.
+        device: cpu or cuda.
+        training_seconds: Sum over the epochs.
+        logs: One entry an epoch: epoch, loss, accuracy, learning_rate, seconds; and its stage,
+            where there were several.
+        settings: The recipe itself; of a tree, that of its first stage, of a compressed model that
+            of its last.
+        sha256: Of the safetensors file.
+        structure: What else it takes to build the network: `ModelSpec.describe`.
+        tree: How a tree of networks was grown; None for the others.
+        compression: What a compressed model was made from, how, and the accuracies on the way;
+            None for the others.
+    """
+
+    dataset: str
+    model: str
+    num_classes: int
+    image_size: int
+    recipe_hash: str
+    data_sha256: str
+    start: str
+    seed: int
+    threads: int
+    device: str
+    training_seconds: float
+    logs: list[dict[str, Any]]
+    settings: dict[str, Any]
+    sha256: str = ""
+    structure: dict[str, Any] | None = None
+    tree: dict[str, Any] | None = None
+    compression: dict[str, Any] | None = None
+
+
+def weights_path(folder: Path, dataset: str, model: str, recipe: str, data_sha256: str) -> Path:
+    """Return the file of a recipe on some data, so that variants do not overwrite each other."""
+    key = hash_json([recipe, data_sha256])[:8]
+    return folder / dataset / f"{model}-{key}.safetensors"
+
+
+def read_sidecar(weights: Path) -> Sidecar | None:
+    """Return the sidecar of a weights file; None where either of the two files is missing.
+
+    Raises:
+        RequestError: The sidecar is not one.
+    """
+    path = weights.with_suffix(".json")
+    if not (weights.exists() and path.exists()):
+        return None
+    try:
+        return Sidecar(**json.loads(path.read_text(encoding="utf-8")))
+    except (TypeError, ValueError) as error:
+        raise RequestError(
+            f"{path}: not a sidecar of weights ({error}); delete both files"
+        ) from None
+
+
+def save_weights(weights: Path, network: nn.Module, sidecar: Sidecar) -> Sidecar:
+    """Write the parameters and buffers of a network, then the sidecar, each atomically.
+
+    Returns:
+        The sidecar, completed by the SHA-256 of the file.
+
+    Raises:
+        CellError: The disk is full or the folder cannot be written to.
+    """
+    write_state(weights, network)
+    complete = dataclasses.replace(sidecar, sha256=file_sha256(weights))
+    text = json.dumps(dataclasses.asdict(complete), indent=1)
+    write_text(weights.with_suffix(".json"), text + "\n")
+    return complete
+
+
+def load_weights(weights: Path, network: nn.Module, sidecar: Sidecar) -> None:
+    """Load what `save_weights` wrote into a network of the same shape.
+
+    Raises:
+        RequestError: The file is not the one that the sidecar describes, or does not fit.
+    """
+    if file_sha256(weights) != sidecar.sha256:
+        raise RequestError(
+            f"{weights}: its SHA-256 is not the one in {weights.with_suffix('.json').name}: "
+            "corrupt or exchanged; restore it, or delete it to train again"
+        )
+    load_state(network, read_tensors(weights), str(weights))
+
+
+def write_state(path: Path, network: nn.Module) -> None:
+    """Write the parameters and buffers of a network as safetensors, atomically.
+
+    Raises:
+        CellError: The disk is full or the folder cannot be written to.
+    """
+    # Clones, because safetensors refuses tensors that share memory.
+    state = {key: value.detach().cpu().contiguous().clone() for key, value in _plain(network)}
+    with atomic_path(path) as temporary:
+        try:
+            safetensors.torch.save_file(state, temporary)
+        except SafetensorError as error:
+            raise OSError(str(error)) from error
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file.
+
+    Raises:
+        RequestError: It is none.
+    """
+    try:
+        return safetensors.torch.load_file(path)
+    except SafetensorError as error:
+        raise RequestError(f"{path}: not a safetensors file ({error})") from error
+
+
+def load_state(network: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
+    """Load a state dict whose keys and shapes must be exactly the network's.
+
+    Raises:
+        RequestError: Naming the first tensor that is missing, foreign or of another shape.
+    """
+    wanted = dict(_plain(network))
+    missing = [key for key in wanted if key not in state]
+    foreign = [key for key in state if key not in wanted]
+    if missing or foreign:
+        example = f"lacks {missing[0]}" if missing else f"has {foreign[0]}, which is foreign"
+        raise RequestError(
+            f"{where}: not weights of this network: {example} "
+            f"({len(missing)} missing, {len(foreign)} foreign of {len(wanted)})"
+        )
+    for key, value in state.items():
+        if value.shape != wanted[key].shape:
+            found, need = tuple(value.shape), tuple(wanted[key].shape)
+            raise RequestError(
+                f"{where}: {key} has shape {found}, this network wants {need} "
+                "(another number of classes, channels or image size?)"
+            )
+    network.load_state_dict(dict(state))
+
+
+def without_counters(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a state dict without the counters that thop leaves in a network it has profiled."""
+    return {k: v for k, v in state.items() if k.rpartition(".")[2] not in _COUNTERS}
+
+
+def _plain(network: nn.Module) -> list[tuple[str, Tensor]]:
+    return list(without_counters(network.state_dict()).items())
+
+
+def base_job(job: Job, spec: ModelSpec) -> Job:
+    """Return the job whose trained network a compressed model is made from.
+
+    Its settings are those of the base's own cell, so that both mean the same weights file.
+    """
+    settings = dataclasses.replace(job.settings, quantization=None, pruning=None, weights="auto")
+    cell = dataclasses.replace(job.cell, model=spec.base)
+    return dataclasses.replace(job, cell=cell, settings=settings)
+
+
+def trained_weights_path(job: Job, data_sha256: str) -> Path:
+    """Return where the weights that this job would train lie."""
+    recipe = recipe_hash(job.settings)
+    return weights_path(job.weights_dir, job.cell.dataset, job.cell.model, recipe, data_sha256)
+
+
+def checkpoint_path(weights: Path) -> Path:
+    """Return where an unfinished training of these weights is kept."""
+    return weights.with_suffix(".checkpoint")
+
+
+def stages_folder(weights: Path) -> Path:
+    """Return where the stages of an unfinished training of these weights are kept."""
+    return weights.with_suffix(".stages")
+
+
+def tracking_path(weights: Path) -> Path:
+    """Return where it is noted how far an unfinished training of these weights is tracked."""
+    return weights.with_suffix(".tracking.json")

@@ -1,0 +1,205 @@
+"""What a request comes to: its cells, with settings, and what is done of them already."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from harness.catalog import load_model
+from harness.data.loading import DataSource, load_job_data
+from harness.jobs import Cell, Job, Request
+from harness.networks.build import check_fit
+from harness.networks.published import published_file
+from harness.networks.weights import (
+    base_job,
+    checkpoint_path,
+    read_sidecar,
+    stages_folder,
+    trained_weights_path,
+)
+from harness.plan.jobs import make_job, name_datasets, name_seeds, name_trackers, resolve_device
+from harness.records.cell import Record, find_record
+from harness.records.comparability import require_fair
+from harness.registry import expand_names, model_files
+from harness.settings import settings_hash
+from harness.spec import ModelSpec
+from harness.training.checkpoints import load_checkpoint
+from harness.training.stages import describe_progress
+
+Action = Literal["done", "measure", "train", "continue", "unsupported"]
+
+_THEN_MEASURE = ", then measure"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """One cell of a request: what is to be done about it, and why.
+
+    Attributes:
+        job: The cell with its settings.
+        spec: The cell's model.
+        action: done: an equal record exists; measure: weights are there or need no training;
+            train; continue: train from a checkpoint on; unsupported: cannot run on this device.
+        detail: In words.
+        record: The record that exists already, equal or not.
+        n_train: Number of training images.
+        channels: Of the images.
+        first: The training of the base that a compressed model still needs.
+    """
+
+    job: Job
+    spec: ModelSpec
+    action: Action
+    detail: str
+    record: Record | None
+    n_train: int = 0
+    channels: int = 0
+    first: Planned | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Images:
+    """What planning needs to know of a data set once its images have been checked."""
+
+    source: DataSource
+    n_train: int
+    num_classes: int
+    channels: int
+
+
+def plan_request(request: Request) -> list[Planned]:
+    """Check everything that can be checked before running, and say what each cell needs.
+
+    Raises:
+        RequestError: Anything in the request is wrong.
+    """
+    device = resolve_device(request.device)
+    name_trackers(request)
+    cells = [
+        Cell(dataset=dataset, model=model, device=device)
+        for dataset in name_datasets(request)
+        for model in expand_names("model", request.models, model_files())
+    ]
+    seeds = name_seeds(request.seeds)
+    seen: dict[tuple[str, int], _Images] = {}
+    planned = [_plan_cell(request, cell, seed, seen) for cell in cells for seed in seeds]
+    if request.fair:
+        runnable = [item for item in planned if item.action != "unsupported"]
+        require_fair([(item.job, item.spec) for item in runnable])
+    return planned
+
+
+def find_job_record(job: Job) -> Record | None:
+    """Return the record that a job's cell has left, if any.
+
+    Raises:
+        RequestError: What lies there is no record, or that of another cell.
+    """
+    return find_record(
+        job.results_dir,
+        job.cell,
+        published=job.settings.weights == "published",
+        repeat_seed=job.settings.seed if job.repeat else None,
+    )
+
+
+def _plan_cell(
+    request: Request, cell: Cell, seed: int | None, seen: dict[tuple[str, int], _Images]
+) -> Planned:
+    job, spec = make_job(request, cell, seed)
+    record = find_job_record(job)
+    if cell.device not in spec.devices:
+        reason = f"{spec.label} runs on {' and '.join(spec.devices)} only"
+        return Planned(job=job, spec=spec, action="unsupported", detail=reason, record=record)
+    images = _check_images(job, spec, seen)
+    action, detail = _next_action(job, spec, images.source, record, request.force)
+    if action != "done":
+        check_fit(job.settings, spec, images.num_classes, images.channels)
+    planned = Planned(
+        job=job,
+        spec=spec,
+        action=action,
+        detail=detail,
+        record=record,
+        n_train=images.n_train,
+        channels=images.channels,
+    )
+    return _with_base(planned, images.source) if spec.base else planned
+
+
+def _with_base(planned: Planned, source: DataSource) -> Planned:
+    """Add what is to be done about the base of a compressed model before."""
+    job, spec = base_job(planned.job, planned.spec), load_model(planned.spec.base)
+    weights = trained_weights_path(job, source.sha256)
+    if planned.action not in ("train", "continue") or read_sidecar(weights) is not None:
+        return planned
+    action, detail = _next_training(job, spec, weights)
+    record = find_record(job.results_dir, job.cell)
+    first = dataclasses.replace(
+        planned, job=job, spec=spec, action=action, detail=detail, record=record
+    )
+    todo = f"{job.cell.model} first: {detail.removesuffix(_THEN_MEASURE)}; then {planned.detail}"
+    return dataclasses.replace(planned, detail=todo, action=action, first=first)
+
+
+def _check_images(job: Job, spec: ModelSpec, seen: dict[tuple[str, int], _Images]) -> _Images:
+    """Load and check the images once for all models that read them alike."""
+    key = (job.cell.dataset, job.settings.image_size or spec.image_size)
+    if key not in seen:
+        data = load_job_data(job, spec)
+        seen[key] = _Images(
+            source=data.source,
+            n_train=len(data.train),
+            num_classes=len(data.classes),
+            channels=data.channels,
+        )
+    return seen[key]
+
+
+def _next_action(
+    job: Job, spec: ModelSpec, source: DataSource, record: Record | None, force: bool
+) -> tuple[Action, str]:
+    choice = job.settings.weights
+    if choice == "published" and spec.load_published is None:
+        published_file(job.cell.dataset, job.cell.model)
+    weights = trained_weights_path(job, source.sha256)
+    sidecar = read_sidecar(weights)
+    sha256 = sidecar.sha256 if sidecar and choice in ("auto", "train") else None
+    if record and not force and _is_equal(record, job, source, sha256):
+        return "done", "an equal record exists (--force runs it again)"
+    if choice in ("published", "imagenet", "random"):
+        return "measure", f"{choice} weights"
+    if sidecar is not None and choice == "auto":
+        return "measure", f"weights trained for {len(sidecar.logs)} epochs are there"
+    return _next_training(job, spec, weights)
+
+
+def _next_training(job: Job, spec: ModelSpec, weights: Path) -> tuple[Action, str]:
+    """Say where the training of a job begins, or goes on."""
+    if spec.fit is not None:
+        progress = describe_progress(stages_folder(weights))
+        return ("continue", progress) if progress else ("train", f"train in stages{_THEN_MEASURE}")
+    epochs = job.settings.training.epochs
+    checkpoint = load_checkpoint(checkpoint_path(weights))
+    if checkpoint is None:
+        return "train", f"train {epochs} epochs{_THEN_MEASURE}"
+    epoch, step = len(checkpoint["logs"]) + 1, checkpoint["tally"]["step"] + 1
+    if epoch > epochs:
+        return "continue", f"all {epochs} epochs are trained, measure"
+    return "continue", f"train from epoch {epoch} of {epochs}, step {step}{_THEN_MEASURE}"
+
+
+def _is_equal(record: Record, job: Job, source: DataSource, sha256: str | None) -> bool:
+    """Whether a record says what running the job would find out."""
+    from harness.measure.environment import device_name
+
+    weights_match = record.weights_sha256 == sha256 or record.weights_origin == "published"
+    return (
+        record.status == "ok"
+        and record.settings_hash == settings_hash(job.settings)
+        and record.data_sha256 == source.sha256
+        and record.device_name == device_name(job.cell.device)
+        and weights_match
+    )

@@ -1,0 +1,58 @@
+"""What a request to count costs comes to: one job a data set, checked before it runs."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from harness.catalog import load_model
+from harness.errors import RequestError
+from harness.jobs import Cell, CostJob, Job, Request
+from harness.networks.build import check_fit
+from harness.plan.jobs import make_job
+from harness.registry import dataset_files, expand_names, load_dataset, model_files
+from harness.spec import shape_is_trained
+
+
+def plan_costs(request: Request) -> list[CostJob]:
+    """Check everything that can be checked before running, and return the jobs.
+
+    Raises:
+        RequestError: Anything in the request is wrong.
+    """
+    if request.data_file is not None:
+        raise RequestError("--measure cost looks at no images: leave out --data-file")
+    if request.device not in ("auto", "cpu"):
+        raise RequestError("--measure cost counts, whatever the device: leave out --device")
+    models = _name_models(request.models)
+    return [
+        CostJob(jobs=tuple(_plan_model(request, dataset, model) for model in models))
+        for dataset in expand_names("data set", request.datasets, dataset_files())
+    ]
+
+
+def _name_models(chosen: list[str]) -> list[str]:
+    """Return the models that a request means; of `all`, those that can be counted untrained."""
+    names = expand_names("model", chosen, model_files())
+    specs = {name: load_model(name) for name in names}
+    left_out = [
+        name for name, s in specs.items() if shape_is_trained(s) and s.load_published is None
+    ]
+    if left_out and (left_out == names or "all" not in ",".join(chosen).split(",")):
+        raise RequestError(
+            f"--model {','.join(left_out)}: gets its shape in training; run the cell, whose "
+            "record has its costs"
+        )
+    return [name for name in names if name not in left_out]
+
+
+def _plan_model(request: Request, dataset: str, model: str) -> Job:
+    job, spec = make_job(request, Cell(dataset=dataset, model=model, device="cpu"))
+    job = dataclasses.replace(job, command=f"{job.command} --measure cost")
+    if job.settings.weights in ("train", "imagenet"):
+        raise RequestError(
+            f"--measure cost trains nothing: leave out --weights {job.settings.weights}"
+        )
+    if not shape_is_trained(spec):
+        shape = load_dataset(dataset)
+        check_fit(job.settings, spec, len(shape.classes), shape.channels)
+    return job

@@ -1,0 +1,148 @@
+"""What the command line asks for, made into jobs: names, devices, settings, trackers."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from collections.abc import Container
+
+from harness.catalog import load_model
+from harness.errors import RequestError
+from harness.jobs import Cell, Device, Job, Request
+from harness.registry import dataset_files, expand_names, find_dataset
+from harness.settings import complete_settings, load_settings, parse_assignment
+from harness.settings_spec import Settings
+from harness.spec import ModelSpec
+from harness.tracking.names import choose_trackers
+
+
+def name_datasets(request: Request) -> list[str]:
+    """Return the names of the data sets that a request means.
+
+    Raises:
+        RequestError: One is unknown, or the data file does not go with them.
+    """
+    names = expand_names("data set", request.datasets, dataset_files())
+    if request.data_file is None:
+        return names
+    if len(names) > 1:
+        raise RequestError(f"--data-file stands in for one data set, not for {', '.join(names)}")
+    if names:
+        return names
+    own = request.data_file.stem
+    if own in dataset_files():
+        raise RequestError(
+            f"--data-file {request.data_file.name}: give --dataset {own} as well to let it stand "
+            f"in for {own}, or rename it to use it as a data set of your own"
+        )
+    return [own]
+
+
+def resolve_device(choice: str) -> Device:
+    """Return the device that a request means.
+
+    Raises:
+        RequestError: There is no such device.
+    """
+    import torch
+
+    if choice not in ("auto", "cpu", "cuda"):
+        raise RequestError(f"unknown device '{choice}': auto, cpu or cuda wanted")
+    if choice == "cuda" and not torch.cuda.is_available():
+        raise RequestError("--device cuda: no CUDA device is available here; use cpu or auto")
+    if choice == "cpu" or not torch.cuda.is_available():
+        return "cpu"
+    return "cuda"
+
+
+def make_job(request: Request, cell: Cell, seed: int | None = None) -> tuple[Job, ModelSpec]:
+    """Return a cell of a request with its settings, and its model.
+
+    Args:
+        request: What is asked for.
+        cell: One of its cells.
+        seed: One of `--seeds`; another one than the settings' own makes a record of its own.
+
+    Raises:
+        RequestError: The settings are wrong.
+    """
+    spec = load_model(cell.model)
+    overrides = dict(request.overrides) | dict(map(parse_assignment, request.assignments))
+    settings = load_settings(cell.dataset, cell.model, overrides, recipe=request.recipe)
+    settings, repeat = with_seed(settings, seed, overrides)
+    command = describe_command(request, cell.dataset, cell.model, cell.device)
+    job = Job(
+        cell=cell,
+        settings=complete_settings(settings, spec, find_dataset(cell.dataset)),
+        data_dir=request.data_dir.absolute(),
+        data_file=request.data_file.absolute() if request.data_file else None,
+        weights_dir=request.weights_dir.absolute(),
+        published_dir=request.published_dir.absolute() if request.published_dir else None,
+        results_dir=request.results_dir.absolute(),
+        offline=request.offline,
+        command=f"{command} --seeds {seed}" if repeat else command,
+        repeat=repeat,
+        trackers=name_trackers(request),
+        runs_dir=request.runs_dir.absolute() if request.runs_dir else None,
+    )
+    return job, spec
+
+
+def name_trackers(request: Request) -> tuple[str, ...]:
+    """Return the names of what is to take note of the cells."""
+    if request.runs_dir is None:
+        return ()
+    return choose_trackers(request.trackers, offline=request.offline)
+
+
+def describe_command(request: Request, dataset: str, models: str, device: Device) -> str:
+    """Return what would run this part of a request again; of paths only the names."""
+    parts = ["python comparisons.py", f"--dataset {dataset}", f"--model {models}"]
+    parts.append(f"--device {device}")
+    parts += [f"--{key.rpartition('.')[2]} {value}" for key, value in request.overrides.items()]
+    parts += [f"--set {shlex.quote(text)}" for text in request.assignments]
+    if request.recipe:
+        parts.append(f"--recipe {request.recipe}")
+    if request.published_dir:
+        parts.append(f"--published-dir {shlex.quote(request.published_dir.name)}")
+    if request.data_file:
+        parts.append(f"--data-file {shlex.quote(request.data_file.name)}")
+    return " ".join(parts)
+
+
+def name_seeds(text: str) -> list[int] | list[None]:
+    """Return the seeds that a comma list means, each once; one None where it is empty.
+
+    Raises:
+        RequestError: It holds something else than whole numbers from 0 on.
+    """
+    seeds = []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        if not (part.isascii() and part.isdigit()):
+            raise RequestError(f"--seeds {text}: whole numbers wanted, found '{part}'")
+        seeds.append(int(part))
+    if text and not seeds:
+        raise RequestError(f"--seeds '{text}': name one or more, as in --seeds 1,2,3")
+    return list(dict.fromkeys(seeds)) or [None]
+
+
+def with_seed(
+    settings: Settings, seed: int | None, overridden: Container[str]
+) -> tuple[Settings, bool]:
+    """Return settings with one of `--seeds`, and whether it is another than their own.
+
+    Args:
+        settings: What they are without it.
+        seed: The seed; None: their own.
+        overridden: The settings that the command line has named.
+
+    Raises:
+        RequestError: The seed is named otherwise as well, or changes nothing.
+    """
+    if seed is None:
+        return settings, False
+    if "seed" in overridden:
+        raise RequestError("--seed and --seeds do not go together: put all into --seeds")
+    if settings.weights == "published":
+        raise RequestError("--seeds: published weights are the same for every seed")
+    return dataclasses.replace(settings, seed=seed), seed != settings.seed

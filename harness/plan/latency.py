@@ -1,0 +1,83 @@
+"""What a request to compare latencies comes to: one job a data set, checked before it runs."""
+
+from __future__ import annotations
+
+from typing import cast, get_args
+
+from harness.catalog import load_model
+from harness.data.loading import ImageData
+from harness.data.synthetic import load_or_stand_in
+from harness.errors import RequestError, unknown_name
+from harness.jobs import Cell, Device, LatencyJob, Request, Runtime
+from harness.measure.runtimes import require_libraries
+from harness.networks.build import check_fit
+from harness.plan.jobs import describe_command, make_job, name_datasets, resolve_device
+from harness.registry import expand_names, model_files
+
+_USUAL_REFERENCE = "resnet"
+
+
+def plan_latency(request: Request) -> list[LatencyJob]:
+    """Check everything that can be checked before running, and return the jobs.
+
+    Raises:
+        RequestError: Anything in the request is wrong.
+    """
+    device, runtimes = resolve_device(request.device), _name_runtimes(request.runtimes)
+    models = _name_models(request.models, device)
+    reference = _name_reference(request.reference, models)
+    return [
+        _plan_dataset(request, dataset, device, models, reference, runtimes)
+        for dataset in name_datasets(request)
+    ]
+
+
+def _name_models(chosen: list[str], device: Device) -> list[str]:
+    """Return the models that a request means; of `all`, those that run on the device."""
+    names = expand_names("model", chosen, model_files())
+    models = [name for name in names if device in load_model(name).devices]
+    left_out = [name for name in names if name not in models]
+    if left_out and (not models or "all" not in ",".join(chosen).split(",")):
+        raise RequestError(f"--model {','.join(left_out)}: does not run on {device}")
+    return models
+
+
+def _name_runtimes(chosen: list[str]) -> tuple[Runtime, ...]:
+    """Return the runtimes that a request means, each once, all of them installed."""
+    names = dict.fromkeys(name.strip() for text in chosen for name in text.split(","))
+    for name in names:
+        if name not in get_args(Runtime):
+            raise unknown_name("runtime", name, get_args(Runtime))
+        require_libraries(name)
+    return cast("tuple[Runtime, ...]", tuple(names)) or ("eager",)
+
+
+def _name_reference(chosen: str, models: list[str]) -> str:
+    if not chosen:
+        return _USUAL_REFERENCE if _USUAL_REFERENCE in models else models[0]
+    if chosen not in models:
+        raise unknown_name("--reference", chosen, models, "one of the models compared")
+    return chosen
+
+
+def _plan_dataset(
+    request: Request,
+    dataset: str,
+    device: Device,
+    models: list[str],
+    reference: str,
+    runtimes: tuple[Runtime, ...],
+) -> LatencyJob:
+    jobs = []
+    seen: dict[int | None, ImageData] = {}
+    for model in models:
+        job, spec = make_job(request, Cell(dataset=dataset, model=model, device=device))
+        if job.settings.weights == "train":
+            raise RequestError("--measure latency trains nothing: leave out --weights train")
+        size = job.settings.image_size
+        data = seen[size] = seen.get(size) or load_or_stand_in(job, spec)
+        check_fit(job.settings, spec, len(data.classes), data.channels)
+        jobs.append(job)
+    command = describe_command(request, dataset, ",".join(models), device)
+    command += f" --measure latency --runtime {','.join(runtimes)} --reference {reference}"
+    return LatencyJob(jobs=tuple(jobs), reference=reference, runtimes=runtimes, command=command)

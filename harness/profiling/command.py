@@ -1,0 +1,70 @@
+"""What `cli/compare_models.py` does once its options are read."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from harness.errors import CellError, RequestError
+from harness.profiling.request import Request, parse_request
+
+if TYPE_CHECKING:
+    from harness.profiling.report import Report
+
+
+def run(options: Mapping[str, object]) -> int:
+    """Carry out a command line; return 0, 1 if some models failed, 2 if nothing could be shown."""
+    try:
+        request = parse_request(options)
+        return _list(request) if request.list_all else _compare(request)
+    except RequestError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except CellError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def _list(request: Request) -> int:
+    from harness.profiling.names import matching_names
+
+    for pattern in request.names or ["*"]:
+        for name in matching_names(pattern):
+            print(name)
+    return 0
+
+
+def _compare(request: Request) -> int:
+    from harness.profiling.comparing import compare, drawing_roof
+    from harness.profiling.plots import draw
+
+    report = compare(request)
+    shown = bool(report.analyses or report.layers_of)
+    print(_render(request, report), end="")
+    if request.plot is not None and report.analyses:
+        draw(report, drawing_roof(report.options), request.plot)
+        print(f"{request.plot} written", file=sys.stderr)
+    return int(bool(report.failures)) if shown else 2
+
+
+def _render(request: Request, report: Report) -> str:
+    from harness.profiling import structured, tables
+
+    if request.format == "csv":
+        return structured.render_csv(report)
+    if request.format == "json":
+        return structured.render_json(report)
+    if request.format == "markdown":
+        return tables.render_markdown(report, request.transpose)
+    if request.format == "html":
+        from harness.profiling.comparing import drawing_roof
+        from harness.profiling.page import render_html
+
+        return render_html(report, drawing_roof(report.options), request.transpose)
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    return tables.render_table(report, request.transpose, width)

@@ -1,0 +1,248 @@
+"""The complete accounting: every ATen operator of an inference pass, recorded on the meta device.
+
+What a dispatch mode sees under `torch.inference_mode` is, operator for operator, the graph that
+`torch.export` makes (tests/harness/profiling/test_recording.py compares the two), in a fraction of
+the time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+from harness.errors import CellError
+from harness.measure.memory import LiveStorages
+from harness.measure.networks import inference
+from harness.measure.operations import counting_flops
+from harness.profiling.formulas import Arguments, attention_macs, base_name, extra_flops
+from harness.profiling.graph import Graph, Operator
+from harness.util.error_text import describe_error
+
+# What they write over is not read first.
+_OVERWRITING = {"fill", "zero", "copy"}
+_LAYERS = {"conv1d", "conv2d", "conv3d", "convolution", "linear"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recording:
+    """A forward pass on the meta device.
+
+    Attributes:
+        graph: Its operators. Views, and dropout in inference, are none: they move nothing.
+        peak_activation_bytes: The largest sum of live intermediate results and outputs, at the
+            tensors' own size.
+    """
+
+    graph: Graph
+    peak_activation_bytes: int
+
+
+def record(network: nn.Module, example: Tensor, element_bytes: int = 4) -> Recording:
+    """Record a forward pass; nothing is computed.
+
+    Args:
+        network: On the meta device.
+        example: N×C×H×W, on the meta device.
+        element_bytes: Of each floating-point number; others count as they are.
+
+    Raises:
+        CellError: The network cannot run on the meta device, e.g. as its path depends on values.
+    """
+    weights = [*network.parameters(), *network.buffers()]
+    live = LiveStorages([*weights, example])
+    try:
+        with (
+            inference(network),
+            counting_flops(network, fused_attention=True) as counter,
+            _innermost_module(network) as running,
+            live,
+            _Recorder(weights, running, counter, element_bytes) as recorder,
+        ):
+            recorder.note_results(network(example))
+    except Exception as error:
+        raise CellError(f"cannot run on the meta device: {describe_error(error)}") from error
+    return Recording(graph=recorder.graph(), peak_activation_bytes=live.peak_bytes)
+
+
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Makes an `Operator` of each ATen operator that writes something.
+
+    The dataflow is followed by storages: an operator waits for the last one that wrote to a storage
+    it reads, so operators in place, and writes to parts of a tensor, come after one another.
+    """
+
+    def __init__(
+        self,
+        weights: Iterable[Tensor],
+        running: list[str],
+        counter: FlopCounterMode,
+        element_bytes: int,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._operators: list[Operator] = []
+        self._results: frozenset[int] = frozenset()
+        self._unknown: dict[str, None] = {}
+        self._weights = {tensor.untyped_storage() for tensor in weights}
+        self._writer: WeakKeyDictionary[torch.UntypedStorage, int] = WeakKeyDictionary()
+        self._running = running
+        self._counter = counter
+        self._element_bytes = element_bytes
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> object:
+        arguments = _named_arguments(func, args, kwargs or {})
+        if _is_dropout_off(func, arguments):
+            return next(iter(arguments.values()))
+        before = self._counter.get_total_flops()
+        result = func(*args, **(kwargs or {}))
+        macs = attention_macs(func, arguments)
+        if macs is None:
+            macs = (self._counter.get_total_flops() - before) // 2
+        given = _distinct(_tensors(list(arguments.values())))
+        written = _written(func, arguments, given, result)
+        if written and not _does_nothing(func):
+            read = [] if _takes_shape_only(base_name(func)) else given
+            self._add(func, arguments, read, written, macs)
+        return result
+
+    def note_results(self, returned: object) -> None:
+        """Take note of what the network returned."""
+        self._results = frozenset(self._writers(_tensors(returned)))
+
+    def graph(self) -> Graph:
+        """Return what was recorded."""
+        unknown = tuple(self._unknown)
+        return Graph(operators=tuple(self._operators), results=self._results, unknown=unknown)
+
+    def _add(
+        self, func: Any, arguments: Arguments, read: list[Tensor], written: list[Tensor], macs: int
+    ) -> None:
+        name, elements = base_name(func), sum(tensor.numel() for tensor in written)
+        extra = extra_flops(func, arguments, elements, macs)
+        if extra is None:
+            self._unknown[name] = None
+        predecessors = self._writers(read)
+        if name in _OVERWRITING:
+            read = read[1:]
+        weights = [tensor for tensor in read if tensor.untyped_storage() in self._weights]
+        inputs = [tensor for tensor in read if tensor.untyped_storage() not in self._weights]
+        operator = Operator(
+            name=name,
+            module=self._running[-1],
+            macs=macs,
+            flops=2 * macs + (extra or 0),
+            input_bytes=self._bytes(inputs),
+            output_bytes=self._bytes(written),
+            weight_bytes=self._bytes(weights),
+            channels=_channels(name, written[0]),
+            predecessors=tuple(sorted(predecessors)),
+        )
+        for tensor in written:
+            self._writer[tensor.untyped_storage()] = len(self._operators)
+        self._operators.append(operator)
+
+    def _writers(self, tensors: Iterable[Tensor]) -> set[int]:
+        found = (self._writer.get(tensor.untyped_storage()) for tensor in tensors)
+        return {position for position in found if position is not None}
+
+    def _bytes(self, tensors: Iterable[Tensor]) -> int:
+        """Return the bytes of tensors; elements that an expanded one repeats count once."""
+        total = 0
+        for tensor in tensors:
+            pairs = zip(tensor.shape, tensor.stride(), strict=True)
+            elements = math.prod(size for size, stride in pairs if stride or not size)
+            floating = tensor.is_floating_point()
+            total += elements * (self._element_bytes if floating else tensor.element_size())
+        return total
+
+
+@contextmanager
+def _innermost_module(network: nn.Module) -> Iterator[list[str]]:
+    """Yield the names of the modules running, innermost last; the network itself is ""."""
+    running = [""]
+
+    def enter(name: str, *_: object) -> None:
+        running.append(name)
+
+    def leave(*_: object) -> None:
+        running.pop()
+
+    handles = []
+    for name, module in network.named_modules():
+        handles.append(module.register_forward_pre_hook(partial(enter, name)))
+        handles.append(module.register_forward_hook(leave))
+    try:
+        yield running
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _named_arguments(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    names = (argument.name for argument in func._schema.arguments)
+    return dict(zip(names, args, strict=False)) | dict(kwargs)
+
+
+def _written(func: Any, arguments: Arguments, read: list[Tensor], result: object) -> list[Tensor]:
+    """Return the tensors that an operator makes or changes; none for a view."""
+    known = {tensor.untyped_storage() for tensor in read}
+    made = [t for t in _distinct(_tensors(result)) if t.untyped_storage() not in known]
+    if not func._schema.is_mutable:
+        return made
+    changed = [
+        arguments[each.name]
+        for each in func._schema.arguments
+        if each.alias_info is not None and each.alias_info.is_write and each.name in arguments
+    ]
+    return made + _tensors(changed)
+
+
+def _is_dropout_off(func: Any, arguments: Arguments) -> bool:
+    """Return whether an operator hands on its input; in some versions of torch it makes a copy."""
+    return base_name(func).endswith("dropout") and not arguments.get("train", True)
+
+
+def _does_nothing(func: Any) -> bool:
+    """Return whether an operator touches no number: an empty tensor is made, a view in place."""
+    return "empty" in base_name(func) or torch.Tag.inplace_view in func.tags
+
+
+def _takes_shape_only(name: str) -> bool:
+    """Return whether an operator, such as `zeros_like`, reads none of the tensors it is given."""
+    return name.startswith("new_") or name.endswith("_like")
+
+
+def _tensors(tree: object) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+
+
+def _distinct(tensors: Iterable[Tensor]) -> list[Tensor]:
+    """Return each tensor once; the same elements under another shape are the same."""
+    found: dict[tuple[Any, ...], Tensor] = {}
+    for tensor in tensors:
+        found.setdefault(
+            (tensor.untyped_storage(), tensor.storage_offset(), tensor.numel()), tensor
+        )
+    return list(found.values())
+
+
+def _channels(name: str, output: Tensor) -> int | None:
+    if name not in _LAYERS:
+        return None
+    return int(output.shape[-1] if name == "linear" else output.shape[1])

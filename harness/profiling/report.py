@@ -1,0 +1,132 @@
+"""Everything that one call of `cli/compare_models.py` has to say, before it is put into a form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from harness.profiling.analysis import Analysis, Failure, Options, Row
+from harness.profiling.hardware import ELEMENT_BYTES
+from harness.profiling.layers import Layer
+from harness.profiling.names import ModelName
+from harness.profiling.ranking import Extreme, Recommendation
+from harness.records.cell import Record
+
+_ACCOUNTINGS = {
+    "complete": "every operator of the forward pass, attention included; intensity is all FLOPs "
+    "over all bytes",
+    "published": "as in published tables: modules, sums and products, without attention, softmax, "
+    "layer norm and pooling; intensity is the mean over those with FLOPs",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What is shown.
+
+    Attributes:
+        options: How the models were counted.
+        rows: A model each.
+        extremes: The ends of the rankings.
+        recommendation: For the purpose asked for, if one was.
+        layers_of: The model whose layers are shown; None: none's are.
+        layers: Those.
+        dataset: The data set whose records stand beside; empty: none's do.
+        measured: The records, of the models that have one.
+    """
+
+    options: Options
+    rows: Sequence[Row]
+    extremes: Sequence[Extreme] = ()
+    recommendation: Recommendation | None = None
+    layers_of: Analysis | None = None
+    layers: Sequence[Layer] = ()
+    dataset: str = ""
+    measured: Mapping[ModelName, Record] = field(default_factory=dict)
+
+    @property
+    def analyses(self) -> list[Analysis]:
+        """The rows with figures."""
+        return [row for row in self.rows if isinstance(row, Analysis)]
+
+    @property
+    def failures(self) -> list[Failure]:
+        """The rows without."""
+        return [row for row in self.rows if isinstance(row, Failure)]
+
+
+def describe_counting(options: Options) -> list[str]:
+    """Return the lines that say how figures came about: without them they mean nothing."""
+    lines = [
+        f"accounting: {options.accounting}: {_ACCOUNTINGS[options.accounting]}",
+        describe_pass(options),
+    ]
+    roof = options.roof
+    if roof is not None:
+        lines.append(
+            f"hardware: {roof.name}: {roof.peak_gflops_per_s / 1e3:.4g} TFLOP/s in "
+            f"{roof.precision}, {roof.bandwidth_gb_per_s:.4g} GB/s ({roof.source})"
+        )
+    return lines
+
+
+def describe_pass(options: Options) -> str:
+    """Return what the figures are of."""
+    size = (
+        f"{options.image_size}×{options.image_size}"
+        if options.image_size
+        else "each model's own size"
+    )
+    return (
+        f"one forward pass of {_count(options.batch_size, 'image')} of "
+        f"{_count(options.channels, 'channel')}, {size}, {_count(options.classes, 'class')}, "
+        f"in {options.precision} ({_count(ELEMENT_BYTES[options.precision], 'byte')} a number)"
+    )
+
+
+def notes(report: Report) -> list[str]:
+    """Return what has to be said of single models."""
+    lines = [f"{each.name}: no figures: {each.reason}" for each in report.failures]
+    for each in report.analyses:
+        if each.graph.unknown:
+            unknown = ", ".join(each.graph.unknown)
+            lines.append(f"{each.name}: operators without a formula count 0 FLOPs: {unknown}")
+    if report.dataset:
+        lines += _notes_on_records(report)
+    return lines
+
+
+def _notes_on_records(report: Report) -> list[str]:
+    lines = []
+    for each in report.analyses:
+        record = report.measured.get(each.name)
+        if record is None:
+            lines.append(f"{each.name}: no record on {report.dataset}")
+            continue
+        lines.append(
+            f"{each.name}: measured as {record.model} on {report.dataset}, {record.device} "
+            f"({record.device_name}), {record.image_size} pixels, {len(record.classes)} classes, "
+            f"{record.weights_origin} weights"
+        )
+    shown = {name for name, *_ in MEASURED}
+    reasons = {
+        f"{name} not measured: {reason}"
+        for record in report.measured.values()
+        for name, reason in record.not_measured.items()
+        if name in shown
+    }
+    return lines + sorted(reasons)
+
+
+MEASURED: tuple[tuple[str, str, int], ...] = (
+    ("accuracy_top1", "top-1, %", 2),
+    ("latency_ms_p50", "latency, ms", 2),
+    ("throughput_images_per_s", "images/s", 0),
+    ("energy_j_per_image", "energy, J/image", 3),
+)
+"""What is shown of a record: field, header, digits."""
+
+
+def _count(number: int, noun: str) -> str:
+    plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
+    return f"{number} {noun if number == 1 else plural}"

@@ -1,0 +1,113 @@
+"""What the command line of `cli/compare_models.py` asks for, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveInt, TypeAdapter, ValidationError
+
+from harness.errors import RequestError, unknown_name
+from harness.profiling.hardware import Precision
+from harness.profiling.metrics import Accounting
+
+Format = Literal["table", "markdown", "csv", "json", "html"]
+Purpose = Literal["mobile", "server", "memory", "latency"]
+SortKey = Literal[
+    "params", "flops", "macs", "memory", "efficiency", "ai", "latency", "depth", "size", "name"
+]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+PICTURES = (".png", ".svg")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """The options, under their names on the command line.
+
+    Attributes:
+        names: Models: names, patterns and comma lists.
+        list_all: Show the names that fit, and stop.
+        accounting: complete or published.
+        image_size: Side of the images, in pixels; None: each model's own.
+        batch_size: Images in the forward pass.
+        channels: Of the images.
+        classes: Number of logits.
+        precision: Whose bytes numbers have.
+        hardware: A device of configs/hardware.yaml, or this-machine; empty: none.
+        peak_tflops: With `bandwidth_gbs`, hardware that has no name.
+        bandwidth_gbs: 10^9 bytes a second.
+        transpose: Models down and metrics across.
+        sort_by: What models are sorted by, smallest first; None: as asked for.
+        recommend: What a model is wanted for; None: recommend none.
+        per_layer: A model whose layers are shown; empty: none.
+        format: Of the output.
+        plot: Where a picture goes, if anywhere.
+        with_results: A data set whose records stand beside; empty: none.
+        results_dir: Folder of the records.
+    """
+
+    names: list[str]
+    list_all: bool
+    accounting: Accounting
+    image_size: PositiveInt | None
+    batch_size: PositiveInt
+    channels: PositiveInt
+    classes: PositiveInt
+    precision: Precision
+    hardware: str
+    peak_tflops: Positive | None
+    bandwidth_gbs: Positive | None
+    transpose: bool
+    sort_by: SortKey | None
+    recommend: Purpose | None
+    per_layer: str
+    format: Format
+    plot: Path | None
+    with_results: str
+    results_dir: Path
+
+
+def parse_request(options: Mapping[str, object]) -> Request:
+    """Check the options against each other and against what there is.
+
+    Args:
+        options: By the names of the fields of `Request`; numbers may be texts.
+
+    Raises:
+        RequestError: One does not fit, or some do not go together.
+    """
+    try:
+        request = TypeAdapter(Request).validate_python(options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        option, found = f"--{str(first['loc'][0]).replace('_', '-')}", first["input"]
+        if first["type"] == "literal_error":
+            raise unknown_name(option, str(found), _choices(str(first["loc"][0]))) from None
+        raise RequestError(f"{option} '{found}': {first['msg'].lower()}") from None
+    _check_together(request)
+    return request
+
+
+def _check_together(request: Request) -> None:
+    by_hand = (request.peak_tflops, request.bandwidth_gbs)
+    if any(by_hand) and not all(by_hand):
+        raise RequestError("--peak-tflops and --bandwidth-gbs go together")
+    if all(by_hand) and request.hardware:
+        raise RequestError("give --hardware, or --peak-tflops and --bandwidth-gbs, not both")
+    if request.sort_by == "latency" and not (request.hardware or all(by_hand)):
+        raise RequestError("--sort-by latency wants --hardware, such as a100 or this-machine")
+    if request.plot is not None and request.plot.suffix.lower() not in PICTURES:
+        raise RequestError(
+            f"--plot {request.plot}: a file ending in {' or '.join(PICTURES)} wanted"
+        )
+    if request.format == "csv" and request.per_layer and request.names:
+        raise RequestError("--format csv holds one table: leave out --per-layer or the other names")
+
+
+def _choices(field: str) -> list[str]:
+    """Return the words that a field takes."""
+    schema = TypeAdapter(Request).json_schema()["properties"][field]
+    return [word for part in schema.get("anyOf", [schema]) for word in part.get("enum", [])]

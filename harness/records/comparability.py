@@ -1,0 +1,252 @@
+"""Whether accuracies may be compared: in which settings the cells of one data set differ.
+
+What a network was trained on, for how long and in which way has to be the same for all, or the
+difference between two accuracies is not one between two models. Some settings belong to a model by
+its design; those are named, and hold nothing against a comparison: the image size that it is built
+or configured for, the stages of a network that is a tree, and what a compressed one went through
+after its base was trained.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from harness.errors import RequestError
+from harness.jobs import Job
+from harness.records.cell import Record
+from harness.registry import base_name, model_files, native_image_size
+from harness.settings import load_settings
+from harness.settings_spec import Settings, TrainingSettings
+from harness.spec import ModelSpec
+
+_DEFAULTS = dataclasses.asdict(TrainingSettings())
+# Settings that do nothing but beside a value of another one.
+_ONLY_WITH: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "betas": ("optimizer", ("adam", "adamw")),
+    "momentum": ("optimizer", ("sgd",)),
+    "warmup_fraction": ("schedule", ("one_cycle",)),
+    "cosine_epochs": ("schedule", ("cosine",)),
+    "step_epochs": ("schedule", ("step",)),
+    "step_factor": ("schedule", ("step",)),
+}
+# The layout of images in memory: other rounding, not another training.
+_NO_MATTER = ("channels_last",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conditions:
+    """What an accuracy depends on, apart from the model.
+
+    Attributes:
+        values: By name; what does not apply is left out.
+        own: Names of the values that are the model's own, by its design.
+    """
+
+    values: Mapping[str, Any]
+    own: frozenset[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fairness:
+    """What differs between some conditions.
+
+    Attributes:
+        differing: The values of what should be the same, by name.
+        by_design: The values of what differs because the models do.
+    """
+
+    differing: Mapping[str, tuple[str, ...]]
+    by_design: Mapping[str, tuple[str, ...]]
+
+    @property
+    def fair(self) -> bool:
+        """Whether accuracies may be compared."""
+        return not self.differing
+
+    def __str__(self) -> str:
+        text = "yes" if self.fair else f"no: {_list(self.differing)}"
+        return f"{text}; by design of a model: {_list(self.by_design)}" if self.by_design else text
+
+
+def compare(conditions: Sequence[Conditions]) -> Fairness:
+    """Return what differs between the conditions of several models."""
+    names = dict.fromkeys(name for each in conditions for name in each.values)
+    differing: dict[str, tuple[str, ...]] = {}
+    by_design: dict[str, tuple[str, ...]] = {}
+    for name in names:
+        having = [each for each in conditions if name in each.values]
+        found = tuple(_texts(each.values[name] for each in having))
+        own = all(name in each.own for each in having)
+        if len(found) > 1 or (own and len(having) < len(conditions)):
+            (by_design if own else differing)[name] = found
+    return Fairness(differing=differing, by_design=by_design)
+
+
+def describe_fairness(records: Sequence[Record]) -> str | None:
+    """Return whether the accuracies of records of one data set may be compared, and why not.
+
+    Returns:
+        None where there are not two accuracies.
+    """
+    compared = [record for record in records if record.accuracy_top1 is not None]
+    if len(compared) < 2:
+        return None
+    return str(compare([conditions_of_record(record) for record in compared]))
+
+
+def require_fair(jobs: Sequence[tuple[Job, ModelSpec]]) -> None:
+    """Make sure that the cells of each data set are to be run under the same conditions.
+
+    Args:
+        jobs: Each with its model.
+
+    Raises:
+        RequestError: They are not; it says what to set.
+    """
+    for dataset in dict.fromkeys(job.cell.dataset for job, _ in jobs):
+        chosen = [(job, spec) for job, spec in jobs if job.cell.dataset == dataset]
+        fairness = compare([conditions_of_job(job, spec) for job, spec in chosen])
+        if not fairness.fair:
+            models = ", ".join(job.cell.model for job, _ in chosen)
+            raise RequestError(
+                f"--fair: {dataset}: {_list(fairness.differing)} differ between {models}; the same "
+                f"for all: {' '.join(_assignments(chosen[0][0].settings, fairness))}"
+            )
+
+
+def conditions_of_record(record: Record) -> Conditions:
+    """Return the conditions of a cell that has run."""
+    settings = record.settings
+    values = {
+        "weights": record.weights_origin,
+        "data_sha256": record.data_sha256[:8],
+        "image_size": record.image_size,
+        **{name: settings.get(name) for name in ("mean", "std")},
+        "evaluation.precision": record.precision,
+    }
+    own = {"image_size"} if record.image_size in _own_sizes(record.dataset, record.model) else set()
+    if record.weights_origin == "trained":
+        # What is in `training` of a compressed model was its base's.
+        start = record.compression.get("base_start", record.start)
+        values |= _training(settings) | {"start": start}
+        if settings.get("tree"):
+            values["tree"] = record.title
+            own.add("tree")
+    if record.compression:
+        values["compression"] = record.title
+        own.add("compression")
+        if record.precision == "int8":
+            del values["evaluation.precision"]
+    return Conditions(values=values, own=frozenset(own))
+
+
+def conditions_of_job(job: Job, spec: ModelSpec) -> Conditions:
+    """Return the conditions that a cell is to be run under, as far as they are known before."""
+    settings = dataclasses.asdict(job.settings)
+    trained = job.settings.weights in ("auto", "train")
+    values = {
+        "weights": "trained" if trained else job.settings.weights,
+        **{name: settings[name] for name in ("image_size", "mean", "std")},
+        "evaluation.precision": job.settings.evaluation.precision,
+    }
+    if trained:
+        values |= _training(settings)
+        if not spec.pretrained or (spec.fit is not None and not spec.base):
+            values["start"] = "random"
+        if job.settings.tree is not None:
+            values["tree"] = spec.label
+    if spec.base:
+        values["compression"] = spec.label
+        if spec.section == "quantization":
+            del values["evaluation.precision"]
+    # A request sets one size for all; where they differ, it is the models that do.
+    return Conditions(values=values, own=frozenset({"image_size", "tree", "compression"}))
+
+
+def _training(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the seed and the recipe, without what does nothing in it."""
+    # A setting that came later than the record was at its default, which changes nothing.
+    recipe = _DEFAULTS | dict(settings.get("training", {}))
+    active = {
+        name: value
+        for name, value in recipe.items()
+        if name not in _NO_MATTER and _is_active(name, recipe)
+    }
+    return {"seed": settings.get("seed")} | active
+
+
+def _is_active(name: str, recipe: Mapping[str, Any]) -> bool:
+    owner, choices = _ONLY_WITH.get(name, ("", ()))
+    return not owner or recipe[owner] in choices
+
+
+@cache
+def _models() -> dict[str, Path]:
+    return model_files()
+
+
+@cache
+def _own_sizes(dataset: str, model: str) -> frozenset[int | None]:
+    """Return the image sizes that a model is built or configured for; none that are not known."""
+    # A compressed model is built as its base.
+    path = _models().get(base_name(model) or model)
+    if path is None:
+        return frozenset()
+    try:
+        configured = load_settings(dataset, model).image_size
+    except RequestError:
+        configured = None
+    return frozenset({configured, native_image_size(path)}) - {None}
+
+
+def _assignments(present: Settings, fairness: Fairness) -> list[str]:
+    """Return the options that give all models what one of them has."""
+    settings = dataclasses.asdict(present)
+    recipe = settings["training"]
+    names = list(fairness.differing)
+    names += [
+        name
+        for name, (owner, _) in _ONLY_WITH.items()
+        if owner in names and name not in names and _is_active(name, recipe)
+    ]
+    options = []
+    for name in names:
+        if name == "weights":
+            options.append("--weights train")
+        elif name == "start":
+            # Not every model has other weights to start from.
+            options.append("--set training.start=random")
+        elif name in recipe:
+            options.append(_option(f"training.{name}", recipe[name]))
+        else:
+            section, _, key = name.rpartition(".")
+            options.append(_option(name, (settings[section] if section else settings)[key]))
+    return options
+
+
+def _option(name: str, value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return f"--set {shlex.quote(f'{name}={text}')}"
+
+
+def _list(found: Mapping[str, Sequence[str]]) -> str:
+    return ", ".join(f"{name} ({', '.join(values)})" for name, values in found.items())
+
+
+def _texts(values: Iterable[Any]) -> list[str]:
+    """Return each value once as a text, numbers first and in order."""
+    numbers, words = set(), set()
+    for value in values:
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            numbers.add(value)
+        else:
+            text = value if isinstance(value, str) else json.dumps(value)
+            words.add("none" if value is None else text)
+    return [*dict.fromkeys(f"{number:g}" for number in sorted(numbers)), *sorted(words)]

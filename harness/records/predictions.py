@@ -1,0 +1,124 @@
+"""What a cell took each test image for: kept beside its record, compact and readable anywhere."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+import json
+import zlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.errors import RequestError
+from harness.records.cell import Record
+from harness.records.store import STRICT, OutdatedError, read_stored
+from harness.util.files import write_text
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictions:
+    """The classes that a cell's test images were given, in the order of the images.
+
+    Both texts are base64 of zlib's compression, so that neither numpy nor a pickle is needed.
+
+    Attributes:
+        schema: Version of this layout.
+        images: Number of test images.
+        labels_sha256: Of their labels as little-endian uint16.
+        classes: The class of each as little-endian uint16, compressed.
+        right: A bit for each image, 1 where the class is its label, the first image in the lowest
+            bit of the first byte; compressed.
+    """
+
+    __pydantic_config__ = STRICT
+
+    schema: int = SCHEMA
+    images: int
+    labels_sha256: str
+    classes: str
+    right: str
+
+    @cached_property
+    def sha256(self) -> str:
+        """Digest of the classes, and of which of them are right."""
+        return hashlib.sha256(_unpack(self.classes) + _unpack(self.right)).hexdigest()
+
+    @cached_property
+    def right_bits(self) -> int:
+        """A number whose bit i is set where image i was classified rightly."""
+        return int.from_bytes(_unpack(self.right), "little")
+
+    def class_of_images(self) -> list[int]:
+        """Return the class that each image was given."""
+        values = _unpack(self.classes)
+        return [low + 256 * high for low, high in zip(values[::2], values[1::2], strict=True)]
+
+
+def make_predictions(classes: NDArray[np.uint16], labels: NDArray[np.int64]) -> Predictions:
+    """Return predictions to be kept.
+
+    Args:
+        classes: What each test image was taken for, N.
+        labels: What it is, N.
+    """
+    import numpy as np
+
+    right = np.packbits(classes == labels, bitorder="little")
+    return Predictions(
+        images=len(labels),
+        labels_sha256=hashlib.sha256(labels.astype("<u2").tobytes()).hexdigest(),
+        classes=_pack(classes.astype("<u2").tobytes()),
+        right=_pack(right.tobytes()),
+    )
+
+
+def predictions_path(results: Path, dataset: str, stem: str) -> Path:
+    """Return where the predictions of the record of that name lie."""
+    return results / "predictions" / dataset / f"{stem}.json"
+
+
+def write_predictions(results: Path, dataset: str, stem: str, predictions: Predictions) -> Path:
+    """Write predictions atomically; the record that names their digest is to be written after.
+
+    Raises:
+        CellError: The disk is full or the folder cannot be written to.
+    """
+    path = predictions_path(results, dataset, stem)
+    write_text(path, json.dumps(dataclasses.asdict(predictions), indent=1) + "\n")
+    return path
+
+
+def find_predictions(results: Path, record: Record) -> tuple[Predictions | None, str]:
+    """Return the predictions of a record, or None and why there are none that can be used."""
+    if record.predictions_sha256 is None:
+        return None, "it was made before predictions were kept"
+    path = predictions_path(results, record.dataset, record.stem)
+    if not path.exists():
+        return None, "its predictions are not there"
+    try:
+        found = read_stored(path, Predictions, "file of predictions", SCHEMA)
+        digest = found.sha256
+    except OutdatedError:
+        return None, "its predictions are of an older version"
+    except (RequestError, ValueError, zlib.error):
+        return None, f"predictions/{record.dataset}/{path.name} is damaged"
+    if (digest, found.labels_sha256) != (record.predictions_sha256, record.test_labels_sha256):
+        return None, "the predictions beside it are those of another run"
+    return found, ""
+
+
+def _pack(values: bytes) -> str:
+    return base64.b64encode(zlib.compress(values, 9)).decode("ascii")
+
+
+def _unpack(text: str) -> bytes:
+    return zlib.decompress(base64.b64decode(text, validate=True))

@@ -1,0 +1,1 @@
+"""Running: from a job to a record."""

@@ -1,0 +1,176 @@
+"""The accuracy pass: every test image once, through a copy of the network made for batches."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from harness.data.loading import ImageData
+from harness.data.splits import Split, SubsetSplit
+from harness.errors import CellError
+from harness.jobs import Job
+from harness.measure.accuracy import Accuracy, evaluate
+from harness.measure.networks import meta_copy
+from harness.measure.torchscript import trace
+from harness.networks.build import make_preprocess
+from harness.settings_spec import Precision
+from harness.spec import ConvertedNetwork, ModelSpec, RoutedNetwork
+from harness.util.error_text import describe_error
+from harness.util.progress import bar
+
+logger = logging.getLogger(__name__)
+
+# Compiling takes seconds, so a few batches are not worth it.
+_BATCHES_WORTH_COMPILING = 32
+# Largest difference of logits, as a share of the largest: rounding, not another network.
+_TOLERANCE = {"fp32": 1e-3, "bf16": 0.1}
+_CHECKED_IMAGES = 512
+# What networks raise while they are traced: shapes are made of tensors then.
+_NOT_TRACED = (AssertionError, RuntimeError, TypeError, ValueError)
+
+Fields = dict[str, Any]
+Network = Callable[[Tensor], Tensor]
+
+
+def measure_accuracy(
+    network: nn.Module, job: Job, spec: ModelSpec, data: ImageData
+) -> tuple[Accuracy, Fields]:
+    """Run all test images through a network, as fast as it will go.
+
+    Args:
+        network: On the job's device.
+        job: Says in which batches, and in which precision.
+        spec: The model.
+        data: The images.
+
+    Returns:
+        The accuracy, and the fields of a record on how it was taken.
+    """
+    logger.info("%s: accuracy on %d test images", job.cell, len(data.test))
+    settings = job.settings.evaluation
+    low_precision = settings.precision == "bf16"
+    precision = network.precision if isinstance(network, ConvertedNetwork) else settings.precision
+    images = _batches(job, spec, data.test, f"{job.cell}, accuracy")
+    with torch.autocast(job.cell.device, torch.bfloat16, enabled=low_precision):
+        method, forward, classify = _fastest(network, job, spec, data.test)
+        start = time.perf_counter()
+        accuracy = evaluate(forward, images, len(data.classes), classify)
+        seconds = time.perf_counter() - start
+    fields: Fields = {
+        "accuracy_method": f"{method}; {precision}, batches of {settings.batch_size}",
+        "evaluation_images_per_s": len(data.test) / seconds,
+    }
+    if low_precision:
+        fields["accuracy_fp32_check"] = _check_precision(network, job, spec, data, accuracy)
+    return accuracy, fields
+
+
+def _batches(
+    job: Job, spec: ModelSpec, split: Split, title: str
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield a split's images, ready for the network, and their labels."""
+    preprocess, done = make_preprocess(job.settings, spec), 0
+    with bar(title, len(split)) as report:
+        for stored, labels in split.batches(None, job.settings.evaluation.batch_size):
+            images = preprocess(stored.to(job.cell.device))
+            yield images.contiguous(memory_format=torch.channels_last), labels
+            done += len(labels)
+            report(done, "")
+
+
+def compile_for_batches(network: nn.Module, example: Tensor, precision: Precision) -> Network:
+    """Return a network compiled for batches of one size, of which the last may be smaller.
+
+    Args:
+        network: In evaluation mode, fp32, channels last, on the CPU.
+        example: A batch N×C×H×W, channels last.
+        precision: That of the accuracy pass; its autocast, if any, must be on.
+
+    Raises:
+        CellError: The network cannot be compiled, as its path depends on values, or it would give
+            something else.
+    """
+    try:
+        with torch.inference_mode():
+            # Without values to look at, a network whose path depends on them fails.
+            meta_copy(network)(example.to("meta"))
+        compiled = _fixed_batch(trace(network, example, precision), len(example))
+        with torch.inference_mode():
+            logits, wanted = compiled(example).float(), network(example).float()
+    except _NOT_TRACED as error:
+        raise CellError(describe_error(error)) from error
+    difference = float((logits - wanted).abs().max() / wanted.abs().max().clamp_min(1e-9))
+    if not difference <= _TOLERANCE[precision]:
+        raise CellError(f"its logits would be off by {difference:.2g} of the largest")
+    return compiled
+
+
+def _inference_copy(network: nn.Module) -> tuple[nn.Module, Network | None]:
+    """Return a copy for evaluation, and what decides on classes if not the highest logit."""
+    if isinstance(network, RoutedNetwork):
+        prepared = network.prepare_for_inference()
+        return prepared, cast("RoutedNetwork", prepared).route
+    return copy.deepcopy(network).eval().to(memory_format=torch.channels_last), None
+
+
+def _fastest(
+    network: nn.Module, job: Job, spec: ModelSpec, split: Split
+) -> tuple[str, Network, Network | None]:
+    """Return what was done to a network for speed, and the `_inference_copy` that came of it."""
+    eager, classify = _inference_copy(network)
+    if classify is not None:
+        return "routed, batch norm folded, channels last", eager, classify
+    settings = job.settings.evaluation
+    if isinstance(network, ConvertedNetwork):
+        return f"{network.kernels}, channels last", eager, None
+    if job.cell.device == "cpu" and len(split) >= _BATCHES_WORTH_COMPILING * settings.batch_size:
+        example, _ = next(_batches(job, spec, split, ""))
+        try:
+            compiled = compile_for_batches(eager, example, settings.precision)
+        except CellError as error:
+            logger.info("%s: not compiled: %s", job.cell, error)
+        else:
+            return "TorchScript with oneDNN Graph, channels last", compiled, None
+    return "eager, channels last", eager, None
+
+
+def _fixed_batch(network: nn.Module, size: int) -> Network:
+    """Let a network that was compiled for batches of one size take smaller ones as well."""
+
+    def run(images: Tensor) -> Tensor:
+        missing = size - len(images)
+        if missing:
+            images = torch.cat([images, images[:1].expand(missing, -1, -1, -1)])
+            images = images.contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", enabled=False):
+            logits: Tensor = network(images)
+        return logits[: size - missing]
+
+    return run
+
+
+def _check_precision(
+    network: nn.Module, job: Job, spec: ModelSpec, data: ImageData, accuracy: Accuracy
+) -> Fields:
+    """Classify some test images in fp32 too, and say what became of them in low precision."""
+    generator = torch.Generator().manual_seed(job.settings.seed)
+    rows = torch.randperm(len(data.test), generator=generator)[:_CHECKED_IMAGES]
+    some = SubsetSplit(data.test, rows)
+    forward, classify = _inference_copy(network)
+    images = _batches(job, spec, some, f"{job.cell}, fp32 check")
+    exact = evaluate(forward, images, len(data.classes), classify)
+    low = torch.from_numpy(accuracy.predictions.astype("int64"))[rows]
+    changed = low.numpy() != exact.predictions
+    return {
+        "images": len(rows),
+        "accuracy_fp32": exact.accuracy_top1,
+        f"accuracy_{job.settings.evaluation.precision}": 100
+        * float((low == some.labels).double().mean()),
+        "changed": int(changed.sum()),
+    }

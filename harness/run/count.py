@@ -1,0 +1,140 @@
+"""Costs that are counted: operations and bytes of a model at a data set's shape, without images."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from harness.catalog import load_model
+from harness.errors import RequestError
+from harness.jobs import Job
+from harness.measure.environment import describe_environment
+from harness.measure.file_size import measure_file_mb
+from harness.measure.memory import measure_live_peak_mb, measure_weights_mb, stored_mb
+from harness.measure.operations import count_macs, count_parameters, measure_operations
+from harness.networks.build import build_network, counted_network
+from harness.records.cost import CostPath, CostRecord
+from harness.registry import load_dataset
+from harness.spec import (
+    DatasetSpec,
+    ModelSpec,
+    NetworkPath,
+    RoutedNetwork,
+    shape_is_trained,
+)
+
+
+def count_costs(job: Job) -> CostRecord:
+    """Count what a job's model costs, and return the record (not yet written).
+
+    Raises:
+        RequestError: The network's shape comes out of its training, and none was published.
+        CellError: The operations cannot be counted.
+    """
+    started, clock = datetime.now(UTC), time.perf_counter()
+    spec, dataset = load_model(job.cell.model), load_dataset(job.cell.dataset)
+    network, origin = _build(job, spec, dataset)
+    size = job.settings.image_size or spec.image_size
+    image = torch.zeros(1, dataset.channels, size, size)
+    countable = counted_network(network)
+    counted = (
+        _count_paths(network, image)
+        if isinstance(network, RoutedNetwork)
+        else _count_whole(network, countable, image)
+    )
+    environment = describe_environment("cpu")
+    return CostRecord(
+        dataset=job.cell.dataset,
+        model=job.cell.model,
+        label=spec.label,
+        image_size=size,
+        channels=dataset.channels,
+        classes=len(dataset.classes),
+        weights_origin=origin,
+        params=count_parameters(countable),
+        weights_mb=stored_mb(network),
+        file_mb=measure_file_mb(network),
+        **counted,
+        environment=dataclasses.asdict(environment),
+        git_commit=environment.git_commit,
+        git_dirty=environment.git_dirty,
+        started=started.isoformat(timespec="seconds"),
+        duration_s=round(time.perf_counter() - clock, 1),
+        command=job.command,
+    )
+
+
+def _build(job: Job, spec: ModelSpec, dataset: DatasetSpec) -> tuple[nn.Module, str]:
+    """Return the network with whatever is in memory for weights, or the published one."""
+    if spec.compress is not None:
+        network = build_network(spec, job.settings, len(dataset.classes), dataset.channels)
+        return spec.compress(network.eval(), job.settings, dataset.channels), "random"
+    if not shape_is_trained(spec):
+        with torch.device("meta"):
+            network = build_network(
+                spec, job.settings, len(dataset.classes), channels=dataset.channels
+            )
+        return network.to_empty(device="cpu").eval(), "random"
+    if spec.load_published is None:
+        raise RequestError(f"{spec.label} gets its shape in training, and none was published")
+    network, _ = spec.load_published(job, len(dataset.classes))
+    return network.eval(), "published"
+
+
+def _count_whole(network: nn.Module, countable: nn.Module, image: Tensor) -> dict[str, Any]:
+    operations = measure_operations(countable, image)
+    reason = operations.gmacs_thop_reason
+    return {
+        "gmacs": operations.gmacs,
+        "gflops": operations.gflops,
+        "gmacs_thop": operations.gmacs_thop,
+        "peak_memory_mb": measure_live_peak_mb(network, image, on_meta=countable is network),
+        "not_measured": {"gmacs_thop": reason} if reason else {},
+    }
+
+
+def _count_paths(network: RoutedNetwork, image: Tensor) -> dict[str, Any]:
+    """Count every path; what the mean image takes depends on images, which are not looked at."""
+    paths = network.paths()
+    counted = sorted((_count_path(path, image) for path in paths), key=lambda each: each.gmacs)
+    longest = next(path for path in paths if path.name == counted[-1].name)
+    return {
+        "paths": tuple(counted),
+        "peak_memory_mb": measure_live_peak_mb(longest.network, image),
+        "not_measured": dict.fromkeys(
+            ("gmacs", "gflops", "gmacs_thop"), "it depends on the image's path"
+        ),
+    }
+
+
+def _count_path(path: NetworkPath, image: Tensor) -> CostPath:
+    operations = measure_operations(path.network, image)
+    unpadded = _without_padding(path.network)
+    return CostPath(
+        name=path.name,
+        classes=len(path.classes),
+        params=count_parameters(path.network),
+        weights_mb=measure_weights_mb(path.network),
+        file_mb=measure_file_mb(path.network),
+        gmacs=operations.gmacs,
+        gmacs_thop=operations.gmacs_thop,
+        gmacs_unpadded=None if unpadded is None else count_macs(unpadded, image) / 1e9,
+    )
+
+
+def _without_padding(network: nn.Module) -> nn.Module | None:
+    """Return a copy whose 1×1 convolutions are not padded; None where none of them is.
+
+    Around a 1×1 convolution padding adds nothing but its bias and the work of computing it.
+    """
+    copied, found = copy.deepcopy(network), False
+    for part in copied.modules():
+        if isinstance(part, nn.Conv2d) and part.kernel_size == (1, 1) and any(part.padding):
+            part.padding, found = (0, 0), True
+    return copied if found else None

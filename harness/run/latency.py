@@ -1,0 +1,217 @@
+"""Models timed side by side in one process, in the same rounds; nothing is trained."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness.catalog import load_model
+from harness.data.loading import ImageData
+from harness.data.synthetic import load_or_stand_in
+from harness.errors import CellError
+from harness.jobs import Job, LatencyJob, Runtime
+from harness.measure.conditions import set_threads, watched
+from harness.measure.environment import describe_environment
+from harness.measure.latency import Network, in_turn
+from harness.measure.ratios import Rounds, time_side_by_side
+from harness.measure.runtimes import Prepared, prepare
+from harness.networks.build import make_preprocess
+from harness.networks.weights import read_sidecar, trained_weights_path
+from harness.records.latency import LatencyRow
+from harness.run.provision import ReadyNetwork, ready_network
+from harness.spec import ConvertedNetwork, ModelSpec, RoutedNetwork
+
+logger = logging.getLogger(__name__)
+
+# A routed network's images differ in cost, so it is given many in turn.
+_ROUTED_IMAGES = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessTimes:
+    """What one of the processes of a comparison found; survives a trip through JSON.
+
+    Attributes:
+        rows: One for each model and runtime, without times.
+        rounds: The times, by the names of the rows.
+        threads: CPU threads.
+        cores: As in `LatencyRecord`, of this process, as all that follows.
+        load: What else the machine did meanwhile.
+        busy: Why it counts as busy.
+        data_name: Where the images come from.
+        data_sha256: Their digest.
+        environment: The machine and the versions.
+    """
+
+    rows: tuple[LatencyRow, ...]
+    rounds: Rounds
+    threads: int
+    cores: list[int] | None
+    load: dict[str, Any]
+    busy: str | None
+    data_name: str
+    data_sha256: str
+    environment: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Model:
+    """A network with the images that it is timed on, N×C×H×W, both on the device."""
+
+    job: Job
+    spec: ModelSpec
+    ready: ReadyNetwork
+    images: Tensor
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Candidate:
+    """A network in a runtime, as it is called; the row lacks its times."""
+
+    row: LatencyRow
+    call: Network
+    image: Tensor
+
+
+def time_models(job: LatencyJob, number: int) -> ProcessTimes:
+    """Time every model of a job in every runtime, in this process.
+
+    Whoever calls holds the lock on the device.
+
+    Args:
+        job: The comparison.
+        number: Of this process, from 0 on; each has images, and visits the models in an order, of
+            its own.
+
+    Raises:
+        RequestError: The job cannot be carried out as it stands.
+        CellError: The reference cannot be timed.
+    """
+    threads = set_threads(job.jobs[0].settings.threads)
+    models, data = _load_all(job, number)
+    candidates = [_prepare(model, runtime) for runtime in job.runtimes for model in models]
+    with watched() as conditions:
+        rounds = _time(candidates, job, number)
+    environment = describe_environment(job.jobs[0].cell.device)
+    return ProcessTimes(
+        rows=tuple(each.row for each in candidates),
+        rounds=rounds,
+        threads=threads,
+        **conditions,
+        data_name=data.source.name,
+        data_sha256=data.source.sha256,
+        environment=dataclasses.asdict(environment),
+    )
+
+
+def _load_all(job: LatencyJob, number: int) -> tuple[list[_Model], ImageData]:
+    """Return the models of a process, and the images as the first of them reads them."""
+    seen: dict[int | None, ImageData] = {}
+    models = []
+    for each in job.jobs:
+        size = each.settings.image_size
+        if size not in seen:
+            seen[size] = load_or_stand_in(each, load_model(each.cell.model))
+        models.append(_load(each, seen[size], number))
+    return models, next(iter(seen.values()))
+
+
+def _load(job: Job, data: ImageData, number: int) -> _Model:
+    """Return a job's network with trained weights where there are some, else with random ones."""
+    spec = load_model(job.cell.model)
+    random = job.settings.weights == "auto" and not _has_weights(job, data)
+    if random:
+        settings = dataclasses.replace(job.settings, weights="random")
+        job = dataclasses.replace(job, settings=settings)
+    ready = ready_network(job, spec, data)
+    logger.info("%s: %s weights", job.cell, ready.origin)
+    wanted = _ROUTED_IMAGES if isinstance(ready.network, RoutedNetwork) else 1
+    generator = torch.Generator().manual_seed(job.settings.seed + number)
+    order = torch.randperm(len(data.test), generator=generator)[:wanted]
+    stored, _ = next(data.test.batches(order, len(order)))
+    images = make_preprocess(job.settings, spec)(stored.to(job.cell.device))
+    ready.network.to(job.cell.device)
+    return _Model(job=job, spec=spec, ready=ready, images=images)
+
+
+def _has_weights(job: Job, data: ImageData) -> bool:
+    return read_sidecar(trained_weights_path(job, data.source.sha256)) is not None
+
+
+def _prepare(model: _Model, runtime: Runtime) -> _Candidate:
+    """Bring a model into a runtime; where that fails, the row says why."""
+    row = LatencyRow(
+        model=model.job.cell.model,
+        label=model.spec.label,
+        runtime=runtime,
+        weights_origin=model.ready.origin,
+        weights_sha256=model.ready.sha256,
+        image_size=model.images.shape[-1],
+    )
+    network, image = model.ready.network, model.images[:1]
+    try:
+        if isinstance(network, RoutedNetwork):
+            found, call = _prepare_routed(network, model, runtime)
+        elif isinstance(network, ConvertedNetwork):
+            found, call = _describe_converted(network, runtime), network
+        else:
+            prepared = prepare(network, image, runtime)
+            found, call = _describe(prepared), prepared.call
+    except CellError as error:
+        logger.info("%s in %s: %s", model.job.cell, runtime, error)
+        found, call = {"reason": str(error)}, network
+    return _Candidate(row=dataclasses.replace(row, **found), call=call, image=image)
+
+
+def _describe(prepared: Prepared) -> dict[str, Any]:
+    method = f"{prepared.version}: {prepared.method}"
+    return {"runtime_method": method, "max_difference": prepared.max_difference}
+
+
+def _prepare_routed(
+    network: RoutedNetwork, model: _Model, runtime: Runtime
+) -> tuple[dict[str, Any], Network]:
+    """Return what is to be said of a routed network, and a call that routes images in turn.
+
+    Raises:
+        CellError: It has no weights, which say what it takes, or no fixed graph for the runtime.
+    """
+    if model.ready.origin == "random":
+        raise CellError("it is routed: what it takes depends on its weights, and there are none")
+    if runtime != "eager":
+        raise CellError(f"it is routed: there is no fixed graph for {runtime}")
+    method = f"{torch.__version__}: evaluation mode, fp32, {len(model.images)} images in turn"
+    return {"runtime_method": method}, in_turn(network.route, model.images)
+
+
+def _describe_converted(network: ConvertedNetwork, runtime: Runtime) -> dict[str, Any]:
+    """Return what is to be said of a converted network.
+
+    Raises:
+        CellError: It is to run elsewhere than in torch.
+    """
+    if runtime != "eager":
+        raise CellError(f"its {network.kernels} are not to be had in {runtime}")
+    return {"runtime_method": f"{torch.__version__}: evaluation mode, {network.kernels}"}
+
+
+def _time(candidates: list[_Candidate], job: LatencyJob, number: int) -> Rounds:
+    timed = {each.row.name: each for each in candidates if each.row.reason is None}
+    if job.reference_name not in timed:
+        rows = {each.row.name: each.row for each in candidates}
+        reason = rows[job.reference_name].reason
+        raise CellError(f"the reference {job.reference_name} cannot be timed: {reason}")
+    settings = job.jobs[0].settings
+    return time_side_by_side(
+        {name: each.call for name, each in timed.items()},
+        {name: each.image for name, each in timed.items()},
+        reference=job.reference_name,
+        rounds=settings.measurement.latency_rounds,
+        seconds=settings.measurement.latency_seconds * len(timed),
+        seed=settings.seed + number,
+    )

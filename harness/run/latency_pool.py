@@ -1,0 +1,100 @@
+"""What several processes found of the same models, made one record."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from harness.jobs import LatencyJob
+from harness.measure.ratios import MOST_DRIFT, Ratio, compare_latency
+from harness.records.latency import LatencyRecord, LatencyRow
+from harness.run.latency import ProcessTimes
+
+
+def pool_processes(
+    job: LatencyJob, processes: Sequence[ProcessTimes], started: datetime
+) -> LatencyRecord:
+    """Return the record (not yet written) of a comparison.
+
+    Args:
+        job: The comparison.
+        processes: What each of its processes found, in their order.
+        started: When the first began.
+    """
+    settings, cell = job.jobs[0].settings, job.jobs[0].cell
+    rounds = [each.rounds for each in processes]
+    ratios = compare_latency(rounds, reference=job.reference_name, seed=settings.seed)
+    reference = ratios[job.reference_name].latency
+    environment, drift = processes[0].environment, max(each.drift for each in rounds)
+    return LatencyRecord(
+        dataset=cell.dataset,
+        device=cell.device,
+        device_name=environment["device_name"],
+        threads=processes[0].threads,
+        reference=job.reference,
+        reference_runtime=job.runtimes[0],
+        processes=len(processes),
+        rounds=reference.rounds,
+        drift=drift,
+        drifted=drift > MOST_DRIFT,
+        reruns=sum(each.reruns for each in rounds),
+        method=reference.method,
+        **_pool_conditions(processes),
+        rows=_pool_rows(processes, ratios),
+        data_name=processes[0].data_name,
+        data_sha256=processes[0].data_sha256,
+        seed=settings.seed,
+        environment=environment,
+        git_commit=environment["git_commit"],
+        git_dirty=environment["git_dirty"],
+        started=started.isoformat(timespec="seconds"),
+        duration_s=round((datetime.now(UTC) - started).total_seconds(), 1),
+        command=job.command,
+    )
+
+
+def _pool_conditions(processes: Sequence[ProcessTimes]) -> dict[str, Any]:
+    """Return the cores of all processes, and the most that went on beside any of them."""
+    cores = {core for each in processes for core in each.cores or ()}
+    pinned = all(each.cores for each in processes)
+    shares = ("others_share", "stolen_share")
+    return {
+        "cores": sorted(cores) if pinned else None,
+        "load": {
+            "load_average_before": processes[0].load["load_average_before"],
+            "load_average_after": processes[-1].load["load_average_after"],
+            **{name: _largest(each.load[name] for each in processes) for name in shares},
+        },
+        "busy": next((each.busy for each in processes if each.busy), None),
+    }
+
+
+def _largest(values: Iterable[float | None]) -> float | None:
+    return max((value for value in values if value is not None), default=None)
+
+
+def _pool_rows(
+    processes: Sequence[ProcessTimes], ratios: dict[str, Ratio]
+) -> tuple[LatencyRow, ...]:
+    return tuple(
+        _pool_row(rows, ratios) for rows in zip(*(each.rows for each in processes), strict=True)
+    )
+
+
+def _pool_row(rows: Sequence[LatencyRow], ratios: dict[str, Ratio]) -> LatencyRow:
+    """Return a model's row with its times, if all processes have some, else with the reason."""
+    row, found = rows[0], ratios.get(rows[0].name)
+    if found is None:
+        return next(each for each in rows if each.reason)
+    names = ("latency_ms_p05", "latency_ms_p50", "latency_ms_p95", "latency_ms_p99")
+    return dataclasses.replace(
+        row,
+        max_difference=_largest(each.max_difference for each in rows),
+        **{name: getattr(found.latency, name) for name in names},
+        ratio=found.ratio,
+        ratio_low=found.ratio_low,
+        ratio_high=found.ratio_high,
+        ratio_by_process=list(found.by_process),
+    )

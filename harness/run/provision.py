@@ -1,0 +1,171 @@
+"""A network with its weights: trained here, loaded, published, pre-trained or random."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from harness.catalog import load_model
+from harness.data.loading import ImageData
+from harness.errors import RequestError
+from harness.jobs import Job
+from harness.networks.build import adapted, build_network, build_pretrained
+from harness.networks.published import fetch_published, published_file, read_state
+from harness.networks.weights import (
+    Sidecar,
+    base_job,
+    checkpoint_path,
+    load_state,
+    load_weights,
+    read_sidecar,
+    stages_folder,
+    tracking_path,
+    trained_weights_path,
+)
+from harness.run.accuracy import measure_accuracy
+from harness.settings_spec import Settings
+from harness.spec import ModelSpec
+from harness.training.checkpoints import delete_checkpoint
+from harness.training.fit import learn
+from harness.training.stages import Base
+from harness.training.tracker import UNTRACKED, Tracker
+from harness.util.files import file_sha256
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadyNetwork:
+    """A network to measure, and where its weights come from.
+
+    Attributes:
+        network: On the CPU, in evaluation mode.
+        origin: trained, published, imagenet or random.
+        sha256: Of the weights file; None where there is none.
+        sidecar: How the weights were trained; None where they were not trained here.
+    """
+
+    network: nn.Module
+    origin: str
+    sha256: str | None = None
+    sidecar: Sidecar | None = None
+
+
+def ready_network(
+    job: Job, spec: ModelSpec, data: ImageData, tracker: Tracker = UNTRACKED
+) -> ReadyNetwork:
+    """Return the cell's network with the weights that the job asks for.
+
+    Args:
+        job: The cell.
+        spec: Its model.
+        data: Its images.
+        tracker: Is told of every epoch, where the network is trained.
+
+    Raises:
+        RequestError: The weights cannot be had or do not fit.
+        CellError: Training broke.
+    """
+    choice, classes = job.settings.weights, len(data.classes)
+    if choice == "published":
+        return _published(job, spec, classes, data.channels)
+    if choice in ("imagenet", "random"):
+        build = build_pretrained if choice == "imagenet" else build_network
+        network = build(spec, job.settings, classes, data.channels).eval()
+        if spec.compress is not None:
+            network = spec.compress(network, job.settings, data.channels)
+        return ReadyNetwork(network=network, origin=choice)
+    network, sidecar = _trained(job, spec, data, tracker)
+    return ReadyNetwork(network=network, origin="trained", sha256=sidecar.sha256, sidecar=sidecar)
+
+
+def discard_checkpoint(job: Job, data_sha256: str) -> None:
+    """Delete what an interrupted run would go on from, once the cell's record is written."""
+    weights = trained_weights_path(job, data_sha256)
+    delete_checkpoint(checkpoint_path(weights))
+    tracking_path(weights).unlink(missing_ok=True)
+    shutil.rmtree(stages_folder(weights), ignore_errors=True)
+
+
+def _trained(
+    job: Job, spec: ModelSpec, data: ImageData, tracker: Tracker = UNTRACKED
+) -> tuple[nn.Module, Sidecar]:
+    """Load the weights that were trained for a job, or train them."""
+    path, classes = trained_weights_path(job, data.source.sha256), len(data.classes)
+    sidecar = read_sidecar(path) if job.settings.weights == "auto" else None
+    if sidecar is None:
+        base = _ready_base(job, spec, data) if spec.base else None
+        network, sidecar = learn(job, spec, data, path, tracker, base)
+        return network.eval(), sidecar
+    _check_classes(sidecar, classes, path)
+    network = _rebuild(spec, job.settings, sidecar, data.channels, path)
+    load_weights(path, network, sidecar)
+    logger.info("%s: weights loaded from %s", job.cell, path)
+    return network.eval(), sidecar
+
+
+def _ready_base(job: Job, spec: ModelSpec, data: ImageData) -> Base:
+    """Load the trained network of a compressed model's base, or train it first."""
+    first, base_spec = base_job(job, spec), load_model(spec.base)
+    path = trained_weights_path(first, data.source.sha256)
+    missing = read_sidecar(path) is None
+    if missing:
+        _rehearse(job, spec, data)
+        logger.info("%s: there are no weights of %s yet: they are trained first", job, first.cell)
+    network, sidecar = _trained(first, base_spec, data)
+    if missing:
+        discard_checkpoint(first, data.source.sha256)
+
+    def accuracy(network: nn.Module) -> float:
+        measured, _ = measure_accuracy(network.to(job.cell.device), job, spec, data)
+        network.to("cpu")
+        return measured.accuracy_top1
+
+    return Base(name=spec.base, network=network, sidecar=sidecar, accuracy=accuracy)
+
+
+def _rehearse(job: Job, spec: ModelSpec, data: ImageData) -> None:
+    """Compress a network with random weights: what cannot be compressed need not be trained."""
+    if spec.compress is not None:
+        network = build_network(spec, job.settings, len(data.classes), data.channels)
+        spec.compress(network.eval(), job.settings, data.channels)
+
+
+def _rebuild(
+    spec: ModelSpec, settings: Settings, sidecar: Sidecar, channels: int, path: Path
+) -> nn.Module:
+    """Build the network that a sidecar describes."""
+
+    def make() -> nn.Module:
+        return build_network(spec, settings, sidecar.num_classes, channels)
+
+    if spec.rebuild is None:
+        return make()
+    try:
+        return spec.rebuild(sidecar.structure or {}, make)
+    except RequestError as error:
+        raise RequestError(f"{path.with_suffix('.json')}: {error}") from error
+
+
+def _published(job: Job, spec: ModelSpec, classes: int, channels: int) -> ReadyNetwork:
+    if spec.load_published is not None:
+        network, sha256 = spec.load_published(job, classes)
+        return ReadyNetwork(network=network.eval(), origin="published", sha256=sha256)
+    file = published_file(job.cell.dataset, job.cell.model)
+    path = fetch_published(file, job.weights_dir, offline=job.offline, folder=job.published_dir)
+    state = read_state(path)
+    network = spec.build(classes, channels, False)
+    load_state(network, spec.adapt_published(state) if spec.adapt_published else state, str(path))
+    network = adapted(spec, job.settings, network)
+    return ReadyNetwork(network=network.eval(), origin="published", sha256=file_sha256(path))
+
+
+def _check_classes(sidecar: Sidecar, classes: int, path: Path) -> None:
+    if sidecar.num_classes != classes:
+        raise RequestError(
+            f"{path}: trained for {sidecar.num_classes} classes, the data has {classes}"
+        )

@@ -1,0 +1,1 @@
+"""Training: from a network and images to trained weights, resumable after a kill."""

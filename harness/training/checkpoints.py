@@ -1,0 +1,91 @@
+"""What training needs to go on as if it had never stopped, in one file written after each epoch."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from harness.errors import RequestError
+from harness.util.files import atomic_path
+
+logger = logging.getLogger(__name__)
+
+State = dict[str, Any]
+
+
+def save_checkpoint(path: Path, state: State) -> None:
+    """Write tensors, numbers, strings, lists and dicts; the checkpoint before stays beside it.
+
+    Whenever the process is killed, the last file that was written to its end is there, under one
+    of two names. The one before it is written over next: pages that are in memory already are
+    several times faster to fill than those of a new file, and ext4 flushes a file to the disk that
+    takes the name of another.
+
+    Raises:
+        CellError: The disk is full or the folder cannot be written to.
+    """
+    with atomic_path(path) as temporary:
+        with contextlib.suppress(FileNotFoundError):
+            previous_path(path).replace(temporary)
+        _write_over(temporary, state)
+        with contextlib.suppress(FileNotFoundError):
+            path.replace(previous_path(path))
+
+
+def previous_path(path: Path) -> Path:
+    """Return where the checkpoint before the last one is."""
+    return path.with_name(f"{path.name}.previous")
+
+
+def delete_checkpoint(path: Path) -> None:
+    """Delete what `save_checkpoint` left, if anything."""
+    for file in (path, previous_path(path)):
+        file.unlink(missing_ok=True)
+
+
+def load_checkpoint(path: Path) -> State | None:
+    """Return what `save_checkpoint` wrote last, on the CPU; None where there is nothing.
+
+    After a power failure the last file may not be whole; the one before it is taken then.
+
+    Raises:
+        RequestError: There is no whole checkpoint.
+    """
+    there = [file for file in (path, previous_path(path)) if file.exists()]
+    for file in there:
+        state = _read(file)
+        if state is not None:
+            return state
+        logger.info("%s: not whole", file)
+    if there:
+        raise RequestError(f"{path}: not a readable checkpoint; delete {path.name}* to start anew")
+    return None
+
+
+def _write_over(path: Path, state: State) -> None:
+    path.touch()
+    with path.open("r+b") as file:
+        try:
+            torch.save(state, file)
+        except RuntimeError as error:
+            # torch's archive writer reports a full disk as a RuntimeError.
+            raise OSError(str(error).splitlines()[0]) from error
+        file.truncate()
+
+
+def _read(file: Path) -> State | None:
+    """Return the state in a file, or None when any part of it is not what was written."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            # torch does not look at the checksums that it writes.
+            if archive.testzip() is not None:
+                return None
+        # Not mapped into memory: the file will be written over.
+        return dict(torch.load(file, map_location="cpu", weights_only=True))
+    except Exception:  # whatever bytes may lead a reader to
+        return None

@@ -1,0 +1,183 @@
+"""Weights from training: the common way, or a model's own, and where unfinished ones lie."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from harness.data.batches import ImageBatches
+from harness.data.loading import ImageData
+from harness.errors import CellError, RequestError
+from harness.jobs import Job
+from harness.networks.build import build_network, build_pretrained, first_line, make_preprocess
+from harness.networks.weights import Sidecar, checkpoint_path, save_weights, stages_folder
+from harness.settings import recipe_hash
+from harness.settings_spec import TrainingSettings
+from harness.spec import ModelSpec
+from harness.training.checkpoints import load_checkpoint
+from harness.training.loop import train
+from harness.training.stages import Base, Fitting, Stages
+from harness.training.tracker import UNTRACKED, Tracker
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Trained:
+    """A network, what its weights started from, a log of every epoch, and what was noted."""
+
+    network: nn.Module
+    start: str
+    logs: list[dict[str, Any]]
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+def learn(
+    job: Job,
+    spec: ModelSpec,
+    data: ImageData,
+    path: Path,
+    tracker: Tracker = UNTRACKED,
+    base: Base | None = None,
+) -> tuple[nn.Module, Sidecar]:
+    """Train a cell's network, or go on where an interrupted run stopped, and save its weights.
+
+    Args:
+        job: The cell.
+        spec: Its model.
+        data: Its images.
+        path: The weights file.
+        tracker: Is told of every epoch.
+        base: What a compressed model is made from.
+
+    Raises:
+        RequestError: The request does not fit.
+        CellError: Training broke.
+    """
+    try:
+        if spec.fit is None:
+            trained = _train_alike(job, spec, data, path, tracker)
+        else:
+            trained = _fit(job, spec, data, path, tracker, base)
+    except (RuntimeError, ValueError) as error:
+        raise CellError(f"training broke: {type(error).__name__}: {first_line(error)}") from error
+    sidecar = Sidecar(
+        dataset=job.cell.dataset,
+        model=job.cell.model,
+        num_classes=len(data.classes),
+        image_size=job.settings.image_size or spec.image_size,
+        recipe_hash=recipe_hash(job.settings),
+        data_sha256=data.source.sha256,
+        start=trained.start,
+        seed=job.settings.seed,
+        threads=torch.get_num_threads(),
+        device=job.cell.device,
+        training_seconds=sum(log["seconds"] for log in trained.logs),
+        logs=trained.logs,
+        settings=dataclasses.asdict(_last_recipe(job)),
+        structure=_describe(trained.network, job, spec, data),
+        tree=dataclasses.asdict(job.settings.tree) if job.settings.tree else None,
+        compression=_describe_base(base, job) | trained.notes if base else None,
+    )
+    return trained.network, save_weights(path, trained.network, sidecar)
+
+
+def _describe(
+    network: nn.Module, job: Job, spec: ModelSpec, data: ImageData
+) -> dict[str, Any] | None:
+    if spec.describe is None:
+        return None
+    sizes = (len(data.classes), data.channels)
+    return spec.describe(network, lambda: build_network(spec, job.settings, *sizes))
+
+
+def _last_recipe(job: Job) -> TrainingSettings:
+    compression = job.settings.quantization or job.settings.pruning
+    return compression.training if compression else job.settings.training
+
+
+def _describe_base(base: Base, job: Job) -> dict[str, Any]:
+    """Return what a compressed model was made from, and how."""
+    how = job.settings.quantization or job.settings.pruning
+    return {
+        "base": base.name,
+        "base_weights_sha256": base.sidecar.sha256,
+        "base_start": base.sidecar.start,
+        "base_epochs": len(base.sidecar.logs),
+        "base_training_seconds": base.sidecar.training_seconds,
+        "settings": dataclasses.asdict(how) if how else None,
+    }
+
+
+def _train_alike(
+    job: Job, spec: ModelSpec, data: ImageData, path: Path, tracker: Tracker
+) -> _Trained:
+    """Train as most models are: one network, one recipe."""
+    settings, device = job.settings, job.cell.device
+    checkpoint = checkpoint_path(path)
+    network, start = _start(job, spec, data, checkpoint)
+    preprocess = make_preprocess(settings, spec)
+    logs = train(
+        network,
+        ImageBatches(data.train, preprocess, settings.training, settings.seed, device),
+        settings.training,
+        device=device,
+        checkpoint=checkpoint,
+        checkpoint_seconds=60 * settings.checkpoint_minutes,
+        start=start,
+        title=str(job.cell),
+        on_epoch=lambda log: tracker.log_epoch(dataclasses.asdict(log)),
+    )
+    epochs = [dataclasses.asdict(log) for log in logs]
+    return _Trained(network=network, start=start, logs=epochs)
+
+
+def _fit(
+    job: Job, spec: ModelSpec, data: ImageData, path: Path, tracker: Tracker, base: Base | None
+) -> _Trained:
+    """Let a model train in its own way."""
+    if spec.fit is None:
+        raise RequestError(f"{spec.label} has no training of its own")
+    stages = Stages(
+        stages_folder(path),
+        device=job.cell.device,
+        checkpoint_seconds=60 * job.settings.checkpoint_minutes,
+        title=str(job.cell),
+        tracker=tracker,
+    )
+    fitting = Fitting(
+        settings=job.settings,
+        num_classes=len(data.classes),
+        channels=data.channels,
+        split=data.train,
+        preprocess=make_preprocess(job.settings, spec),
+        device=job.cell.device,
+        stages=stages,
+        base=base,
+    )
+    network = spec.fit(fitting)
+    start = base.name if base else "random"
+    return _Trained(network=network, start=start, logs=stages.logs, notes=stages.notes)
+
+
+def _start(job: Job, spec: ModelSpec, data: ImageData, checkpoint: Path) -> tuple[nn.Module, str]:
+    """Build the network to train, and say what its weights start from."""
+    state = load_checkpoint(checkpoint)
+    wanted = str(state["start"]) if state and "start" in state else job.settings.training.start
+    sizes = (len(data.classes), data.channels)
+    if state is None and wanted == "imagenet":
+        return build_pretrained(spec, job.settings, *sizes), "imagenet"
+    if state is None and wanted == "auto" and spec.pretrained:
+        try:
+            return build_pretrained(spec, job.settings, *sizes), "imagenet"
+        except RequestError as error:
+            logger.warning("%s: %s; training starts from random weights", job.cell, error)
+    # A checkpoint brings all weights: no need to load what it will overwrite.
+    start = "imagenet" if wanted == "imagenet" else "random"
+    return build_network(spec, job.settings, *sizes), start

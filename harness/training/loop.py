@@ -1,0 +1,282 @@
+"""Training: one loop for every network, that can stop after any epoch and go on unchanged."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import Tensor, nn
+
+from harness.errors import CellError, RequestError
+from harness.jobs import Device
+from harness.settings_spec import TrainingSettings
+from harness.training.checkpoints import load_checkpoint, save_checkpoint
+from harness.training.objectives import CrossEntropy, Objective
+from harness.training.optimizers import make_optimizer, make_schedule
+from harness.util.progress import bar
+from harness.util.random_state import random_state, restore_random_state
+
+logger = logging.getLogger(__name__)
+
+_STEPS_BETWEEN_REPORTS = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochLog:
+    """What one epoch left behind; loss and accuracy are means over its training images."""
+
+    epoch: int
+    loss: float
+    accuracy: float
+    learning_rate: float
+    seconds: float
+
+
+class Batches(Protocol):
+    """The training images, batch by batch, each depending on its epoch and step alone."""
+
+    steps: int
+    images: int
+
+    def epoch(self, number: int, first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield network input and labels, on the device, for steps `first_step` to `steps` - 1."""
+
+
+@dataclass(kw_only=True)
+class _Tally:
+    """What an epoch has come to so far; sums stay on the device."""
+
+    step: int = 0
+    images: int = 0
+    seconds: float = 0.0
+    loss_sum: Tensor = field(default_factory=lambda: torch.zeros(()))
+    correct: Tensor = field(default_factory=lambda: torch.zeros(()))
+
+    def add(self, loss: Tensor, right: Tensor) -> None:
+        """Count one batch in."""
+        self.step += 1
+        self.images += len(right)
+        self.loss_sum = self.loss_sum.to(loss.device) + loss * len(right)
+        self.correct = self.correct.to(loss.device) + right.sum()
+
+    @property
+    def loss(self) -> float:
+        """Mean loss of the images so far."""
+        return self.loss_sum.item() / self.images
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the images so far that were right."""
+        return self.correct.item() / self.images
+
+
+def train(
+    network: nn.Module,
+    batches: Batches,
+    settings: TrainingSettings,
+    *,
+    device: Device,
+    checkpoint: Path,
+    checkpoint_seconds: float = 300.0,
+    start: str = "random",
+    title: str = "training",
+    objective: Objective | None = None,
+    on_epoch: Callable[[EpochLog], None] | None = None,
+) -> list[EpochLog]:
+    """Train a network in place, and return a log of every epoch.
+
+    After each epoch, and within long ones, everything that the next step depends on is written
+    to `checkpoint`; when that file is there, training goes on from it. On a CPU a continued run
+    ends with the same weights, bit for bit, as an uninterrupted one with the same number of
+    threads. The file stays when training ends: the caller deletes it once the weights are safe.
+
+    Args:
+        network: Takes what `batches` yields; returns N×K logits unless an objective is given.
+        batches: The training images.
+        settings: The recipe.
+        device: Where to train; the network is moved there and comes back on the CPU.
+        checkpoint: The file to write and to continue from.
+        checkpoint_seconds: How much time of an epoch may be lost at the most.
+        start: What the weights start from; kept in the checkpoint.
+        title: What to call the run beside the progress bar.
+        objective: What to make smaller; None: the cross entropy with the recipe's smoothing.
+        on_epoch: Is told of every epoch once it is safe, and of those that the checkpoint brings.
+
+    Raises:
+        RequestError: No whole batch of images, or the checkpoint is of another network.
+        CellError: The loss is no longer finite, or the disk is full.
+    """
+    if batches.steps < 1:
+        raise RequestError(
+            f"training.batch_size is {settings.batch_size} but there are only "
+            f"{batches.images} training images, and training.drop_last leaves out partial batches"
+        )
+    objective = objective or CrossEntropy(label_smoothing=settings.label_smoothing)
+    run = _Run(network, batches, settings, device, title, objective)
+
+    def save() -> None:
+        save_checkpoint(checkpoint, {**run.state(), "start": start})
+
+    tell = on_epoch or _tell_nobody
+    run.resume(checkpoint)
+    for log in run.logs:
+        tell(log)
+    while not run.finished:
+        run.epoch(save, checkpoint_seconds)
+        save()
+        tell(run.logs[-1])
+        logger.info("%s: %s", title, describe_epoch(run.logs[-1], settings.epochs))
+    run.finish()
+    return run.logs
+
+
+def describe_epoch(log: EpochLog, epochs: int) -> str:
+    """Return one line on an epoch."""
+    return (
+        f"epoch {log.epoch}/{epochs}: loss {log.loss:.4f}, accuracy {100 * log.accuracy:.2f}%, "
+        f"{log.seconds:.1f} s"
+    )
+
+
+def _tell_nobody(_: EpochLog) -> None:
+    """Be told of an epoch, and do nothing."""
+
+
+class _Run:
+    """The parts of one training run: network, optimizer, schedule and device."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        batches: Batches,
+        settings: TrainingSettings,
+        device: Device,
+        title: str,
+        objective: Objective,
+    ) -> None:
+        # Accelerate keeps one global state a process; another run may want another precision.
+        AcceleratorState._reset_state(reset_partial_state=True)
+        precision = "bf16" if settings.precision == "bf16" else "no"
+        self.accelerator = Accelerator(mixed_precision=precision, cpu=device == "cpu")
+        if settings.channels_last:
+            network.to(memory_format=torch.channels_last)
+        optimizer = make_optimizer(network, settings)
+        self.network, self.optimizer = self.accelerator.prepare(network, optimizer)
+        self.schedule = make_schedule(optimizer, settings, batches.steps)
+        self.batches, self.settings, self.title = batches, settings, title
+        self.objective = objective
+        self.logs: list[EpochLog] = []
+        self.tally = _Tally()
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done."""
+        return len(self.logs) >= self.settings.epochs
+
+    def epoch(self, save: Callable[[], None], checkpoint_seconds: float) -> None:
+        """Go over the training images once, or over what is left of an interrupted epoch."""
+        self.network.train()
+        tally, number = self.tally, len(self.logs) + 1
+        learning_rate = float(self.schedule.get_last_lr()[0])
+        saved = time.perf_counter()
+        start = saved - tally.seconds
+        title = f"{self.title}, epoch {number}/{self.settings.epochs}"
+        with bar(title, self.batches.images) as report:
+            for inputs, labels in self.batches.epoch(number, tally.step):
+                tally.add(*self._step(inputs, labels))
+                tally.seconds = time.perf_counter() - start
+                if tally.step % _STEPS_BETWEEN_REPORTS == 0 or tally.step == self.batches.steps:
+                    self._check_finite(number)
+                    report(tally.images, _describe(tally))
+                    if time.perf_counter() - saved > checkpoint_seconds:
+                        save()
+                        saved = time.perf_counter()
+        self.logs.append(
+            EpochLog(
+                epoch=number,
+                loss=tally.loss,
+                accuracy=tally.accuracy,
+                learning_rate=learning_rate,
+                seconds=tally.seconds,
+            )
+        )
+        self.tally = _Tally()
+
+    def _step(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        if self.settings.channels_last and inputs.ndim == 4:
+            inputs = inputs.to(memory_format=torch.channels_last)
+        with self.accelerator.autocast():
+            loss, right = self.objective(self.network, inputs, labels)
+        self.optimizer.zero_grad()
+        self.accelerator.backward(loss)
+        if self.settings.max_gradient_norm is not None:
+            self.accelerator.clip_grad_norm_(
+                self.network.parameters(), self.settings.max_gradient_norm
+            )
+        self.optimizer.step()
+        self.schedule.step()
+        return loss.detach(), right
+
+    def _check_finite(self, number: int) -> None:
+        loss = self.tally.loss
+        if not math.isfinite(loss):
+            raise CellError(
+                f"training loss is {loss} in epoch {number}, by step {self.tally.step}: lower "
+                f"training.learning_rate (now {self.settings.learning_rate:g}) or set "
+                "training.max_gradient_norm"
+            )
+
+    def state(self) -> dict[str, object]:
+        """Return everything that the next step depends on, or the weights if there is none."""
+        state = {
+            "network": self.accelerator.unwrap_model(self.network).state_dict(),
+            "random": random_state(),
+            "logs": [asdict(log) for log in self.logs],
+            "tally": asdict(self.tally),
+        }
+        if self.finished:
+            # Adam's moments are twice the size of the weights.
+            return state
+        return state | {
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+        }
+
+    def resume(self, checkpoint: Path) -> None:
+        """Take up the state in `checkpoint`, if there is one."""
+        state = load_checkpoint(checkpoint)
+        if state is None:
+            return
+        try:
+            self.accelerator.unwrap_model(self.network).load_state_dict(state["network"])
+            restore_random_state(state["random"])
+            self.logs = [EpochLog(**log) for log in state["logs"]]
+            self.tally = _Tally(**state["tally"])
+            if not self.finished:
+                self.optimizer.load_state_dict(state["optimizer"])
+                self.schedule.load_state_dict(state["schedule"])
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise RequestError(
+                f"{checkpoint}: a checkpoint of another network; "
+                f"delete {checkpoint.name}* to start anew"
+            ) from error
+        epoch, step = len(self.logs) + 1, self.tally.step + 1
+        logger.info("%s: continuing in epoch %d at step %d", self.title, epoch, step)
+
+    def finish(self) -> None:
+        """Leave the network as it was handed in: plain, on the CPU, ready to evaluate."""
+        network = self.accelerator.unwrap_model(self.network, keep_fp32_wrapper=False)
+        network.to("cpu", memory_format=torch.contiguous_format).eval()
+
+
+def _describe(tally: _Tally) -> str:
+    rate = tally.images / tally.seconds
+    return f"loss {tally.loss:.3f}  acc {100 * tally.accuracy:.1f}%  {rate:.0f} images/s"

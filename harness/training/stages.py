@@ -1,0 +1,236 @@
+"""A training in several stages, of which an interrupted run repeats none: for `ModelSpec.fit`."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from accelerate.utils import set_seed
+from torch import Tensor, nn
+
+from harness.data.batches import ImageBatches
+from harness.data.preprocess import Preprocess
+from harness.data.splits import Split
+from harness.errors import RequestError
+from harness.jobs import Device
+from harness.networks.weights import Sidecar, load_state, read_tensors, write_state
+from harness.settings_spec import Settings, TrainingSettings
+from harness.training.checkpoints import delete_checkpoint, load_checkpoint
+from harness.training.loop import Batches, train
+from harness.training.objectives import Objective
+from harness.training.tracker import UNTRACKED, Tracker
+from harness.util.files import write_text
+from harness.util.hashing import hash_json
+
+logger = logging.getLogger(__name__)
+
+
+class Stages:
+    """The stages of one training, kept in a folder until its weights are safe.
+
+    A finished stage is `<name>.safetensors` and `<name>.json`, the one in progress
+    `<name>.checkpoint`.
+
+    Attributes:
+        logs: One entry an epoch of every stage so far: stage, epoch, loss, accuracy,
+            learning_rate, seconds.
+        notes: What was noted on the way, by name, for the record.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        device: Device,
+        checkpoint_seconds: float,
+        title: str,
+        tracker: Tracker = UNTRACKED,
+    ) -> None:
+        self.folder, self.device, self.title = folder, device, title
+        self.checkpoint_seconds = checkpoint_seconds
+        self.tracker = tracker
+        self.logs: list[dict[str, Any]] = []
+        self.notes: dict[str, Any] = {}
+
+    def train(
+        self,
+        name: str,
+        network: nn.Module,
+        batches: Batches,
+        recipe: TrainingSettings,
+        objective: Objective | None = None,
+    ) -> None:
+        """Train a network in place, or load what an earlier run of this stage ended with.
+
+        Args:
+            name: Of the stage, fit for a file name; no other stage has it.
+            network: As `harness.training.loop.train`.
+            batches: What it learns from.
+            recipe: How.
+            objective: What to make smaller; None: cross entropy.
+
+        Raises:
+            RequestError: As `train`, or a file of an earlier run is corrupt.
+            CellError: As `train`.
+        """
+        weights, notes = self._file(name, "safetensors"), self._file(name, "json")
+        if weights.exists():
+            load_state(network, read_tensors(weights), str(weights))
+            network.eval()
+            for log in self.compute(name, list):
+                self._note(name, log)
+        else:
+            checkpoint = self._file(name, "checkpoint")
+            logs = train(
+                network,
+                batches,
+                recipe,
+                device=self.device,
+                checkpoint=checkpoint,
+                checkpoint_seconds=self.checkpoint_seconds,
+                title=f"{self.title} {name}",
+                objective=objective,
+                on_epoch=lambda log: self._note(name, asdict(log)),
+            )
+            write_text(notes, json.dumps([asdict(log) for log in logs]))
+            # Last, because this file says that the stage is done.
+            write_state(weights, network)
+            delete_checkpoint(checkpoint)
+
+    def _note(self, name: str, log: dict[str, Any]) -> None:
+        """Take an epoch of a stage into the logs, and tell the tracker."""
+        self.logs.append({"stage": name, **log})
+        self.tracker.log_epoch(self.logs[-1])
+
+    def make(
+        self,
+        name: str,
+        work: Callable[[], nn.Module],
+        *,
+        describe: Callable[[nn.Module], dict[str, Any]],
+        rebuild: Callable[[dict[str, Any]], nn.Module],
+    ) -> nn.Module:
+        """Return the network that some work makes, or the one that an earlier run made.
+
+        Args:
+            name: Of the stage, fit for a file name; no other stage has it.
+            work: Makes the network.
+            describe: What `rebuild` needs, as JSON holds it.
+            rebuild: Makes that network, with any weights.
+
+        Raises:
+            RequestError: A file of an earlier run is corrupt.
+        """
+        weights = self._file(name, "safetensors")
+        if not weights.exists():
+            network = work()
+            write_text(self._file(name, "json"), json.dumps(describe(network)))
+            # Last, because this file says that the stage is done.
+            write_state(weights, network)
+            return network.eval()
+        network = rebuild(self.compute(name, dict))
+        load_state(network, read_tensors(weights), str(weights))
+        return network.eval()
+
+    def note(self, name: str, work: Callable[[], Any]) -> None:
+        """Keep the JSON value of some work, done once, among the `notes`.
+
+        Raises:
+            RequestError: As `compute`.
+        """
+        self.notes[name] = self.compute(name, work)
+
+    def compute(self, name: str, work: Callable[[], Any]) -> Any:
+        """Return the JSON value of some work, or what an earlier run wrote down of it.
+
+        Args:
+            name: Of the work, fit for a file name.
+            work: Returns what JSON can hold.
+
+        Raises:
+            RequestError: The file of an earlier run is corrupt.
+        """
+        file = self._file(name, "json")
+        if not file.exists():
+            write_text(file, json.dumps(work()))
+        try:
+            return json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise RequestError(f"{file}: not JSON; delete it to do this stage again") from error
+
+    def _file(self, name: str, suffix: str) -> Path:
+        return self.folder / f"{name}.{suffix}"
+
+
+def describe_progress(folder: Path) -> str | None:
+    """Return in words how far a training in stages has come; None where none was begun."""
+    count = len(list(folder.glob("*.safetensors")))
+    done = "1 stage is done" if count == 1 else f"{count} stages are done"
+    for checkpoint in folder.glob("*.checkpoint"):
+        state = load_checkpoint(checkpoint)
+        if state is not None:
+            epoch, step = len(state["logs"]) + 1, state["tally"]["step"] + 1
+            return f"{done}, on with {checkpoint.stem}, epoch {epoch}, step {step}"
+    return done if count else None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Base:
+    """The trained network that a compressed model is made from.
+
+    Attributes:
+        name: Of its model.
+        network: On the CPU, in evaluation mode.
+        sidecar: How it was trained.
+        accuracy: Returns the top-1 accuracy of a network on the test images, in percent: to be
+            noted, never to decide anything.
+    """
+
+    name: str
+    network: nn.Module
+    sidecar: Sidecar
+    accuracy: Callable[[nn.Module], float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitting:
+    """What a model that trains in its own way is given.
+
+    Attributes:
+        settings: Of the cell.
+        num_classes: Classes of the data.
+        channels: Of the images.
+        split: The training images.
+        preprocess: What turns them into network input.
+        device: Where to train.
+        stages: Trains, and remembers what is done.
+        base: What the model is made from; None: from nothing.
+    """
+
+    settings: Settings
+    num_classes: int
+    channels: int
+    split: Split
+    preprocess: Preprocess
+    device: Device
+    stages: Stages
+    base: Base | None = None
+
+    def image_batches(self, recipe: TrainingSettings, labels: Tensor) -> ImageBatches:
+        """Return training images in batches, augmented as a recipe says.
+
+        Args:
+            recipe: Of the stage.
+            labels: What is to be learned of each image, int64; -1 leaves it out.
+        """
+        return ImageBatches(
+            self.split, self.preprocess, recipe, self.settings.seed, self.device, labels
+        )
+
+    def seed_all(self, stage: str) -> None:
+        """Seed every generator for a stage, so that it does not matter which ran before it."""
+        set_seed(int(hash_json([self.settings.seed, stage])[:8], 16))

@@ -1,0 +1,35 @@
+"""Hashes of JSON trees that do not change when an absent option is added."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+# Numbers that say "not there" where they are 0; other zeros are values.
+_ABSENT_AT_ZERO = frozenset({"freeze_layers"})
+
+
+def hash_json(tree: object) -> str:
+    """Return the first 16 hexadecimal digits of the SHA-256 of a tree's canonical JSON.
+
+    What is None, false or empty is left out: an option that is added later, switched off unless
+    asked for, changes no hash.
+    """
+    text = json.dumps(_without_absent(tree), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _without_absent(tree: object) -> object:
+    """Return a tree without the entries of its mappings that are None, false or empty."""
+    if isinstance(tree, Mapping):
+        entries = {key: _without_absent(value) for key, value in tree.items()}
+        return {key: value for key, value in entries.items() if not _is_absent(key, value)}
+    if isinstance(tree, (list, tuple)):
+        return [_without_absent(value) for value in tree]
+    return tree
+
+
+def _is_absent(key: str, value: object) -> bool:
+    absent = value is None or value is False or value in ({}, [])
+    return absent or (value == 0 and key in _ABSENT_AT_ZERO)

@@ -1,0 +1,162 @@
+"""What the harness adds to training and evaluation, beside the bare loops one would write by hand.
+
+    python studies/harness_overhead.py --model resnet
+
+Both train the same network on the same images with the same optimizer and then classify the test
+images, in turn, round by round. The harness also shuffles by its own seeds, resizes and augments,
+writes checkpoints, weights and logs, and checks what it does. Measuring costs is no overhead: it
+takes as long as the settings say, whatever the network.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+from time import perf_counter
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from typer import Option
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from harness.data.loading import ImageData, load_job_data
+from harness.data.preprocess import Preprocess
+from harness.data.splits import Split
+from harness.errors import CellError, RequestError
+from harness.jobs import Cell, Job, Request
+from harness.measure.conditions import set_threads
+from harness.networks.build import build_network, make_preprocess
+from harness.plan.jobs import make_job
+from harness.run.accuracy import measure_accuracy
+from harness.spec import ModelSpec
+from harness.training.fit import learn
+from harness.training.optimizers import make_optimizer
+
+# A plain recipe, so that the bare loop stays one.
+_RECIPE = (
+    *("training.start=random", "training.precision=fp32", "training.schedule=constant"),
+    *("training.shift_pixels=0", "training.label_smoothing=0", "training.drop_last=true"),
+)
+
+Model = Annotated[str, Option(help="A model's name.")]
+Dataset = Annotated[str, Option(help="A data set's name.")]
+DataFile = Annotated[Path | None, Option(help="Images to use instead of the official ones.")]
+Epochs = Annotated[int, Option(help="Of each training.", min=1)]
+Rounds = Annotated[int, Option(help="How often each is done.", min=1)]
+Threads = Annotated[int, Option(help="CPU threads.", min=1)]
+
+
+def main(
+    model: Model = "resnet",
+    dataset: Dataset = "digits",
+    data_file: DataFile = None,
+    epochs: Epochs = 2,
+    rounds: Rounds = 3,
+    threads: Threads = 1,
+) -> None:
+    """Train and evaluate both ways, and print what the harness costs on top."""
+    with tempfile.TemporaryDirectory() as folder:
+        own = [f"training.epochs={epochs}", f"threads={threads}"]
+        request = Request(
+            datasets=[dataset],
+            models=[model],
+            device="cpu",
+            overrides={},
+            assignments=[*_RECIPE, *own],
+            data_dir=ROOT / "data",
+            data_file=data_file,
+            weights_dir=Path(folder),
+            results_dir=Path(folder),
+            offline=True,
+            force=True,
+            verbose=False,
+        )
+        try:
+            job, spec = make_job(request, Cell(dataset=dataset, model=model, device="cpu"))
+            data = load_job_data(job, spec)
+        except (CellError, RequestError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(2)
+        set_threads(job.settings.threads)
+        times = [_round(job, spec, data, Path(folder), number) for number in range(rounds)]
+    _print(times, job)
+
+
+def _round(
+    job: Job, spec: ModelSpec, data: ImageData, folder: Path, number: int
+) -> dict[str, tuple[float, float]]:
+    """Return the seconds of training and of evaluation, both ways, in random order."""
+    ways = {"bare": _bare, "harness": _harness}
+    order = np.random.default_rng(number).permutation([*ways]).tolist()
+    return {name: ways[name](job, spec, data, folder / f"{number}.safetensors") for name in order}
+
+
+def _harness(job: Job, spec: ModelSpec, data: ImageData, path: Path) -> tuple[float, float]:
+    start = perf_counter()
+    network, _ = learn(job, spec, data, path)
+    trained = perf_counter()
+    measure_accuracy(network, job, spec, data)
+    return trained - start, perf_counter() - trained
+
+
+def _bare(job: Job, spec: ModelSpec, data: ImageData, _: Path) -> tuple[float, float]:
+    settings, recipe = job.settings, job.settings.training
+    preprocess = make_preprocess(settings, spec)
+    start = perf_counter()
+    images, labels = _all(data.train, preprocess)
+    network = build_network(spec, settings, len(data.classes), data.channels)
+    network = network.to(memory_format=torch.channels_last).train()
+    optimizer = make_optimizer(network, recipe)
+    for _epoch in range(recipe.epochs):
+        order = torch.randperm(len(labels))
+        for rows in torch.split(order, recipe.batch_size)[: len(labels) // recipe.batch_size]:
+            batch = images[rows].contiguous(memory_format=torch.channels_last)
+            loss = cross_entropy(network(batch)[:, : len(data.classes)], labels[rows])
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+    trained = perf_counter()
+    images, labels = _all(data.test, preprocess)
+    correct = 0
+    network.eval()
+    with torch.inference_mode():
+        size = settings.evaluation.batch_size
+        for batch, wanted in zip(torch.split(images, size), torch.split(labels, size), strict=True):
+            correct += int((network(batch).argmax(1) == wanted).sum())
+    return trained - start, perf_counter() - trained
+
+
+def _all(split: Split, preprocess: Preprocess) -> tuple[Tensor, Tensor]:
+    stored, labels = next(split.batches(None, len(split)))
+    return preprocess(stored), labels
+
+
+def _print(times: list[dict[str, tuple[float, float]]], job: Job) -> None:
+    print("| Part | Bare, s | Harness, s | Ratio (range) |\n| :--- | ---: | ---: | ---: |")
+    parts = {"training": (0,), "evaluation": (1,), "both": (0, 1)}
+    for name, indices in parts.items():
+        bare, ours = (
+            [sum(each[way][index] for index in indices) for each in times]
+            for way in ("bare", "harness")
+        )
+        ratios = [b / a for a, b in zip(bare, ours, strict=True)]
+        print(
+            f"| {name} | {statistics.median(bare):.2f} | {statistics.median(ours):.2f} "
+            f"| {statistics.median(ratios):.3f} ({min(ratios):.3f}–{max(ratios):.3f}) |"
+        )
+    print(
+        f"\n{job.cell}, {job.settings.training.epochs} epochs, {len(times)} rounds, "
+        f"{torch.get_num_threads()} CPU thread(s); the ratio is the median over the rounds."
+    )
+
+
+if __name__ == "__main__":
+    typer.run(main)

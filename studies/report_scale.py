@@ -1,0 +1,140 @@
+"""How the report bears many records: making the tables and the page, and using it in Chromium.
+
+    python studies/report_scale.py --records 10000
+
+Records are made up from those in results/, in a temporary folder. Figures are left out: those of a
+record are drawn once, when its cell has run. Where there is a Chromium with its driver, the page is
+opened in it, and typing a letter, sorting, opening a record and scrolling are timed in the page.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from time import perf_counter, process_time
+from typing import Annotated, Any
+
+import typer
+from typer import Option
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from harness.errors import RequestError
+from harness.records.cell import Record, read_records, write_record
+from harness.report.material import read_material
+from harness.report.site import write_texts
+
+_PER_DATASET = 500
+_MODELS = 100
+_ROUNDS = 15
+
+# Each returns the milliseconds until the next picture was there.
+_TYPE = """
+const [text, done] = arguments, field = document.getElementById("search");
+requestAnimationFrame(() => {
+  const start = performance.now();
+  field.value = text;
+  field.dispatchEvent(new Event("input"));
+  requestAnimationFrame(() => setTimeout(() => done(performance.now() - start)));
+});
+"""
+_CLICK = """
+const [selector, done] = arguments, button = document.querySelector(selector);
+requestAnimationFrame(() => {
+  const start = performance.now();
+  button.click();
+  requestAnimationFrame(() => setTimeout(() => done(performance.now() - start)));
+});
+"""
+# Returns the milliseconds between pictures while the page moves on by a third of a screen each.
+_SCROLL = """
+const [pictures, done] = arguments, times = [];
+window.scrollTo({top: 0, behavior: "instant"});
+const step = (now) => {
+  times.push(now);
+  window.scrollBy({top: innerHeight / 3, behavior: "instant"});
+  if (times.length <= pictures) requestAnimationFrame(step);
+  else done(times.slice(1).map((time, place) => time - times[place]));
+};
+requestAnimationFrame(step);
+"""
+
+Count = Annotated[int, Option("--records", help="How many records.", min=1)]
+
+
+def main(records: Count = 10_000) -> None:
+    """Make up records, make the report from them, and print how long everything took."""
+    with tempfile.TemporaryDirectory() as folder:
+        results = Path(folder)
+        for record in make_records(read_records(ROOT / "results"), records):
+            write_record(results, record)
+        print(f"{records:,} records")
+        for what in ("first time", "again"):
+            start, used = perf_counter(), process_time()
+            write_texts(results, read_material(results))
+            seconds, used = perf_counter() - start, process_time() - used
+            print(f"tables and page, {what}: {seconds:.1f} s, {used:.1f} s of them on the CPU")
+        page = results / "index.html"
+        print(f"page: {page.stat().st_size / 1e6:.1f} MB")
+        _print_browser(page)
+
+
+def make_records(models: Sequence[Record], count: int) -> Iterator[Record]:
+    """Yield records that differ in all that the table shows, from real ones."""
+    chance = random.Random(0)  # noqa: S311 - nothing secret
+    for index in range(count):
+        like = models[index % len(models)]
+        dataset, model = divmod(index, _PER_DATASET)
+        factor = chance.uniform(0.5, 2)
+        scaled = ("latency_ms_p50", "throughput_images_per_s", "gmacs", "weights_mb")
+        changes: dict[str, Any] = {
+            name: value * factor for name in scaled if (value := getattr(like, name)) is not None
+        }
+        yield dataclasses.replace(
+            like,
+            dataset=f"set{dataset:03d}",
+            model=f"net{model:03d}",
+            label=f"{like.label} {model % _MODELS}",
+            accuracy_top1=chance.uniform(50, 100),
+            **changes,
+        )
+
+
+def _print_browser(page: Path) -> None:
+    """Print how long things take in the page, where there is a browser."""
+    from studies.browser import find_chromium, open_browser, open_page
+
+    try:
+        chromium = find_chromium()
+    except RequestError as error:
+        print(f"in Chromium: not measured: {error}")
+        return
+    with open_browser(chromium) as driver:
+        open_page(driver, page)
+        load = "return performance.timing.loadEventEnd - performance.timing.navigationStart"
+        print(f"in Chromium, loading: {driver.execute_script(load):,} ms")
+        letters = [f"net{n}" for n in range(_ROUNDS)]
+        _print_times("typing a letter", [driver.execute_async_script(_TYPE, t) for t in letters])
+        driver.execute_async_script(_TYPE, "")
+        sort = "th[data-field=accuracy_top1] button"
+        rounds = range(_ROUNDS)
+        _print_times("sorting", [driver.execute_async_script(_CLICK, sort) for _ in rounds])
+        row = "#rows tr:nth-child(50) a"
+        _print_times("opening a record", [driver.execute_async_script(_CLICK, row)])
+        driver.execute_script("document.getElementById('close').click()")
+        _print_times("between pictures while scrolling", driver.execute_async_script(_SCROLL, 60))
+
+
+def _print_times(what: str, milliseconds: Sequence[float]) -> None:
+    median, most = statistics.median(milliseconds), max(milliseconds)
+    print(f"in Chromium, {what}: median {median:.0f} ms, longest {most:.0f} ms")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,160 @@
+"""Run a published TRUNK tree in six ways side by side: images/s, accuracy and latency.
+
+    python studies/trunk_evaluation.py --dataset cifar10 --published-dir ../shared/published \
+        --data-file cifar10_jpeg --images 5120
+
+The machine's speed drifts, so the images are cut into rounds, every way runs in every round, in
+random order, and speeds are compared within a round only. 5,120 images make rounds of many
+whole batches; they take a few minutes.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+from torch import Tensor
+from typer import Option
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from harness.catalog import load_model
+from harness.data.loading import ImageData, load_data
+from harness.data.preprocess import Preprocess
+from harness.errors import CellError, RequestError
+from harness.measure.latency import measure_latency
+from harness.registry import find_dataset
+from harness.settings import complete_settings, load_settings
+from studies.trunk_rounds import Round, render
+from studies.trunk_ways import FOLDED, RESIDENT, TRACED, Way, all_ways
+from trunk.published import load_published_trunk, published_tree
+
+_ROUNDS = 5
+_SEED = 0
+_CHECKED_IMAGES = 8
+# Several, because an image pays for the nodes on its path alone.
+_LATENCY_IMAGES = 5
+_SECONDS_AN_IMAGE = 0.5
+_LATENCY_WAYS = (RESIDENT, FOLDED, TRACED)
+
+Dataset = Annotated[str, Option(help="emnist, cifar10 or svhn.")]
+PublishedDir = Annotated[Path, Option(help="Folder whose `trunk` holds the published trees.")]
+DataFile = Annotated[
+    Path | None, Option(help="Images to use instead of the official ones in data/.")
+]
+Images = Annotated[int | None, Option(help="Test images, drawn at random; all by default.")]
+Threads = Annotated[int, Option(help="CPU threads.")]
+
+
+def main(
+    dataset: Dataset,
+    published_dir: PublishedDir,
+    data_file: DataFile = None,
+    images: Images = None,
+    threads: Threads = 1,
+) -> None:
+    """Measure the ways to run a published tree in the same rounds, and print them as a table."""
+    try:
+        _set_threads(threads)
+        rounds = evaluate(dataset, published_dir / "trunk", data_file, images)
+    except (CellError, RequestError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    print(render(rounds, threads))
+
+
+def _set_threads(threads: int) -> None:
+    if threads < 1:
+        raise RequestError(f"--threads is {threads}; wanted 1 or more")
+    torch.set_num_threads(threads)
+
+
+def evaluate(
+    dataset: str, trees_dir: Path, data_file: Path | None, count: int | None
+) -> list[Round]:
+    """Run a data set's published tree in all ways.
+
+    Args:
+        dataset: The data set's name.
+        trees_dir: The folder of all published trees.
+        data_file: What stands in for the official images.
+        count: How many test images; None: all.
+
+    Raises:
+        RequestError: The tree, the images or so many of them are not there.
+        CellError: A way does not give what the tree gives.
+    """
+    published, spec, known = published_tree(dataset), load_model("trunk"), find_dataset(dataset)
+    settings = complete_settings(load_settings(dataset, "trunk"), spec, known)
+    data = load_data(
+        dataset,
+        known,
+        data_dir=ROOT / "data",
+        data_file=data_file,
+        offline=True,
+        image_size=settings.image_size or spec.image_size,
+        memory_limit_gb=settings.memory_limit_gb,
+    )
+    trunk = load_published_trunk(published, trees_dir, len(data.classes))
+    size = trunk.tree.root.network.input_shape[1]
+    preprocess = Preprocess(image_size=size, mean=settings.mean, std=settings.std)
+    # Contiguous, as the published program had them from torchvision's ToTensor.
+    pieces = [(preprocess(images).contiguous(), labels) for images, labels in _pieces(data, count)]
+    ways = all_ways(trunk, trees_dir / published.folder, pieces[0][0][:_CHECKED_IMAGES])
+    return list(_measure(ways, pieces))
+
+
+def _pieces(data: ImageData, count: int | None) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield random test images and their labels, a piece for each round."""
+    there = len(data.test)
+    wanted = there if count is None else count
+    if not _ROUNDS <= wanted <= there:
+        raise RequestError(f"--images is {wanted}; wanted {_ROUNDS} to {there}, all there are")
+    order = torch.randperm(there, generator=torch.Generator().manual_seed(_SEED))
+    # Rounds of the same size: up to four images are left out.
+    size = wanted // _ROUNDS
+    return data.test.batches(order[: size * _ROUNDS], size)
+
+
+def _measure(ways: Mapping[str, Way], pieces: Sequence[tuple[Tensor, Tensor]]) -> Iterator[Round]:
+    """Measure each piece after an untimed call of every way."""
+    generator = np.random.default_rng(_SEED)
+    for way in ways.values():
+        way.route(pieces[0][0][: way.batch_size])
+    for images, labels in pieces:
+        images_per_s, right = {}, {}
+        for name in generator.permutation([*ways]).tolist():
+            start = perf_counter()
+            classes = ways[name].run(images)
+            images_per_s[name] = len(classes) / (perf_counter() - start)
+            right[name] = classes == labels[: len(classes)]
+        latency_ms = _latencies_ms(ways, images[:_LATENCY_IMAGES])
+        yield Round(images_per_s=images_per_s, right=right, latency_ms=latency_ms)
+
+
+def _latencies_ms(ways: Mapping[str, Way], images: Tensor) -> dict[str, float]:
+    """Return what an image takes alone, by way: the mean over the images of the median times."""
+    routes = {name: ways[name].route for name in _LATENCY_WAYS}
+    found = [
+        measure_latency(
+            routes,
+            dict.fromkeys(routes, image),
+            rounds=100,
+            seconds=_SECONDS_AN_IMAGE,
+            seed=_SEED,
+        )
+        for image in torch.split(images, 1)
+    ]
+    return {name: statistics.fmean(each[name].latency_ms_p50 for each in found) for name in routes}
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,152 @@
+"""What each part of our TRUNK recipe brings: trees grown with one part more each time.
+
+    python studies/trunk_recipe.py --dataset emnist --data-file ../shared/data/emnist47.npz \
+        --every 10 --seeds 1,2 --out ablation
+
+Each tree is a run of comparisons.py with a results folder of its own under --out. A tree whose
+record is there is not grown again, so an interrupted run goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from typer import Option
+
+ROOT = Path(__file__).resolve().parent.parent
+
+_STAGES = ("training", "tree.grouping", "tree.class_below")
+_NOTHING = {
+    **{f"{stage}.balance_classes": False for stage in _STAGES},
+    "tree.held_out": 0,
+    "tree.warm_start": False,
+    "tree.feature_views": 1,
+    "tree.joint": None,
+}
+# Each has all the parts before it. The published one differs from the first of ours in optimizer,
+# schedule, augmentation, smoothing and precision.
+_PARTS: dict[str, dict[str, object]] = {
+    "ours: AdamW, one cycle, shifts, smoothing": {},
+    "+ classes equally often": {f"{stage}.balance_classes": True for stage in _STAGES},
+    "+ held-out likelihood": {"tree.held_out": 0.1},
+    "+ warm start": {"tree.warm_start": True},
+    "+ three feature views": {"tree.feature_views": 3},
+    "+ joint training": {},
+    "+ folding": {"tree.fold": True},
+}
+# Accuracy and operations are wanted, so speed is measured in passing.
+_QUICK = (
+    "measurement.latency_rounds=20",
+    "measurement.latency_seconds=0.1",
+    "measurement.throughput_seconds=0.1",
+    "measurement.throughput_batch_sizes=[64]",
+)
+_HEADER = ("Recipe", "Top-1 %", "Range", "Paths", "GMACs", "Training, min")
+
+Dataset = Annotated[str, Option(help="A data set's name.")]
+DataFile = Annotated[Path, Option(help="An .npz file with its images.")]
+Out = Annotated[Path, Option(help="Folder of the trees and their records.")]
+Every = Annotated[int, Option(help="Train on every n-th image.", min=1)]
+Epochs = Annotated[int, Option(help="Of every stage.", min=1)]
+Volatility = Annotated[float, Option(help="Of every tree.")]
+Seeds = Annotated[str, Option(help="A tree of each recipe for each of them.")]
+
+
+def main(
+    dataset: Dataset,
+    data_file: DataFile,
+    out: Out,
+    every: Every = 1,
+    epochs: Epochs = 6,
+    volatility: Volatility = 3.0,
+    seeds: Seeds = "1",
+) -> None:
+    """Grow the trees and print a table of them."""
+    out.mkdir(parents=True, exist_ok=True)
+    images = _thin(data_file, every, out)
+    rows = []
+    for name, options in _recipes(epochs).items():
+        records = []
+        for seed in seeds.split(","):
+            own = [*options, f"tree.volatility={volatility}", f"seed={seed}"]
+            folder = out / f"{re.sub('[^a-z]+', '-', name.lower()).strip('-')}-seed{seed}"
+            records.append(_grow(dataset, images, own, out / "weights", folder))
+        rows.append(_row(name, records))
+    lines = [_HEADER, [":---"] + ["---:"] * (len(_HEADER) - 1), *rows]
+    print("\n".join("| " + " | ".join(cells) + " |" for cells in lines))
+
+
+def _recipes(epochs: int) -> dict[str, list[str]]:
+    """Return the options of each recipe, by its name."""
+    published = ["training.epochs", "tree.grouping.epochs"]
+    alike = [f"{key}={epochs}" for key in published]
+    recipes = {"published": ["--recipe", "published", "tree.backbone=compact", *alike]}
+    settings: dict[str, object] = {f"{stage}.epochs": epochs for stage in _STAGES}
+    settings |= _NOTHING
+    for name, part in _PARTS.items():
+        settings |= part
+        if "joint" in name:
+            del settings["tree.joint"]
+            settings["tree.joint.epochs"] = epochs
+        recipes[name] = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
+    return recipes
+
+
+def _thin(data_file: Path, every: int, out: Path) -> Path:
+    """Write a data file with every n-th training image and all test images; return its path."""
+    path = out / f"{data_file.stem}_every{every}.npz"
+    if every == 1:
+        return data_file
+    if not path.exists():
+        with np.load(data_file) as arrays:
+            kept = {
+                key: arrays[key][::every] if key.startswith("train_") else arrays[key]
+                for key in arrays.files
+            }
+        np.savez_compressed(path, **kept)
+    return path
+
+
+def _grow(
+    dataset: str, images: Path, options: Sequence[str], weights: Path, folder: Path
+) -> dict[str, Any]:
+    """Run comparisons.py, unless its record is there; return the record."""
+    record = folder / "records" / dataset / "trunk-cpu.json"
+    if not record.exists():
+        recipe = options[:2] if options[0] == "--recipe" else []
+        settings = [*options[len(recipe) :], *_QUICK]
+        command = [sys.executable, str(ROOT / "comparisons.py"), "--dataset", dataset]
+        command += ["--model", "trunk", "--threads", "1", "--data-file", str(images), *recipe]
+        command += ["--weights-dir", str(weights), "--results-dir", str(folder)]
+        command += [part for setting in settings for part in ("--set", setting)]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        subprocess.run(command, check=True, env=environment, stdout=sys.stderr)
+    fields: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
+    return fields
+
+
+def _row(name: str, records: Sequence[Mapping[str, Any]]) -> list[str]:
+    accuracies = [record["accuracy_top1"] for record in records]
+    paths = sorted(len(record["paths"]) for record in records)
+    return [
+        name,
+        f"{statistics.fmean(accuracies):.2f}",
+        f"{min(accuracies):.2f}–{max(accuracies):.2f}",
+        "–".join(map(str, dict.fromkeys((paths[0], paths[-1])))),
+        f"{statistics.fmean(record['gmacs'] for record in records):.4f}",
+        f"{statistics.fmean(record['training_seconds'] for record in records) / 60:.0f}",
+    ]
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,84 @@
+"""Batches: which images an epoch shows, in which order, with which labels."""
+
+import dataclasses
+
+import torch
+
+from harness.data.batches import ImageBatches, count_steps, seeded_generator, shuffled
+from harness.data.preprocess import Preprocess
+from harness.data.splits import MemorySplit
+from harness.settings_spec import TrainingSettings
+
+RECIPE = TrainingSettings(batch_size=4, drop_last=False)
+BALANCED = dataclasses.replace(RECIPE, balance_classes=True)
+
+
+def order_of(labels, recipe, seed=0):
+    return shuffled(labels, recipe, torch.Generator().manual_seed(seed))
+
+
+def test_each_image_comes_once():
+    labels = torch.tensor([0] * 7 + [1] * 3)
+    order = order_of(labels, RECIPE)
+    assert sorted(order.tolist()) == list(range(10))
+    assert order.tolist() != list(range(10))
+
+
+def test_balanced_classes_come_equally_often_and_no_image_twice_too_much():
+    labels = torch.tensor([0] * 70 + [2] * 5 + [5] * 25)
+    order = order_of(labels, BALANCED)
+    assert len(order) == 100
+    counts = labels[order].bincount(minlength=6).tolist()
+    assert sorted(counts) == [0, 0, 0, 33, 33, 34]
+    # 33 or 34 draws of 5 images: each 6 or 7 times.
+    assert set(order.bincount(minlength=100)[70:75].tolist()) <= {6, 7}
+    assert order.bincount(minlength=100)[:70].max() == 1
+
+
+def test_balanced_order_depends_on_the_generator_alone():
+    labels = torch.arange(30) % 3
+    assert torch.equal(order_of(labels, BALANCED, 1), order_of(labels, BALANCED, 1))
+    assert not torch.equal(order_of(labels, BALANCED, 1), order_of(labels, BALANCED, 2))
+
+
+def test_steps_and_images_of_an_epoch():
+    assert count_steps(10, RECIPE) == (3, 10)
+    assert count_steps(8, RECIPE) == (2, 8)
+    assert count_steps(10, dataclasses.replace(RECIPE, drop_last=True)) == (2, 8)
+
+
+def batches_of(recipe, labels):
+    """Images whose one pixel is their own index."""
+    pixels = torch.arange(10, dtype=torch.uint8).view(10, 1, 1, 1)
+    split = MemorySplit(pixels, torch.arange(10) % 2)
+    preprocess = Preprocess(image_size=1, mean=None, std=None)
+    return ImageBatches(split, preprocess, recipe, 3, "cpu", labels)
+
+
+def test_other_labels_go_with_their_images_and_minus_one_leaves_out():
+    labels = torch.tensor([-1, 5, 6, -1, 7, 8, 9, -1, 3, 4])
+    batches = batches_of(RECIPE, labels)
+    assert (batches.steps, batches.images) == (2, 7)
+    seen = [
+        (round(image.item() * 255), label.item())
+        for images, targets in batches.epoch(1, 0)
+        for image, label in zip(images, targets, strict=True)
+    ]
+    assert sorted(seen) == [(i, label) for i, label in enumerate(labels.tolist()) if label >= 0]
+
+
+def test_an_epoch_taken_up_at_a_step_shows_the_rest():
+    labels = torch.tensor([-1, 5, 6, -1, 7, 8, 9, -1, 3, 4])
+    whole = [targets.tolist() for _, targets in batches_of(RECIPE, labels).epoch(2, 0)]
+    rest = [targets.tolist() for _, targets in batches_of(RECIPE, labels).epoch(2, 1)]
+    assert rest == whole[1:]
+
+
+def test_the_generator_of_a_step_is_its_own():
+    numbers = {
+        seeded_generator(seed, epoch, step).initial_seed()
+        for seed in (0, 1)
+        for epoch in (1, 2)
+        for step in (0, 1)
+    }
+    assert len(numbers) == 8

@@ -1,0 +1,132 @@
+"""The guide and the tool say the same: every metric, every table, every worked example."""
+
+import ast
+import dataclasses
+import operator
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from cli.compare_models import main
+from harness.profiling.analysis import Options, analyse
+from harness.profiling.columns import COLUMNS, show_number
+from harness.profiling.hardware import find_roof
+from harness.profiling.metrics import Metrics
+from harness.profiling.names import ModelName
+
+ROOT = Path(__file__).resolve().parents[3]
+GUIDE = (ROOT / "docs" / "MODEL_COMPARISON_METRICS.md").read_text(encoding="utf-8")
+METRICS = [field.name for field in dataclasses.fields(Metrics)]
+SECTIONS = dict(re.findall(r"^### `(\w+)`\n(.*?)(?=^##|\Z)", GUIDE, re.MULTILINE | re.DOTALL))
+EXAMPLE = re.compile(
+    r"^Example: `(\w+)`( in the published accounting)?[^`]*:\s`([^`]+)` = \*\*(.+?)\*\*$",
+    re.MULTILINE,
+)
+TABLES = re.findall(
+    r"<!-- made by: python cli/compare_models.py (.*?) -->\n(.*?)<!-- made: end -->",
+    GUIDE,
+    re.DOTALL,
+)
+SIGNS = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.Pow: operator.pow,
+}
+
+
+def compute(expression):
+    """Return what the arithmetic of an example comes to."""
+    text = expression.replace(",", "").replace("×", "*").replace("^", "**")
+
+    def value(node):
+        if isinstance(node, ast.Constant):
+            return node.value
+        return SIGNS[type(node.op)](value(node.left), value(node.right))
+
+    return value(ast.parse(text, mode="eval").body)
+
+
+def run(arguments):
+    import typer
+
+    app = typer.Typer()
+    app.command()(main)
+    result = CliRunner().invoke(app, shlex.split(arguments))
+    assert result.exit_code == 0, result.stderr
+    return result.stdout
+
+
+def test_every_metric_of_the_guide_is_in_the_tool_and_the_other_way_round():
+    assert list(SECTIONS) == METRICS
+    assert [column.field for column in COLUMNS] == METRICS
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_every_metric_says_how_to_read_it_when_to_use_it_and_has_an_example(metric):
+    text = " ".join(SECTIONS[metric].split())
+    assert "Read it " in text
+    assert "Use it " in text
+    assert EXAMPLE.findall(SECTIONS[metric])
+    assert SECTIONS[metric].count("Example: ") == len(EXAMPLE.findall(SECTIONS[metric]))
+
+
+@pytest.fixture(name="analysed", scope="module")
+def _analysed():
+    found = {}
+
+    def analysed(model, accounting):
+        if (model, accounting) not in found:
+            options = Options(accounting=accounting, roof=find_roof("a100", "fp32"))
+            name = ModelName(source="torchvision", name=model)
+            found[model, accounting] = analyse(name, options).metrics
+        return found[model, accounting]
+
+    return analysed
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_the_worked_examples_come_to_what_the_tool_says(metric, analysed):
+    column = next(column for column in COLUMNS if column.field == metric)
+    for model, published, expression, printed in EXAMPLE.findall(SECTIONS[metric]):
+        metrics = analysed(model, "published" if published else "complete")
+        assert column.show(metrics) == printed
+        if metric == "intensity_class":
+            assert expression == f"{metrics.intensity_flops_per_byte:.3f} < 10"
+        else:
+            assert show_number(compute(expression), column.digits) == printed
+
+
+@pytest.mark.skipif(
+    f'"torch=={torch.__version__.split("+")[0]}"' not in (ROOT / "pyproject.toml").read_text(),
+    reason="counts of operators depend on torch's version",
+)
+def test_the_tables_are_what_the_commands_print():
+    assert len(TABLES) == 2
+    for command, table in TABLES:
+        assert run(command) == table, f"run: python cli/compare_models.py {command}"
+
+
+def test_the_constants_of_the_guide_are_those_of_the_formulas():
+    from harness.profiling import formulas, metrics, published
+
+    for words in (
+        f"batch norm in evaluation | {formulas.PER_BATCH_NORM_ELEMENT} for each element",
+        f"instance norm | {formulas.PER_NORM_ELEMENT} for each element",
+        f"RMS norm | {formulas.PER_RMS_NORM_ELEMENT} for each element",
+        f"softmax | {formulas.PER_SOFTMAX_ELEMENT} for each element",
+        f"besides its products | {formulas.PER_SCORE} for each score",
+        f"a norm of vectors {formulas.PER_NORM_OF_VECTOR_ELEMENT}; "
+        f"variance {formulas.PER_VARIANCE_ELEMENT}",
+        f"linear {formulas.PER_LINEAR_POINT}, bilinear {formulas.PER_BILINEAR_PIXEL}, "
+        f"bicubic {formulas.PER_BICUBIC_PIXEL}",
+        f"batch norm {published.PER_BATCH_NORM_ELEMENT} for each element",
+        f"compute-bound above {metrics.COMPUTE_BOUND_ABOVE:g} FLOPs per byte",
+        f"memory-bound below {metrics.MEMORY_BOUND_BELOW:g}",
+    ):
+        assert words in " ".join(GUIDE.split())

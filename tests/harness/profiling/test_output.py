@@ -1,0 +1,188 @@
+"""What is shown, in every form: the counting named, failures with their reasons, nothing lost."""
+
+import csv
+import io
+import json
+from xml.etree import ElementTree as ET
+
+import pytest
+from PIL import Image
+
+from harness.profiling.analysis import Failure, Options
+from harness.profiling.labels import _candidates, _hits, _within
+from harness.profiling.layers import group_layers
+from harness.profiling.metrics import Metrics
+from harness.profiling.names import ModelName
+from harness.profiling.page import render_html
+from harness.profiling.plots import render_picture
+from harness.profiling.ranking import rank, recommend
+from harness.profiling.report import Report, describe_counting
+from harness.profiling.roofline import Roof
+from harness.profiling.structured import render_csv, render_json
+from harness.profiling.tables import render_markdown, render_table
+
+ROOF = Roof(
+    name="a device",
+    precision="fp16",
+    peak_gflops_per_s=100_000.0,
+    bandwidth_gb_per_s=1000.0,
+    source="made up",
+)
+OPTIONS = Options(image_size=96, batch_size=4, channels=1, classes=10, precision="fp16", roof=ROOF)
+
+
+@pytest.fixture(name="report")
+def _report(make_operator, make_analysis):
+    operators = [
+        make_operator(macs=500_000_000, flops=1_000_000_000, input_bytes=2_000_000, channels=8),
+        make_operator(name="relu", module="act|2", flops=1_000, output_bytes=8_000),
+    ]
+    small = make_analysis("small", operators[:1], roof=ROOF, params=2_000_000)
+    large = make_analysis("$large$", operators, source="timm", roof=ROOF, params=11_689_512)
+    rows = [small, Failure(name=ModelName(source="hf", name="odd"), reason="a < b & c"), large]
+    return Report(
+        options=OPTIONS,
+        rows=rows,
+        extremes=rank([small, large]),
+        recommendation=recommend([small, large], "server", ROOF),
+        layers_of=large,
+        layers=group_layers(large.graph, ROOF),
+    )
+
+
+def cells(line):
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+@pytest.mark.parametrize("transpose", [False, True])
+def test_every_form_names_accounting_images_batch_precision_hardware_and_failures(
+    report, transpose
+):
+    texts = [
+        render_table(report, transpose),
+        render_markdown(report, transpose),
+        render_html(report, ROOF, transpose).replace("&lt;", "<").replace("&amp;", "&"),
+    ]
+    for text in texts:
+        assert "accounting: complete: every operator" in text
+        assert (
+            "one forward pass of 4 images of 1 channel, 96×96, 10 classes, in fp16 (2 bytes" in text
+        )
+        assert "a device: 100 TFLOP/s in fp16, 1000 GB/s (made up)" in text
+        assert "hf:odd: no figures: a < b & c" in text
+        assert "recommended for server: small" in text
+        assert "smallest: small (2.00 M); largest: timm:$large$ (11.69 M)" in text
+        assert "timm:$large$ at 224 px, by module" in text
+        assert "11.69" in text
+
+
+def test_the_table_is_aligned_models_across(report):
+    lines = render_table(report, transpose=False).splitlines()
+    header = next(line for line in lines if "hf:odd" in line)
+    parameters = next(line for line in lines if line.startswith("parameters, M"))
+    assert header.split() == ["small", "hf:odd", "timm:$large$"]
+    assert parameters.split()[2:] == ["2.00", "–", "11.69"]
+    assert len(header) == len(parameters)
+    assert "computation" in lines
+
+
+def test_the_transposed_table_has_models_down(report):
+    text = render_table(report, transpose=True)
+    size = text.split("\nsize\n")[1].split("\n\n")[0].splitlines()
+    assert [line.split()[0] for line in size[1:]] == ["small", "hf:odd", "timm:$large$"]
+    assert len({len(line) for line in size}) == 1
+
+
+@pytest.mark.parametrize("transpose", [False, True])
+def test_a_narrow_terminal_gets_several_tables_and_loses_nothing(report, transpose):
+    wide = render_table(report, transpose)
+    narrow = render_table(report, transpose, width=60)
+    tables, _ = narrow.split("\nsmallest: ")
+    # What says how it was counted is no table.
+    lines = tables.split("\n\n", 1)[1].splitlines()
+    assert max(map(len, lines)) <= 60
+    assert set(wide.split()) <= set(narrow.split())
+
+
+def test_markdown_has_as_many_cells_in_every_row_and_no_stray_bars(report):
+    for table in render_markdown(report, transpose=False).split("\n\n"):
+        rows = [line for line in table.splitlines() if line.startswith("|")]
+        assert len({line.replace(r"\|", "").count("|") for line in rows}) <= 1
+    assert r"act\|2" in render_markdown(report, transpose=False)
+
+
+def test_json_has_every_figure_in_full_and_null_with_a_reason(report):
+    tree = json.loads(render_json(report))
+    assert (tree["accounting"], tree["batch_size"], tree["precision"]) == ("complete", 4, "fp16")
+    assert tree["hardware"]["name"] == "a device"
+    small, odd, large = tree["models"]
+    assert set(Metrics.__dataclass_fields__) <= set(small)
+    assert large["params"] == 11_689_512
+    assert small["reason"] is None
+    assert odd == {"model": "hf:odd", "image_size": None, "reason": "a < b & c"}
+    assert tree["layers_of"] == "timm:$large$"
+    assert [layer["module"] for layer in tree["layers"]] == ["layer", "act|2"]
+    assert tree["recommendation"]["scores"][0][0] == "small"
+
+
+def test_csv_has_a_line_for_each_model_or_each_layer(report):
+    models = Report(options=OPTIONS, rows=report.rows)
+    rows = list(csv.DictReader(io.StringIO(render_csv(models))))
+    assert [row["model"] for row in rows] == ["small", "hf:odd", "timm:$large$"]
+    assert rows[2]["params"] == "11689512"
+    assert rows[0]["accounting"] == "complete"
+    assert (rows[1]["params"], rows[1]["reason"]) == ("", "a < b & c")
+    layers = list(csv.DictReader(io.StringIO(render_csv(report))))
+    assert [(row["model"], row["module"]) for row in layers] == [
+        ("timm:$large$", "layer"),
+        ("timm:$large$", "act|2"),
+    ]
+
+
+def test_without_any_figures_there_is_no_table_of_dashes(report):
+    nothing = Report(options=OPTIONS, rows=report.failures)
+    assert "parameters" not in render_table(nothing, transpose=False)
+    assert "hf:odd: no figures" in render_table(nothing, transpose=False)
+
+
+def test_the_page_is_one_well_formed_file_with_the_picture_in_it(report):
+    page = render_html(report, ROOF, transpose=False)
+    assert 'src="data:image/svg+xml;base64,' in page
+    assert "http" not in page.split("<body>")[0]
+    body = page.split("<body>")[1].split("<img")[0]
+    ET.fromstring(f"<body>{body}</body>")
+
+
+def test_pictures_are_drawn_the_same_every_time(report):
+    first, second = (render_picture(report, ROOF, "svg") for _ in range(2))
+    assert first == second
+    ET.fromstring(first)
+    with Image.open(io.BytesIO(render_picture(report, ROOF, "png"))) as picture:
+        assert min(picture.size) > 400
+        assert len(picture.convert("RGB").getcolors(maxcolors=10**6)) > 50
+
+
+def test_a_picture_of_models_without_operations_is_drawn_too(make_analysis):
+    report = Report(options=OPTIONS, rows=[make_analysis("empty", [])])
+    assert render_picture(report, ROOF, "png").startswith(b"\x89PNG")
+
+
+def test_labels_move_away_from_one_another():
+    box = (0.0, 0.0, 10.0, 8.0)
+    assert _hits(box, [(9.0, 7.0, 20.0, 20.0)])
+    assert not _hits(box, [(10.0, 0.0, 20.0, 8.0)])
+    assert _within(box, (0, 0, 10, 8))
+    assert not _within(box, (1, 0, 10, 8))
+    first, second, *_, last = _candidates(100.0, 50.0, 30.0)
+    assert first == (106.0, 46.0, 136.0, 54.0)
+    assert second == (64.0, 46.0, 94.0, 54.0)
+    assert abs(last[1] - 46.0) > 90
+
+
+def test_the_counting_of_models_at_their_own_sizes_says_so():
+    first, second = describe_counting(Options(accounting="published"))
+    assert first.startswith("accounting: published: as in published tables")
+    assert second == (
+        "one forward pass of 1 image of 3 channels, each model's own size, 1000 classes, "
+        "in fp32 (4 bytes a number)"
+    )

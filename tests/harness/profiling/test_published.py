@@ -1,0 +1,126 @@
+"""The published accounting: tiny networks by hand, and the printed digits."""
+
+import pytest
+import torch
+from torch import nn
+
+from harness.errors import CellError
+from harness.profiling.analysis import Options, analyse
+from harness.profiling.names import ModelName
+from harness.profiling.published import trace_published
+
+IMAGE = 3 * 8 * 8
+
+
+def test_a_residual_block_by_hand(residual):
+    graph = trace_published(*residual)
+    macs = IMAGE * 27
+    assert [
+        (o.name, o.module, o.macs, o.flops, o.input_bytes, o.output_bytes, o.weight_bytes)
+        for o in graph.operators
+    ] == [
+        ("Conv2d", "conv", macs, 2 * macs, 4 * IMAGE, 4 * IMAGE, 4 * 81),
+        ("BatchNorm2d", "norm", 0, 5 * IMAGE, 4 * IMAGE, 4 * IMAGE, 4 * 4 * 3),
+        ("add", "", 0, IMAGE, 2 * 4 * IMAGE, 4 * IMAGE, 0),
+        ("ReLU", "act", 0, IMAGE, 4 * IMAGE, 4 * IMAGE, 0),
+    ]
+    assert [o.predecessors for o in graph.operators] == [(), (0,), (1,), (2,)]
+    assert graph.results == {3}
+
+
+class Block(nn.Module):
+    """What counts and what does not."""
+
+    def __init__(self):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.norm = nn.LayerNorm(8)
+        self.layer = nn.Linear(8, 4)
+        self.pool = nn.AdaptiveAvgPool1d(1)
+
+    def forward(self, x):
+        attended = self.attention(x, x, x)[0]
+        x = torch.softmax(self.layer(self.norm(attended)), -1)
+        return self.pool(torch.nn.functional.silu(x)) - x.shape[0]
+
+
+def test_attention_norms_pooling_and_functions_count_nothing(on_meta):
+    graph = trace_published(*on_meta(Block(), 1, 5, 8))
+    rows = [
+        (o.name, o.flops, o.input_bytes, o.output_bytes, o.weight_bytes) for o in graph.operators
+    ]
+    assert rows == [
+        # It is given the same three times, and returns the attention weights, too: 5×5 of them.
+        ("MultiheadAttention", 0, 3 * 4 * 40, 4 * (40 + 25), 0),
+        ("LayerNorm", 0, 4 * 40, 4 * 40, 0),
+        ("Linear", 2 * 5 * 8 * 4, 4 * 40, 4 * 20, 4 * (32 + 4)),
+        ("AdaptiveAvgPool1d", 0, 4 * 20, 4 * 5, 0),
+        ("sub", 0, 4 * 5, 4 * 5, 0),
+    ]
+    # The functions between are no units, but are waited for.
+    assert graph.operators[3].predecessors == (2,)
+
+
+def test_numbers_may_be_smaller(residual):
+    whole, half = (trace_published(*residual, element_bytes=n).operators[0] for n in (4, 2))
+    assert whole.traffic_bytes == 2 * half.traffic_bytes
+    assert whole.flops == half.flops
+
+
+def test_a_network_that_torch_fx_cannot_trace_is_refused_in_one_line(on_meta):
+    class Choosing(nn.Module):
+        def forward(self, x):
+            return x if x.shape[0] > 1 else -x
+
+    with pytest.raises(CellError, match=r"^torch.fx cannot trace it: TraceError: \S+") as caught:
+        trace_published(*on_meta(Choosing(), 1, 4))
+    assert "\n" not in str(caught.value)
+
+
+def printed(name):
+    """Return the figures as they were printed, to their digits."""
+    metrics = analyse(
+        ModelName(source="torchvision", name=name), Options(accounting="published")
+    ).metrics
+    return {
+        "params_m": f"{metrics.params / 1e6:.2f}",
+        "gmacs": f"{metrics.gmacs:.3f}",
+        "mmacs": f"{metrics.gmacs * 1e3:.1f}",
+        "gflops": f"{metrics.gflops:.3f}",
+        "gflops_2": f"{metrics.gflops:.2f}",
+        "flops_per_param": f"{metrics.flops_per_param:.2f}",
+        "flops_per_param_1": f"{metrics.flops_per_param:.1f}",
+        "traffic_mb": f"{metrics.traffic_mb:.2f}",
+        "intensity": f"{metrics.intensity_flops_per_byte:.3f}",
+        "intensity_2": f"{metrics.intensity_flops_per_byte:.2f}",
+    }
+
+
+PRINTED = {
+    "resnet18": {
+        "params_m": "11.69",
+        "gmacs": "1.814",
+        "gflops": "3.644",
+        "flops_per_param_1": "311.7",
+        "traffic_mb": "116.95",
+        "intensity_2": "24.76",
+    },
+    "mobilenet_v2": {
+        "params_m": "3.50",
+        "mmacs": "300.8",
+        "gflops": "0.641",
+        "flops_per_param": "182.96",
+        "traffic_mb": "172.82",
+        "intensity": "4.675",
+    },
+    "resnet50": {"gflops": "8.249", "flops_per_param_1": "322.8"},
+    "efficientnet_b0": {"flops_per_param": "152.75"},
+    "swin_t": {"gflops_2": "5.93"},
+    "vit_b_16": {"intensity_2": "29.49"},
+}
+
+
+@pytest.mark.parametrize("name", PRINTED)
+def test_the_printed_digits(name):
+    found = printed(name)
+    assert {key: found[key] for key in PRINTED[name]} == PRINTED[name]

@@ -1,0 +1,145 @@
+"""Costs of an image: of a network that treats all alike, and of one that sends them apart."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from harness.compression.quantization import with_any_ranges
+from harness.jobs import Cell, Job
+from harness.run.costs import measure_costs, measure_routed_costs
+from harness.settings_spec import MeasurementSettings, Settings
+from harness.spec import NetworkPath, RoutedNetwork
+
+QUICK = MeasurementSettings(
+    latency_rounds=20, latency_seconds=0.01, throughput_batch_sizes=(1, 3), throughput_seconds=0.01
+)
+JOB = Job(
+    cell=Cell(dataset="d", model="m", device="cpu"),
+    settings=Settings(measurement=QUICK),
+    data_dir=Path(),
+    data_file=None,
+    weights_dir=Path(),
+    results_dir=Path(),
+    offline=True,
+    command="",
+)
+
+
+class NeedsData(nn.Module):
+    """Takes a path that depends on values, so that it cannot run on the meta device."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(64, 3)
+
+    def forward(self, images):
+        scale = 2.0 if images.sum().item() > 0 else 1.0
+        return scale * self.head(images.flatten(1))
+
+
+def test_what_cannot_be_counted_has_reasons():
+    fields, reasons = measure_costs(NeedsData(), torch.rand(1, 1, 8, 8), JOB)
+    assert fields["weights_mb"] == 4 * (64 * 3 + 3) / 1e6
+    assert fields["latency_ms_p50"] > 0
+    for name in ("gmacs", "gflops", "gmacs_thop", "peak_memory_mb", "peak_process_mb"):
+        assert fields.get(name) is None
+        assert "meta device" in reasons[name]
+
+
+def test_int8_is_measured_as_what_it_is():
+    torch.manual_seed(0)
+    image = torch.rand(1, 1, 8, 8)
+    convolution, pool = nn.Conv2d(1, 4, 3, padding=1), nn.AdaptiveAvgPool2d(1)
+    network = nn.Sequential(convolution, nn.ReLU(), pool, nn.Flatten(), nn.Linear(4, 3))
+    fields, reasons = measure_costs(with_any_ranges(network.eval(), "x86", image), image, JOB)
+    assert fields["gmacs"] == (64 * 4 * 9 + 4 * 3) / 1e9
+    assert fields["params"] == 4 * 9 + 4 + 4 * 3 + 3
+    # A byte a value: the image, and the convolution's output.
+    assert fields["peak_memory_mb"] == (64 + 4 * 64) / 1e6
+    # int8 weights; for each channel a bias, a scale and a zero point; and a scale and a zero point
+    # for the image, what the flattening and both layers return.
+    weights = 4 * 9 + 4 * 3 + (4 + 3) * (4 + 4 + 1) + 4 * (4 + 8)
+    assert fields["weights_mb"] == pytest.approx(weights / 1e6)
+    assert fields["latency_ms_p50"] > 0
+    for name in ("peak_process_mb", "peak_training_memory_mb", "throughput_peak_share"):
+        assert fields.get(name) is None
+        assert reasons[name]
+
+
+class Fork(nn.Module):
+    """Dark images are class 0 by a network of 64 products, light ones 1 or 2 by one of 1,024."""
+
+    def __init__(self):
+        super().__init__()
+        self.small = nn.Sequential(nn.Flatten(), nn.Linear(64, 1))
+        self.large = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.Linear(16, 2))
+        self.routed = []
+
+    def prepare_for_inference(self):
+        return self.eval()
+
+    def route(self, images):
+        self.routed += images.mean((1, 2, 3)).tolist()
+        return (images.mean((1, 2, 3)) > 0.5).long()
+
+    def paths(self):
+        return (
+            NetworkPath(name="large", classes=(1, 2), network=self.large),
+            NetworkPath(name="small", classes=(0,), network=self.small),
+        )
+
+
+@pytest.fixture
+def fork():
+    return Fork()
+
+
+def images_of(*levels):
+    return torch.stack([torch.full((1, 8, 8), level) for level in levels])
+
+
+def test_a_fork_is_a_routed_network_and_a_layer_is_not(fork):
+    assert isinstance(fork, RoutedNetwork)
+    assert not isinstance(nn.Linear(1, 1), RoutedNetwork)
+
+
+def test_operations_are_the_mean_over_the_images_that_take_each_path(fork):
+    images = images_of(0.1, 0.2, 0.3, 0.9)
+    fields, reasons = measure_routed_costs(fork, images, fork.route(images), JOB)
+    assert fields["gmacs"] == pytest.approx((3 * 64 + 1056) / 4 / 1e9)
+    assert fields["gflops"] == pytest.approx(2 * fields["gmacs"])
+    assert fields["params"] == 65 + (64 * 16 + 16) + (16 * 2 + 2)
+    assert fields["weights_mb"] == pytest.approx(4 * fields["params"] / 1e6)
+    assert [(p["name"], p["images"], p["classes"]) for p in fields["paths"]] == [
+        ("small", 3, 1),
+        ("large", 1, 2),
+    ]
+    assert [p["gmacs"] for p in fields["paths"]] == pytest.approx([64e-9, 1056e-9])
+    assert [p["params"] for p in fields["paths"]] == [65, fields["params"] - 65]
+    assert all(p["latency_ms_p50"] > 0 for p in fields["paths"])
+    assert reasons.get("gmacs_thop") is None
+
+
+def test_peak_memory_is_that_of_the_path_with_most_operations(fork):
+    images = images_of(0.1, 0.9)
+    fields, _ = measure_routed_costs(fork, images, fork.route(images), JOB)
+    longest = images[1:]
+    assert fields["peak_memory_mb"] == measure_costs(fork.large, longest, JOB)[0]["peak_memory_mb"]
+
+
+def test_a_path_that_no_image_takes_is_left_out(fork):
+    images = images_of(0.1, 0.2)
+    fields, _ = measure_routed_costs(fork, images, fork.route(images), JOB)
+    assert [path["name"] for path in fields["paths"]] == ["small"]
+    assert fields["gmacs"] == pytest.approx(64e-9)
+
+
+def test_latency_is_over_the_images_in_turn(fork):
+    images = images_of(0.1, 0.2, 0.9)
+    predictions = fork.route(images)
+    fork.routed.clear()
+    measure_routed_costs(fork, images, predictions, JOB)
+    # Every image several times: alone in the rounds, and in the batches of the throughput.
+    assert {round(level, 1) for level in fork.routed} == {0.1, 0.2, 0.9}

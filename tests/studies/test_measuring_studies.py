@@ -1,0 +1,57 @@
+"""The studies of measuring: their ways agree, and their figures are what they say."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import nn
+
+from harness.settings import load_settings, parse_assignment
+from studies import repeatability, trunk_recipe
+from studies.evaluation_ways import compiled_way, eager_way, published_way
+
+
+def small_network():
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.LazyLinear(10)]
+    network = nn.Sequential(*layers).eval()
+    network(torch.rand(1, 3, 16, 16))
+    return network
+
+
+@pytest.mark.parametrize("count", [8, 11])
+def test_all_ways_to_evaluate_choose_the_same_classes(count):
+    network = small_network()
+    images = torch.randint(0, 256, (count, 3, 8, 8), dtype=torch.uint8)
+    wanted = published_way(network, 16)(images)
+    assert len(wanted) == count
+    assert len(set(wanted.tolist())) > 1
+    assert torch.equal(eager_way(network, 16, 4)(images), wanted)
+    assert torch.equal(compiled_way(network, 16, images[:4], "fp32")(images), wanted)
+    low = compiled_way(network, 16, images[:4], "bf16")(images)
+    assert (low == wanted).float().mean() > 0.7
+
+
+def test_variation_is_the_standard_deviation_of_the_ratios_by_method():
+    def run(mobilenet, ms):
+        return {"loop": {"resnet": 1.0, "mobilenet": mobilenet, "deit": 0.5, "ms": ms}}
+
+    rows = repeatability._render([run(0.1, 10.0), run(0.3, 10.0)], threads=1).splitlines()
+    name, mobilenet, deit, ms, worst = [cell.strip() for cell in rows[2].strip("|").split("|")]
+    assert name == "loop"
+    assert mobilenet == "0.2 ± 70.7%"
+    assert (deit, ms, worst) == ("0.5 ± 0.0%", "10 ± 0.0%", "70.7%")
+
+
+def test_each_recipe_is_valid_and_has_one_part_more_than_the_one_before():
+    recipes = trunk_recipe._recipes(epochs=3)
+    published, *ours = recipes.values()
+    assert published[:2] == ["--recipe", "published"]
+    settings = [
+        load_settings("emnist", "trunk", dict(map(parse_assignment, options))) for options in ours
+    ]
+    assert [each.tree.joint is None for each in settings] == [True] * 5 + [False] * 2
+    assert settings[-2].tree.joint.epochs == 3
+    assert [each.tree.fold for each in settings] == [False] * 6 + [True]
+    assert [each.training.balance_classes for each in settings] == [False] + [True] * 6
+    assert all(a != b for a, b in pairwise(settings))
