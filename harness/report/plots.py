@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def plot_training(record: Record) -> Figure:
     """Plot loss and accuracy on the training images over epochs, a line for each stage."""
     figure = new_figure(7.0, 2.8)
-    runs = [list(run) for _, run in groupby(record.history, key=lambda entry: entry.get("stage"))]
+    runs = [list(run) for _, run in groupby(record.weights.history, key=lambda entry: entry.stage)]
     for index, (key, scale, title) in enumerate(
         (("loss", 1, "training loss"), ("accuracy", 100, "training accuracy, %")), start=1
     ):
@@ -24,21 +24,21 @@ def plot_training(record: Record) -> Figure:
         done = 0
         for run in runs:
             epochs = range(done + 1, done + len(run) + 1)
-            axes.plot(epochs, [scale * e[key] for e in run], marker=".", color=SERIES[0])
+            axes.plot(epochs, [scale * getattr(e, key) for e in run], marker=".", color=SERIES[0])
             done += len(run)
         axes.set(xlabel="epoch", title=title)
-    figure.suptitle(f"{record.title}, {record.dataset}")
+    figure.suptitle(f"{record.title}, {record.cell.dataset}")
     return figure
 
 
 def plot_confusion(record: Record) -> Figure:
     """Plot the confusion matrix as shares of each true class."""
-    counts = record.confusion_matrix
-    names = [*record.classes, *["other"] * (len(counts[0]) - len(record.classes))]
+    counts = record.accuracy.confusion_matrix
+    names = [*record.data.classes, *["other"] * (len(counts[0]) - len(record.data.classes))]
     shares = [[count / max(sum(row), 1) for count in row] for row in counts]
     figure, axes, bar = plot_matrix(
         shares, names, lambda y, x: str(counts[y][x] or "·"), cmap="Blues", vmin=0, vmax=1
     )
-    axes.set(xlabel="predicted", ylabel="true", title=f"{record.title}, {record.dataset}")
+    axes.set(xlabel="predicted", ylabel="true", title=f"{record.title}, {record.cell.dataset}")
     bar.set_label("share of the true class")
     return figure

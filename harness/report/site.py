@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -118,7 +119,7 @@ def render_readme(
         part = material.of(dataset)
         return render_markdown(part.records, part.costs, part.latencies)
 
-    datasets = {each.dataset for each in records} | {each.dataset for each in costs}
+    datasets = {each.cell.dataset for each in records} | {each.dataset for each in costs}
     parts: dict[str, Callable[[], str]] = {name: partial(table, name) for name in datasets}
     parts[VERDICTS] = lambda: render_summary(judge_all(records, costs, latencies))
     return fill_readme(text, parts)
@@ -167,7 +168,7 @@ def _render_dataset(dataset: str, material: Material, find: FindPredictions) -> 
         compared = compare_cells(records, find)
         pairs = Path(f"{dataset}-mcnemar.csv")
         page += render_ranking(compared, pairs.name)
-        page += render_paths([record for record in records if not record.repeat])
+        page += render_paths([record for record in records if not record.settings.repeat])
         files[Path(f"{dataset}.csv")] = render_csv(records)
         files |= _render_details(records)
         if any(group.pairs for group in compared):
@@ -185,13 +186,14 @@ def _render_details(records: Sequence[Record]) -> dict[Path, str]:
     """Return the learning curve and the confusion matrix of each record, as CSV."""
     files: dict[Path, str] = {}
     for record in records:
-        name = Path(record.dataset) / f"{record.stem}.csv"
-        if record.history:
-            names = list(record.history[0])
-            rows = [",".join(_format(entry[key]) for key in names) for entry in record.history]
+        name = Path(record.cell.dataset) / f"{record.stem}.csv"
+        if record.weights.history:
+            logs = [dataclasses.asdict(entry) for entry in record.weights.history]
+            names = [key for key in logs[0] if any(log[key] is not None for log in logs)]
+            rows = [",".join(_format(log[key]) for key in names) for log in logs]
             files["training" / name] = "\n".join([",".join(names), *rows]) + "\n"
-        if record.confusion_matrix:
-            rows = [",".join(map(str, row)) for row in record.confusion_matrix]
+        if record.accuracy.confusion_matrix:
+            rows = [",".join(map(str, row)) for row in record.accuracy.confusion_matrix]
             files["confusion" / name] = "\n".join(rows) + "\n"
     return files
 
