@@ -9,7 +9,8 @@ from html import escape
 from harness.profiling.plots import render_picture
 from harness.profiling.report import Report, describe_counting, notes
 from harness.profiling.roofline import Roof
-from harness.profiling.tables import Grid, make_grids, ranking_lines, recommendation_lines
+from harness.profiling.tables import make_tables, ranking_lines, recommendation_lines
+from harness.report.table import Table
 
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; color: #1a202c; margin: 2rem auto; max-width: 90rem;
@@ -29,7 +30,7 @@ def render_html(report: Report, roof: Roof, transpose: bool) -> str:
     """Return a page with the tables, the rankings and the picture of a report."""
     title = "Models compared without weights"
     parts = [f"<h1>{title}</h1>", _list(describe_counting(report.options))]
-    parts += [_table(grid) for grid in make_grids(report, transpose)]
+    parts += [_table(table) for table in make_tables(report, transpose)]
     for heading, lines in _sections(report):
         parts += [f"<h2>{heading}</h2>", _list(lines)] if lines else []
     if report.analyses:
@@ -54,21 +55,20 @@ def _list(lines: Sequence[str]) -> str:
     return "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>"
 
 
-def _table(grid: Grid) -> str:
-    title = f"<h2>{escape(grid.title)}</h2>" if grid.title else ""
-    header = _row(grid.header, grid.words, "th")
+def _table(table: Table) -> str:
+    title = f"<h2>{escape(table.title)}</h2>" if table.title else ""
+    header = _row(table, [column.name for column in table.columns], "th")
     lines = [f'<div class="wide">{title}<table><thead>{header}</thead><tbody>']
-    for row in grid.rows:
-        if len(row) == 1:
-            span = len(grid.header)
-            lines.append(f'<tr class="group"><th colspan="{span}">{escape(row[0])}</th></tr>')
-        else:
-            lines.append(_row(row, grid.words, "td"))
+    for heading, cells in table.rows():
+        if heading:
+            span = len(table.columns)
+            lines.append(f'<tr class="group"><th colspan="{span}">{escape(heading)}</th></tr>')
+        lines.append(_row(table, [each.text for each in cells], "td"))
     return "\n".join([*lines, "</tbody></table></div>"])
 
 
-def _row(cells: Sequence[str], words: int, tag: str) -> str:
-    kinds = (' class="words"' if column < words else "" for column in range(len(cells)))
+def _row(table: Table, cells: Sequence[str], tag: str) -> str:
+    kinds = ("" if column.right else ' class="words"' for column in table.columns)
     pairs = zip(cells, kinds, strict=True)
     return (
         "<tr>" + "".join(f"<{tag}{kind}>{escape(cell)}</{tag}>" for cell, kind in pairs) + "</tr>"
