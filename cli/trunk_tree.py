@@ -16,7 +16,7 @@ from cli.tree_source import evaluate_routed, load_tree, takes_source
 from harness.jobs import Request
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from harness.report.table import Table
 
 Output = Annotated[Path, Option(help="Folder of the pictures.", show_default="results/trees")]
 NodeName = Annotated[str, Option("--node", help="A node's name, such as root or 0-3.")]
@@ -24,8 +24,6 @@ ClassName = Annotated[str | None, Option("--class", help="A class of the node, t
 Volatility = Annotated[str, Option(metavar="FIRST:LAST:STEP", help="What to try, both ends too.")]
 
 PICTURES = ROOT / "results" / "trees"
-# Wide enough for a whole row where the output is a file or a pipe.
-_PIPE_WIDTH = 200
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
 
@@ -116,13 +114,10 @@ def _print_written(*paths: Path) -> None:
 
 def _print_table(title: str, table: Table) -> None:
     """Print a table below its title, which would be broken to the table's width within it."""
-    from rich.console import Console
+    from harness.report.terminal import print_table
 
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_PIPE_WIDTH)
     print(f"\n{title}")
-    console.print(table)
+    print_table(table, lines=False)
 
 
 if __name__ == "__main__":
