@@ -137,7 +137,7 @@ BATCH_COLUMNS = (
     Column[Row](name="Fixed MB", get="training_fixed_mb", digits=0),
     Column[Row](name="MB an image", get="training_image_mb", digits=1),
     *(
-        Column[Row](name=f"{gb} GB", get=partial(largest_batch, memory_gb=gb), align="right")
+        Column[Row](name=f"{gb} GB", get=partial(largest_batch, memory_gb=gb), align="r")
         for gb in GPU_MEMORY_GB
     ),
 )

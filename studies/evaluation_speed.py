@@ -94,7 +94,7 @@ def main(
     except (CellError, RequestError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    print(Table.of_texts(_HEADER, rows, left=2).markdown())
+    print(Table.of_texts(_HEADER, rows, align="llr").markdown())
     print(f"{_ROUNDS} rounds, {threads} CPU thread(s); × is the median of the ratio in a round.")
 
 

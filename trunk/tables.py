@@ -31,7 +31,7 @@ def group_table(node: Node, names: Names) -> Table:
         (node_name((*node.path, index)), _listed(group, names))
         for index, group in enumerate(node.groups)
     ]
-    return Table.of_texts(("child", "classes"), rows, left=2)
+    return Table.of_texts(("child", "classes"), rows, align="l")
 
 
 def membership_table(node: Node, names: Names, label: int, degrees: Mapping[int, float]) -> Table:

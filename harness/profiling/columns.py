@@ -58,7 +58,7 @@ LAYER: tuple[Column[Any], ...] = (
     Column(name="traffic, MB", get="traffic_mb", digits=3),
     Column(name="weights, MB", get="weights_mb", digits=3),
     Column(name="FLOPs/byte", get="intensity_flops_per_byte", digits=2),
-    Column(name="class", get="intensity_class", align="right"),
+    Column(name="class", get="intensity_class", align="r"),
     Column(name="at least, ms", get="latency_bound_ms", digits=4),
-    Column(name="bound by", get="bound", align="right"),
+    Column(name="bound by", get="bound", align="r"),
 )

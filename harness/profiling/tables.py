@@ -12,7 +12,7 @@ from harness.profiling.report import Report, describe_counting, describe_models,
 from harness.report.table import Column, Table
 
 _MODEL = Column[Any](name="", get="model")
-_IMAGE = Column[Any](name="image, px", get="image_size", align="right")
+_IMAGE = Column[Any](name="image, px", get="image_size", align="r")
 
 
 def render_table(report: Report, transpose: bool, width: int | None = None) -> str:

@@ -48,7 +48,7 @@ def print_costs(records: Sequence[CostRecord]) -> None:
         ends = dict.fromkeys((*record.paths[:1], *record.paths[-1:]))
         rows += [["", f"  path to {path.name}", "", *_show(path)] for path in ends]
     header = ("data set", "model", "px", *(column.name for column in COLUMNS))
-    print_table(Table.of_texts(header, rows, left=3, title="counted: no images, no weights"))
+    print_table(Table.of_texts(header, rows, align="lllr", title="counted: no images, no weights"))
 
 
 def _show(part: CostRecord | CostPath) -> list[str]:

@@ -29,14 +29,14 @@ COLUMNS: tuple[Column[LatencyRow], ...] = (
     Column(
         name="× reference (95%)",
         get=lambda row: _timed(row, "{0.ratio:.3g} ({0.ratio_low:.3g}–{0.ratio_high:.3g})"),
-        align="right",
+        align="r",
     ),
-    Column(name="By process", get=_by_process, align="right"),
+    Column(name="By process", get=_by_process, align="r"),
     Column(name="p50 ms", get="latency_ms_p50", digits=2),
     Column(
         name="p05–p95 ms",
         get=lambda row: _timed(row, "{0.latency_ms_p05:.2f}–{0.latency_ms_p95:.2f}"),
-        align="right",
+        align="r",
     ),
     Column(name="p99 ms", get="latency_ms_p99", digits=2),
     Column(name="Notes", get=_note),

@@ -26,19 +26,19 @@ _DATASET = Column[Verdict](name="Data set", get="dataset")
 _MODEL = Column[Verdict](name="Model", get="label")
 _FIGURE = Column[Verdict](name="Figure", get=lambda verdict: FIGURES[verdict.figure])
 _PUBLISHED = Column[Verdict](
-    name="Published", get=lambda verdict: verdict.published or None, align="right"
+    name="Published", get=lambda verdict: verdict.published or None, align="r"
 )
 _OURS = Column[Verdict](
     name="Ours",
     get=lambda verdict: Shown(text=verdict.measured or NOTHING, link=address_of(verdict.evidence)),
-    align="right",
+    align="r",
 )
 _OUTCOME = Column[Verdict](name="Verdict", get="outcome", badge=True)
 _WHY = Column[Verdict](name="Why", get="reason")
 _COMMAND = Column[Verdict](name="What would tell", get="command")
 
 _CONTRADICTIONS = (
-    Column[tuple[int, Contradiction]](name="", get=lambda pair: pair[0], align="right"),
+    Column[tuple[int, Contradiction]](name="", get=lambda pair: pair[0], align="r"),
     Column[tuple[int, Contradiction]](name="What is printed", get=lambda pair: pair[1].printed),
     Column[tuple[int, Contradiction]](
         name="Our figures",
@@ -49,7 +49,7 @@ _COSTS = (
     Column[CostRecord](
         name="Model", get=lambda cost: Shown(text=cost.label, link=_cost_address(cost))
     ),
-    Column[CostRecord](name="Pixels", get="image_size", align="right"),
+    Column[CostRecord](name="Pixels", get="image_size", align="r"),
     *COST_COLUMNS,
 )
 

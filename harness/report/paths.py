@@ -12,7 +12,7 @@ from harness.report.table import Column, Table
 # Fields of a path.
 COLUMNS: tuple[Column[Mapping[str, Any]], ...] = (
     Column(name="Path", get="path"),
-    Column(name="Test images", get="images", align="right"),
+    Column(name="Test images", get="images", align="r"),
     Column(name="GMACs", get="gmacs", digits=4),
     Column(name="thop GMACs", get="gmacs_thop", digits=4),
     Column(name="Weights MB", get="weights_mb", digits=3),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -12,6 +10,7 @@ from harness.records.cell import Record
 from harness.records.predictions import Predictions
 from harness.report.rows import group_runs
 from harness.report.statistics import McNemarTest, holm, mcnemar, rank_intervals
+from harness.report.table import Table, write_csv
 
 FindPredictions = Callable[[Record], tuple[Predictions | None, str]]
 
@@ -69,17 +68,23 @@ def render_ranking(groups: Sequence[SameImages], csv_name: str) -> str:
 
 def render_pairs(groups: Sequence[SameImages]) -> str:
     """Return every pair as CSV."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    names = ("only_first_right", "only_second_right", "p_exact", "p_mid", "p_holm", "different")
-    writer.writerow(["images", "data", "first", "second", *names])
-    for pair in (pair for group in groups for pair in group.pairs):
-        test, first = pair.test, pair.first
-        figures = [f"{p:.6g}" for p in (test.p_exact, test.p_mid, pair.p_holm)]
-        cells = (first.n_test, first.data_name, first.stem, pair.second.stem)
-        counts = (test.only_first, test.only_second)
-        writer.writerow([*cells, *counts, *figures, pair.different])
-    return out.getvalue()
+    rows = (
+        {
+            "images": pair.first.n_test,
+            "data": pair.first.data_name,
+            "first": pair.first.stem,
+            "second": pair.second.stem,
+            "only_first_right": pair.test.only_first,
+            "only_second_right": pair.test.only_second,
+            "p_exact": pair.test.p_exact,
+            "p_mid": pair.test.p_mid,
+            "p_holm": pair.p_holm,
+            "different": pair.different,
+        }
+        for group in groups
+        for pair in group.pairs
+    )
+    return write_csv(rows, digits=6)
 
 
 def _compare(group: list[Record], find: FindPredictions) -> SameImages:
@@ -125,14 +130,18 @@ def _section(group: SameImages, csv_name: str) -> str:
             alike.setdefault(one.stem, [])
             if not pair.different:
                 alike[one.stem].append(_name(other))
-    lines = [
-        f"| {rank} | {_name(r)} | {r.accuracy_top1:.2f} "
-        f"({r.accuracy_top1_low:.1f}–{r.accuracy_top1_high:.1f}) | {_list(alike.get(r.stem))} |"
+    rows = [
+        (
+            rank,
+            _name(r),
+            f"{r.accuracy_top1:.2f} ({r.accuracy_top1_low:.1f}–{r.accuracy_top1_high:.1f})",
+            _list(alike.get(r.stem)),
+        )
         for rank, r in zip(group.ranks, group.records, strict=True)
     ]
-    header = ["| " + " | ".join(_HEADER) + " |", "| ---: | :--- | ---: | :--- |"]
+    table = Table.of_texts(_HEADER, rows, align="rlrl").markdown()
     title = f"\n## Ranking on the {first.n_test} test images of {first.data_name}\n\n"
-    return title + "\n".join([*header, *lines, "", *_rules(group, csv_name)]) + "\n"
+    return title + "\n".join([table, *_rules(group, csv_name)]) + "\n"
 
 
 def _rules(group: SameImages, csv_name: str) -> list[str]:
@@ -157,5 +166,5 @@ def _name(record: Record) -> str:
     return record.title + (" (GPU)" if record.device == "cuda" else "")
 
 
-def _list(names: list[str] | None) -> str:
-    return "–" if names is None else ", ".join(names) or "none: all are told apart"
+def _list(names: list[str] | None) -> str | None:
+    return None if names is None else ", ".join(names) or "none: all are told apart"

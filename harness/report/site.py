@@ -23,6 +23,7 @@ from harness.report.paths import render_paths
 from harness.report.ranking import FindPredictions, compare_cells, render_pairs, render_ranking
 from harness.report.readme import VERDICTS, fill_readme
 from harness.report.rows import make_rows
+from harness.report.table import write_csv
 from harness.report.tables import render_csv, render_markdown
 from harness.report.verdicts import (
     judge_all,
@@ -187,17 +188,11 @@ def _render_details(records: Sequence[Record]) -> dict[Path, str]:
     for record in records:
         name = Path(record.dataset) / f"{record.stem}.csv"
         if record.history:
-            names = list(record.history[0])
-            rows = [",".join(_format(entry[key]) for key in names) for entry in record.history]
-            files["training" / name] = "\n".join([",".join(names), *rows]) + "\n"
+            files["training" / name] = write_csv(record.history, digits=6)
         if record.confusion_matrix:
             rows = [",".join(map(str, row)) for row in record.confusion_matrix]
             files["confusion" / name] = "\n".join(rows) + "\n"
     return files
-
-
-def _format(value: float | str) -> str:
-    return value if isinstance(value, str) else f"{value:.6g}"
 
 
 def _write_if_changed(path: Path, text: str) -> None:

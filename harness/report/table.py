@@ -66,7 +66,7 @@ class Column(Generic[T]):
         digits: Digits of a number; None: as Python writes it.
         form: What digits count: "f" those after the point, "g" all, "%" those of a percentage.
         scale: From the number to the unit of the name.
-        align: Left or right; None: right if `digits` are given.
+        align: l (left) or r (right); empty: r if `digits` are given.
         better: Whether high or low figures are better; the header has an arrow, and the best of
             several is bold. Empty: neither.
         group: The heading that the column shares with its neighbours.
@@ -78,7 +78,7 @@ class Column(Generic[T]):
     digits: int | None = None
     form: Literal["f", "g", "%"] = "f"
     scale: float = 1.0
-    align: Literal["left", "right"] | None = None
+    align: str = ""
     better: Literal["high", "low", ""] = ""
     group: str = ""
     badge: bool = False
@@ -93,7 +93,7 @@ class Column(Generic[T]):
     @property
     def right(self) -> bool:
         """Whether it is aligned to the right."""
-        return self.align == "right" or (self.align is None and self.digits is not None)
+        return self.align == "r" or (not self.align and self.digits is not None)
 
     def value(self, item: T) -> Any:
         """Return what an item has in this column."""
@@ -151,18 +151,22 @@ class Table:
 
     @classmethod
     def of_texts(
-        cls, header: Sequence[str], rows: Iterable[Sequence[Any]], *, left: int = 1, title: str = ""
+        cls,
+        header: Sequence[str],
+        rows: Iterable[Sequence[Any]],
+        align: str = "lr",
+        title: str = "",
     ) -> Table:
         """Return a table of what is text already.
 
         Args:
             header: The names of the columns.
             rows: The cells.
-            left: How many of the first columns hold words; the others are aligned to the right.
+            align: l or r for each column; the last letter goes for all that follow.
             title: A line above it.
         """
         columns = [
-            Column[Any](name=name, get=itemgetter(at), align="left" if at < left else "right")
+            Column[Any](name=name, get=itemgetter(at), align=align[min(at, len(align) - 1)])
             for at, name in enumerate(header)
         ]
         return cls.of(rows, columns, title)

@@ -165,4 +165,4 @@ def make_backend(name: str, place: Place) -> Backend:
 
 
 def _table(values: Mapping[str, Any]) -> str:
-    return Table.of_texts(("name", "value"), values.items(), left=2).markdown()
+    return Table.of_texts(("name", "value"), values.items(), align="l").markdown()

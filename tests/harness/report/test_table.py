@@ -9,7 +9,7 @@ from harness.report.table import Column, Shown, Table, show_number, write_csv
 
 COLUMNS = (
     Column(name="Model", get="model"),
-    Column(name="Top-1 % (95%)", get=lambda item: item["accuracy"], align="right", better="high"),
+    Column(name="Top-1 % (95%)", get=lambda item: item["accuracy"], align="r", better="high"),
     Column(name="Params M", get="params", digits=2, scale=1e-6, better="low", group="size"),
     Column(name="Share", get="share", digits=0, form="%", group="rest"),
 )
@@ -109,7 +109,7 @@ def test_a_small_number_is_not_shown_as_none(number, digits, form, text):
 
 
 def test_texts_keep_their_places():
-    table = Table.of_texts(("Way", "Of", "s"), [("a", "b", "1"), ("c", "d", "–")], left=2)
+    table = Table.of_texts(("Way", "Of", "s"), [("a", "b", "1"), ("c", "d", "–")], align="llr")
     assert table.markdown().splitlines()[1:3] == ["| :--- | :--- | ---: |", "| a | b | 1 |"]
 
 
