@@ -106,9 +106,10 @@ def _notes_on_records(report: Report) -> list[str]:
             lines.append(f"{each.name}: no record on {report.dataset}")
             continue
         lines.append(
-            f"{each.name}: measured as {record.model} on {report.dataset}, {record.device} "
-            f"({record.device_name}), {record.image_size} pixels, {len(record.classes)} classes, "
-            f"{record.weights_origin} weights"
+            f"{each.name}: measured as {record.cell.model} on {report.dataset}, "
+            f"{record.cell.device} ({record.machine.device_name}), "
+            f"{record.settings.image_size} pixels, {len(record.data.classes)} classes, "
+            f"{record.weights.weights_origin} weights"
         )
     reasons = {
         f"{name} not measured: {reason}"
@@ -139,11 +140,14 @@ def _describe_model(report: Report, row: Row) -> dict[str, Any]:
 def _describe_record(report: Report, name: ModelName) -> dict[str, Any]:
     record = report.measured.get(name)
     found = {
-        **{f"measured_{column.get}": column.value(record) for column in MEASURED},
+        **{
+            f"measured_{column.get}": column.value(record.flat if record else {})
+            for column in MEASURED
+        },
         "measured_on": report.dataset if record else None,
-        "measured_as": getattr(record, "model", None),
-        "measured_device": getattr(record, "device", None),
-        "measured_image_size": getattr(record, "image_size", None),
+        "measured_as": record.cell.model if record else None,
+        "measured_device": record.cell.device if record else None,
+        "measured_image_size": record.settings.image_size if record else None,
     }
     return found | ({"not_measured": _reasons(record)} if record else {})
 

@@ -32,8 +32,8 @@ def render_costs_csv(records: Sequence[CostRecord]) -> str:
             **{name: getattr(record, name) for name in _SHARED},
             "path": path,
             **{name: getattr(part, name, None) for name in _FIGURES},
-            "git_commit": record.git_commit,
-            "command": record.command,
+            "git_commit": record.provenance.git_commit,
+            "command": record.provenance.command,
         }
         for record in records
         for path, part in (("", record), *((path.name, path) for path in record.paths))

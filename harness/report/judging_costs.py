@@ -26,9 +26,12 @@ def judge_size(cell: PublishedCell, cost: CostRecord | None, record: Record | No
     if cost is not None:
         parts = [path.file_mb for path in cost.paths] or [cost.file_mb]
         what, evidence = "file", _cost_file(cost)
-    elif record is not None and record.weights_mb is not None:
-        parts = [path["weights_mb"] for path in record.paths] or [record.weights_mb]
-        what, evidence = "parameters and buffers", f"records/{record.dataset}/{record.stem}.json"
+    elif record is not None and record.memory.weights_mb is not None:
+        parts = [path.weights_mb for path in record.paths] or [record.memory.weights_mb]
+        what, evidence = (
+            "parameters and buffers",
+            f"records/{record.cell.dataset}/{record.stem}.json",
+        )
     else:
         return nothing_measured(verdict, "not counted", cost_command)
     ours, printed = _ends(parts, cell.file_mb), cell.file_mb.split("-")
@@ -62,9 +65,9 @@ def judge_count(cell: PublishedCell, cost: CostRecord | None, record: Record | N
         ] or [(cost.gmacs_thop, cost.gmacs)]
         evidence = _cost_file(cost)
     elif record is not None:
-        sources = [(path["gmacs_thop"], path["gmacs"]) for path in record.paths]
-        sources = sources or [(record.gmacs_thop, record.gmacs)]
-        evidence = f"records/{record.dataset}/{record.stem}.json"
+        sources = [(path.gmacs_thop, path.gmacs) for path in record.paths]
+        sources = sources or [(record.operations.gmacs_thop, record.operations.gmacs)]
+        evidence = f"records/{record.cell.dataset}/{record.stem}.json"
     else:
         return nothing_measured(verdict, "not counted", cost_command)
     counts = [count for count, _ in sources if count is not None]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
+from dataclasses import replace
 
 from harness.records.latency import LatencyRecord, LatencyRow
 from harness.report.table import Column, Table, write_csv
@@ -60,8 +60,8 @@ def render_latency_csv(records: Sequence[LatencyRecord]) -> str:
     """Return every row of the comparisons of one data set as CSV; several ratios are one cell."""
     return write_csv(
         {
-            **{name: getattr(record, name) for name in _OF_RECORD},
-            **dataclasses.asdict(row),
+            **{name: (vars(record) | vars(record.machine))[name] for name in _OF_RECORD},
+            **vars(row),
             "ratio_by_process": " ".join(map(str, row.ratio_by_process)),
         }
         for record in records
@@ -73,7 +73,7 @@ def print_latency(records: Sequence[LatencyRecord]) -> None:
     """Print each comparison as a table."""
     for record in records:
         title = f"{record.dataset}: {describe_comparison(record)}"
-        print_table(dataclasses.replace(latency_table(record), title=title))
+        print_table(replace(latency_table(record), title=title))
 
 
 def latency_table(record: LatencyRecord) -> Table:
@@ -85,26 +85,29 @@ def latency_table(record: LatencyRecord) -> Table:
 def describe_device(record: LatencyRecord) -> str:
     """Return what a comparison was made on, in a word or two."""
     if record.device == "cuda":
-        return record.device_name
-    return f"{record.threads} CPU thread{'s' if record.threads > 1 else ''}"
+        return record.machine.device_name
+    return f"{record.machine.threads} CPU thread{'s' if record.machine.threads > 1 else ''}"
 
 
 def describe_comparison(record: LatencyRecord) -> str:
     """Return what was compared with what, where, and how far it can be trusted."""
     processes = f"{record.processes} process{'es' if record.processes > 1 else ''}"
     parts = [
-        f"{record.rounds} rounds in {processes} on {record.device_name}, {describe_device(record)}"
+        f"{record.rounds} rounds in {processes} on {record.machine.device_name}, "
+        f"{describe_device(record)}"
         f"{_describe_cores(record)}",
         f"reference {record.reference} in {record.reference_runtime}, which drifted by "
         f"{record.drift:.1%}{' (too much)' if record.drifted else ''}",
     ]
-    return "; ".join([*parts, f"busy machine: {record.busy}"] if record.busy else parts)
+    return "; ".join(
+        [*parts, f"busy machine: {record.machine.busy}"] if record.machine.busy else parts
+    )
 
 
 def _describe_cores(record: LatencyRecord) -> str:
-    if not record.cores:
+    cores, threads = record.machine.cores, record.machine.threads
+    if not cores:
         return ""
     # Each process takes the idlest, which need not be those of the one before.
-    some = f"{record.threads} of " if len(record.cores) > record.threads else ""
-    cores = f"core{'s' if len(record.cores) > 1 else ''} {', '.join(map(str, record.cores))}"
-    return f", pinned to {some}{cores}"
+    some = f"{threads} of " if len(cores) > threads else ""
+    return f", pinned to {some}core{'s' if len(cores) > 1 else ''} {', '.join(map(str, cores))}"

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
-from pathlib import Path
 from typing import get_args
 
-from harness.records.cost import CostRecord, cost_path
-from harness.records.latency import LatencyRecord, latency_path
+from harness.records.cost import CostRecord, cost_place
+from harness.records.latency import LatencyRecord, latency_place
 from harness.records.published import published_cells
 from harness.report.contradictions import Contradiction, find_contradictions
 from harness.report.costs import COLUMNS as COST_COLUMNS
@@ -130,7 +129,7 @@ def _contradictions(material: Material) -> PageTable:
 
 
 def _comparison(record: LatencyRecord) -> PageTable:
-    path = latency_path(Path(), record.dataset, record.device, record.threads)
+    path = latency_place(record.dataset, record.device, record.machine.threads)
     return PageTable(
         title=f"{record.dataset}, {describe_device(record)}",
         note=f"{describe_comparison(record)}.",
@@ -148,5 +147,4 @@ def _costs(dataset: str, records: Sequence[CostRecord]) -> PageTable:
 
 
 def _cost_address(cost: CostRecord) -> str:
-    path = cost_path(Path(), cost.dataset, cost.model, cost.image_size)
-    return address_of(path.as_posix())
+    return address_of(cost_place(cost.dataset, cost.model, cost.image_size).as_posix())

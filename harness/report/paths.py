@@ -34,13 +34,14 @@ def render_paths(records: Sequence[Record]) -> str:
 
 
 def _rows(record: Record) -> Sequence[Mapping[str, Any]]:
-    first, last = record.paths[0], record.paths[-1]
+    paths = [vars(path) for path in record.paths]
+    first, last = paths[0], paths[-1]
     rows = [
         {**first, "path": f"shortest: to node {first['name']}"},
         {**last, "path": f"longest: to node {last['name']}"},
-        {**_mean(record.paths), "path": "mean image"},
+        {**_mean(paths), "path": "mean image"},
     ]
-    cell = published_cells().get((record.dataset, record.model))
+    cell = published_cells().get((record.cell.dataset, record.cell.model))
     if cell is not None:
         figures = {field: getattr(cell, name) for field, name in _PUBLISHED.items()}
         rows.append({**figures, "path": "published"})

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from harness.records.cell import Record
+from harness.records.parts import Accuracy
 from harness.records.predictions import Predictions
 from harness.report.rows import group_runs
 from harness.report.statistics import McNemarTest, holm, mcnemar, rank_intervals
@@ -56,8 +57,8 @@ def compare_cells(records: Sequence[Record], find: FindPredictions) -> list[Same
     """Return the cells of one data set in groups of two or more, each on images of its own."""
     alike: dict[tuple[str, int | None], list[Record]] = {}
     for first, *_ in group_runs(records):
-        if first.status == "ok" and first.accuracy_top1 is not None:
-            alike.setdefault((first.data_sha256, first.n_test), []).append(first)
+        if first.status == "ok" and first.accuracy.accuracy_top1 is not None:
+            alike.setdefault((first.data.data_sha256, first.accuracy.n_test), []).append(first)
     return [_compare(group, find) for group in alike.values() if len(group) > 1]
 
 
@@ -70,8 +71,8 @@ def render_pairs(groups: Sequence[SameImages]) -> str:
     """Return every pair as CSV."""
     rows = (
         {
-            "images": pair.first.n_test,
-            "data": pair.first.data_name,
+            "images": pair.first.accuracy.n_test,
+            "data": pair.first.data.data_name,
             "first": pair.first.stem,
             "second": pair.second.stem,
             "only_first_right": pair.test.only_first,
@@ -88,8 +89,9 @@ def render_pairs(groups: Sequence[SameImages]) -> str:
 
 
 def _compare(group: list[Record], find: FindPredictions) -> SameImages:
-    best = sorted(group, key=lambda r: (-(r.accuracy_top1 or 0), r.stem))
-    bounds = [(r.accuracy_top1_low or 0.0, r.accuracy_top1_high or 100.0) for r in best]
+    best = sorted(group, key=lambda r: (-(r.accuracy.accuracy_top1 or 0), r.stem))
+    figures = [record.accuracy for record in best]
+    bounds = [(f.accuracy_top1_low or 0.0, f.accuracy_top1_high or 100.0) for f in figures]
     kept: list[tuple[Record, Predictions]] = []
     left_out: dict[str, str] = {}
     for record in best[:MOST_PAIRED]:
@@ -134,13 +136,13 @@ def _section(group: SameImages, csv_name: str) -> str:
         (
             rank,
             _name(r),
-            f"{r.accuracy_top1:.2f} ({r.accuracy_top1_low:.1f}–{r.accuracy_top1_high:.1f})",
+            _percent(r.accuracy),
             _list(alike.get(r.stem)),
         )
         for rank, r in zip(group.ranks, group.records, strict=True)
     ]
     table = Table.of_texts(_HEADER, rows, align="rlrl").markdown()
-    title = f"\n## Ranking on the {first.n_test} test images of {first.data_name}\n\n"
+    title = f"\n## Ranking on the {first.accuracy.n_test} test images of {first.data.data_name}\n\n"
     return title + "\n".join([table, *_rules(group, csv_name)]) + "\n"
 
 
@@ -162,8 +164,13 @@ def _rules(group: SameImages, csv_name: str) -> list[str]:
     return lines
 
 
+def _percent(found: Accuracy) -> str:
+    low, high = found.accuracy_top1_low, found.accuracy_top1_high
+    return f"{found.accuracy_top1:.2f} ({low:.1f}–{high:.1f})"
+
+
 def _name(record: Record) -> str:
-    return record.title + (" (GPU)" if record.device == "cuda" else "")
+    return record.title + (" (GPU)" if record.cell.device == "cuda" else "")
 
 
 def _list(names: list[str] | None) -> str | None:

@@ -119,7 +119,7 @@ def render_readme(
         part = material.of(dataset)
         return render_markdown(part.records, part.costs, part.latencies)
 
-    datasets = {each.dataset for each in records} | {each.dataset for each in costs}
+    datasets = {each.cell.dataset for each in records} | {each.dataset for each in costs}
     parts: dict[str, Callable[[], str]] = {name: partial(table, name) for name in datasets}
     parts[VERDICTS] = lambda: render_summary(judge_all(records, costs, latencies))
     return fill_readme(text, parts)
@@ -168,7 +168,7 @@ def _render_dataset(dataset: str, material: Material, find: FindPredictions) -> 
         compared = compare_cells(records, find)
         pairs = Path(f"{dataset}-mcnemar.csv")
         page += render_ranking(compared, pairs.name)
-        page += render_paths([record for record in records if not record.repeat])
+        page += render_paths([record for record in records if not record.settings.repeat])
         files[Path(f"{dataset}.csv")] = render_csv(records)
         files |= _render_details(records)
         if any(group.pairs for group in compared):
@@ -184,13 +184,16 @@ def _render_dataset(dataset: str, material: Material, find: FindPredictions) -> 
 
 def _render_details(records: Sequence[Record]) -> dict[Path, str]:
     """Return the learning curve and the confusion matrix of each record, as CSV."""
+    import pandas as pd
+
     files: dict[Path, str] = {}
     for record in records:
-        name = Path(record.dataset) / f"{record.stem}.csv"
-        if record.history:
-            files["training" / name] = write_csv(record.history, digits=6)
-        if record.confusion_matrix:
-            rows = [",".join(map(str, row)) for row in record.confusion_matrix]
+        name = Path(record.cell.dataset) / f"{record.stem}.csv"
+        if record.weights.history:
+            logs = pd.DataFrame(map(vars, record.weights.history)).dropna(axis="columns", how="all")
+            files["training" / name] = write_csv(logs, digits=6)
+        if record.accuracy.confusion_matrix:
+            rows = [",".join(map(str, row)) for row in record.accuracy.confusion_matrix]
             files["confusion" / name] = "\n".join(rows) + "\n"
     return files
 

@@ -53,12 +53,12 @@ def judge_all(
     cells, conditions = published_cells(), published_conditions()
     verdicts: list[Verdict] = []
     for dataset in dict.fromkeys(name for name, _ in cells):
-        ours = [record for record in records if record.dataset == dataset]
+        ours = [record for record in records if record.cell.dataset == dataset]
         timed = [each for each in latencies if each.dataset == dataset]
         counted = published_costs(each for each in costs if each.dataset == dataset)
         for key in (key for key in cells if key[0] == dataset):
             cell, model = cells[key], key[1]
-            runs = [record for record in ours if record.model == model]
+            runs = [record for record in ours if record.cell.model == model]
             cost, shaped = counted.get(model), _shaped(runs, conditions[key])
             verdicts += [
                 judge_accuracy(cell, conditions[key], runs),
@@ -136,9 +136,9 @@ _RULES = f"""\
 
 def _shaped(records: Sequence[Record], conditions: PublishedConditions) -> Record | None:
     """Return a record at the published image size, of published weights before others."""
-    ran = [r for r in records if r.status == "ok" and not r.repeat]
-    fitting = [r for r in ran if r.image_size == conditions.image_size]
-    return min(fitting, key=lambda r: (not r.published, r.device), default=None)
+    ran = [r for r in records if r.status == "ok" and not r.settings.repeat]
+    fitting = [r for r in ran if r.settings.image_size == conditions.image_size]
+    return min(fitting, key=lambda r: (not r.published, r.cell.device), default=None)
 
 
 def _with_hints(verdict: Verdict, verdicts: Sequence[Verdict]) -> Verdict:
