@@ -19,7 +19,8 @@ from harness.jobs import Request
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from rich.table import Table
+
+    from harness.report.table import Table
 
 Output = Annotated[Path, Option(help="Folder of the pictures.", show_default="results/trees")]
 NodeName = Annotated[str, Option("--node", help="A node's name, such as root or 0-3.")]
@@ -27,8 +28,6 @@ ClassName = Annotated[str | None, Option("--class", help="A class of the node, t
 Volatility = Annotated[str, Option(metavar="FIRST:LAST:STEP", help="What to try, both ends too.")]
 
 PICTURES = ROOT / "results" / "trees"
-# Wide enough for a whole row where the output is a file or a pipe.
-_PIPE_WIDTH = 200
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
 
@@ -123,13 +122,10 @@ def _save(plot: Callable[[], Figure], stem: Path) -> None:
 
 def _print_table(title: str, table: Table) -> None:
     """Print a table below its title, which would be broken to the table's width within it."""
-    from rich.console import Console
+    from harness.report.terminal import print_table
 
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_PIPE_WIDTH)
     print(f"\n{title}")
-    console.print(table)
+    print_table(table, lines=False)
 
 
 if __name__ == "__main__":

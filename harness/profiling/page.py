@@ -8,7 +8,7 @@ from functools import partial
 from harness.profiling.plots import plot_report
 from harness.profiling.report import Report, describe_counting, notes
 from harness.profiling.roofline import Roof
-from harness.profiling.tables import make_grids, ranking_lines, recommendation_lines
+from harness.profiling.tables import make_tables, ranking_lines, recommendation_lines
 from harness.report.canvas import render_figure
 from harness.report.html import render_template
 
@@ -22,7 +22,7 @@ def render_html(report: Report, roof: Roof, transpose: bool) -> str:
         picture = base64.b64encode(svg).decode()
     context = {
         "counting": describe_counting(report.options),
-        "grids": make_grids(report, transpose),
+        "tables": make_tables(report, transpose),
         "sections": [
             ("Rankings", ranking_lines(report)),
             ("Recommendation", recommendation_lines(found) if found else []),

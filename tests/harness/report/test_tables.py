@@ -9,8 +9,7 @@ import pytest
 from harness.errors import RequestError
 from harness.records.cell import CELLS
 from harness.report.site import refresh, render_files, render_readme, stale_files
-from harness.report.tables import render_csv, render_markdown
-from harness.report.terminal import print_records
+from harness.report.tables import print_records, render_csv, render_markdown
 from tests.records import cell_record
 
 
