@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, runtime_checkable
 
 from annotated_types import Ge
-from torch import Tensor, nn
 
 from harness.jobs import Device, Job
 from harness.settings_spec import Compression, Settings
@@ -71,6 +70,10 @@ class ModelSpec:
     compress: Callable[[nn.Module, Settings, int], nn.Module] | None = None
     paper: str = ""
     devices: tuple[Device, ...] = ("cpu", "cuda")
+
+    def input_size(self, settings: Settings) -> int:
+        """Return the side of the images that the network takes under these settings, in pixels."""
+        return settings.image_size or self.image_size
 
 
 @dataclass(frozen=True, kw_only=True)
