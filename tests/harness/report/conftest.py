@@ -70,6 +70,11 @@ def make_path(name, **changes):
     return CostPath(name=name, **(fields | changes))
 
 
+def make_epoch(**changes):
+    fields = {"epoch": 1, "loss": 2.0, "accuracy": 0.5, "learning_rate": 0.01, "seconds": 1.0}
+    return fields | changes
+
+
 def make_run(model="resnet", **changes):
     """Return a record with everything that the page and the figures show."""
     fields = {
@@ -106,8 +111,8 @@ def make_run(model="resnet", **changes):
         "command": f"python comparisons.py --dataset digits --model {model} --device cpu",
         "not_measured": {"energy_j_per_image": "no counters here"},
         "history": [
-            {"epoch": 1, "loss": 2.03214576, "accuracy": 0.25, "seconds": 1.5},
-            {"epoch": 2, "loss": 0.5, "accuracy": 0.75, "seconds": 1.25},
+            make_epoch(loss=2.03214576, accuracy=0.25, seconds=1.5),
+            make_epoch(epoch=2, loss=0.5, accuracy=0.75, seconds=1.25),
         ],
         "confusion_matrix": [[4, 1], [0, 5]],
     }
@@ -127,6 +132,11 @@ def _make_cost():
 @pytest.fixture(name="make_path")
 def _make_path():
     return make_path
+
+
+@pytest.fixture(name="make_epoch")
+def _make_epoch():
+    return make_epoch
 
 
 @pytest.fixture(name="make_run", scope="module")

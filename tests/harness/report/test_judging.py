@@ -113,7 +113,7 @@ def test_a_run_with_another_seed_is_no_verdict(make_record):
 def test_what_was_not_run_has_a_command(make_record):
     found = judge_accuracy(cell(), CONDITIONS, [])
     assert (found.outcome, found.reason) == ("cannot be judged", "not run")
-    assert found.provenance.command == "python comparisons.py --dataset cifar10 --model vgg"
+    assert found.command == "python comparisons.py --dataset cifar10 --model vgg"
     absent = judge_accuracy(cell(model="no_such_net"), CONDITIONS, [])
     assert (absent.reason, absent.command) == ("this version has no such model", "")
 
@@ -156,7 +156,7 @@ def test_a_latency_of_other_conditions_is_not_judged(
 ):
     found = latency(make_latency_record, make_row, 0.5, 0.5, **changes)
     assert (found.outcome, found.reason) == ("cannot be judged", reason)
-    assert bool(found.provenance.command) == (reason == "not compared on a GPU")
+    assert bool(found.command) == (reason == "not compared on a GPU")
 
 
 def test_a_latency_at_another_size_is_not_judged(make_latency_record, make_row):
@@ -228,7 +228,11 @@ def test_a_range_of_counts(make_cost, make_path, make_record):
     found = judge_count(cell(gmacs_thop="0.04-0.37"), cost, None)
     assert (found.outcome, found.measured) == ("reproduced", "0.04-0.37")
     assert found.reason.endswith("true: 0.08-0.34 GMACs")
-    paths = [{"gmacs_thop": 0.04, "gmacs": 0.03}, {"gmacs_thop": 0.4, "gmacs": 0.3}]
+    path = {"classes": 5, "params": 1, "weights_mb": 1.0, "images": 1, "latency_ms_p50": 1.0}
+    paths = [
+        path | {"name": "root", "gmacs_thop": 0.04, "gmacs": 0.03},
+        path | {"name": "1", "gmacs_thop": 0.4, "gmacs": 0.3},
+    ]
     found = judge_count(cell(gmacs_thop="0.04-0.4"), None, make_record(paths=paths))
     assert found.outcome == "reproduced"
 

@@ -26,7 +26,7 @@ def cell(make_record, model, accuracy, half_width=1.0, **changes):
         "label": model.upper(),
         "accuracy_top1": accuracy,
         "accuracy_top1_low": accuracy - half_width,
-        "accuracy_top1_high": accuracy + half_width,
+        "accuracy_top1_high": min(accuracy + half_width, 100.0),
         "n_test": 100,
     }
     return make_record(**(fields | changes))
@@ -38,7 +38,7 @@ def test_pairs_are_counted_image_by_image(make_record):
     kept = {"a": predictions(range(10)), "b": predictions(range(6, 18))}
     (group,) = compare_cells(records, lambda record: (kept[record.cell.model], ""))
     (pair,) = group.pairs
-    assert (pair.first.model, pair.second.model) == ("a", "b")
+    assert (pair.first.cell.model, pair.second.cell.model) == ("a", "b")
     assert (pair.test.only_first, pair.test.only_second) == (8, 6)
     assert pair.p_holm == pair.test.p_mid
     assert not pair.different
@@ -49,7 +49,9 @@ def test_p_values_are_corrected_for_all_pairs(make_record):
     kept = {"a": predictions([]), "b": predictions(range(6)), "c": predictions(range(6))}
     (group,) = compare_cells(records, lambda record: (kept[record.cell.model], ""))
     # Six images that only a is right on: 2/64 less 1/64; three pairs, so times three and two.
-    found = {(p.first.model, p.second.model): (p.test.p_mid, p.p_holm) for p in group.pairs}
+    found = {
+        (p.first.cell.model, p.second.cell.model): (p.test.p_mid, p.p_holm) for p in group.pairs
+    }
     assert found == {("a", "b"): (1 / 64, 3 / 64), ("a", "c"): (1 / 64, 3 / 64), ("b", "c"): (1, 1)}
 
 
@@ -58,7 +60,7 @@ GOLDEN = """
 
 | Rank | Model | Top-1 % (95%) | Not told apart from |
 | ---: | :--- | ---: | :--- |
-| 1 | A | 100.00 (99.0–101.0) | none: all are told apart |
+| 1 | A | 100.00 (99.0–100.0) | none: all are told apart |
 | 2 | B | 94.00 (93.0–95.0) | C |
 | 2 | C | 93.00 (92.0–94.0) | B |
 | 4 | D | 80.00 (79.0–81.0) | – |

@@ -9,8 +9,8 @@ from torch import nn
 
 from harness.errors import CellError, RequestError
 from harness.jobs import Cell, CostJob, Job
-from harness.launch import worker
 from harness.measure.file_size import measure_file_mb
+from harness.measurements.cost import CountedCosts
 from harness.plan import counts
 from harness.records.cost import COSTS, CostPath, cost_place
 from harness.run import count
@@ -206,7 +206,7 @@ def test_one_model_is_not_in_the_way_of_the_next(tmp_path, capsys, monkeypatch):
     specs = SPECS | {"broken": broken}
     monkeypatch.setattr(count, "load_model", specs.__getitem__)
     jobs = tuple(make_job(tmp_path, model) for model in ("broken", "gone", "plain"))
-    assert worker._count(CostJob(jobs=jobs)) == 1
+    assert CountedCosts().work(CostJob(jobs=jobs)) == 1
     assert capsys.readouterr().err == (
         "shape/broken: RuntimeError: no such layer at all\n"
         "shape/gone: no tree was published for it\n"

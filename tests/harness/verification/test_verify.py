@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from cli.options import read_command
 from harness.data.loading import load_job_data
 from harness.errors import RequestError
 from harness.jobs import Cell, Request
@@ -27,7 +28,7 @@ from harness.spec import RoutedNetwork
 from harness.verification.checks import Places, compare
 from harness.verification.command import verify
 from harness.verification.recompute import check_record
-from harness.verification.stated import check_agreement, check_settings, read_command
+from harness.verification.stated import check_agreement, check_settings
 from tests.records import cell_record, changed
 
 MORE = {"mobilenet": {"training.epochs": 1}, "trunk": {"weights": "random"}}
@@ -131,6 +132,7 @@ def project(ran, tmp_path):
 
 def places_in(root):
     return Places(
+        read_command=read_command,
         data_dir=root / "data",
         data_files=(),
         weights_dir=root / "weights",
@@ -286,7 +288,7 @@ def test_a_command_of_another_version_is_no_failure(ran):
         "not recomputed: the command has --sing loudly, which is unknown here",
     )
     with pytest.raises(RequestError, match=r"no run of comparisons\.py: 'rm -r'"):
-        read_command("rm -r", places_in(ran))
+        read_command("rm -r")
 
 
 def test_a_setting_that_is_gone_is_no_failure(ran):
@@ -309,7 +311,7 @@ def test_parts_of_a_record_that_contradict_each_other(ran):
 
 def test_counted_costs_are_counted_again(tmp_path, capsys):
     command = "python comparisons.py --dataset digits --model mobilenet --set image_size=32"
-    request = read_command(command, places_in(tmp_path))
+    request = places_in(tmp_path).read_request(command)
     job, _ = make_job(request, Cell(dataset="digits", model="mobilenet", device="cpu"))
     job = dataclasses.replace(job, command=f"{command} --measure cost")
     cost = count_costs(job)
