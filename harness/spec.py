@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, runtime_checkable
 
 from annotated_types import Ge
-from torch import Tensor, nn
 
 from harness.jobs import Device, Job
 from harness.settings_spec import Compression, Settings
