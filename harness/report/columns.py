@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 from typing import Literal
 
-from harness.records.published import PublishedCell
-from harness.report.rows import REFERENCE, Row
+from harness.report.rows import Row
+from harness.reproduction.published import REFERENCE, PublishedCell, published_ratio
 
 NOTHING = "–"
 
@@ -185,10 +185,3 @@ def show_published(column: Column, row: Row, reference: PublishedCell | None) ->
         return str(getattr(row.published, column.published))
     ratio = published_ratio(row.published, reference)
     return NOTHING if ratio is None else f"{ratio:.2f}"
-
-
-def published_ratio(cell: PublishedCell, reference: PublishedCell | None) -> float | None:
-    """Return the published latency of a cell divided by that of ResNet-50 in the same table."""
-    if reference is None:
-        return None
-    return float(cell.latency_ms) / float(reference.latency_ms)

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from harness.report.columns import COLUMNS, Column, Shown, show_column, show_published
 from harness.report.footnotes import Footnotes
-from harness.report.rows import REFERENCE, Row
+from harness.report.rows import Row
 from harness.report.tables import row_notes
+from harness.reproduction.published import REFERENCE
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.records.cell import Record
+from harness.records.material import Material
 from harness.report.figures import roofline_stem
-from harness.report.material import Material
 from harness.report.page_data import (
     COLUMNS,
     FACETS,
@@ -25,6 +25,7 @@ from harness.report.page_parts import Picture, Section
 from harness.report.page_sections import first_sections, last_sections
 from harness.report.points import COSTS
 from harness.report.roofline import Roofline, read_rooflines
+from harness.reproduction.judging import Reproduction
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -36,16 +37,19 @@ _START = "startTable();\nstartPanel();\nstartFigures();\n"
 PLOTLY = Path(__file__).parent / "assets" / "plotly-basic.min.js"
 
 
-def render_page_files(results: Path, material: Material) -> dict[Path, str]:
+def render_page_files(
+    results: Path, material: Material, reproduction: Reproduction
+) -> dict[Path, str]:
     """Return the page and what it needs beside it, by their paths below the results folder.
 
     Args:
         results: The results folder, whose pictures of trees are shown.
-        material: All that is in it.
+        material: All records in it.
+        reproduction: The verdicts that they lead to.
     """
     page = render_page(
         material,
-        first=first_sections(material),
+        first=first_sections(reproduction),
         last=last_sections(material),
         pictures=find_pictures(results),
         rooflines=[_picture(each) for each in read_rooflines(results, material.records)],

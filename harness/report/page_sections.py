@@ -10,28 +10,28 @@ from typing import get_args
 
 from harness.records.cost import CostRecord, cost_path
 from harness.records.latency import LatencyRecord, latency_path
-from harness.records.published import published_cells
-from harness.report.contradictions import find_contradictions
+from harness.records.material import Material
 from harness.report.costs import COST_HEADER, cost_cells
-from harness.report.judging import Outcome, Verdict
 from harness.report.latency import HEADER, comparison_rows, describe_comparison, describe_device
-from harness.report.material import Material
 from harness.report.page_parts import PageTable, Section, address_of
-from harness.report.verdicts import FIGURES, judge_all, summarise
+from harness.report.verdicts import FIGURES, summarise
+from harness.reproduction.contradictions import Contradiction
+from harness.reproduction.judging import Reproduction
+from harness.reproduction.verdict import Outcome, Verdict
 
 _OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 
 
-def first_sections(material: Material) -> list[Section]:
+def first_sections(reproduction: Reproduction) -> list[Section]:
     """Return what comes before the table of all cells: whether what was published reproduces."""
-    if not {dataset for dataset, _ in published_cells()} & set(material.datasets):
+    if not reproduction.attempted:
         return []
-    verdicts = judge_all(material.records, material.costs, material.latencies)
+    verdicts = reproduction.verdicts
     tables = [
         _counts(verdicts),
         _differing(verdicts),
         *(_of_dataset(name, list(g)) for name, g in groupby(verdicts, key=lambda v: v.dataset)),
-        _contradictions(material),
+        _contradictions(reproduction.contradictions),
     ]
     texts = [
         summarise(verdicts),
@@ -100,10 +100,10 @@ def _figures(verdict: Verdict) -> list[str]:
     return [FIGURES[verdict.figure], verdict.published or "–", verdict.measured or "–"]
 
 
-def _contradictions(material: Material) -> PageTable:
+def _contradictions(contradictions: Sequence[Contradiction]) -> PageTable:
     rows = [
         [str(number), each.printed, each.ours or f"not measured yet: {each.command}"]
-        for number, each in enumerate(find_contradictions(material), start=1)
+        for number, each in enumerate(contradictions, start=1)
     ]
     return PageTable(
         title="Where the publication contradicts itself",

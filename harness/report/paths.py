@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.records.cell import Record
-from harness.records.published import PublishedCell, published_cells
+from harness.reproduction.published import PublishedCell, published_cells
 
 
 @dataclass(frozen=True, kw_only=True)

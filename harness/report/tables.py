@@ -10,9 +10,6 @@ from typing import Any
 
 from harness.records.cell import Record
 from harness.records.comparability import describe_fairness
-from harness.records.cost import CostRecord
-from harness.records.latency import LatencyRecord
-from harness.records.published import published_cells
 from harness.report.columns import (
     COLUMNS,
     NOTHING,
@@ -23,7 +20,8 @@ from harness.report.columns import (
     show_published,
 )
 from harness.report.footnotes import Footnotes
-from harness.report.rows import REFERENCE, Row, make_rows
+from harness.report.rows import Row, make_rows
+from harness.reproduction.published import REFERENCE, published_cells
 
 
 def render_rows(records: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
@@ -35,19 +33,14 @@ def render_rows(records: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
     return [name.replace(" ↑", "").replace(" ↓", "") for name in header], lines
 
 
-def render_markdown(
-    records: Sequence[Record],
-    costs: Sequence[CostRecord] = (),
-    latencies: Sequence[LatencyRecord] = (),
-) -> str:
+def render_markdown(rows: Sequence[Row], records: Sequence[Record]) -> str:
     """Return a Markdown table of one data set, with footnotes on where its figures are from.
 
     Args:
-        records: Of the data set.
-        costs: Of the data set; they fill the rows of models that were not run.
-        latencies: Of the data set.
+        rows: The rows of the table.
+        records: The records of the data set, whose images and machines are named below it.
     """
-    rows, footnotes = make_rows(records, costs, latencies), Footnotes()
+    footnotes = Footnotes()
     marks = [footnotes.mark(row_notes(row)) for row in rows]
     header, lines = _lay_out(rows, columns_of(rows), marks, _in_bold)
     align = [":---"] + ["---:"] * (len(header) - 2) + [":---"]

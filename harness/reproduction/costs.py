@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from harness.records.cell import Record
 from harness.records.cost import CostRecord
-from harness.records.published import PublishedCell
-from harness.report.judging import Verdict, blank_verdict, nothing_measured
-from harness.report.missing import cost_command
+from harness.reproduction.commands import cost_command
+from harness.reproduction.published import PublishedCell
+from harness.reproduction.verdict import Verdict, blank_verdict, nothing_measured
 
 SIZE_TOLERANCE = 0.005
 
