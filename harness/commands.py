@@ -143,7 +143,7 @@ def compare_latency(request: Request) -> int:
     """Time all models of each data set side by side, and print them."""
     from harness.launch.comparison import compare_in_children
     from harness.plan.latency import plan_latency
-    from harness.records.latency import read_latency_records
+    from harness.records.latency import LATENCIES
     from harness.report.latency import print_latency
 
     def compare(job: LatencyJob) -> int:
@@ -152,8 +152,8 @@ def compare_latency(request: Request) -> int:
 
     codes, began = _carry_out(request, plan_latency, compare)
     # One that was refused or broke left nothing: what lies there is of an earlier run.
-    records = read_latency_records(request.results_dir.absolute())
-    print_latency([each for each in records if each.started >= began])
+    records = LATENCIES.read_all(request.results_dir.absolute())
+    print_latency([each for each in records if each.provenance.started >= began])
     return _exit_code(codes)
 
 
@@ -161,7 +161,7 @@ def count_costs(request: Request) -> int:
     """Count what the models cost at the shape of each data set, and print it."""
     from harness.launch.local import run_in_child
     from harness.plan.counts import plan_costs
-    from harness.records.cost import read_cost_records
+    from harness.records.cost import COSTS
     from harness.report.costs import print_costs
 
     def count(job: CostJob) -> int:
@@ -169,8 +169,8 @@ def count_costs(request: Request) -> int:
         return run_in_child(job, verbose=request.verbose)
 
     codes, began = _carry_out(request, plan_costs, count)
-    records = read_cost_records(request.results_dir.absolute())
-    print_costs([each for each in records if each.started >= began])
+    records = COSTS.read_all(request.results_dir.absolute())
+    print_costs([each for each in records if each.provenance.started >= began])
     return _exit_code(codes)
 
 
@@ -199,14 +199,14 @@ def _exit_code(codes: list[int]) -> int:
 
 def _check_results(results: Path) -> None:
     """Make sure of the results folder: what is broken had better be known before hours of work."""
-    from harness.records.cell import check_writable, read_records
-    from harness.records.cost import read_cost_records
-    from harness.records.latency import read_latency_records
+    from harness.records.cell import CELLS, check_writable
+    from harness.records.cost import COSTS
+    from harness.records.latency import LATENCIES
 
     check_writable(results)
-    read_records(results)
-    read_latency_records(results)
-    read_cost_records(results)
+    CELLS.read_all(results)
+    LATENCIES.read_all(results)
+    COSTS.read_all(results)
 
 
 def _plan(request: Request, make: Callable[[Request], list[T]]) -> list[T]:

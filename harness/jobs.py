@@ -18,6 +18,8 @@ _STRICT = {"extra": "forbid"}
 class Cell:
     """One thing to run: a data set, a model and a device, by name."""
 
+    __pydantic_config__ = _STRICT
+
     dataset: str
     model: str
     device: Device

@@ -110,7 +110,7 @@ def _time_together(networks: Networks, examples: Examples) -> dict[str, Any]:
             seconds=_SECONDS,
             seed=os.getpid(),  # an order of its own in each process
         )
-    return {"rounds": dataclasses.asdict(rounds), "busy": conditions["busy"]}
+    return {"rounds": dataclasses.asdict(rounds), "busy": conditions.busy}
 
 
 def _one_by_one(

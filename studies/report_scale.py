@@ -15,9 +15,10 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from time import perf_counter, process_time
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 from typer import Option
@@ -25,8 +26,11 @@ from typer import Option
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 from harness.errors import RequestError
-from harness.records.cell import Record, read_records, write_record
+from harness.records.cell import CELLS, Record
 from harness.records.material import read_material
 from harness.report.site import make_findings, write_texts
 
@@ -68,12 +72,15 @@ requestAnimationFrame(step);
 Count = Annotated[int, Option("--records", help="How many records.", min=1)]
 
 
+T = TypeVar("T", bound="DataclassInstance")
+
+
 def main(records: Count = 10_000) -> None:
     """Make up records, make the report from them, and print how long everything took."""
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder)
-        for record in make_records(read_records(ROOT / "results"), records):
-            write_record(results, record)
+        for record in make_records(CELLS.read_all(ROOT / "results"), records):
+            CELLS.write(results, record)
         print(f"{records:,} records")
         for what in ("first time", "again"):
             start, used = perf_counter(), process_time()
@@ -92,18 +99,26 @@ def make_records(models: Sequence[Record], count: int) -> Iterator[Record]:
         like = models[index % len(models)]
         dataset, model = divmod(index, _PER_DATASET)
         factor = chance.uniform(0.5, 2)
-        scaled = ("latency_ms_p50", "throughput_images_per_s", "gmacs", "weights_mb")
-        changes: dict[str, Any] = {
-            name: value * factor for name in scaled if (value := getattr(like, name)) is not None
-        }
+        scale = partial(_scale, factor=factor)
         yield dataclasses.replace(
             like,
-            dataset=f"set{dataset:03d}",
-            model=f"net{model:03d}",
+            cell=dataclasses.replace(
+                like.cell, dataset=f"set{dataset:03d}", model=f"net{model:03d}"
+            ),
             label=f"{like.label} {model % _MODELS}",
-            accuracy_top1=chance.uniform(50, 100),
-            **changes,
+            accuracy=dataclasses.replace(like.accuracy, accuracy_top1=chance.uniform(50, 100)),
+            latency=scale(like.latency, "latency_ms_p50"),
+            throughput=scale(like.throughput, "throughput_images_per_s"),
+            operations=scale(like.operations, "gmacs"),
+            memory=scale(like.memory, "weights_mb"),
         )
+
+
+def _scale(part: T, name: str, factor: float) -> T:
+    """Return a part of a record with one figure, if it was measured, times a factor."""
+    value = getattr(part, name)
+    changes = {} if value is None else {name: value * factor}
+    return dataclasses.replace(part, **changes)
 
 
 def _print_browser(page: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from harness import commands
 from harness.catalog import load_model
 from harness.plan import cells, jobs
-from harness.records.cell import read_records
+from harness.records.cell import CELLS
 from tests.refusals import make_request, refuse
 
 
@@ -115,7 +115,7 @@ def test_int8_on_a_gpu_is_unsupported(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(cells, "resolve_device", lambda choice: "cuda")
     request = make_request(tmp_path, models=["resnet_quantized"], device="cuda")
     assert commands.guarded(commands.run, request) == 1
-    (record,) = read_records(tmp_path / "results")
+    (record,) = CELLS.read_all(tmp_path / "results")
     reason = "ResNet-50 int8 runs on cpu only"
     assert (record.status, record.reason) == ("unsupported", reason)
     assert reason in " ".join(capsys.readouterr().out.split())
@@ -185,7 +185,7 @@ def test_a_model_that_cannot_run_on_the_device_is_unsupported(capsys, tmp_path, 
     monkeypatch.setattr(jobs, "load_model", lambda name: spec)
     request = make_request(tmp_path, models=["mobilenet"])
     assert commands.guarded(commands.run, request) == 1
-    (record,) = read_records(tmp_path / "results")
+    (record,) = CELLS.read_all(tmp_path / "results")
     assert (record.status, record.reason) == ("unsupported", "MobileNetV2 runs on cuda only")
     assert record.accuracy_top1 is None
     assert "unsupported" in capsys.readouterr().out

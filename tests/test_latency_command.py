@@ -12,7 +12,7 @@ from harness import commands
 from harness.catalog import load_model
 from harness.measure import runtimes
 from harness.plan import latency as plan_latency
-from harness.records.latency import latency_path
+from harness.records.latency import latency_place
 from tests import refusals
 from tests.refusals import refuse
 
@@ -171,7 +171,7 @@ def test_a_small_comparison(tmp_path):
         *("latency/digits-cpu-1t.json", "digits.md", "digits-latency.csv", "index.html"),
         *("assets/plotly-basic.min.js", "assets/plotly-basic.LICENSE"),
     }
-    record = json.loads(latency_path(results, "digits", "cpu", 1).read_text())
+    record = json.loads(results / latency_place("digits", "cpu", 1).read_text())
     rows = {row["model"]: row for row in record["rows"]}
     assert (record["reference"], record["processes"], record["rounds"]) == ("mobilenet", 2, 40)
     assert list(rows) == ["mobilenet", "deit"]

@@ -13,7 +13,7 @@ from harness.errors import CellError
 from harness.jobs import LatencyJob, TimingJob
 from harness.launch import local
 from harness.measure.lock import device_lock
-from harness.records.latency import write_latency_record
+from harness.records.latency import LATENCIES
 from harness.run.latency import ProcessTimes
 from harness.run.latency_pool import pool_processes
 
@@ -46,7 +46,7 @@ def compare_in_children(job: LatencyJob, *, verbose: bool = False) -> int:
             found.append(TypeAdapter(ProcessTimes).validate_json(answer.read_bytes()))
     record = pool_processes(job, found, started)
     try:
-        write_latency_record(job.jobs[0].results_dir, record)
+        LATENCIES.write(job.jobs[0].results_dir, record)
     except CellError as error:
         print(f"{job}: {error}", file=sys.stderr)
         return 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import signal
 import subprocess
@@ -12,9 +11,9 @@ from datetime import UTC, datetime
 from pydantic import TypeAdapter
 
 from harness.jobs import CostJob, Job, TimingJob
-from harness.records.cell import Record, Status, write_record
+from harness.records.cell import CELLS, Record, Status, used_settings
+from harness.records.parts import Provenance
 from harness.registry import ROOT
-from harness.settings import settings_hash
 
 
 def run_in_child(job: Job | TimingJob | CostJob, *, verbose: bool = False) -> int:
@@ -57,7 +56,7 @@ def run_in_child(job: Job | TimingJob | CostJob, *, verbose: bool = False) -> in
 
 def note_unsupported(job: Job, label: str, reason: str) -> None:
     """Write the record of a cell that cannot run on its device."""
-    write_record(job.results_dir, _unmeasured(job, label, "unsupported", reason))
+    CELLS.write(job.results_dir, _unmeasured(job, label, "unsupported", reason))
 
 
 def _report_killed(job: Job | TimingJob | CostJob, by: str) -> None:
@@ -66,21 +65,17 @@ def _report_killed(job: Job | TimingJob | CostJob, by: str) -> None:
     if not isinstance(job, Job):
         print(f"{job}: {reason}", file=sys.stderr)
         return
-    write_record(job.results_dir, _unmeasured(job, job.cell.model, "failed", reason))
+    CELLS.write(job.results_dir, _unmeasured(job, job.cell.model, "failed", reason))
 
 
 def _unmeasured(job: Job, label: str, status: Status, reason: str) -> Record:
     return Record(
-        dataset=job.cell.dataset,
-        model=job.cell.model,
+        cell=job.cell,
         label=label,
-        device=job.cell.device,
         status=status,
         reason=reason,
-        seed=job.settings.seed,
-        repeat=job.repeat,
-        settings_hash=settings_hash(job.settings),
-        settings=dataclasses.asdict(job.settings),
-        started=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=job.command,
+        settings=used_settings(job),
+        provenance=Provenance(
+            started=datetime.now(UTC).isoformat(timespec="seconds"), command=job.command
+        ),
     )

@@ -6,6 +6,7 @@ standard error, nothing written), 130 interrupted.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import sys
@@ -54,8 +55,8 @@ def _run(job: Job) -> int:
 
 
 def _run_tracked(job: Job, tracker: Tracker) -> int:
-    from harness.records.cell import Record, write_record
-    from harness.run.cell import base_fields, run_cell
+    from harness.records.cell import CELLS
+    from harness.run.cell import begin_record, run_cell
     from harness.run.provision import discard_checkpoint
 
     started = datetime.now(UTC)
@@ -64,15 +65,15 @@ def _run_tracked(job: Job, tracker: Tracker) -> int:
     except RequestError:
         raise
     except Exception as error:  # anything may go wrong in a cell
-        fields = base_fields(job, job.cell.model, started)
-        record = Record(**fields, status="failed", reason=_explain(error))
+        blank = begin_record(job, job.cell.model, started)
+        record = dataclasses.replace(blank, reason=_explain(error))
     try:
-        path = write_record(job.results_dir, record)
+        path = CELLS.write(job.results_dir, record)
     except CellError as error:
         print(f"{job.cell}: {error}", file=sys.stderr)
         return 1
     if record.status == "ok":
-        discard_checkpoint(job, record.data_sha256)
+        discard_checkpoint(job, record.data.data_sha256)
     tracker.log_record(record, path)
     return int(record.status != "ok")
 
@@ -93,13 +94,13 @@ def _time(job: TimingJob) -> int:
 
 
 def _count(job: CostJob) -> int:
-    from harness.records.cost import write_cost_record
+    from harness.records.cost import COSTS
     from harness.run.count import count_costs
 
     code = 0
     for each in job.jobs:
         try:
-            write_cost_record(each.results_dir, count_costs(each))
+            COSTS.write(each.results_dir, count_costs(each))
         except Exception as error:  # one model must not be in the way of the next
             print(
                 f"{job.jobs[0].cell.dataset}/{each.cell.model}: {_explain(error)}", file=sys.stderr

@@ -195,11 +195,13 @@ def _is_equal(record: Record, job: Job, source: DataSource, sha256: str | None) 
     """Whether a record says what running the job would find out."""
     from harness.measure.environment import device_name
 
-    weights_match = record.weights_sha256 == sha256 or record.weights_origin == "published"
+    weights_match = (
+        record.weights.weights_sha256 == sha256 or record.weights.weights_origin == "published"
+    )
     return (
         record.status == "ok"
-        and record.settings_hash == settings_hash(job.settings)
-        and record.data_sha256 == source.sha256
-        and record.device_name == device_name(job.cell.device)
+        and record.settings.settings_hash == settings_hash(job.settings)
+        and record.data.data_sha256 == source.sha256
+        and record.machine.device_name == device_name(job.cell.device)
         and weights_match
     )

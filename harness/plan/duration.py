@@ -36,8 +36,8 @@ def rough_seconds(planned: Planned) -> float:
 def _training_seconds(planned: Planned) -> float:
     settings, record = planned.job.settings, planned.record
     epochs, size = _count_epochs(settings), settings.image_size or planned.spec.image_size
-    if record is not None and record.history and record.image_size == size:
-        seconds = [float(entry["seconds"]) for entry in record.history]
+    if record is not None and record.weights.history and record.settings.image_size == size:
+        seconds = [entry.seconds for entry in record.weights.history]
         return sum(seconds) if planned.spec.fit is not None else epochs * seconds[-1]
     with torch.device("meta"):
         network = build_network(planned.spec, settings, 10, planned.channels)

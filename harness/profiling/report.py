@@ -104,9 +104,10 @@ def _notes_on_records(report: Report) -> list[str]:
             lines.append(f"{each.name}: no record on {report.dataset}")
             continue
         lines.append(
-            f"{each.name}: measured as {record.model} on {report.dataset}, {record.device} "
-            f"({record.device_name}), {record.image_size} pixels, {len(record.classes)} classes, "
-            f"{record.weights_origin} weights"
+            f"{each.name}: measured as {record.cell.model} on {report.dataset}, "
+            f"{record.cell.device} ({record.machine.device_name}), "
+            f"{record.settings.image_size} pixels, {len(record.data.classes)} classes, "
+            f"{record.weights.weights_origin} weights"
         )
     shown = {name for name, *_ in MEASURED}
     reasons = {

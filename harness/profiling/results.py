@@ -10,7 +10,7 @@ from harness.errors import CellError, unknown_name
 from harness.jobs import Cell, Device
 from harness.profiling.analysis import Analysis, Options, analyse
 from harness.profiling.names import ModelName
-from harness.records.cell import Record, find_record, read_records
+from harness.records.cell import CELLS, Record, find_record
 
 
 def read_results(dataset: str, results: Path) -> dict[str, Record]:
@@ -19,12 +19,14 @@ def read_results(dataset: str, results: Path) -> dict[str, Record]:
     Raises:
         RequestError: No record is of that data set, or one cannot be read.
     """
-    every = [record for record in read_records(results) if record.status == "ok"]
-    known = {record.dataset for record in every}
+    every = [record for record in CELLS.read_all(results) if record.status == "ok"]
+    known = {record.cell.dataset for record in every}
     if dataset not in known:
         raise unknown_name("--with-results", dataset, known, f"data sets with records in {results}")
     found: dict[str, Record] = {}
-    for model in dict.fromkeys(record.model for record in every if record.dataset == dataset):
+    for model in dict.fromkeys(
+        record.cell.model for record in every if record.cell.dataset == dataset
+    ):
         for device in get_args(Device):
             # Those of published weights lie beside, under another name.
             cell = Cell(dataset=dataset, model=model, device=device)

@@ -79,8 +79,8 @@ def _model(report: Report, row: Row) -> dict[str, Any]:
 def _measured(report: Report, record: Record | None) -> dict[str, Any]:
     if record is None:
         return dict.fromkeys((*_MEASURED, *_RECORD))
-    figures = {f"measured_{name}": getattr(record, name) for name, *_ in MEASURED}
-    about = (report.dataset, record.model, record.device, record.image_size)
+    figures = {f"measured_{name}": record.flat[name] for name, *_ in MEASURED}
+    about = (report.dataset, record.cell.model, record.cell.device, record.settings.image_size)
     return {
         **figures,
         **dict(zip(_RECORD, about, strict=True)),

@@ -159,7 +159,7 @@ def _measured(report: Report, row: Row) -> list[str]:
 
 
 def _show(record: Record, field: str, _: str, digits: int) -> str:
-    return show_number(getattr(record, field), digits)
+    return show_number(record.flat[field], digits)
 
 
 def _closing(report: Report, bullet: str = "") -> list[str]:

@@ -95,7 +95,7 @@ def describe_fairness(records: Sequence[Record]) -> str | None:
     Returns:
         None where there are not two accuracies.
     """
-    compared = [record for record in records if record.accuracy_top1 is not None]
+    compared = [record for record in records if record.accuracy.accuracy_top1 is not None]
     if len(compared) < 2:
         return None
     return str(compare([conditions_of_record(record) for record in compared]))
@@ -123,18 +123,23 @@ def require_fair(jobs: Sequence[tuple[Job, ModelSpec]]) -> None:
 
 def conditions_of_record(record: Record) -> Conditions:
     """Return the conditions of a cell that has run."""
-    settings = record.settings
+    settings = record.settings.settings
     values = {
-        "weights": record.weights_origin,
-        "data_sha256": record.data_sha256[:8],
-        "image_size": record.image_size,
+        "weights": record.weights.weights_origin,
+        "data_sha256": record.data.data_sha256[:8],
+        "image_size": record.settings.image_size,
         **{name: settings.get(name) for name in ("mean", "std")},
-        "evaluation.precision": record.precision,
+        "evaluation.precision": record.accuracy.precision,
     }
-    own = {"image_size"} if record.image_size in _own_sizes(record.dataset, record.model) else set()
-    if record.weights_origin == "trained":
+    own = (
+        {"image_size"}
+        if record.settings.image_size in _own_sizes(record.cell.dataset, record.cell.model)
+        else set()
+    )
+    if record.weights.weights_origin == "trained":
         # What is in `training` of a compressed model was its base's.
-        start = record.compression.get("base_start", record.start)
+        compressed = record.compression
+        start = compressed.base_start if compressed else record.weights.start
         values |= _training(settings) | {"start": start}
         if settings.get("tree"):
             values["tree"] = record.title
@@ -142,7 +147,7 @@ def conditions_of_record(record: Record) -> Conditions:
     if record.compression:
         values["compression"] = record.title
         own.add("compression")
-        if record.precision == "int8":
+        if record.accuracy.precision == "int8":
             del values["evaluation.precision"]
     return Conditions(values=values, own=frozenset(own))
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
-from harness.records.store import STRICT, read_all, read_stored
-from harness.util.files import write_text
+from harness.records.migration import nest_cost
+from harness.records.parts import Provenance
+from harness.records.store import STRICT, Store
 
-SCHEMA = 1
+SCHEMA: Literal[2] = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,17 +65,12 @@ class CostRecord:
         gmacs_thop: What thop counts, 10^9 (the published "G-Flops").
         paths: For a network that sends images different ways: each way, cheapest first.
         not_measured: Reasons, by the name of the field that is None.
-        environment: The machine and the versions.
-        git_commit: Of this project.
-        git_dirty: Whether the working tree differed from that commit.
-        started: UTC, ISO 8601.
-        duration_s: Of the counting.
-        command: What would count again.
+        provenance: Code, time, command and environment.
     """
 
     __pydantic_config__ = STRICT
 
-    schema: int = SCHEMA
+    schema: Literal[2] = SCHEMA
     dataset: str
     model: str
     label: str
@@ -93,40 +87,20 @@ class CostRecord:
     gmacs_thop: float | None = None
     paths: tuple[CostPath, ...] = ()
     not_measured: dict[str, str] = field(default_factory=dict)
-    environment: dict[str, Any] = field(default_factory=dict)
-    git_commit: str | None = None
-    git_dirty: bool | None = None
-    started: str = ""
-    duration_s: float = 0.0
-    command: str = ""
+    provenance: Provenance = field(default_factory=Provenance)
 
 
-def cost_path(results: Path, dataset: str, model: str, image_size: int) -> Path:
-    """Return where the costs of a model at the shape of a data set are kept."""
-    return results / "costs" / dataset / f"{model}-{image_size}.json"
+def cost_place(dataset: str, model: str, image_size: int) -> Path:
+    """Return where the costs of a model at a data set's shape are kept below a results folder."""
+    return Path("costs") / dataset / f"{model}-{image_size}.json"
 
 
-def write_cost_record(results: Path, record: CostRecord) -> Path:
-    """Write costs in place of earlier ones; return their path.
-
-    Raises:
-        CellError: They cannot be written.
-    """
-    path = cost_path(results, record.dataset, record.model, record.image_size)
-    write_text(path, json.dumps(dataclasses.asdict(record), indent=1, allow_nan=False) + "\n")
-    return path
-
-
-def read_cost_records(results: Path) -> list[CostRecord]:
-    """Return all costs, by data set, model and image size.
-
-    Those of an older version are named in the log and left out.
-
-    Raises:
-        RequestError: A file holds no costs, or does not belong where it lies.
-    """
-    return read_all(
-        results.glob("costs/*/*.json"),
-        lambda path: read_stored(path, CostRecord, "record of costs", SCHEMA),
-        lambda each: cost_path(results, each.dataset, each.model, each.image_size),
-    )
+COSTS = Store(
+    kind="record of costs",
+    cls=CostRecord,
+    schema=SCHEMA,
+    pattern="costs/*/*.json",
+    place=lambda record: cost_place(record.dataset, record.model, record.image_size),
+    migrations={1: nest_cost},
+)
+"""The counted costs of a results folder, by data set, model and image size."""

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from harness.jobs import Device
-from harness.records.store import STRICT, read_all, read_stored
-from harness.util.files import write_text
+from harness.records.migration import nest_latency
+from harness.records.parts import Machine, Provenance
+from harness.records.store import STRICT, Store
 
-SCHEMA = 1
+SCHEMA: Literal[2] = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,10 +73,6 @@ class LatencyRecord:
         schema: Version of this layout.
         dataset: The data set's name.
         device: cpu or cuda.
-        device_name: The processor or GPU.
-        threads: CPU threads.
-        cores: The hardware threads that they were kept on, in any of the processes; None: they
-            were not.
         reference: The model that the others are compared with.
         reference_runtime: What ran it.
         processes: In how many processes.
@@ -87,28 +82,19 @@ class LatencyRecord:
         drifted: Whether that was too much, after all reruns.
         reruns: How often all rounds of a process were thrown away for drifting, in all of them.
         method: How each call was timed.
-        load: What else the machine did meanwhile; the largest shares of the processes.
-        busy: Why it counts as busy; None: it does not.
         rows: One for each model and runtime.
         data_name: Where the images come from.
         data_sha256: Their digest.
         seed: Of the order.
-        environment: The machine and the versions.
-        git_commit: Of this project.
-        git_dirty: Whether the working tree differed from that commit.
-        started: UTC, ISO 8601.
-        duration_s: Of the whole comparison.
-        command: What would compare them again.
+        machine: What they ran on; the largest shares of load of the processes.
+        provenance: Code, time, command and environment.
     """
 
     __pydantic_config__ = STRICT
 
-    schema: int = SCHEMA
+    schema: Literal[2] = SCHEMA
     dataset: str
     device: Device
-    device_name: str
-    threads: int
-    cores: list[int] | None
     reference: str
     reference_runtime: str
     processes: int = 1
@@ -117,46 +103,25 @@ class LatencyRecord:
     drifted: bool
     reruns: int
     method: str
-    load: dict[str, Any]
-    busy: str | None
     rows: tuple[LatencyRow, ...]
     data_name: str
     data_sha256: str
     seed: int
-    environment: dict[str, Any] = field(default_factory=dict)
-    git_commit: str | None
-    git_dirty: bool | None
-    started: str
-    duration_s: float
-    command: str
+    machine: Machine
+    provenance: Provenance
 
 
-def latency_path(results: Path, dataset: str, device: str, threads: int) -> Path:
-    """Return where the comparison of a data set and device with so many threads is kept."""
-    return results / "latency" / f"{dataset}-{device}-{threads}t.json"
+def latency_place(dataset: str, device: str, threads: int) -> Path:
+    """Return where the comparison of a data set and device is kept below a results folder."""
+    return Path("latency") / f"{dataset}-{device}-{threads}t.json"
 
 
-def write_latency_record(results: Path, record: LatencyRecord) -> Path:
-    """Write a comparison in place of an earlier one; return its path.
-
-    Raises:
-        CellError: It cannot be written.
-    """
-    path = latency_path(results, record.dataset, record.device, record.threads)
-    write_text(path, json.dumps(dataclasses.asdict(record), indent=1, allow_nan=False) + "\n")
-    return path
-
-
-def read_latency_records(results: Path) -> list[LatencyRecord]:
-    """Return all comparisons, by data set, device and threads.
-
-    Those of an older version are named in the log and left out.
-
-    Raises:
-        RequestError: A file is no comparison, or one that does not belong where it lies.
-    """
-    return read_all(
-        results.glob("latency/*.json"),
-        lambda path: read_stored(path, LatencyRecord, "comparison", SCHEMA),
-        lambda each: latency_path(results, each.dataset, each.device, each.threads),
-    )
+LATENCIES = Store(
+    kind="comparison",
+    cls=LatencyRecord,
+    schema=SCHEMA,
+    pattern="latency/*.json",
+    place=lambda record: latency_place(record.dataset, record.device, record.machine.threads),
+    migrations={1: nest_latency},
+)
+"""The comparisons of a results folder, by data set, device and number of threads."""

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.records.cell import Record, read_records
-from harness.records.cost import CostRecord, read_cost_records
-from harness.records.latency import LatencyRecord, read_latency_records
+from harness.records.cell import CELLS, Record
+from harness.records.cost import COSTS, CostRecord
+from harness.records.latency import LATENCIES, LatencyRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +22,7 @@ class Material:
     def of(self, dataset: str) -> Material:
         """Return what there is of one data set."""
         return Material(
-            records=[each for each in self.records if each.dataset == dataset],
+            records=[each for each in self.records if each.cell.dataset == dataset],
             latencies=[each for each in self.latencies if each.dataset == dataset],
             costs=[each for each in self.costs if each.dataset == dataset],
         )
@@ -30,7 +30,7 @@ class Material:
     @property
     def datasets(self) -> list[str]:
         """The names of the data sets that there is anything of."""
-        names = {r.dataset for r in self.records} | {c.dataset for c in self.costs}
+        names = {r.cell.dataset for r in self.records} | {c.dataset for c in self.costs}
         return sorted(names | {each.dataset for each in self.latencies})
 
     def cost(self, dataset: str, model: str, size: int | None = None) -> CostRecord | None:
@@ -42,9 +42,9 @@ class Material:
     def record(self, dataset: str, model: str, *, published: bool) -> Record | None:
         """Return the record of a model, of published weights or not; one made on a CPU first."""
         wanted = (dataset, model, published)
-        found = [r for r in self.records if (r.dataset, r.model, r.published) == wanted]
-        whole = [r for r in found if r.status == "ok" and not r.repeat]
-        return min(whole, key=lambda r: r.device, default=None)
+        found = [r for r in self.records if (r.cell.dataset, r.cell.model, r.published) == wanted]
+        whole = [r for r in found if r.status == "ok" and not r.settings.repeat]
+        return min(whole, key=lambda r: r.cell.device, default=None)
 
 
 def read_material(results: Path) -> Material:
@@ -54,7 +54,7 @@ def read_material(results: Path) -> Material:
         RequestError: A file is broken, or does not belong where it lies.
     """
     return Material(
-        records=read_records(results),
-        latencies=read_latency_records(results),
-        costs=read_cost_records(results),
+        records=CELLS.read_all(results),
+        latencies=LATENCIES.read_all(results),
+        costs=COSTS.read_all(results),
     )

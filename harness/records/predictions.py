@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
 import hashlib
-import json
 import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from harness.errors import RequestError
 from harness.records.cell import Record
-from harness.records.store import STRICT, OutdatedError, read_stored
-from harness.util.files import write_text
+from harness.records.store import STRICT, Store
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-SCHEMA = 1
+SCHEMA: Literal[1] = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +38,7 @@ class Predictions:
 
     __pydantic_config__ = STRICT
 
-    schema: int = SCHEMA
+    schema: Literal[1] = SCHEMA
     images: int
     labels_sha256: str
     classes: str
@@ -57,10 +54,9 @@ class Predictions:
         """A number whose bit i is set where image i was classified rightly."""
         return int.from_bytes(_unpack(self.right), "little")
 
-    def class_of_images(self) -> list[int]:
-        """Return the class that each image was given."""
-        values = _unpack(self.classes)
-        return [low + 256 * high for low, high in zip(values[::2], values[1::2], strict=True)]
+
+PREDICTIONS = Store(kind="file of predictions", cls=Predictions, schema=SCHEMA)
+"""The predictions beside the records of a results folder, at their `predictions_place`."""
 
 
 def make_predictions(classes: NDArray[np.uint16], labels: NDArray[np.int64]) -> Predictions:
@@ -81,37 +77,25 @@ def make_predictions(classes: NDArray[np.uint16], labels: NDArray[np.int64]) -> 
     )
 
 
-def predictions_path(results: Path, dataset: str, stem: str) -> Path:
-    """Return where the predictions of the record of that name lie."""
-    return results / "predictions" / dataset / f"{stem}.json"
-
-
-def write_predictions(results: Path, dataset: str, stem: str, predictions: Predictions) -> Path:
-    """Write predictions atomically; the record that names their digest is to be written after.
-
-    Raises:
-        CellError: The disk is full or the folder cannot be written to.
-    """
-    path = predictions_path(results, dataset, stem)
-    write_text(path, json.dumps(dataclasses.asdict(predictions), indent=1) + "\n")
-    return path
+def predictions_place(dataset: str, stem: str) -> Path:
+    """Return where the predictions of the record of that name lie below a results folder."""
+    return Path("predictions") / dataset / f"{stem}.json"
 
 
 def find_predictions(results: Path, record: Record) -> tuple[Predictions | None, str]:
     """Return the predictions of a record, or None and why there are none that can be used."""
-    if record.predictions_sha256 is None:
+    digests = (record.accuracy.predictions_sha256, record.accuracy.test_labels_sha256)
+    if digests[0] is None:
         return None, "it was made before predictions were kept"
-    path = predictions_path(results, record.dataset, record.stem)
+    path = results / predictions_place(record.cell.dataset, record.stem)
     if not path.exists():
         return None, "its predictions are not there"
     try:
-        found = read_stored(path, Predictions, "file of predictions", SCHEMA)
+        found = PREDICTIONS.read(path)
         digest = found.sha256
-    except OutdatedError:
-        return None, "its predictions are of an older version"
     except (RequestError, ValueError, zlib.error):
-        return None, f"predictions/{record.dataset}/{path.name} is damaged"
-    if (digest, found.labels_sha256) != (record.predictions_sha256, record.test_labels_sha256):
+        return None, f"predictions/{record.cell.dataset}/{path.name} is damaged"
+    if (digest, found.labels_sha256) != digests:
         return None, "the predictions beside it are those of another run"
     return found, ""
 

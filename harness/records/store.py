@@ -1,124 +1,185 @@
-"""Files of JSON that hold one frozen dataclass, read strictly: what is wrong is named."""
+"""Where records lie: JSON files of one frozen dataclass each, written whole and read strictly."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from harness.errors import RequestError
+from harness.util.files import write_text
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter, ValidationError
-
-logger = logging.getLogger(__name__)
 
 STRICT = {"extra": "forbid", "allow_inf_nan": False}
 """The `__pydantic_config__` of a dataclass whose files are read here."""
 
 T = TypeVar("T")
-_ADAPTERS: dict[type, TypeAdapter[Any]] = {}
+Tree = dict[str, Any]
 
 
-class OutdatedError(RequestError):
-    """A file of an older version of this project, which running its command again replaces."""
+@dataclass(frozen=True, kw_only=True)
+class Store(Generic[T]):
+    """All files of one kind of record below a results folder.
 
-
-def read_stored(path: Path, cls: type[T], kind: str, schema: int) -> T:
-    """Read a file that holds the fields of a dataclass, `schema` among them.
-
-    Args:
-        path: The file.
-        cls: The dataclass; its `__pydantic_config__` is `STRICT`.
-        kind: What the file ought to be, for the message ("record").
+    Attributes:
+        kind: What such a file is called in messages ("record").
+        cls: The dataclass that a file holds; `schema` is among its fields.
         schema: The version of the layout that this version of the project writes.
-
-    Raises:
-        OutdatedError: It has an older layout.
-        RequestError: It cannot be read, is no JSON, has a newer layout, or fields that are
-            missing, foreign or of another type.
+        pattern: Matches the files below a results folder.
+        place: Returns where a record belongs below a results folder; None where its contents do
+            not say.
+        migrations: Turns the fields of an older schema into those of the next one, by the older
+            schema's number.
     """
-    from pydantic import ValidationError
 
-    try:
-        text = path.read_bytes()
-        found = _adapter(cls).validate_json(text, strict=True)
-    except OSError as error:
-        raise RequestError(f"{path}: cannot be read ({error.strerror})") from None
-    except ValidationError as error:
-        _check_schema(path, text, schema)
-        raise RequestError(
-            f"{path}: not a {kind} ({_explain(error)}); mend it, or delete it and run again"
-        ) from None
-    _check_schema(path, text, schema, getattr(found, "schema", None))
-    return found
+    kind: str
+    cls: type[T]
+    schema: int
+    pattern: str = ""
+    place: Callable[[T], Path] | None = None
+    migrations: Mapping[int, Callable[[Tree], Tree]] = dataclasses.field(default_factory=dict)
 
+    def write(self, results: Path, record: T, place: Path | None = None) -> Path:
+        """Write a record atomically in place of an earlier one, and return its path.
 
-def read_all(
-    paths: Iterable[Path], read: Callable[[Path], T], place: Callable[[T], Path]
-) -> list[T]:
-    """Read files in the order of their paths; outdated ones are named in the log and left out.
+        Args:
+            results: The results folder.
+            record: The record.
+            place: Where it goes below the folder, if its contents do not say.
 
-    Args:
-        paths: Of the files.
-        read: Reads one, as `read_stored`.
-        place: Where a file with such contents belongs.
+        Raises:
+            CellError: The disk is full or the folder cannot be written to.
+        """
+        path = results / (place or self._place(record))
+        fields = dataclasses.asdict(record)  # type: ignore[call-overload]
+        write_text(path, to_text(fields))
+        return path
 
-    Raises:
-        RequestError: As `read_stored`, or a file is a copy that lies where it does not belong.
-    """
-    found = []
-    for path in sorted(paths):
+    def read(self, path: Path) -> T:
+        """Read a file; one of an older schema is migrated in memory.
+
+        Raises:
+            RequestError: It cannot be read, is no JSON, has a newer schema, or fields that are
+                missing, foreign, of another type or out of range.
+        """
+        from pydantic import ValidationError
+
         try:
-            each = read(path)
-        except OutdatedError as error:
-            logger.warning("left out: %s", error)
-            continue
-        check_place(path, place(each))
-        found.append(each)
-    return found
+            return self._validate(path, path.read_bytes())
+        except OSError as error:
+            raise RequestError(f"{path}: cannot be read ({error.strerror})") from None
+        except ValidationError as error:
+            raise RequestError(
+                f"{path}: not a {self.kind} ({_explain(error)}); mend it, or delete it and run "
+                "again"
+            ) from None
 
+    def parse(self, fields: Tree) -> T:
+        """Return the record that has these fields, as JSON holds them.
 
-def check_place(path: Path, wanted: Path) -> None:
-    """Make sure that a file lies where its contents belong, so that no cell is there twice.
+        Raises:
+            ValidationError: A field is missing, foreign, of another type or out of range.
+        """
+        return self._adapter.validate_json(json.dumps(fields), strict=True)
 
-    Raises:
-        RequestError: It does not.
-    """
-    if path != wanted:
-        there = ", where there is another" if wanted.exists() else ""
-        raise RequestError(
-            f"{path}: by its contents it belongs to {wanted}{there}; move or delete it"
-        )
+    def read_all(self, results: Path) -> list[T]:
+        """Return all records in the order of their paths.
 
+        Raises:
+            RequestError: As `read`, or a file is a copy that lies where it does not belong.
+        """
+        return [self._read_in_place(results, path) for path in sorted(results.glob(self.pattern))]
 
-def _adapter(cls: type[T]) -> TypeAdapter[T]:
-    """Return what validates a class; made once, because making it takes longer than reading."""
-    from pydantic import TypeAdapter
+    def find(self, results: Path, place: Path) -> T | None:
+        """Return the record at a place relative to the results folder, if there is one.
 
-    if cls not in _ADAPTERS:
-        _ADAPTERS[cls] = TypeAdapter(cls)
-    return _ADAPTERS[cls]
+        Raises:
+            RequestError: As `read_all`.
+        """
+        path = results / place
+        return self._read_in_place(results, path) if path.exists() else None
 
+    def _read_in_place(self, results: Path, path: Path) -> T:
+        record = self.read(path)
+        wanted = results / self._place(record)
+        if path != wanted:
+            there = ", where there is another" if wanted.exists() else ""
+            raise RequestError(
+                f"{path}: by its contents it belongs to {wanted}{there}; move or delete it"
+            )
+        return record
 
-def _check_schema(path: Path, text: bytes, wanted: int, found: object = None) -> None:
-    """Raise the error of another version's file, if it is one."""
-    if found is None:
+    def _place(self, record: T) -> Path:
+        if self.place is None:
+            raise ValueError(f"the contents of a {self.kind} do not say where it belongs")
+        return self.place(record)
+
+    def _validate(self, path: Path, text: bytes) -> T:
+        from pydantic import ValidationError
+
         try:
-            fields: Any = json.loads(text)
+            return self._adapter.validate_json(text, strict=True)
+        except ValidationError:
+            fields = self._migrate(path, text)
+            if fields is None:
+                raise
+        return self.parse(fields)
+
+    def _migrate(self, path: Path, text: bytes) -> Tree | None:
+        """Return the fields of an older schema's file as today's; None where it is no such file.
+
+        Raises:
+            RequestError: The file is of a newer schema.
+        """
+        try:
+            fields = json.loads(text)
         except ValueError:
-            return
-        if not isinstance(fields, dict) or "schema" not in fields:
-            return
-        found = fields["schema"]
-    if isinstance(found, bool) or not isinstance(found, int) or found == wanted:
-        return
-    message = f"{path}: schema {found}, this version reads {wanted}"
-    if found < wanted:
-        raise OutdatedError(f"{message}; run its command again (CHANGELOG.md says why)")
-    raise RequestError(f"{message}: it is of a newer version, which is needed to read it")
+            return None
+        found = fields.get("schema") if isinstance(fields, dict) else None
+        if isinstance(found, bool) or not isinstance(found, int) or found == self.schema:
+            return None
+        if found > self.schema:
+            raise RequestError(
+                f"{path}: schema {found}, this version reads {self.schema}: it is of a newer "
+                "version, which is needed to read it"
+            )
+        for schema in range(found, self.schema):
+            if schema not in self.migrations:
+                return None
+            fields = self.migrations[schema](fields)
+        return {**fields, "schema": self.schema}
+
+    @cached_property
+    def _adapter(self) -> TypeAdapter[T]:
+        """What validates the dataclass; made once, because making it takes longer than reading."""
+        from pydantic import TypeAdapter
+
+        return TypeAdapter(self.cls)
+
+
+def to_text(fields: Tree) -> str:
+    """Return JSON with a line for each field of each part, in their order."""
+    lines = [f"  {json.dumps(name)}: {_value(value)}" for name, value in fields.items()]
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _value(value: object) -> str:
+    if isinstance(value, dict) and value:
+        lines = [f"    {json.dumps(name)}: {_json(each)}" for name, each in value.items()]
+        return "{\n" + ",\n".join(lines) + "\n  }"
+    if isinstance(value, (list, tuple)) and value and isinstance(value[0], dict):
+        return "[\n" + ",\n".join(f"    {_json(each)}" for each in value) + "\n  ]"
+    return _json(value)
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, allow_nan=False)
 
 
 def _explain(error: ValidationError) -> str:

@@ -83,11 +83,13 @@ def _accuracy(row: Row) -> Shown | None:
     record, values = row.record, row.values("accuracy_top1")
     if record is None or not values:
         return None
-    untrained = record.weights_origin in ("random", "imagenet")
-    pool = f"untrained {row.title}" if untrained else record.data_sha256
+    untrained = record.weights.weights_origin in ("random", "imagenet")
+    pool = f"untrained {row.title}" if untrained else record.data.data_sha256
     spread = f"(n={len(values)})"
     if len(values) == 1:
-        spread = f"({record.accuracy_top1_low:.1f}–{record.accuracy_top1_high:.1f})"
+        spread = (
+            f"({record.accuracy.accuracy_top1_low:.1f}–{record.accuracy.accuracy_top1_high:.1f})"
+        )
     figure = f"{fmean(values):.2f}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else "")
     return Shown(figure=figure, spread=spread, value=fmean(values), pool=pool)
 
@@ -107,7 +109,7 @@ def _file(row: Row) -> Shown | None:
         return None
     if record is not None:
         alike = cost.weights_origin == "random" or record.published
-        if record.image_size != cost.image_size or not alike:
+        if record.settings.image_size != cost.image_size or not alike:
             return None
     sizes = sorted(path.file_mb for path in cost.paths) or [cost.file_mb]
     figure = f"{sizes[0]:.2f}" + (f"–{sizes[-1]:.2f}" if cost.paths else "")
@@ -115,7 +117,7 @@ def _file(row: Row) -> Shown | None:
 
 
 def _machine(row: Row) -> str:
-    return f"{row.record.device_name}, {row.record.threads}" if row.record else ""
+    return f"{row.record.machine.device_name}, {row.record.machine.threads}" if row.record else ""
 
 
 COLUMNS: tuple[Column, ...] = (

@@ -40,7 +40,9 @@ def render_costs_csv(records: Sequence[CostRecord]) -> str:
         shared = [getattr(record, name) for name in _SHARED]
         for name, part in (("", record), *((path.name, path) for path in record.paths)):
             figures = [getattr(part, figure, None) for figure in _FIGURES]
-            writer.writerow([*shared, name, *figures, record.git_commit, record.command])
+            writer.writerow(
+                [*shared, name, *figures, record.provenance.git_commit, record.provenance.command]
+            )
     return out.getvalue()
 
 

@@ -67,10 +67,10 @@ def list_figures(results: Path, records: Sequence[Record]) -> Iterator[FigureSpe
 
     Runs with other seeds stand beside a cell, and have none.
     """
-    records = [record for record in records if not record.repeat]
+    records = [record for record in records if not record.settings.repeat]
     for record in records:
         yield from _of_record(record)
-    for dataset, group in groupby(records, key=lambda record: record.dataset):
+    for dataset, group in groupby(records, key=lambda record: record.cell.dataset):
         yield from _of_dataset(dataset, list(group))
     for roofline in read_rooflines(results, records):
         stem = roofline_stem(roofline).as_posix()
@@ -100,17 +100,24 @@ def _draw_missing(results: Path, figures: Iterable[FigureSpec]) -> None:
 
 
 def _of_record(record: Record) -> Iterator[FigureSpec]:
-    stem = Path("figures") / record.dataset / record.stem
-    if record.history:
-        data: object = [record.title, record.dataset, record.history]
+    stem = Path("figures") / record.cell.dataset / record.stem
+    if record.weights.history:
+        data: object = [record.title, record.cell.dataset, record.flat["history"]]
         yield _figure(f"{stem}-training", data, partial(plot_training, record))
-    if record.confusion_matrix:
-        data = [record.title, record.dataset, record.classes, record.confusion_matrix]
+    if record.accuracy.confusion_matrix:
+        data = [
+            record.title,
+            record.cell.dataset,
+            record.data.classes,
+            record.accuracy.confusion_matrix,
+        ]
         yield _figure(f"{stem}-confusion", data, partial(plot_confusion, record))
 
 
 def _of_dataset(dataset: str, records: Sequence[Record]) -> Iterator[FigureSpec]:
-    images = ", ".join(dict.fromkeys(r.data_name for r in records if r.accuracy_top1 is not None))
+    images = ", ".join(
+        dict.fromkeys(r.data.data_name for r in records if r.accuracy.accuracy_top1 is not None)
+    )
     for cost in COSTS:
         points = measured_points(records, cost)
         if points:

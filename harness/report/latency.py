@@ -35,7 +35,8 @@ def render_latency_csv(records: Sequence[LatencyRecord]) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([*_OF_RECORD, *_OF_ROW])
     for record in records:
-        shared = [getattr(record, name) for name in _OF_RECORD]
+        fields = vars(record) | vars(record.machine)
+        shared = [fields[name] for name in _OF_RECORD]
         writer.writerows([*shared, *_values(row)] for row in record.rows)
     return out.getvalue()
 
@@ -75,29 +76,32 @@ def _section(record: LatencyRecord) -> str:
 def describe_device(record: LatencyRecord) -> str:
     """Return what a comparison was made on, in a word or two."""
     if record.device == "cuda":
-        return record.device_name
-    return f"{record.threads} CPU thread{'s' if record.threads > 1 else ''}"
+        return record.machine.device_name
+    return f"{record.machine.threads} CPU thread{'s' if record.machine.threads > 1 else ''}"
 
 
 def describe_comparison(record: LatencyRecord) -> str:
     """Return what was compared with what, where, and how far it can be trusted."""
     processes = f"{record.processes} process{'es' if record.processes > 1 else ''}"
     parts = [
-        f"{record.rounds} rounds in {processes} on {record.device_name}, {describe_device(record)}"
+        f"{record.rounds} rounds in {processes} on {record.machine.device_name}, "
+        f"{describe_device(record)}"
         f"{_describe_cores(record)}",
         f"reference {record.reference} in {record.reference_runtime}, which drifted by "
         f"{record.drift:.1%}{' (too much)' if record.drifted else ''}",
     ]
-    return "; ".join([*parts, f"busy machine: {record.busy}"] if record.busy else parts)
+    return "; ".join(
+        [*parts, f"busy machine: {record.machine.busy}"] if record.machine.busy else parts
+    )
 
 
 def _describe_cores(record: LatencyRecord) -> str:
-    if not record.cores:
+    cores, threads = record.machine.cores, record.machine.threads
+    if not cores:
         return ""
     # Each process takes the idlest, which need not be those of the one before.
-    some = f"{record.threads} of " if len(record.cores) > record.threads else ""
-    cores = f"core{'s' if len(record.cores) > 1 else ''} {', '.join(map(str, record.cores))}"
-    return f", pinned to {some}{cores}"
+    some = f"{threads} of " if len(cores) > threads else ""
+    return f", pinned to {some}core{'s' if len(cores) > 1 else ''} {', '.join(map(str, cores))}"
 
 
 def comparison_rows(record: LatencyRecord) -> list[list[str]]:

@@ -137,8 +137,10 @@ def _own_texts() -> dict[str, Any]:
 def _counts(records: Sequence[Record]) -> dict[str, Any]:
     return {
         "cells": len(records),
-        "datasets": len({record.dataset for record in records}),
-        "latest": max((record.started for record in records), default="")[: len("2026-01-01")],
+        "datasets": len({record.cell.dataset for record in records}),
+        "latest": max((record.provenance.started for record in records), default="")[
+            : len("2026-01-01")
+        ],
     }
 
 

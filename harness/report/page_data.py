@@ -9,12 +9,11 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 from harness.records.cell import Record
-from harness.records.cost import CostRecord, cost_path
-from harness.records.latency import LatencyRecord, latency_path
+from harness.records.cost import CostRecord, cost_place
+from harness.records.latency import LatencyRecord, latency_place
 from harness.records.material import Material
 from harness.report.page_parts import address_of
 from harness.report.points import (
@@ -86,7 +85,6 @@ _EXTRA = (
 )
 _FIELDS = (*(column.field for column in COLUMNS), *_EXTRA)
 _NUMERIC = tuple(column.field for column in COLUMNS if column.numeric)
-_RECORD_FIELDS = tuple(field.name for field in dataclasses.fields(Record))
 _DATE = len("2026-01-01")
 # It has a picture, and a CSV file.
 _LEFT_OUT = ("confusion_matrix",)
@@ -138,12 +136,9 @@ def describe_details(records: Sequence[Record]) -> Details:
 def describe_sources(material: Material) -> dict[str, dict[str, Any]]:
     """Return the other records that figures of the page are from, by their addresses on it."""
     paths = {
-        latency_path(Path(), each.dataset, each.device, each.threads): each
+        latency_place(each.dataset, each.device, each.machine.threads): each
         for each in material.latencies
-    } | {
-        cost_path(Path(), each.dataset, each.model, each.image_size): each
-        for each in material.costs
-    }
+    } | {cost_place(each.dataset, each.model, each.image_size): each for each in material.costs}
     return {address_of(path.as_posix()): asdict(each) for path, each in paths.items()}
 
 
@@ -168,8 +163,9 @@ def _meanings() -> dict[str, str]:
 
 
 def _row(record: Record) -> list[Any]:
-    values = {name: getattr(record, name) for name in _FIELDS}
-    return list((values | {"started": record.started[:_DATE]}).values())
+    own = {"title": record.title, "stem": record.stem, "started": record.provenance.started[:_DATE]}
+    values = record.flat | own
+    return [values[name] for name in _FIELDS]
 
 
 def _why(record: Record, reasons: dict[str, int]) -> dict[str, int]:
@@ -179,17 +175,21 @@ def _why(record: Record, reasons: dict[str, int]) -> dict[str, int]:
 
 
 def _details(record: Record, settings: dict[str, tuple[int, dict[str, Any]]]) -> dict[str, Any]:
-    values = {name: getattr(record, name) for name in _RECORD_FIELDS if name not in _LEFT_OUT}
-    kept = {name: v for name, v in values.items() if v is not None and v not in ("", [], {})}
-    if record.settings:
-        place, _ = settings.setdefault(str(record.settings), (len(settings), record.settings))
-        kept["settings"] = place
-    if record.history:
-        names = dict.fromkeys(name for entry in record.history for name in entry)
-        kept["history"] = {
-            name: [_rounded(entry.get(name)) for entry in record.history] for name in names
-        }
+    kept = {name: v for name, v in record.flat.items() if name not in _LEFT_OUT and _is_there(v)}
+    used = record.settings.settings
+    if used:
+        kept["settings"], _ = settings.setdefault(str(used), (len(settings), used))
+    if record.weights.history:
+        logs = [dataclasses.asdict(entry) for entry in record.weights.history]
+        names = [name for name in logs[0] if any(log[name] is not None for log in logs)]
+        kept["history"] = {name: [_rounded(log[name]) for log in logs] for name in names}
+    if record.compression:
+        kept["compression"] = {name: v for name, v in kept["compression"].items() if _is_there(v)}
     return kept
+
+
+def _is_there(value: object) -> bool:
+    return value is not None and value not in ("", [], (), {})
 
 
 def _rounded(value: object) -> object:
@@ -199,9 +199,9 @@ def _rounded(value: object) -> object:
 
 def _figures(records: Sequence[Record]) -> dict[str, Any]:
     """Return by data set and cost what a figure shows; a cell is its place among the rows."""
-    places = {f"{record.dataset}/{record.stem}": i for i, record in enumerate(records)}
+    places = {f"{record.cell.dataset}/{record.stem}": i for i, record in enumerate(records)}
     figures: dict[str, Any] = {}
-    for dataset, group in groupby(records, key=lambda record: record.dataset):
+    for dataset, group in groupby(records, key=lambda record: record.cell.dataset):
         members = list(group)
         found = {cost.name: _figure(dataset, members, cost, places) for cost in COSTS}
         figures[dataset] = {name: figure for name, figure in found.items() if figure["groups"]}
@@ -226,7 +226,10 @@ def _figure(
 
 def _published(records: Sequence[Record]) -> dict[str, dict[str, str]]:
     """Return the published cells beside the recorded ones, by data set and model."""
-    cells, wanted = published_cells(), dict.fromkeys((r.dataset, r.model) for r in records)
+    cells, wanted = (
+        published_cells(),
+        dict.fromkeys((r.cell.dataset, r.cell.model) for r in records),
+    )
     return {
         "/".join(key): {
             name: value

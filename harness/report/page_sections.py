@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
-from pathlib import Path
 from typing import get_args
 
-from harness.records.cost import CostRecord, cost_path
-from harness.records.latency import LatencyRecord, latency_path
+from harness.records.cost import CostRecord, cost_place
+from harness.records.latency import LatencyRecord, latency_place
 from harness.records.material import Material
 from harness.report.costs import COST_HEADER, cost_cells
 from harness.report.latency import HEADER, comparison_rows, describe_comparison, describe_device
@@ -115,7 +114,7 @@ def _contradictions(contradictions: Sequence[Contradiction]) -> PageTable:
 
 
 def _comparison(record: LatencyRecord) -> PageTable:
-    path = latency_path(Path(), record.dataset, record.device, record.threads)
+    path = latency_place(record.dataset, record.device, record.machine.threads)
     return PageTable(
         title=f"{record.dataset}, {describe_device(record)}",
         note=f"{describe_comparison(record)}.",
@@ -127,7 +126,7 @@ def _comparison(record: LatencyRecord) -> PageTable:
 
 
 def _costs(dataset: str, records: Sequence[CostRecord]) -> PageTable:
-    paths = [cost_path(Path(), dataset, each.model, each.image_size) for each in records]
+    paths = [cost_place(dataset, each.model, each.image_size) for each in records]
     return PageTable(
         title=f"Costs at the shape of {dataset}",
         header=["Model", "Pixels", *COST_HEADER],

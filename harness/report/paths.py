@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +34,7 @@ def render_paths(records: Sequence[Record]) -> str:
     """Return a Markdown section on the paths of one data set's records; empty without any."""
     cells = published_cells()
     parts = [
-        _render_record(record, cells.get((record.dataset, record.model)))
+        _render_record(record, cells.get((record.cell.dataset, record.cell.model)))
         for record in records
         if record.paths
     ]
@@ -42,7 +42,7 @@ def render_paths(records: Sequence[Record]) -> str:
 
 
 def _render_record(record: Record, published: PublishedCell | None) -> str:
-    paths = record.paths
+    paths = [vars(path) for path in record.paths]
     header = ["Path", "Test images", *(column.header for column in _COLUMNS)]
     rows = [
         _row(f"shortest: to node {paths[0]['name']}", paths[0]),
@@ -57,11 +57,11 @@ def _render_record(record: Record, published: PublishedCell | None) -> str:
     return f"\n## {record.title}: {len(paths)} paths\n\n" + "\n".join(lines) + "\n"
 
 
-def _row(name: str, path: dict[str, Any]) -> list[str]:
+def _row(name: str, path: Mapping[str, Any]) -> list[str]:
     return [name, str(path["images"]), *(_show(path[c.field], c) for c in _COLUMNS)]
 
 
-def _mean(paths: list[dict[str, Any]]) -> dict[str, Any]:
+def _mean(paths: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the means over the test images that take each path."""
     images = sum(path["images"] for path in paths)
     means: dict[str, Any] = {"images": images}

@@ -102,9 +102,10 @@ class PublishedPoint:
 
 def machine(record: Record) -> str:
     """Return what a cell's times were taken on."""
-    if record.device == "cuda":
-        return record.device_name
-    return f"{record.device_name}, {record.threads} thread{'s' if record.threads != 1 else ''}"
+    if record.cell.device == "cuda":
+        return record.machine.device_name
+    threads = record.machine.threads
+    return f"{record.machine.device_name}, {threads} thread{'s' if threads != 1 else ''}"
 
 
 def measured_points(records: Iterable[Record], cost: Cost) -> list[Point]:
@@ -113,7 +114,9 @@ def measured_points(records: Iterable[Record], cost: Cost) -> list[Point]:
     Those whose weights never saw the data set are left out: their accuracy is chance. Runs with
     other seeds are left out, too.
     """
-    kept = (r for r in records if r.weights_origin not in _UNTRAINED and not r.repeat)
+    kept = (
+        r for r in records if r.weights.weights_origin not in _UNTRAINED and not r.settings.repeat
+    )
     points = [_point(record, cost) for record in kept]
     return sorted((point for point in points if point), key=lambda p: (p.cost, -p.accuracy, p.id))
 
@@ -150,14 +153,18 @@ def _is_same(one: Point, other: Point) -> bool:
 
 
 def _point(record: Record, cost: Cost) -> Point | None:
-    accuracy, value = record.accuracy_top1, getattr(record, cost.field)
+    accuracy, value = record.accuracy.accuracy_top1, record.flat[cost.field]
     if accuracy is None or not value:
         return None
-    ends = [end for end in (record.accuracy_top1_low, record.accuracy_top1_high) if end is not None]
+    ends = [
+        end
+        for end in (record.accuracy.accuracy_top1_low, record.accuracy.accuracy_top1_high)
+        if end is not None
+    ]
     return Point(
-        id=f"{record.dataset}/{record.stem}",
+        id=f"{record.cell.dataset}/{record.stem}",
         title=record.title,
-        model=record.model,
+        model=record.cell.model,
         group=machine(record) if cost.per_machine else "",
         cost=value,
         accuracy=accuracy,

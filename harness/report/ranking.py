@@ -57,8 +57,8 @@ def compare_cells(records: Sequence[Record], find: FindPredictions) -> list[Same
     """Return the cells of one data set in groups of two or more, each on images of its own."""
     alike: dict[tuple[str, int | None], list[Record]] = {}
     for first, *_ in group_runs(records):
-        if first.status == "ok" and first.accuracy_top1 is not None:
-            alike.setdefault((first.data_sha256, first.n_test), []).append(first)
+        if first.status == "ok" and first.accuracy.accuracy_top1 is not None:
+            alike.setdefault((first.data.data_sha256, first.accuracy.n_test), []).append(first)
     return [_compare(group, find) for group in alike.values() if len(group) > 1]
 
 
@@ -76,15 +76,17 @@ def render_pairs(groups: Sequence[SameImages]) -> str:
     for pair in (pair for group in groups for pair in group.pairs):
         test, first = pair.test, pair.first
         figures = [f"{p:.6g}" for p in (test.p_exact, test.p_mid, pair.p_holm)]
-        cells = (first.n_test, first.data_name, first.stem, pair.second.stem)
+        cells = (first.accuracy.n_test, first.data.data_name, first.stem, pair.second.stem)
         counts = (test.only_first, test.only_second)
         writer.writerow([*cells, *counts, *figures, pair.different])
     return out.getvalue()
 
 
 def _compare(group: list[Record], find: FindPredictions) -> SameImages:
-    best = sorted(group, key=lambda r: (-(r.accuracy_top1 or 0), r.stem))
-    bounds = [(r.accuracy_top1_low or 0.0, r.accuracy_top1_high or 100.0) for r in best]
+    best = sorted(group, key=lambda r: (-(r.accuracy.accuracy_top1 or 0), r.stem))
+    bounds = [
+        (r.accuracy.accuracy_top1_low or 0.0, r.accuracy.accuracy_top1_high or 100.0) for r in best
+    ]
     kept: list[tuple[Record, Predictions]] = []
     left_out: dict[str, str] = {}
     for record in best[:MOST_PAIRED]:
@@ -126,12 +128,13 @@ def _section(group: SameImages, csv_name: str) -> str:
             if not pair.different:
                 alike[one.stem].append(_name(other))
     lines = [
-        f"| {rank} | {_name(r)} | {r.accuracy_top1:.2f} "
-        f"({r.accuracy_top1_low:.1f}–{r.accuracy_top1_high:.1f}) | {_list(alike.get(r.stem))} |"
+        f"| {rank} | {_name(r)} | {r.accuracy.accuracy_top1:.2f} "
+        f"({r.accuracy.accuracy_top1_low:.1f}–{r.accuracy.accuracy_top1_high:.1f}) | "
+        f"{_list(alike.get(r.stem))} |"
         for rank, r in zip(group.ranks, group.records, strict=True)
     ]
     header = ["| " + " | ".join(_HEADER) + " |", "| ---: | :--- | ---: | :--- |"]
-    title = f"\n## Ranking on the {first.n_test} test images of {first.data_name}\n\n"
+    title = f"\n## Ranking on the {first.accuracy.n_test} test images of {first.data.data_name}\n\n"
     return title + "\n".join([*header, *lines, "", *_rules(group, csv_name)]) + "\n"
 
 
@@ -154,7 +157,7 @@ def _rules(group: SameImages, csv_name: str) -> list[str]:
 
 
 def _name(record: Record) -> str:
-    return record.title + (" (GPU)" if record.device == "cuda" else "")
+    return record.title + (" (GPU)" if record.cell.device == "cuda" else "")
 
 
 def _list(names: list[str] | None) -> str:

@@ -97,17 +97,17 @@ def _label(bound: Bound) -> Label:
 def _read(path: Path, records: Sequence[Record]) -> Roofline:
     dataset, _, device = path.stem.rpartition("-")
     measured = {
-        (record.model, record.image_size): record
+        (record.cell.model, record.settings.image_size): record
         for record in records
-        if (record.dataset, record.device) == (dataset, device)
-        and not (record.repeat or record.published)
+        if (record.cell.dataset, record.cell.device) == (dataset, device)
+        and not (record.settings.repeat or record.published)
     }
     bounds, hardware = [], ""
     for row in _rows(path):
         hardware = row["hardware"]
         record = measured.get((row["model"].removeprefix(_OURS), int(row["image_size"] or 0)))
-        if record and record.latency_ms_p50 and row["latency_bound_ms"]:
-            bound, latency = float(row["latency_bound_ms"]), record.latency_ms_p50
+        if record and record.latency.latency_ms_p50 and row["latency_bound_ms"]:
+            bound, latency = float(row["latency_bound_ms"]), record.latency.latency_ms_p50
             bounds.append(Bound(title=record.title, bound_ms=bound, latency_ms=latency))
     return Roofline(name=path.stem, hardware=hardware, bounds=bounds)
 

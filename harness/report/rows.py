@@ -43,7 +43,7 @@ class Row:
 
     def values(self, field: str) -> list[float]:
         """Return a field's figure in every run that has one, else the one that was counted."""
-        found = [getattr(run, field) for run in self.runs]
+        found = [run.flat[field] for run in self.runs]
         known = [value for value in found if value is not None]
         if known or (self.record is not None and self.record.status == "ok"):
             return known
@@ -67,15 +67,15 @@ def make_rows(
         costs: Of the data set.
         latencies: Of the data set; of the three at least one is not empty.
     """
-    names = {r.dataset for r in records} | {c.dataset for c in costs}
+    names = {r.cell.dataset for r in records} | {c.dataset for c in costs}
     (dataset,) = names | {each.dataset for each in latencies}
     cells = {model: cell for (name, model), cell in published_cells().items() if name == dataset}
     counted = published_costs(costs)
     groups: dict[str, list[tuple[Record, ...]]] = {model: [] for model in (*cells, *counted)}
     for runs in group_runs(records):
-        groups.setdefault(runs[0].model, []).append(runs)
+        groups.setdefault(runs[0].cell.model, []).append(runs)
     # Without anything published, in the order of the records.
-    order = groups if cells else dict.fromkeys((*(r.model for r in records), *groups))
+    order = groups if cells else dict.fromkeys((*(r.cell.model for r in records), *groups))
     rows: list[Row] = []
     for model in order:
         cell, cost = cells.get(model), counted.get(model)
@@ -92,8 +92,8 @@ def group_runs(records: Iterable[Record]) -> list[tuple[Record, ...]]:
     no record of its own, the first of its runs takes its place.
     """
     cells: dict[tuple[object, ...], list[Record]] = {}
-    for record in sorted(records, key=lambda r: (r.repeat, r.seed)):
-        key = (record.dataset, record.model, record.device, record.published)
+    for record in sorted(records, key=lambda r: (r.settings.repeat, r.settings.seed)):
+        key = (record.cell.dataset, record.cell.model, record.cell.device, record.published)
         cells.setdefault(key, []).append(record)
     return [
         (first, *(run for run in others if _alike(first, run))) for first, *others in cells.values()
@@ -101,16 +101,16 @@ def group_runs(records: Iterable[Record]) -> list[tuple[Record, ...]]:
 
 
 def _alike(first: Record, run: Record) -> bool:
-    if first.status != "ok" or run.status != "ok" or first.data_sha256 != run.data_sha256:
+    if first.status != "ok" or run.status != "ok" or first.data.data_sha256 != run.data.data_sha256:
         return False
-    return first.settings | {"seed": 0} == run.settings | {"seed": 0}
+    return first.settings.settings | {"seed": 0} == run.settings.settings | {"seed": 0}
 
 
 def _is_of_other_size(record: Record, cost: CostRecord | None) -> bool:
     """Whether a record says nothing of the network whose costs were counted."""
     if cost is None or record.status != "ok":
         return False
-    return record.image_size != cost.image_size
+    return record.settings.image_size != cost.image_size
 
 
 def _run_row(
@@ -121,20 +121,20 @@ def _run_row(
 ) -> Row:
     record, title = runs[0], runs[0].title
     if _is_of_other_size(record, cost):
-        title, cell, cost = f"{title} at {record.image_size} px", None, None
-    found = latency_beside_reference(latencies, record.model, record.device)
+        title, cell, cost = f"{title} at {record.settings.image_size} px", None, None
+    found = latency_beside_reference(latencies, record.cell.model, record.cell.device)
     timed = None if found is None else found[1]
     # Another size or other weights may take another time.
-    alike = timed is not None and timed.image_size == record.image_size
+    alike = timed is not None and timed.image_size == record.settings.image_size
     return Row(
-        dataset=record.dataset,
-        model=record.model,
-        title=title + (" (GPU)" if record.device == "cuda" else ""),
+        dataset=record.cell.dataset,
+        model=record.cell.model,
+        title=title + (" (GPU)" if record.cell.device == "cuda" else ""),
         published=cell,
         runs=runs,
         cost=cost,
         latency=timed if alike and not record.published else None,
-        device=record.device,
+        device=record.cell.device,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -122,7 +123,7 @@ def render_readme(text: str, findings: Findings) -> str:
         RequestError: The marks are damaged, or one names a data set without records.
     """
     material = findings.material
-    datasets = {r.dataset for r in material.records} | {c.dataset for c in material.costs}
+    datasets = {r.cell.dataset for r in material.records} | {c.dataset for c in material.costs}
     parts = {name: findings.tables[name] for name in datasets}
     return fill_readme(text, parts | {VERDICTS: render_summary(findings.reproduction.verdicts)})
 
@@ -169,7 +170,7 @@ def _render_dataset(dataset: str, findings: Findings, find: FindPredictions) -> 
         compared = compare_cells(records, find)
         pairs = Path(f"{dataset}-mcnemar.csv")
         page += render_ranking(compared, pairs.name)
-        page += render_paths([record for record in records if not record.repeat])
+        page += render_paths([record for record in records if not record.settings.repeat])
         files[Path(f"{dataset}.csv")] = render_csv(records)
         files |= _render_details(records)
         if any(group.pairs for group in compared):
@@ -187,13 +188,14 @@ def _render_details(records: Sequence[Record]) -> dict[Path, str]:
     """Return the learning curve and the confusion matrix of each record, as CSV."""
     files: dict[Path, str] = {}
     for record in records:
-        name = Path(record.dataset) / f"{record.stem}.csv"
-        if record.history:
-            names = list(record.history[0])
-            rows = [",".join(_format(entry[key]) for key in names) for entry in record.history]
+        name = Path(record.cell.dataset) / f"{record.stem}.csv"
+        if record.weights.history:
+            logs = [dataclasses.asdict(entry) for entry in record.weights.history]
+            names = [key for key in logs[0] if any(log[key] is not None for log in logs)]
+            rows = [",".join(_format(log[key]) for key in names) for log in logs]
             files["training" / name] = "\n".join([",".join(names), *rows]) + "\n"
-        if record.confusion_matrix:
-            rows = [",".join(map(str, row)) for row in record.confusion_matrix]
+        if record.accuracy.confusion_matrix:
+            rows = [",".join(map(str, row)) for row in record.accuracy.confusion_matrix]
             files["confusion" / name] = "\n".join(rows) + "\n"
     return files
 

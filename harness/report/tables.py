@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import io
 from collections.abc import Callable, Sequence
-from typing import Any
 
-from harness.records.cell import Record
+from harness.records.cell import SCALARS, Record
 from harness.records.comparability import describe_fairness
+from harness.records.parts import Compression
 from harness.report.columns import (
     COLUMNS,
     NOTHING,
@@ -58,7 +57,7 @@ def row_notes(row: Row) -> list[str]:
         return [f"not run; costs {size}"]
     notes = _notes(record)
     if len(row.runs) > 1:
-        seeds = ", ".join(str(run.seed) for run in row.runs)
+        seeds = ", ".join(str(run.settings.seed) for run in row.runs)
         notes.append(f"mean ± standard deviation of {len(row.runs)} runs, seeds {seeds}")
     return notes
 
@@ -99,87 +98,68 @@ def _add_published(column: Column, rows: Sequence[Row], lines: Sequence[list[str
 def render_csv(records: Sequence[Record]) -> str:
     """Return every scalar field of the records, with the published figures beside them."""
     published = published_cells()
-    names = [f.name for f in dataclasses.fields(Record) if _is_scalar(f.name)]
+    names = list(SCALARS)
     extra = ["accuracy_top1", "latency_ms", "file_mb", "gmacs_thop"]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(names + [f"published_{name}" for name in extra])
     for record in records:
-        cell = published.get((record.dataset, record.model))
-        row = [getattr(record, name) for name in names]
+        cell = published.get((record.cell.dataset, record.cell.model))
+        row = [record.flat[name] for name in names]
         writer.writerow(row + [getattr(cell, name) if cell else None for name in extra])
     return out.getvalue()
-
-
-_NESTED = {
-    *(
-        "not_measured",
-        "accuracy_fp32_check",
-        "cores",
-        "load",
-        "classes",
-        "history",
-        "confusion_matrix",
-        "paths",
-        "compression",
-    ),
-    *("settings", "environment"),
-}
-
-
-def _is_scalar(name: str) -> bool:
-    return name not in _NESTED
 
 
 def _notes(record: Record) -> list[str]:
     if record.status != "ok":
         return [f"{record.status}: {record.reason}"]
-    notes = [f"{record.weights_origin} weights at {record.image_size} px"]
-    if record.weights_origin == "trained":
-        epochs = f"{record.epochs} epoch{'s' if record.epochs != 1 else ''}"
-        stages = {entry["stage"] for entry in record.history if "stage" in entry}
+    notes = [f"{record.weights.weights_origin} weights at {record.settings.image_size} px"]
+    if record.weights.weights_origin == "trained":
+        epochs = f"{record.weights.epochs} epoch{'s' if record.weights.epochs != 1 else ''}"
+        stages = {entry.stage for entry in record.weights.history}
         if len(stages) > 1:
             epochs = f"{epochs} in {len(stages)} stages"
-        minutes = (record.training_seconds or 0) / 60
+        minutes = (record.weights.training_seconds or 0) / 60
         notes = [
-            f"{epochs} at {record.image_size} px from {record.start} weights, {minutes:.1f} min"
+            f"{epochs} at {record.settings.image_size} px from {record.weights.start} weights, "
+            f"{minutes:.1f} min"
         ]
-        trained, params = record.params_trainable, record.params
+        trained, params = record.operations.params_trainable, record.operations.params
         if trained is not None and params is not None and trained < params:
             notes.append(f"{trained / 1e6:.2f} of {params / 1e6:.2f} M parameters trained")
     if record.paths:
-        shortest, longest = record.paths[0]["gmacs"], record.paths[-1]["gmacs"]
+        shortest, longest = record.paths[0].gmacs, record.paths[-1].gmacs
         notes.append(f"mean of {len(record.paths)} paths, {shortest:.3g}–{longest:.3g} GMACs")
     notes += _compression_notes(record.compression)
-    if record.accuracy_fp32_check:
-        check = record.accuracy_fp32_check
+    if record.accuracy.accuracy_fp32_check:
+        check, precision = record.accuracy.accuracy_fp32_check, record.accuracy.precision
         notes.append(
-            f"{record.precision}: {check['changed']} of {check['images']} images change class, "
-            f"{check[f'accuracy_{record.precision}'] - check['accuracy_fp32']:+.2f} points"
+            f"{precision}: {check['changed']} of {check['images']} images change class, "
+            f"{check[f'accuracy_{precision}'] - check['accuracy_fp32']:+.2f} points"
         )
-    if record.busy:
-        notes.append(f"costs on a busy machine: {record.busy}")
-    if not record.data_official:
-        notes.append(f"images of {record.data_name}, not the official split")
+    if record.machine.busy:
+        notes.append(f"costs on a busy machine: {record.machine.busy}")
+    if not record.data.data_official:
+        notes.append(f"images of {record.data.data_name}, not the official split")
     return notes
 
 
-def _compression_notes(found: dict[str, Any]) -> list[str]:
-    """Say what a compressed model was, and what it brought."""
-    if not found:
+def _compression_notes(found: Compression | None) -> list[str]:
+    """Say what a compressed model was, and what it costs relative to its base."""
+    if found is None:
         return []
     brought = (
-        f"× {found['base']}: latency {found['latency_ratio_to_base']:.2f}, "
-        f"weights {found['weights_ratio_to_base']:.2f}"
+        f"× {found.base}: latency {found.latency_ratio_to_base:.2f}, "
+        f"weights {found.weights_ratio_to_base:.2f}"
     )
-    if found["speed_up"]:
-        brought += f", MACs {1 / found['speed_up']:.2f}"
+    if found.speed_up:
+        brought += f", MACs {1 / found.speed_up:.2f}"
     steps = {
-        "accuracy_base": f"{found['base']} itself",
-        "accuracy_fake_quantized": "fake-quantised",
-        "accuracy_pruned": "pruned, before fine-tuning",
+        f"{found.base} itself": found.accuracy_base,
+        "fake-quantised": found.accuracy_fake_quantized,
+        "pruned, before fine-tuning": found.accuracy_pruned,
     }
-    known = [f"{text} {found[name]:.2f}%" for name, text in steps.items() if name in found]
+    known = [f"{text} {value:.2f}%" for text, value in steps.items() if value is not None]
     return [brought, ", ".join(known)] if known else [brought]
 
 
@@ -187,11 +167,15 @@ def _sources(records: Sequence[Record]) -> list[str]:
     """Say which images, machines and precision the figures are from."""
     ran = [record for record in records if record.status == "ok"]
     lines = []
-    for source in dict.fromkeys((r.data_name, r.data_sha256, r.data_official) for r in ran):
+    for source in dict.fromkeys(
+        (r.data.data_name, r.data.data_sha256, r.data.data_official) for r in ran
+    ):
         name, digest, official = source
         split = "the data set's own split" if official else "**not the official split**"
         lines.append(f"- Images: {name}, {split}, SHA-256 `{digest[:16]}…`")
-    for machine in dict.fromkeys((r.device_name, r.threads, r.precision) for r in ran):
+    for machine in dict.fromkeys(
+        (r.machine.device_name, r.machine.threads, r.accuracy.precision) for r in ran
+    ):
         name, threads, precision = machine
         timed = "int8" if precision == "int8" else "fp32"
         lines.append(

@@ -22,7 +22,7 @@ def print_records(records: Sequence[Record]) -> None:
     console = Console(markup=False, emoji=False)
     if not console.is_terminal:
         console.width = _PIPE_WIDTH
-    for dataset, group in groupby(records, key=lambda record: record.dataset):
+    for dataset, group in groupby(records, key=lambda record: record.cell.dataset):
         members = list(group)
         header, rows = render_rows(members)
         table = Table(title=f"{dataset}: measured beside published", title_justify="left")

@@ -30,14 +30,15 @@ def judge_accuracy(
         records: Records of the model on the data set.
     """
     verdict = blank_verdict(cell, "accuracy", cell.accuracy_top1)
-    candidates = sorted((r for r in records if not r.repeat), key=lambda r: not r.published)
+    first_runs = [record for record in records if not record.settings.repeat]
+    candidates = sorted(first_runs, key=lambda record: not record.published)
     if not candidates:
         return nothing_measured(verdict, "not run", run_command)
     reasons = [_not_comparable(record, conditions) for record in candidates]
     for record, reason in zip(candidates, reasons, strict=True):
         if not reason:
             return _test_accuracy(verdict, conditions, record)
-    accuracy, reason = candidates[0].accuracy_top1, reasons[0]
+    accuracy, reason = candidates[0].accuracy.accuracy_top1, reasons[0]
     return replace(verdict, measured=None if accuracy is None else f"{accuracy:.2f}", reason=reason)
 
 
@@ -88,22 +89,22 @@ def compare_proportions(
 
 def _not_comparable(record: Record, conditions: PublishedConditions) -> str:
     """Return why a record's accuracy cannot be held against the published one; empty if it can."""
-    if record.status != "ok" or record.accuracy_top1 is None:
+    if record.status != "ok" or record.accuracy.accuracy_top1 is None:
         return f"{record.status}: {record.reason}"
-    if record.weights_origin not in ("trained", "published"):
-        return f"{record.weights_origin} weights, not trained on the data set"
-    if not record.data_official:
-        return f"measured on {record.data_name}, not on the official images"
-    if record.image_size != conditions.image_size:
-        return f"measured at {record.image_size} px, published at {conditions.image_size}"
-    trained = record.weights_origin == "trained"
-    if trained and conditions.start and record.start != conditions.start:
-        return f"trained from {record.start} weights, published from {conditions.start}"
+    if record.weights.weights_origin not in ("trained", "published"):
+        return f"{record.weights.weights_origin} weights, not trained on the data set"
+    if not record.data.data_official:
+        return f"measured on {record.data.data_name}, not on the official images"
+    if record.settings.image_size != conditions.image_size:
+        return f"measured at {record.settings.image_size} px, published at {conditions.image_size}"
+    trained = record.weights.weights_origin == "trained"
+    if trained and conditions.start and record.weights.start != conditions.start:
+        return f"trained from {record.weights.start} weights, published from {conditions.start}"
     return ""
 
 
 def _test_accuracy(verdict: Verdict, conditions: PublishedConditions, record: Record) -> Verdict:
-    accuracy, images = record.accuracy_top1 or 0.0, record.n_test or 0
+    accuracy, images = record.accuracy.accuracy_top1 or 0.0, record.accuracy.n_test or 0
     test = compare_proportions(
         float(verdict.published) / 100,
         conditions.test_images,
@@ -111,13 +112,14 @@ def _test_accuracy(verdict: Verdict, conditions: PublishedConditions, record: Re
         images,
         ACCURACY_MARGIN / 100,
     )
+    weights = f"{record.weights.weights_origin} weights"
     near, far = test.p_equivalent < LEVEL, test.p_different < LEVEL
     points = f"{100 * test.difference:+.2f} points"
     if near:
         more = ", though more than chance" if far else ""
-        reason = f"{points} with {record.weights_origin} weights: surely less than 1 point{more}"
+        reason = f"{points} with {weights}: surely less than 1 point{more}"
     elif far:
-        reason = f"{points} with {record.weights_origin} weights: more than chance"
+        reason = f"{points} with {weights}: more than chance"
     else:
         reason = f"{points}: {images} images are too few to tell whether that is a difference"
     return replace(
@@ -126,7 +128,7 @@ def _test_accuracy(verdict: Verdict, conditions: PublishedConditions, record: Re
         outcome="reproduced" if near else "differs" if far else "cannot be judged",
         reason=f"{reason} (p {_p(test.p_different)} of a difference, "
         f"{_p(test.p_equivalent)} of equivalence)",
-        evidence=f"records/{record.dataset}/{record.stem}.json",
+        evidence=f"records/{record.cell.dataset}/{record.stem}.json",
         p_different=test.p_different,
         p_equivalent=test.p_equivalent,
     )

@@ -59,7 +59,9 @@ def _unit_of_latency(m: Material) -> Contradiction:
         found = latency_beside_reference(timed, REFERENCE, device)
         if found and ours is None:
             comparison, row = found
-            ours = f"ResNet-50 takes {row.latency_ms_p50:.3g} ms on {comparison.device_name}"
+            ours = (
+                f"ResNet-50 takes {row.latency_ms_p50:.3g} ms on {comparison.machine.device_name}"
+            )
     return Contradiction(
         key="unit of latency",
         printed=f"Latency is headed s/image, ResNet-50 has {cell.latency_ms}: these are ms",
@@ -103,7 +105,9 @@ def _quantised_in_float(m: Material) -> Contradiction:
     for device in ("cuda", "cpu"):
         found = latency_beside_reference(m.latencies, "resnet_quantized", device)
         if ours and found:
-            ours += f"; in int8 {found[1].ratio:.2f} × fp32's time on {found[0].device_name}"
+            ours += (
+                f"; in int8 {found[1].ratio:.2f} × fp32's time on {found[0].machine.device_name}"
+            )
     return Contradiction(
         key="quantized network in float",
         printed=f"ResNet-50 QAT has {cell.gmacs_thop} G and {times:.1f} times fp32's latency: thop "
@@ -189,8 +193,8 @@ def _disk_in_the_latency(m: Material) -> Contradiction:
     for dataset in ("emnist", "cifar10", "svhn"):
         printed.append(_published(dataset, "trunk").latency_ms)
         record = m.record(dataset, "trunk", published=True)
-        if record is not None and record.latency_ms_p50 is not None:
-            parts.append(f"{record.latency_ms_p50:.2f} ms for {dataset}")
+        if record is not None and record.latency.latency_ms_p50 is not None:
+            parts.append(f"{record.latency.latency_ms_p50:.2f} ms for {dataset}")
     return Contradiction(
         key="disk in the latency",
         printed=f"TRUNK takes {', '.join(printed)} ms: nodes are read from disk for every image",
@@ -203,10 +207,10 @@ def _chosen_on_the_test_set(m: Material) -> Contradiction:
     parts = []
     for dataset in ("emnist", "cifar10", "svhn"):
         record = m.record(dataset, "trunk", published=False)
-        tree = record.settings.get("tree") if record else None
-        if record is not None and record.accuracy_top1 is not None and tree:
+        tree = record.settings.settings.get("tree") if record else None
+        if record is not None and record.accuracy.accuracy_top1 is not None and tree:
             parts.append(
-                f"{dataset} {record.accuracy_top1:.2f}% on {record.data_name}, "
+                f"{dataset} {record.accuracy.accuracy_top1:.2f}% on {record.data.data_name}, "
                 f"{tree['held_out']:.0%} of the training images held out"
             )
     return Contradiction(

@@ -55,7 +55,7 @@ def _judge_dataset(dataset: str, material: Material) -> list[Verdict]:
     for (name, model), cell in cells.items():
         if name == dataset:
             conditions, cost = published_conditions()[name, model], counted.get(model)
-            runs = [record for record in material.records if record.model == model]
+            runs = [record for record in material.records if record.cell.model == model]
             shaped = _shaped(runs, conditions)
             verdicts += [
                 judge_accuracy(cell, conditions, runs),
@@ -68,9 +68,9 @@ def _judge_dataset(dataset: str, material: Material) -> list[Verdict]:
 
 def _shaped(records: Sequence[Record], conditions: PublishedConditions) -> Record | None:
     """Return a record at the published image size, of published weights before others."""
-    ran = [r for r in records if r.status == "ok" and not r.repeat]
-    fitting = [r for r in ran if r.image_size == conditions.image_size]
-    return min(fitting, key=lambda r: (not r.published, r.device), default=None)
+    ran = [r for r in records if r.status == "ok" and not r.settings.repeat]
+    fitting = [r for r in ran if r.settings.image_size == conditions.image_size]
+    return min(fitting, key=lambda r: (not r.published, r.cell.device), default=None)
 
 
 def _with_hints(

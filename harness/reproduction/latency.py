@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from harness.records.latency import LatencyRecord, LatencyRow
+from harness.records.latency import LatencyRecord, LatencyRow, latency_place
 from harness.reproduction.commands import gpu_latency_command, latency_command
 from harness.reproduction.published import (
     REFERENCE,
@@ -46,8 +46,9 @@ def judge_latency(
     comparison, row = found
     low, high = row.ratio_low or 0.0, row.ratio_high or 0.0
     measured = f"{row.ratio:.3g} ({low:.3g}–{high:.3g})"
-    evidence = f"latency/{comparison.dataset}-{comparison.device}-{comparison.threads}t.json"
-    verdict = replace(verdict, measured=measured, evidence=evidence)
+    machine = comparison.machine
+    place = latency_place(comparison.dataset, comparison.device, machine.threads)
+    verdict = replace(verdict, measured=measured, evidence=place.as_posix())
     if row.image_size != conditions.image_size:
         size, wanted = row.image_size, conditions.image_size
         return replace(verdict, reason=f"timed at {size} px, published at {wanted}")
@@ -55,7 +56,7 @@ def judge_latency(
     return replace(
         verdict,
         outcome="reproduced" if near else "differs",
-        reason=f"{measured} × ResNet-50 on {comparison.device_name}, {ratio:.3g} published: "
+        reason=f"{measured} × ResNet-50 on {machine.device_name}, {ratio:.3g} published: "
         f"{'within' if near else 'not within'} a factor of {LATENCY_FACTOR}",
     )
 
@@ -71,10 +72,10 @@ def latency_beside_reference(
         device: cpu or cuda.
         trusted: Whether comparisons that drifted, or were made on a busy machine, are left out.
     """
-    for comparison in sorted(latencies, key=lambda each: each.threads):
+    for comparison in sorted(latencies, key=lambda each: each.machine.threads):
         if (comparison.device, comparison.reference) != (device, REFERENCE):
             continue
-        if trusted and (comparison.drifted or comparison.busy):
+        if trusted and (comparison.drifted or comparison.machine.busy):
             continue
         for row in comparison.rows:
             if (row.model, row.runtime) == (model, "eager") and row.ratio is not None:

@@ -6,6 +6,7 @@ import copy
 import logging
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -34,13 +35,22 @@ _CHECKED_IMAGES = 512
 # What networks raise while they are traced: shapes are made of tensors then.
 _NOT_TRACED = (AssertionError, RuntimeError, TypeError, ValueError)
 
-Fields = dict[str, Any]
 Network = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccuracyPass:
+    """How an accuracy was taken: fields of `harness.records.parts.Accuracy`."""
+
+    accuracy_method: str
+    precision: str
+    evaluation_images_per_s: float
+    accuracy_fp32_check: dict[str, Any]
 
 
 def measure_accuracy(
     network: nn.Module, job: Job, spec: ModelSpec, data: ImageData
-) -> tuple[Accuracy, Fields]:
+) -> tuple[Accuracy, AccuracyPass]:
     """Run all test images through a network, as fast as it will go.
 
     Args:
@@ -50,7 +60,7 @@ def measure_accuracy(
         data: The images.
 
     Returns:
-        The accuracy, and the fields of a record on how it was taken.
+        The accuracy, and how it was taken.
     """
     logger.info("%s: accuracy on %d test images", job.cell, len(data.test))
     settings = job.settings.evaluation
@@ -62,13 +72,13 @@ def measure_accuracy(
         start = time.perf_counter()
         accuracy = evaluate(forward, images, len(data.classes), classify)
         seconds = time.perf_counter() - start
-    fields: Fields = {
-        "accuracy_method": f"{method}; {precision}, batches of {settings.batch_size}",
-        "evaluation_images_per_s": len(data.test) / seconds,
-    }
-    if low_precision:
-        fields["accuracy_fp32_check"] = _check_precision(network, job, spec, data, accuracy)
-    return accuracy, fields
+    check = _check_precision(network, job, spec, data, accuracy) if low_precision else {}
+    return accuracy, AccuracyPass(
+        accuracy_method=f"{method}; {precision}, batches of {settings.batch_size}",
+        precision=precision,
+        evaluation_images_per_s=len(data.test) / seconds,
+        accuracy_fp32_check=check,
+    )
 
 
 def _batches(
@@ -157,7 +167,7 @@ def _fixed_batch(network: nn.Module, size: int) -> Network:
 
 def _check_precision(
     network: nn.Module, job: Job, spec: ModelSpec, data: ImageData, accuracy: Accuracy
-) -> Fields:
+) -> dict[str, Any]:
     """Classify some test images in fp32 too, and say what became of them in low precision."""
     generator = torch.Generator().manual_seed(job.settings.seed)
     rows = torch.randperm(len(data.test), generator=generator)[:_CHECKED_IMAGES]

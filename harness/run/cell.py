@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from datetime import UTC, datetime
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,17 +17,29 @@ from harness.measure.accuracy import Accuracy
 from harness.measure.conditions import set_threads, undisturbed
 from harness.measure.environment import describe_environment
 from harness.networks.build import build_network, make_preprocess
-from harness.records.cell import Record
-from harness.records.predictions import make_predictions, write_predictions
-from harness.run.accuracy import measure_accuracy
+from harness.records import parts as record_parts
+from harness.records.cell import Record, used_settings
+from harness.records.parts import Compression, Data, Epoch, Load, Machine, Weights
+from harness.records.predictions import (
+    PREDICTIONS,
+    Predictions,
+    make_predictions,
+    predictions_place,
+)
+from harness.run.accuracy import AccuracyPass, measure_accuracy
 from harness.run.compression import measure_compression
-from harness.run.costs import Fields, Reasons, measure_costs, measure_routed_costs
+from harness.run.costs import Costs, measure_costs, measure_routed_costs
+from harness.run.provenance import make_provenance
 from harness.run.provision import ReadyNetwork, ready_network
-from harness.settings import settings_hash
-from harness.spec import ConvertedNetwork, ModelSpec, RoutedNetwork
+from harness.spec import ModelSpec, RoutedNetwork
 from harness.training.tracker import UNTRACKED, Tracker
 
 _BATCH = 256
+_PARAMETERS = (
+    *("dataset", "model", "label", "device", "device_name", "threads", "precision", "seed"),
+    *("repeat", "settings_hash", "git_commit", "git_dirty", "started", "command"),
+    *("data_name", "data_sha256", "data_digest_of", "data_official"),
+)
 
 
 def run_cell(job: Job, tracker: Tracker = UNTRACKED) -> Record:
@@ -43,102 +55,96 @@ def run_cell(job: Job, tracker: Tracker = UNTRACKED) -> Record:
         RequestError: The job cannot be carried out as it stands.
         CellError: The cell broke while it ran.
     """
-    started, clock = datetime.now(UTC), time.perf_counter()
+    started = datetime.now(UTC)
     set_threads(job.settings.threads)
     spec = load_model(job.cell.model)
     data = load_job_data(job, spec)
-    tracker.begin(_parameters(base_fields(job, spec.label, started) | _describe_data(data)))
+    blank = dataclasses.replace(begin_record(job, spec.label, started), data=_describe_data(data))
+    tracker.begin(_parameters(blank))
     ready = ready_network(job, spec, data, tracker)
     network = ready.network.to(job.cell.device)
     accuracy, how = measure_accuracy(network, job, spec, data)
-    preprocess = make_preprocess(job.settings, spec)
+    preprocess, compression = make_preprocess(job.settings, spec), None
     with undisturbed(job.cell.device, str(job)) as conditions:
-        costs, reasons = _measure_costs(network, job, data, preprocess, accuracy)
+        costs = _measure_costs(network, job, data, preprocess, accuracy)
         if spec.base:
-            costs["compression"] = _measure_compression(network, ready, job, spec, data, costs)
-    reasons["accuracy_top5"] = accuracy.accuracy_top5_reason
-    fields = base_fields(job, spec.label, started)
-    if isinstance(network, ConvertedNetwork):
-        fields["precision"] = network.precision
+            compression = _measure_compression(network, ready, job, spec, data, costs)
     predictions = make_predictions(accuracy.predictions, data.test.labels.numpy())
-    record = Record(
-        **fields,
-        **_describe_weights(ready),
-        **_describe_data(data),
-        **_describe_accuracy(accuracy),
-        predictions_sha256=predictions.sha256,
-        test_labels_sha256=predictions.labels_sha256,
-        **how,
-        **costs,
-        **conditions,
-        not_measured={name: reason for name, reason in reasons.items() if reason},
+    reasons = costs.not_measured | {"accuracy_top5": accuracy.accuracy_top5_reason}
+    record = dataclasses.replace(
+        blank,
         status="ok",
-        image_size=preprocess.image_size,
-        duration_s=round(time.perf_counter() - clock, 1),
+        weights=_describe_weights(ready),
+        accuracy=_describe_accuracy(accuracy, how, predictions),
+        latency=costs.latency,
+        throughput=costs.throughput,
+        memory=costs.memory,
+        operations=costs.operations,
+        energy=costs.energy,
+        paths=costs.paths,
+        compression=compression,
+        machine=dataclasses.replace(
+            blank.machine,
+            cores=conditions.cores,
+            load=Load(**dataclasses.asdict(conditions.load)),
+            busy=conditions.busy,
+        ),
+        provenance=make_provenance(blank.provenance.environment, started, job.command),
+        not_measured={name: reason for name, reason in reasons.items() if reason},
     )
-    write_predictions(job.results_dir, record.dataset, record.stem, predictions)
+    place = predictions_place(record.cell.dataset, record.stem)
+    PREDICTIONS.write(job.results_dir, predictions, place)
     return record
 
 
-def _parameters(fields: Fields) -> Fields:
-    """Return the settings and the fields that are not the same for all on a machine or its data."""
-    left_out = ("environment", "classes", "settings")
-    rest = {key: value for key, value in fields.items() if key not in left_out}
-    return {**fields["settings"], **rest}
+def begin_record(job: Job, label: str, started: datetime) -> Record:
+    """Return the record of a cell that has failed, for a reason that is not known yet."""
+    environment = dataclasses.asdict(describe_environment(job.cell.device))
+    return Record(
+        cell=job.cell,
+        label=label,
+        status="failed",
+        settings=used_settings(job),
+        accuracy=record_parts.Accuracy(precision=job.settings.evaluation.precision),
+        machine=Machine(device_name=environment["device_name"], threads=torch.get_num_threads()),
+        provenance=make_provenance(environment, started, job.command),
+    )
 
 
-def base_fields(job: Job, label: str, started: datetime) -> Fields:
-    """Return the fields of a record that are known whatever becomes of the cell."""
-    environment = describe_environment(job.cell.device)
-    return {
-        "dataset": job.cell.dataset,
-        "model": job.cell.model,
-        "label": label,
-        "device": job.cell.device,
-        "device_name": environment.device_name,
-        "threads": torch.get_num_threads(),
-        "precision": job.settings.evaluation.precision,
-        "seed": job.settings.seed,
-        "repeat": job.repeat,
-        "settings_hash": settings_hash(job.settings),
-        "settings": dataclasses.asdict(job.settings),
-        "git_commit": environment.git_commit,
-        "git_dirty": environment.git_dirty,
-        "environment": dataclasses.asdict(environment),
-        "started": started.isoformat(timespec="seconds"),
-        "command": job.command,
-    }
+def _parameters(record: Record) -> dict[str, Any]:
+    """Return what a tracker is told: the settings, and what is special about this run."""
+    return {**record.settings.settings, **{name: record.flat[name] for name in _PARAMETERS}}
 
 
-def _describe_data(data: ImageData) -> Fields:
-    """Return the fields of a record that say what the images are."""
-    return {
-        "classes": list(data.classes),
-        "data_name": data.source.name,
-        "data_sha256": data.source.sha256,
-        "data_digest_of": data.source.digest_of,
-        "data_official": data.source.official,
-    }
+def _describe_data(data: ImageData) -> Data:
+    return Data(
+        data_name=data.source.name,
+        data_sha256=data.source.sha256,
+        data_digest_of=data.source.digest_of,
+        data_official=data.source.official,
+        classes=list(data.classes),
+    )
 
 
-def _describe_weights(ready: ReadyNetwork) -> Fields:
-    fields: Fields = {"weights_origin": ready.origin, "weights_sha256": ready.sha256}
-    if ready.sidecar is not None:
-        sidecar = ready.sidecar
-        fields |= {
-            "start": sidecar.start,
-            "epochs": len(sidecar.logs),
-            "training_seconds": round(sidecar.training_seconds, 1),
-            "training_precision": sidecar.settings["precision"],
-            "history": sidecar.logs,
-        }
-    return fields
+def _describe_weights(ready: ReadyNetwork) -> Weights:
+    weights = Weights(weights_origin=ready.origin, weights_sha256=ready.sha256)
+    if ready.sidecar is None:
+        return weights
+    sidecar = ready.sidecar
+    return dataclasses.replace(
+        weights,
+        start=sidecar.start,
+        epochs=len(sidecar.logs),
+        training_seconds=round(sidecar.training_seconds, 1),
+        training_precision=sidecar.settings["precision"],
+        history=[Epoch(**log) for log in sidecar.logs],
+    )
 
 
 def _measure_costs(
     network: nn.Module, job: Job, data: ImageData, preprocess: Preprocess, accuracy: Accuracy
-) -> tuple[Fields, Reasons]:
-    """Measure what test images cost; return the fields and why any of them is None."""
+) -> Costs:
+    """Measure what test images cost."""
     if not isinstance(network, RoutedNetwork):
         return measure_costs(network, _first_image(data, preprocess, job), job)
     # At random, because test images may be sorted by class, and so by path.
@@ -156,31 +162,36 @@ def _measure_compression(
     job: Job,
     spec: ModelSpec,
     data: ImageData,
-    costs: Fields,
-) -> Fields:
+    costs: Costs,
+) -> Compression:
     """Return what a compressed model was made from, and what both of them cost."""
-    of_base = build_network(load_model(spec.base), job.settings, len(data.classes), data.channels)
+    base = build_network(load_model(spec.base), job.settings, len(data.classes), data.channels)
     example = _first_image(data, make_preprocess(job.settings, spec), job)
     notes = (ready.sidecar.compression if ready.sidecar else None) or {}
-    known = {name: value for name, value in notes.items() if name != "settings"}
-    measured = measure_compression(network, of_base.to(job.cell.device), example, costs, job)
-    return {"base": spec.base, "method": spec.section, **known, **measured}
+    origin = {"base": spec.base, "method": spec.section}
+    origin |= {name: value for name, value in notes.items() if name != "settings"}
+    return measure_compression(network, base.to(job.cell.device), example, costs, job, origin)
 
 
 def _first_image(data: ImageData, preprocess: Preprocess, job: Job) -> Tensor:
     return preprocess(next(data.test.batches(None, 1))[0].to(job.cell.device))
 
 
-def _describe_accuracy(accuracy: Accuracy) -> Fields:
+def _describe_accuracy(
+    accuracy: Accuracy, how: AccuracyPass, predictions: Predictions
+) -> record_parts.Accuracy:
     matrix = accuracy.confusion_matrix
     if any(accuracy.predicted_outside):
         rows = zip(matrix, accuracy.predicted_outside, strict=True)
         matrix = [[*row, outside] for row, outside in rows]
-    return {
-        "accuracy_top1": accuracy.accuracy_top1,
-        "accuracy_top1_low": accuracy.accuracy_top1_low,
-        "accuracy_top1_high": accuracy.accuracy_top1_high,
-        "accuracy_top5": accuracy.accuracy_top5,
-        "n_test": accuracy.n_test,
-        "confusion_matrix": matrix,
-    }
+    return record_parts.Accuracy(
+        accuracy_top1=accuracy.accuracy_top1,
+        accuracy_top1_low=accuracy.accuracy_top1_low,
+        accuracy_top1_high=accuracy.accuracy_top1_high,
+        accuracy_top5=accuracy.accuracy_top5,
+        n_test=accuracy.n_test,
+        confusion_matrix=matrix,
+        predictions_sha256=predictions.sha256,
+        test_labels_sha256=predictions.labels_sha256,
+        **vars(how),
+    )

@@ -1,18 +1,20 @@
-"""What one image costs: operations, memory, latency, throughput, as fields of a record."""
+"""The costs of one image: operations, memory, latency, throughput, energy."""
 
 from __future__ import annotations
 
 import logging
-from typing import Any, cast
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from harness.errors import CellError
 from harness.jobs import Job
+from harness.measure import latency as measured
 from harness.measure.counters import measure_cache
 from harness.measure.energy import measure_energy
-from harness.measure.latency import Latency, Network, in_turn, measure_latency
 from harness.measure.memory import measure_peak_memory, measure_weights_mb, stored_mb
 from harness.measure.operations import (
     count_parameters,
@@ -23,179 +25,193 @@ from harness.measure.peak import measure_peak
 from harness.measure.throughput import filled, measure_throughput
 from harness.measure.training_memory import measure_training_peak
 from harness.networks.build import counted_network
+from harness.records.parts import Energy, Latency, Memory, Operations, PathCosts, Throughput
 from harness.spec import ConvertedNetwork, NetworkPath, RoutedNetwork
 from harness.training.optimizers import make_optimizer
 
 logger = logging.getLogger(__name__)
 
-Fields = dict[str, Any]
-Reasons = dict[str, str | None]
-
 _ALL_PATHS = "all"
+_Reasons = dict[str, str | None]
 
 
-def measure_costs(network: nn.Module, example: Tensor, job: Job) -> tuple[Fields, Reasons]:
+@dataclass(frozen=True, kw_only=True)
+class Costs:
+    """What one image costs, as parts of a record.
+
+    Attributes:
+        latency: The time of one image.
+        throughput: The speed in batches.
+        memory: Memory of weights and activations.
+        operations: Parameters and arithmetic.
+        energy: Energy and cache use.
+        not_measured: Reasons, by the name of the field that is None.
+        paths: The costs of each path through a routed network, cheapest first.
+    """
+
+    latency: Latency
+    throughput: Throughput
+    memory: Memory
+    operations: Operations
+    energy: Energy
+    not_measured: _Reasons
+    paths: tuple[PathCosts, ...] = ()
+
+
+def measure_costs(network: nn.Module, example: Tensor, job: Job) -> Costs:
     """Measure what any image costs in a network that treats all alike.
 
     Args:
         network: On the job's device.
         example: One image, 1×C×H×W, there.
         job: Says how long and how often.
-
-    Returns:
-        The fields, and why any of them is None.
     """
     logger.info("%s: operations and memory", job.cell)
-    counted = counted_network(network)
-    # A converted network has nothing to train any more: before, none of it was frozen.
-    trainable = (
-        count_trainable_parameters(network) if counted is network else count_parameters(counted)
-    )
-    operations, no_operations = _measure_operations(counted, example)
+    operations, no_operations = _measure_operations(network, example)
     memory, no_memory = _measure_memory(network, example)
     training, no_training = _measure_training_memory(network, example, job)
     logger.info("%s: latency, throughput, energy", job.cell)
-    latency = _measure_latency({"network": network}, {"network": example}, job)["network"]
-    speed, no_speed = _measure_speed(network, example, operations.get("gflops"), job)
+    timed = _measure_latency({"network": network}, {"network": example}, job)["network"]
+    throughput = _measure_throughput(network, example, operations.gflops, job)
+    energy, no_energy = _measure_energy(network, example, throughput, job)
+    reasons = no_operations | no_memory | no_training | no_energy
     if isinstance(network, ConvertedNetwork):
-        speed["throughput_peak_share"] = None
-        no_speed["throughput_peak_share"] = f"the peak is that of fp32, not of {network.precision}"
-    fields = {
-        "params": count_parameters(counted),
-        "params_trainable": trainable,
-        **operations,
-        **memory,
-        **training,
-        **_describe_latency(latency),
-        **speed,
-    }
-    return fields, no_operations | no_memory | no_training | no_speed
+        throughput = replace(throughput, throughput_peak_share=None)
+        reasons["throughput_peak_share"] = f"the peak is that of fp32, not of {network.precision}"
+    return Costs(
+        latency=_describe_latency(timed),
+        throughput=throughput,
+        memory=replace(memory, peak_training_memory_mb=training),
+        operations=operations,
+        energy=energy,
+        not_measured=reasons,
+    )
 
 
 def measure_routed_costs(
     network: RoutedNetwork, images: Tensor, predictions: Tensor, job: Job
-) -> tuple[Fields, Reasons]:
+) -> Costs:
     """Measure what images cost that a network sends different ways.
 
     Operations are the mean over the images; peak memory is that of the path with most of them;
     latency is over images one by one, and throughput over batches of them, in their own order.
-    `paths` has the cost of every path that an image took, the one with fewest operations first.
+    The paths are those that an image took, the one with fewest operations first.
 
     Args:
         network: On the job's device.
         images: Test images N×C×H×W, there.
         predictions: The class that each of them was sent to, int64 N, on the CPU.
         job: Says how long and how often.
-
-    Returns:
-        The fields, and why any of them is None.
     """
     logger.info("%s: operations, memory and latency of every path", job.cell)
     rows = {path.name: _rows(path, predictions) for path in network.paths()}
     examples = {name: images[chosen[:1]] for name, chosen in rows.items() if len(chosen)}
-    latencies = _measure_route(network, examples, images, job)
-    costs = [
-        _measure_path(path, examples[path.name])
-        | {
-            "images": len(rows[path.name]),
-            "latency_ms_p50": latencies[path.name].latency_ms_p50,
-        }
-        for path in network.paths()
-        if path.name in examples
-    ]
-    costs.sort(key=lambda cost: (cost["gmacs"], cost["name"]))
-    longest = next(path for path in network.paths() if path.name == costs[-1]["name"])
+    timed = _measure_route(network, examples, images, job)
+    taken = [path for path in network.paths() if path.name in examples]
+    paths = sorted(
+        (
+            _measure_path(path, examples[path.name], len(rows[path.name]), timed[path.name])
+            for path in taken
+        ),
+        key=lambda each: (each.gmacs, each.name),
+    )
+    longest = next(path for path in taken if path.name == paths[-1].name)
     memory, reasons = _measure_memory(longest.network, examples[longest.name])
-    whole, operations = cast("nn.Module", network), _mean_operations(costs)
-    speed, no_speed = _measure_speed(network.route, images, operations["gflops"], job)
-    fields = {
-        **memory,
-        "params": count_parameters(whole),
-        "params_trainable": count_trainable_parameters(whole),
-        "weights_mb": measure_weights_mb(whole),
-        **operations,
-        "paths": costs,
-        **_describe_latency(latencies[_ALL_PATHS]),
-        **speed,
-    }
-    return fields, reasons | no_speed | {"peak_training_memory_mb": "it is trained in stages"}
+    operations = _mean_operations(cast("nn.Module", network), paths)
+    throughput = _measure_throughput(network.route, images, operations.gflops, job)
+    energy, no_energy = _measure_energy(network.route, images, throughput, job)
+    reasons |= no_energy | {"peak_training_memory_mb": "it is trained in stages"}
+    return Costs(
+        latency=_describe_latency(timed[_ALL_PATHS]),
+        throughput=throughput,
+        memory=replace(memory, weights_mb=measure_weights_mb(cast("nn.Module", network))),
+        operations=operations,
+        energy=energy,
+        not_measured=reasons,
+        paths=tuple(paths),
+    )
 
 
 def _rows(path: NetworkPath, predictions: Tensor) -> Tensor:
     return torch.isin(predictions, torch.tensor(path.classes)).nonzero()[:, 0]
 
 
-def _measure_path(path: NetworkPath, example: Tensor) -> Fields:
+def _measure_path(
+    path: NetworkPath, example: Tensor, images: int, timed: measured.Latency
+) -> PathCosts:
     operations = measure_operations(path.network, example)
-    return {
-        "name": path.name,
-        "classes": len(path.classes),
-        "params": count_parameters(path.network),
-        "weights_mb": measure_weights_mb(path.network),
-        "gmacs": operations.gmacs,
-        "gmacs_thop": operations.gmacs_thop,
-    }
+    return PathCosts(
+        name=path.name,
+        classes=len(path.classes),
+        params=count_parameters(path.network),
+        weights_mb=measure_weights_mb(path.network),
+        gmacs=operations.gmacs,
+        gmacs_thop=operations.gmacs_thop,
+        images=images,
+        latency_ms_p50=timed.latency_ms_p50,
+    )
 
 
 def _measure_route(
     network: RoutedNetwork, examples: dict[str, Tensor], images: Tensor, job: Job
-) -> dict[str, Latency]:
+) -> dict[str, measured.Latency]:
     """Time an image of every path, and images one after the other, in the same rounds."""
-    networks: dict[str, Network] = dict.fromkeys(examples, network.route)
-    networks[_ALL_PATHS] = in_turn(network.route, images)
+    networks: dict[str, measured.Network] = dict.fromkeys(examples, network.route)
+    networks[_ALL_PATHS] = measured.in_turn(network.route, images)
     return _measure_latency(networks, {**examples, _ALL_PATHS: images[:1]}, job)
 
 
-def _mean_operations(costs: list[Fields]) -> Fields:
-    """Return the operations of the mean image."""
-    images = [cost["images"] for cost in costs]
-    means: Fields = {}
-    for name in ("gmacs", "gmacs_thop"):
-        counts = [cost[name] for cost in costs]
-        known = None not in counts
-        total = sum(n * each for n, each in zip(images, counts, strict=True)) if known else None
-        means[name] = None if total is None else total / sum(images)
-    return means | {"gflops": 2 * means["gmacs"]}
+def _mean_operations(network: nn.Module, paths: Sequence[PathCosts]) -> Operations:
+    """Return the parameters of a routed network, and the operations of the mean image."""
+    images = sum(path.images for path in paths)
+    gmacs = sum(path.gmacs * path.images for path in paths) / images
+    thop = [(path.gmacs_thop, path.images) for path in paths if path.gmacs_thop is not None]
+    known = len(thop) == len(paths)
+    return Operations(
+        params=count_parameters(network),
+        params_trainable=count_trainable_parameters(network),
+        gmacs=gmacs,
+        gflops=2 * gmacs,
+        gmacs_thop=sum(count * n for count, n in thop) / images if known else None,
+    )
 
 
-def _measure_operations(network: nn.Module, example: Tensor) -> tuple[Fields, Reasons]:
-    names = ("gmacs", "gflops", "gmacs_thop")
+def _measure_operations(network: nn.Module, example: Tensor) -> tuple[Operations, _Reasons]:
+    counted = counted_network(network)
+    # A converted network has nothing to train any more: before, none of it was frozen.
+    trainable = count_trainable_parameters if counted is network else count_parameters
+    sizes = Operations(params=count_parameters(counted), params_trainable=trainable(counted))
     try:
-        operations = measure_operations(network, example)
+        found = measure_operations(counted, example)
     except CellError as error:
-        return {}, dict.fromkeys(names, str(error))
-    fields = {name: getattr(operations, name) for name in names}
-    return fields, {"gmacs_thop": operations.gmacs_thop_reason}
+        return sizes, dict.fromkeys(("gmacs", "gflops", "gmacs_thop"), str(error))
+    operations = replace(sizes, gmacs=found.gmacs, gflops=found.gflops, gmacs_thop=found.gmacs_thop)
+    return operations, {"gmacs_thop": found.gmacs_thop_reason}
 
 
-def _measure_memory(network: nn.Module, example: Tensor) -> tuple[Fields, Reasons]:
-    if isinstance(network, ConvertedNetwork):
-        return _measure_converted_memory(network, example)
+def _measure_memory(network: nn.Module, example: Tensor) -> tuple[Memory, _Reasons]:
+    weights = Memory(weights_mb=stored_mb(network))
+    # The layers of a converted network hold their weights where no module shows them.
+    converted = isinstance(network, ConvertedNetwork)
     try:
-        memory = measure_peak_memory(network, example)
+        found = measure_peak_memory(network, example, on_meta=not converted)
     except CellError as error:
-        reasons: Reasons = dict.fromkeys(("peak_memory_mb", "peak_process_mb"), str(error))
-        return {"weights_mb": measure_weights_mb(network)}, reasons
-    names = ("weights_mb", "peak_memory_mb", "peak_process_mb")
-    fields = {name: getattr(memory, name) for name in names}
-    return fields, {"peak_process_mb": memory.peak_process_reason}
-
-
-def _measure_converted_memory(network: nn.Module, example: Tensor) -> tuple[Fields, Reasons]:
-    """Measure a network whose layers hold their weights where no module shows them."""
-    memory = measure_peak_memory(network, example, on_meta=False)
-    fields = {
-        "weights_mb": stored_mb(network),
-        "peak_memory_mb": memory.peak_memory_mb,
-    }
-    return fields, {"peak_process_mb": memory.peak_process_reason}
+        if converted:
+            raise
+        return weights, dict.fromkeys(("peak_memory_mb", "peak_process_mb"), str(error))
+    memory = replace(
+        weights,
+        peak_memory_mb=found.peak_memory_mb,
+        peak_process_mb=None if converted else found.peak_process_mb,
+    )
+    return memory, {"peak_process_mb": found.peak_process_reason}
 
 
 def _measure_latency(
-    networks: dict[str, Network], examples: dict[str, Tensor], job: Job
-) -> dict[str, Latency]:
+    networks: dict[str, measured.Network], examples: dict[str, Tensor], job: Job
+) -> dict[str, measured.Latency]:
     limits = job.settings.measurement
-    return measure_latency(
+    return measured.measure_latency(
         networks,
         examples,
         rounds=limits.latency_rounds,
@@ -204,17 +220,22 @@ def _measure_latency(
     )
 
 
-def _describe_latency(latency: Latency) -> Fields:
-    names = ("latency_ms_p05", "latency_ms_p50", "latency_ms_p95", "latency_ms_p99")
-    return {name: getattr(latency, name) for name in names} | {"latency_rounds": latency.rounds}
+def _describe_latency(latency: measured.Latency) -> Latency:
+    return Latency(
+        latency_ms_p05=latency.latency_ms_p05,
+        latency_ms_p50=latency.latency_ms_p50,
+        latency_ms_p95=latency.latency_ms_p95,
+        latency_ms_p99=latency.latency_ms_p99,
+        latency_rounds=latency.rounds,
+    )
 
 
 def _measure_training_memory(
     network: nn.Module, example: Tensor, job: Job
-) -> tuple[Fields, Reasons]:
+) -> tuple[float | None, _Reasons]:
     name = "peak_training_memory_mb"
     if isinstance(network, ConvertedNetwork):
-        return {}, {name: f"{network.precision} weights are not trained"}
+        return None, {name: f"{network.precision} weights are not trained"}
     recipe = job.settings.pruning.training if job.settings.pruning else job.settings.training
     try:
         memory = measure_training_peak(
@@ -223,14 +244,13 @@ def _measure_training_memory(
             make_optimizer=lambda trained: make_optimizer(nn.ParameterList(trained), recipe),
         )
     except CellError as error:
-        return {}, {name: str(error)}
-    return {name: memory.peak_training_memory_mb}, {}
+        return None, {name: str(error)}
+    return memory.peak_training_memory_mb, {}
 
 
-def _measure_speed(
-    network: Network, images: Tensor, gflops: float | None, job: Job
-) -> tuple[Fields, Reasons]:
-    """Measure throughput, and what the device spends on it: arithmetic, energy, cache."""
+def _measure_throughput(
+    network: measured.Network, images: Tensor, gflops: float | None, job: Job
+) -> Throughput:
     limits = job.settings.measurement
     throughput = measure_throughput(
         network,
@@ -238,22 +258,30 @@ def _measure_speed(
         batch_sizes=limits.throughput_batch_sizes,
         seconds=limits.throughput_seconds,
     )
-    peak = measure_peak(str(images.device))
-    size, seconds = throughput.batch_size, limits.throughput_seconds
-    energy = measure_energy(network, filled(images, size), seconds=seconds)
+    peak, rate = measure_peak(str(images.device)), throughput.images_per_s
+    return Throughput(
+        throughput_images_per_s=rate,
+        throughput_batch_size=throughput.batch_size,
+        throughput_peak_share=gflops and rate * gflops / peak.gflops_per_s,
+        peak_gflops_per_s=peak.gflops_per_s,
+    )
+
+
+def _measure_energy(
+    network: measured.Network, images: Tensor, throughput: Throughput, job: Job
+) -> tuple[Energy, _Reasons]:
+    """Measure energy at the batch size of the throughput, and cache use at batch 1."""
+    seconds = job.settings.measurement.throughput_seconds
+    batch = filled(images, throughput.throughput_batch_size or 1)
+    energy = measure_energy(network, batch, seconds=seconds)
     cache = measure_cache(network, images[:1], seconds=seconds)
-    rate = throughput.images_per_s
-    fields = {
-        "throughput_images_per_s": rate,
-        "throughput_batch_size": size,
-        "throughput_peak_share": gflops and rate * gflops / peak.gflops_per_s,
-        "peak_gflops_per_s": peak.gflops_per_s,
-        "energy_j_per_image": energy.energy_j_per_image,
-        "cache_references_per_image": cache.cache_references_per_image,
-        "cache_misses_per_image": cache.cache_misses_per_image,
-    }
-    caches = ("cache_references_per_image", "cache_misses_per_image")
-    return fields, {
+    found = Energy(
+        energy_j_per_image=energy.energy_j_per_image,
+        cache_references_per_image=cache.cache_references_per_image,
+        cache_misses_per_image=cache.cache_misses_per_image,
+    )
+    return found, {
         "energy_j_per_image": energy.energy_reason,
-        **dict.fromkeys(caches, cache.cache_reason),
+        "cache_references_per_image": cache.cache_reason,
+        "cache_misses_per_image": cache.cache_reason,
     }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,6 +20,7 @@ from harness.measure.operations import count_macs, count_parameters, measure_ope
 from harness.networks.build import build_network, counted_network
 from harness.records.cost import CostPath, CostRecord
 from harness.registry import load_dataset
+from harness.run.provenance import make_provenance
 from harness.spec import (
     DatasetSpec,
     ModelSpec,
@@ -37,7 +37,7 @@ def count_costs(job: Job) -> CostRecord:
         RequestError: The network's shape comes out of its training, and none was published.
         CellError: The operations cannot be counted.
     """
-    started, clock = datetime.now(UTC), time.perf_counter()
+    started = datetime.now(UTC)
     spec, dataset = load_model(job.cell.model), load_dataset(job.cell.dataset)
     network, origin = _build(job, spec, dataset)
     size = job.settings.image_size or spec.image_size
@@ -48,7 +48,7 @@ def count_costs(job: Job) -> CostRecord:
         if isinstance(network, RoutedNetwork)
         else _count_whole(network, countable, image)
     )
-    environment = describe_environment("cpu")
+    environment = dataclasses.asdict(describe_environment("cpu"))
     return CostRecord(
         dataset=job.cell.dataset,
         model=job.cell.model,
@@ -61,12 +61,7 @@ def count_costs(job: Job) -> CostRecord:
         weights_mb=stored_mb(network),
         file_mb=measure_file_mb(network),
         **counted,
-        environment=dataclasses.asdict(environment),
-        git_commit=environment.git_commit,
-        git_dirty=environment.git_dirty,
-        started=started.isoformat(timespec="seconds"),
-        duration_s=round(time.perf_counter() - clock, 1),
-        command=job.command,
+        provenance=make_provenance(environment, started, job.command),
     )
 
 

@@ -23,6 +23,7 @@ from harness.measure.runtimes import Prepared, prepare
 from harness.networks.build import make_preprocess
 from harness.networks.weights import read_sidecar, trained_weights_path
 from harness.records.latency import LatencyRow
+from harness.records.parts import Load, Machine
 from harness.run.provision import ReadyNetwork, ready_network
 from harness.spec import ConvertedNetwork, ModelSpec, RoutedNetwork
 
@@ -39,10 +40,7 @@ class ProcessTimes:
     Attributes:
         rows: One for each model and runtime, without times.
         rounds: The times, by the names of the rows.
-        threads: CPU threads.
-        cores: As in `LatencyRecord`, of this process, as all that follows.
-        load: What else the machine did meanwhile.
-        busy: Why it counts as busy.
+        machine: What this process ran on.
         data_name: Where the images come from.
         data_sha256: Their digest.
         environment: The machine and the versions.
@@ -50,10 +48,7 @@ class ProcessTimes:
 
     rows: tuple[LatencyRow, ...]
     rounds: Rounds
-    threads: int
-    cores: list[int] | None
-    load: dict[str, Any]
-    busy: str | None
+    machine: Machine
     data_name: str
     data_sha256: str
     environment: dict[str, Any]
@@ -101,8 +96,13 @@ def time_models(job: LatencyJob, number: int) -> ProcessTimes:
     return ProcessTimes(
         rows=tuple(each.row for each in candidates),
         rounds=rounds,
-        threads=threads,
-        **conditions,
+        machine=Machine(
+            device_name=environment.device_name,
+            threads=threads,
+            cores=conditions.cores,
+            load=Load(**dataclasses.asdict(conditions.load)),
+            busy=conditions.busy,
+        ),
         data_name=data.source.name,
         data_sha256=data.source.sha256,
         environment=dataclasses.asdict(environment),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
-from typing import Any
+from datetime import datetime
 
 from harness.jobs import LatencyJob
 from harness.measure.ratios import MOST_DRIFT, Ratio, compare_latency
 from harness.records.latency import LatencyRecord, LatencyRow
+from harness.records.parts import Load, Machine
 from harness.run.latency import ProcessTimes
+from harness.run.provenance import make_provenance
 
 
 def pool_processes(
@@ -31,8 +32,6 @@ def pool_processes(
     return LatencyRecord(
         dataset=cell.dataset,
         device=cell.device,
-        device_name=environment["device_name"],
-        threads=processes[0].threads,
         reference=job.reference,
         reference_runtime=job.runtimes[0],
         processes=len(processes),
@@ -41,34 +40,32 @@ def pool_processes(
         drifted=drift > MOST_DRIFT,
         reruns=sum(each.reruns for each in rounds),
         method=reference.method,
-        **_pool_conditions(processes),
+        machine=_pool_machines(processes),
         rows=_pool_rows(processes, ratios),
         data_name=processes[0].data_name,
         data_sha256=processes[0].data_sha256,
         seed=settings.seed,
-        environment=environment,
-        git_commit=environment["git_commit"],
-        git_dirty=environment["git_dirty"],
-        started=started.isoformat(timespec="seconds"),
-        duration_s=round((datetime.now(UTC) - started).total_seconds(), 1),
-        command=job.command,
+        provenance=make_provenance(environment, started, job.command),
     )
 
 
-def _pool_conditions(processes: Sequence[ProcessTimes]) -> dict[str, Any]:
+def _pool_machines(processes: Sequence[ProcessTimes]) -> Machine:
     """Return the cores of all processes, and the most that went on beside any of them."""
-    cores = {core for each in processes for core in each.cores or ()}
-    pinned = all(each.cores for each in processes)
-    shares = ("others_share", "stolen_share")
-    return {
-        "cores": sorted(cores) if pinned else None,
-        "load": {
-            "load_average_before": processes[0].load["load_average_before"],
-            "load_average_after": processes[-1].load["load_average_after"],
-            **{name: _largest(each.load[name] for each in processes) for name in shares},
-        },
-        "busy": next((each.busy for each in processes if each.busy), None),
-    }
+    machines = [each.machine for each in processes]
+    cores = {core for each in machines for core in each.cores or ()}
+    loads = [each.load for each in machines if each.load]
+    load = Load(
+        load_average_before=loads[0].load_average_before,
+        load_average_after=loads[-1].load_average_after,
+        others_share=_largest(each.others_share for each in loads),
+        stolen_share=_largest(each.stolen_share for each in loads),
+    )
+    return dataclasses.replace(
+        machines[0],
+        cores=sorted(cores) if all(each.cores for each in machines) else None,
+        load=load,
+        busy=next((each.busy for each in machines if each.busy), None),
+    )
 
 
 def _largest(values: Iterable[float | None]) -> float | None:

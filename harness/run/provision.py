@@ -6,6 +6,7 @@ import logging
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from torch import nn
 
@@ -38,6 +39,9 @@ from harness.util.files import file_sha256
 logger = logging.getLogger(__name__)
 
 
+Origin = Literal["trained", "published", "imagenet", "random"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class ReadyNetwork:
     """A network to measure, and where its weights come from.
@@ -50,7 +54,7 @@ class ReadyNetwork:
     """
 
     network: nn.Module
-    origin: str
+    origin: Origin
     sha256: str | None = None
     sidecar: Sidecar | None = None
 

@@ -107,11 +107,11 @@ class TrackedRun:
         self._open()
         self.ending = Ending.OK if record.status == "ok" else Ending.FAILED
         facts = {"status": record.status, "reason": record.reason, "record": str(path)}
-        facts |= {"weights_origin": record.weights_origin, "start": record.start}
+        facts |= {"weights_origin": record.weights.weights_origin, "start": record.weights.start}
         files = [path, *self._draw(record)]
-        if record.weights_origin == "trained":
-            weights = trained_weights_path(self.job, record.data_sha256)
-            facts |= {"weights": str(weights), "weights_sha256": record.weights_sha256}
+        if record.weights.weights_origin == "trained":
+            weights = trained_weights_path(self.job, record.data.data_sha256)
+            facts |= {"weights": str(weights), "weights_sha256": record.weights.weights_sha256}
             files += [weights, weights.with_suffix(".json")]
         known = {name: fact for name, fact in facts.items() if fact}
         self.backends.tell_all(partial(_log_numbers, record_numbers(record), self.epochs))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -43,10 +42,8 @@ def record_numbers(record: Record) -> dict[str, float]:
     What was not measured is left out.
     """
     numbers: dict[str, float] = {}
-    for field in dataclasses.fields(record):
-        value = getattr(record, field.name)
-        if field.name in _ASKED or isinstance(value, bool) or not isinstance(value, (int, float)):
+    for name, value in record.flat.items():
+        if name in _ASKED or isinstance(value, bool) or not isinstance(value, (int, float)):
             continue
-        group = "test" if field.name in _ACCURACY else "cost"
-        numbers[f"{group}/{field.name}"] = value
+        numbers[f"{'test' if name in _ACCURACY else 'cost'}/{name}"] = value
     return numbers

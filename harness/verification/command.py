@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from harness.errors import unknown_name
-from harness.records.cell import Record, read_records
-from harness.records.cost import CostRecord, cost_path, read_cost_records
+from harness.records.cell import CELLS, Record
+from harness.records.cost import COSTS, CostRecord, cost_place
 from harness.verification.checks import Check, Places
 
 
@@ -41,10 +40,11 @@ def verify(names: Sequence[str], places: Places) -> int:
 
 def _choose(names: Sequence[str], places: Places) -> dict[str, Record | CostRecord]:
     known: dict[str, Record | CostRecord] = {
-        f"{record.dataset}/{record.stem}": record for record in read_records(places.results_dir)
+        f"{record.cell.dataset}/{record.stem}": record
+        for record in CELLS.read_all(places.results_dir)
     }
-    for cost in read_cost_records(places.results_dir):
-        path = cost_path(Path(), cost.dataset, cost.model, cost.image_size)
+    for cost in COSTS.read_all(places.results_dir):
+        path = cost_place(cost.dataset, cost.model, cost.image_size)
         known[path.with_suffix("").as_posix()] = cost
     for name in names:
         if name not in known:

@@ -23,7 +23,7 @@ def check_costs(record: CostRecord, places: Places) -> list[Check]:
     """Return whether a model's costs at the shape of a data set are what they were."""
     cell = Cell(dataset=record.dataset, model=record.model, device="cpu")
     try:
-        job, _ = make_job(read_command(record.command, places), cell)
+        job, _ = make_job(read_command(record.provenance.command, places), cell)
         now = count_costs(job)
     except (CellError, RequestError) as error:
         return unknown("costs", str(error))

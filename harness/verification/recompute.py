@@ -39,7 +39,7 @@ _IMAGES_TO_ONE_CHANGE = 1000
 def check_record(record: Record, places: Places) -> list[Check]:
     """Return what can be found out about the record of a cell that is ok."""
     try:
-        job, spec = _recorded_job(record, places), load_model(record.model)
+        job, spec = _recorded_job(record, places), load_model(record.cell.model)
     except RequestError as error:
         return unknown(("data_sha256", "weights_sha256", *_COUNTS, *_ACCURACY), str(error))
     images, image_checks = _find_images(job, spec, record)
@@ -59,55 +59,55 @@ def check_record(record: Record, places: Places) -> list[Check]:
 def _recorded_job(record: Record, places: Places) -> Job:
     """Return the job that a record is of; its weights are loaded, never trained."""
     try:
-        settings = settings_adapter().validate_python(record.settings)
+        settings = settings_adapter().validate_python(record.settings.settings)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise RequestError(f"setting {where} is not one of this version: {first['msg']}") from None
     if settings.weights == "train":
         settings = dataclasses.replace(settings, weights="auto")
-    files = [path for path in places.data_files if path.name == record.data_name]
+    files = [path for path in places.data_files if path.name == record.data.data_name]
     return Job(
         cell=record.cell,
         settings=settings,
         data_dir=places.data_dir,
-        data_file=files[0] if files and not record.data_official else None,
+        data_file=files[0] if files and not record.data.data_official else None,
         weights_dir=places.weights_dir,
         published_dir=places.published_dir,
         results_dir=places.results_dir,
         offline=True,
-        command=record.command,
+        command=record.provenance.command,
     )
 
 
 def _find_images(job: Job, spec: ModelSpec, record: Record) -> tuple[ImageData | None, list[Check]]:
     """Return the images that a record is about, if they are at hand and the same."""
-    if not record.data_official and job.data_file is None:
-        return None, unknown("data_sha256", f"give --data-file …/{record.data_name}")
+    if not record.data.data_official and job.data_file is None:
+        return None, unknown("data_sha256", f"give --data-file …/{record.data.data_name}")
     try:
         images = load_job_data(job, spec)
     except RequestError as error:
         return None, unknown("data_sha256", str(error))
-    check = compare("data_sha256", record.data_sha256, images.source.sha256)
+    check = compare("data_sha256", record.data.data_sha256, images.source.sha256)
     return images if check.holds else None, [check]
 
 
 def _images_as_recorded(record: Record, images: ImageData | None) -> ImageData | None:
     """Return what a record says of its images, without any of them."""
-    dataset, mean = find_dataset(record.dataset), record.settings.get("mean")
+    dataset, mean = find_dataset(record.cell.dataset), record.settings.settings.get("mean")
     known = images or dataset
     channels = known.channels if known else len(mean or ())
     if not channels:
         return None
     none = MemorySplit(torch.empty(0, channels, 1, 1), torch.empty(0, dtype=torch.int64))
     source = DataSource(
-        name=record.data_name,
-        sha256=record.data_sha256,
-        digest_of=record.data_digest_of,
-        official=record.data_official,
+        name=record.data.data_name,
+        sha256=record.data.data_sha256,
+        digest_of=record.data.data_digest_of,
+        official=record.data.data_official,
     )
     return ImageData(
-        train=none, test=none, classes=tuple(record.classes), channels=channels, source=source
+        train=none, test=none, classes=tuple(record.data.classes), channels=channels, source=source
     )
 
 
@@ -116,10 +116,10 @@ def _find_network(
 ) -> tuple[ReadyNetwork | None, list[Check]]:
     """Return the network with the record's weights, if they are at hand and the same."""
     checks: list[Check] = []
-    if record.weights_origin == "imagenet":
+    if record.weights.weights_origin == "imagenet":
         return None, unknown("weights", "pre-trained weights are not fetched to verify")
-    if record.weights_origin == "trained":
-        path = trained_weights_path(job, record.data_sha256)
+    if record.weights.weights_origin == "trained":
+        path = trained_weights_path(job, record.data.data_sha256)
         try:
             there = read_sidecar(path) is not None
         except RequestError as error:
@@ -127,29 +127,31 @@ def _find_network(
         if not there:
             name = f"{path.parent.name}/{path.name}"
             return None, unknown("weights_sha256", f"no weights at {name} in the weights folder")
-        checks = [compare("weights_sha256", record.weights_sha256, file_sha256(path))]
+        checks = [compare("weights_sha256", record.weights.weights_sha256, file_sha256(path))]
         if not checks[0].holds:
             return None, checks
     try:
         ready = ready_network(job, spec, images)
     except RequestError as error:
         return None, checks or unknown("weights_sha256", str(error))
-    if record.weights_origin == "published":
-        checks = [compare("weights_sha256", record.weights_sha256, ready.sha256)]
+    if record.weights.weights_origin == "published":
+        checks = [compare("weights_sha256", record.weights.weights_sha256, ready.sha256)]
     return ready if all(check.holds for check in checks) else None, checks
 
 
 def _check_counts(
     job: Job, spec: ModelSpec, record: Record, images: ImageData, ready: ReadyNetwork | None
 ) -> list[Check]:
-    example = torch.zeros(1, images.channels, record.image_size, record.image_size)
+    example = torch.zeros(
+        1, images.channels, record.settings.image_size, record.settings.image_size
+    )
     try:
         network = ready.network if ready else _build(job, spec, images)
         counts = _count(network, example)
         paths = _count_paths(network, example, record)
     except (CellError, RequestError) as error:
         return unknown(_COUNTS, str(error))
-    checks = [compare(name, getattr(record, name), value) for name, value in counts.items()]
+    checks = [compare(name, record.flat[name], value) for name, value in counts.items()]
     return checks + paths
 
 
@@ -184,12 +186,14 @@ def _count_paths(network: nn.Module, example: Tensor, record: Record) -> list[Ch
     now = {path.name: path.network for path in network.paths()}
     checks = []
     for path in record.paths:
-        name = f"paths.{path['name']}"
-        if path["name"] not in now:
+        name = f"paths.{path.name}"
+        if path.name not in now:
             checks.append(Check(field=name, holds=False, text="recorded, now there is none"))
             continue
-        counts = _count(now[path["name"]], example)
-        checks += [compare(f"{name}.{field}", path[field], counts[field]) for field in _COUNTS]
+        counts = _count(now[path.name], example)
+        checks += [
+            compare(f"{name}.{field}", getattr(path, field), counts[field]) for field in _COUNTS
+        ]
     return checks
 
 
@@ -199,30 +203,35 @@ def _check_accuracy(
     if images is None or ready is None:
         what = "the same weights" if images else "the same images"
         return unknown(_ACCURACY, f"it takes {what}")
-    if record.device == "cuda" and not torch.cuda.is_available():
+    if record.cell.device == "cuda" and not torch.cuda.is_available():
         return unknown(_ACCURACY, "it was taken on a GPU, and there is none here")
     threads = set_threads(job.settings.threads)
     try:
-        found, _ = measure_accuracy(ready.network.to(record.device), job, spec, images)
+        found, _ = measure_accuracy(ready.network.to(record.cell.device), job, spec, images)
     except CellError as error:
         return unknown(_ACCURACY, str(error))
-    recorded = round((record.accuracy_top1 or 0.0) * (record.n_test or 0) / 100)
+    recorded = round((record.accuracy.accuracy_top1 or 0.0) * (record.accuracy.n_test or 0) / 100)
     now = round(found.accuracy_top1 * found.n_test / 100)
     allowed = 0 if _is_same_machine(record, threads) else 1 + found.n_test // _IMAGES_TO_ONE_CHANGE
-    text = f"recorded {recorded} of {record.n_test} images right, now {now} of {found.n_test}"
-    holds = found.n_test == record.n_test and abs(now - recorded) <= allowed
+    text = (
+        f"recorded {recorded} of {record.accuracy.n_test} images right, now {now} of {found.n_test}"
+    )
+    holds = found.n_test == record.accuracy.n_test and abs(now - recorded) <= allowed
     checks = [Check(field="accuracy_top1", holds=holds, text=text)]
-    if record.predictions_sha256 is None or allowed:
+    if record.accuracy.predictions_sha256 is None or allowed:
         return checks
     predictions = make_predictions(found.predictions, images.test.labels.numpy())
-    return [*checks, compare("predictions_sha256", record.predictions_sha256, predictions.sha256)]
+    return [
+        *checks,
+        compare("predictions_sha256", record.accuracy.predictions_sha256, predictions.sha256),
+    ]
 
 
 def _is_same_machine(record: Record, threads: int) -> bool:
     """Whether rounding must be the same as when the record was made."""
-    libraries = record.environment.get("libraries", {})
+    libraries = record.provenance.environment.get("libraries", {})
     return (
-        device_name(record.device) == record.device_name
+        device_name(record.cell.device) == record.machine.device_name
         and libraries.get("torch") == metadata.version("torch")
-        and threads == record.threads
+        and threads == record.machine.threads
     )

@@ -23,26 +23,32 @@ _FLAGS = {"weights": "weights", "epochs": "training.epochs", "seed": "seed", "th
 
 def check_agreement(record: Record) -> list[Check]:
     """Return whether figures that follow from others in the same record do."""
-    checks = [compare("settings_hash", record.settings_hash, stored_settings_hash(record.settings))]
-    if record.confusion_matrix:
+    checks = [
+        compare(
+            "settings_hash",
+            record.settings.settings_hash,
+            stored_settings_hash(record.settings.settings),
+        )
+    ]
+    if record.accuracy.confusion_matrix:
         checks += _check_accuracy(record)
-    if record.gmacs is not None:
-        checks.append(compare("gflops", record.gflops, 2 * record.gmacs))
-    if record.paths and record.gmacs is not None:
-        images = sum(path["images"] for path in record.paths)
-        mean = sum(path["gmacs"] * path["images"] for path in record.paths) / images
-        checks.append(compare("gmacs (mean of the paths)", record.gmacs, mean))
+    if record.operations.gmacs is not None:
+        checks.append(compare("gflops", record.operations.gflops, 2 * record.operations.gmacs))
+    if record.paths and record.operations.gmacs is not None:
+        images = sum(path.images for path in record.paths)
+        mean = sum(path.gmacs * path.images for path in record.paths) / images
+        checks.append(compare("gmacs (mean of the paths)", record.operations.gmacs, mean))
     return checks
 
 
 def check_predictions(record: Record, places: Places) -> list[Check]:
     """Return whether the kept predictions are the record's, and right as often as it says."""
-    if record.predictions_sha256 is None:
+    if record.accuracy.predictions_sha256 is None:
         return []
     found, reason = find_predictions(places.results_dir, record)
     if found is None:
         return [Check(field="predictions", holds=False, text=reason)]
-    rows = record.confusion_matrix or []
+    rows = record.accuracy.confusion_matrix or []
     right = sum(row[label] for label, row in enumerate(rows))
     return [compare("predictions (right)", right, found.right_bits.bit_count())]
 
@@ -50,13 +56,13 @@ def check_predictions(record: Record, places: Places) -> list[Check]:
 def check_settings(record: Record, places: Places) -> list[Check]:
     """Return which settings the record's command would run with another value today."""
     try:
-        request = read_command(record.command, places)
+        request = read_command(record.provenance.command, places)
         job, _ = make_job(request, record.cell)
     except RequestError as error:
         return unknown("settings", str(error))
     # As a record holds them: lists for tuples, texts for the keys of mappings.
     stored = json.loads(json.dumps(dataclasses.asdict(job.settings)))
-    recorded, today = _flat(record.settings), _flat(stored)
+    recorded, today = _flat(record.settings.settings), _flat(stored)
     names = [name for name in {**recorded, **today} if recorded.get(name) != today.get(name)]
     differing = [compare(f"settings.{name}", recorded.get(name), today.get(name)) for name in names]
     return differing or [Check(field="settings", holds=True)]
@@ -110,15 +116,15 @@ def read_command(command: str, places: Places) -> Request:
 
 def _check_accuracy(record: Record) -> list[Check]:
     """Return whether accuracy is what the confusion matrix makes it."""
-    rows = record.confusion_matrix
+    rows = record.accuracy.confusion_matrix
     right, images = sum(row[label] for label, row in enumerate(rows)), sum(map(sum, rows))
     low, high = wilson_interval(right, images)
     now = {"": right / images, "_low": low, "_high": high}
     checks = [
-        compare(f"accuracy_top1{end}", getattr(record, f"accuracy_top1{end}"), 100 * share)
+        compare(f"accuracy_top1{end}", getattr(record.accuracy, f"accuracy_top1{end}"), 100 * share)
         for end, share in now.items()
     ]
-    return [compare("n_test", record.n_test, images), *checks]
+    return [compare("n_test", record.accuracy.n_test, images), *checks]
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -10,8 +10,8 @@ from harness.jobs import Cell
 from harness.plan.cells import find_job_record
 from harness.plan.jobs import make_job, name_seeds
 from harness.plan.latency import plan_latency
-from harness.records.cell import Record, write_record
-from harness.records.latency import read_latency_records
+from harness.records.cell import CELLS, Record
+from harness.records.latency import LATENCIES
 from harness.run.latency import time_models
 from harness.run.latency_pool import pool_processes
 from harness.settings import recipe_hash
@@ -59,7 +59,7 @@ def test_each_seed_has_a_record_of_its_own(tmp_path):
             seed=job.settings.seed,
             repeat=job.repeat,
         )
-        write_record(tmp_path / "results", record)
+        CELLS.write(tmp_path / "results", record)
     assert [getattr(find_job_record(job), "seed", None) for job in jobs] == [42, 1, None]
 
 
@@ -113,4 +113,4 @@ def test_latencies_with_random_weights_need_no_images(tmp_path, monkeypatch):
     # Weights that were trained on images are looked for by these.
     with pytest.raises(RequestError, match="svhn: no usable images"):
         plan_latency(make_request(tmp_path, datasets=["svhn"], measure="latency"))
-    assert read_latency_records(tmp_path / "results") == []
+    assert LATENCIES.read_all(tmp_path / "results") == []

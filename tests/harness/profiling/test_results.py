@@ -8,7 +8,7 @@ from harness.profiling.analysis import Options, analyse_all
 from harness.profiling.names import resolve_names
 from harness.profiling.report import Report, notes
 from harness.profiling.results import join_results, read_results
-from harness.records.cell import Record, write_record
+from harness.records.cell import CELLS, Record
 
 OPTIONS = Options(image_size=64, classes=10)
 
@@ -41,7 +41,7 @@ def _records(tmp_path):
         make_record("resnet_quantized", accuracy_top1=93.0),
         make_record("vit", dataset="svhn"),
     ):
-        write_record(tmp_path, record)
+        CELLS.write(tmp_path, record)
     return tmp_path
 
 

@@ -5,14 +5,14 @@ import json
 import pytest
 
 from harness.errors import CellError, RequestError
-from harness.records.latency import latency_path, read_latency_records, write_latency_record
+from harness.records.latency import LATENCIES, latency_place
 
 
 def test_a_comparison_is_read_as_it_was_written(tmp_path, make_latency_record):
     record = make_latency_record()
-    path = write_latency_record(tmp_path, record)
+    path = LATENCIES.write(tmp_path, record)
     assert path == tmp_path / "latency" / "cifar10-cpu-2t.json"
-    assert read_latency_records(tmp_path) == [record]
+    assert LATENCIES.read_all(tmp_path) == [record]
     assert json.loads(path.read_text())["rows"][2]["ratio"] is None
 
 
@@ -24,9 +24,9 @@ def test_comparisons_of_other_threads_and_devices_lie_beside_it(tmp_path, make_l
         make_latency_record(dataset="emnist"),
     ]
     for record in (first, *others):
-        write_latency_record(tmp_path, record)
-    write_latency_record(tmp_path, make_latency_record(rounds=20))
-    found = read_latency_records(tmp_path)
+        LATENCIES.write(tmp_path, record)
+    LATENCIES.write(tmp_path, make_latency_record(rounds=20))
+    found = LATENCIES.read_all(tmp_path)
     assert [(r.dataset, r.device, r.threads, r.rounds) for r in found] == [
         ("cifar10", "cpu", 1, 100),
         ("cifar10", "cpu", 2, 20),
@@ -36,19 +36,19 @@ def test_comparisons_of_other_threads_and_devices_lie_beside_it(tmp_path, make_l
 
 
 def test_a_comparison_of_before_there_were_several_processes(tmp_path, make_latency_record):
-    path = write_latency_record(tmp_path, make_latency_record())
+    path = LATENCIES.write(tmp_path, make_latency_record())
     fields = json.loads(path.read_text())
     del fields["processes"]
     for row in fields["rows"]:
         del row["ratio_by_process"]
     path.write_text(json.dumps(fields))
-    (found,) = read_latency_records(tmp_path)
+    (found,) = LATENCIES.read_all(tmp_path)
     assert found.processes == 1
     assert [row.ratio_by_process for row in found.rows] == [[]] * 4
 
 
 def test_no_comparisons(tmp_path):
-    assert read_latency_records(tmp_path) == []
+    assert LATENCIES.read_all(tmp_path) == []
 
 
 BREAK = {
@@ -66,7 +66,7 @@ BREAK = {
 
 @pytest.mark.parametrize("change", BREAK.values(), ids=BREAK)
 def test_a_broken_comparison_is_named(tmp_path, make_latency_record, change):
-    path = write_latency_record(tmp_path, make_latency_record())
+    path = LATENCIES.write(tmp_path, make_latency_record())
     content = change(json.loads(path.read_text()))
     if isinstance(content, bytes):
         path.write_bytes(content)
@@ -75,44 +75,44 @@ def test_a_broken_comparison_is_named(tmp_path, make_latency_record, change):
     with pytest.raises(
         RequestError, match="not a comparison .*; mend it, or delete it and run again"
     ) as caught:
-        read_latency_records(tmp_path)
+        LATENCIES.read_all(tmp_path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_another_schema_is_named(tmp_path, make_latency_record):
-    path = write_latency_record(tmp_path, make_latency_record(schema=99))
+    path = LATENCIES.write(tmp_path, make_latency_record(schema=99))
     with pytest.raises(
         RequestError, match="schema 99, this version reads 1: it is of a newer version"
     ) as caught:
-        read_latency_records(tmp_path)
+        LATENCIES.read_all(tmp_path)
     assert str(path) in str(caught.value)
 
 
 def test_one_of_an_older_version_is_left_out_and_named(tmp_path, make_latency_record, caplog):
-    path = write_latency_record(tmp_path, make_latency_record(schema=0))
+    path = LATENCIES.write(tmp_path, make_latency_record(schema=0))
     kept = make_latency_record(threads=1)
-    write_latency_record(tmp_path, kept)
-    assert read_latency_records(tmp_path) == [kept]
+    LATENCIES.write(tmp_path, kept)
+    assert LATENCIES.read_all(tmp_path) == [kept]
     assert f"left out: {path}: schema 0, this version reads 1" in caplog.text
     assert path.exists()
 
 
 def test_a_copy_under_another_name_is_named(tmp_path, make_latency_record):
-    path = write_latency_record(tmp_path, make_latency_record())
+    path = LATENCIES.write(tmp_path, make_latency_record())
     copy = path.with_name("cifar10-cpu-8t.json")
     copy.write_text(path.read_text())
     with pytest.raises(RequestError, match=f"{copy.name}: by its contents it belongs to {path}"):
-        read_latency_records(tmp_path)
+        LATENCIES.read_all(tmp_path)
 
 
 def test_a_comparison_that_cannot_be_written(tmp_path, make_latency_record):
     (tmp_path / "latency").write_text("a file, no folder")
     with pytest.raises(CellError, match="cannot write .*cifar10-cpu-2t.json"):
-        write_latency_record(tmp_path, make_latency_record())
+        LATENCIES.write(tmp_path, make_latency_record())
 
 
 def test_figures_that_are_no_numbers_are_not_written(tmp_path, make_latency_record):
     with pytest.raises(ValueError, match="not JSON compliant"):
-        write_latency_record(tmp_path, make_latency_record(drift=float("nan")))
-    assert not latency_path(tmp_path, "cifar10", "cpu", 2).exists()
+        LATENCIES.write(tmp_path, make_latency_record(drift=float("nan")))
+    assert not tmp_path / latency_place("cifar10", "cpu", 2).exists()

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.records.cell import Record, write_record
-from harness.records.latency import write_latency_record
+from harness.records.cell import CELLS, Record
+from harness.records.latency import LATENCIES
 from harness.report.latency import print_latency, render_latency, render_latency_csv
 from harness.report.site import refresh, render_files, stale_files
 
@@ -138,12 +138,12 @@ def test_a_page_without_a_table_has_that_section_alone(make_latency_record):
 def test_refreshing_writes_them_and_staleness_is_seen(tmp_path, make_latency_record):
     results = tmp_path / "results"
     (tmp_path / "README.md").write_text("nothing\n")
-    write_record(results, make_cell())
-    write_latency_record(results, make_latency_record())
+    CELLS.write(results, make_cell())
+    LATENCIES.write(results, make_latency_record())
     refresh(results)
     assert (results / "cifar10.md").read_text().endswith(GOLDEN)
     assert stale_files(tmp_path) == []
-    write_latency_record(results, make_latency_record(rounds=50))
+    LATENCIES.write(results, make_latency_record(rounds=50))
     stale = {path.name for path in stale_files(tmp_path)}
     assert stale == {"cifar10.md", "cifar10-latency.csv", "index.html"}
     assert (results / "cifar10.tex").exists()

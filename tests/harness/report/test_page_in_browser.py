@@ -6,7 +6,7 @@ import time
 import pytest
 
 from harness.errors import RequestError
-from harness.records.cell import write_record
+from harness.records.cell import CELLS
 from harness.records.material import Material
 from harness.registry import ROOT
 from harness.report.figures import refresh_figures
@@ -39,7 +39,7 @@ def page(make_run, tmp_path_factory):
     ]
     many = [make_run(f"net{n:03d}", dataset="many", accuracy_top1=50.0 + n / 4) for n in range(119)]
     for record in (*real, *many):
-        write_record(results, record)
+        CELLS.write(results, record)
     write_texts(results, Material(records=[*real, *many]))
     refresh_figures(results, real[:1])
     return results / "index.html"

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from harness.errors import RequestError
-from harness.records.cell import write_record
-from harness.records.cost import write_cost_record
-from harness.records.latency import write_latency_record
+from harness.records.cell import CELLS
+from harness.records.cost import COSTS
+from harness.records.latency import LATENCIES
 from harness.report.site import regenerate, stale_files
 
 README = (
@@ -20,11 +20,11 @@ README = (
 def project(tmp_path, make_record, make_cost, make_latency_record):
     (tmp_path / "README.md").write_text(README)
     results = tmp_path / "results"
-    write_record(results, make_record())
-    write_record(results, make_record(seed=1, repeat=True, settings={"seed": 1}))
-    write_record(results, make_record(dataset="digits", model="vgg"))
-    write_cost_record(results, make_cost())
-    write_latency_record(results, make_latency_record(dataset="svhn"))
+    CELLS.write(results, make_record())
+    CELLS.write(results, make_record(seed=1, repeat=True, settings={"seed": 1}))
+    CELLS.write(results, make_record(dataset="digits", model="vgg"))
+    COSTS.write(results, make_cost())
+    LATENCIES.write(results, make_latency_record(dataset="svhn"))
     return tmp_path
 
 

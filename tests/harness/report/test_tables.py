@@ -7,7 +7,7 @@ import io
 import pytest
 
 from harness.errors import RequestError
-from harness.records.cell import Record, write_record
+from harness.records.cell import CELLS, Record
 from harness.report.site import refresh, render_files, render_readme, stale_files
 from harness.report.tables import render_csv, render_markdown
 from harness.report.terminal import print_records
@@ -139,7 +139,7 @@ def test_the_files_made_from_records():
 
 
 def test_refreshing_twice_changes_nothing(tmp_path):
-    write_record(tmp_path, make_record())
+    CELLS.write(tmp_path, make_record())
     refresh(tmp_path)
     first = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
     made = {".csv", ".md", ".tex", ".png", ".svg", ".html", ".js", ".LICENSE"}
@@ -161,10 +161,10 @@ def test_the_readme_takes_the_table_between_its_marks():
 def test_stale_files_are_named(tmp_path):
     results = tmp_path / "results"
     (tmp_path / "README.md").write_text("<!-- results: cifar10 -->\n<!-- results: end -->\n")
-    write_record(results, make_record())
+    CELLS.write(results, make_record())
     refresh(results)
     assert stale_files(tmp_path) == [tmp_path / "README.md"]
-    write_record(results, make_record(accuracy_top1=50.0))
+    CELLS.write(results, make_record(accuracy_top1=50.0))
     assert results / "cifar10.csv" in stale_files(tmp_path)
 
 

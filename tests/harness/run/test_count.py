@@ -12,7 +12,7 @@ from harness.jobs import Cell, CostJob, Job
 from harness.launch import worker
 from harness.measure.file_size import measure_file_mb
 from harness.plan import counts
-from harness.records.cost import CostPath, cost_path, read_cost_records, write_cost_record
+from harness.records.cost import COSTS, CostPath, cost_place
 from harness.run import count
 from harness.run.count import count_costs
 from harness.settings_spec import Settings
@@ -157,10 +157,10 @@ def test_the_size_of_a_file_is_that_of_the_file(tmp_path):
 
 def test_costs_are_read_as_they_were_written(tmp_path):
     records = [count_costs(make_job(tmp_path, model)) for model in ("routed", "plain")]
-    paths = [write_cost_record(tmp_path, record) for record in records]
-    assert paths[0] == cost_path(tmp_path, "shape", "routed", 8)
+    paths = [COSTS.write(tmp_path, record) for record in records]
+    assert paths[0] == tmp_path / cost_place("shape", "routed", 8)
     assert paths[0] == tmp_path / "costs" / "shape" / "routed-8.json"
-    found = read_cost_records(tmp_path)
+    found = COSTS.read_all(tmp_path)
     assert [record.model for record in found] == ["plain", "routed"]
     assert found[1].paths == records[0].paths
     assert isinstance(found[1].paths[0], CostPath)
@@ -179,10 +179,10 @@ def test_costs_are_read_as_they_were_written(tmp_path):
     ],
 )
 def test_a_broken_record_is_named(tmp_path, change, words):
-    path = write_cost_record(tmp_path, count_costs(make_job(tmp_path, "plain")))
+    path = COSTS.write(tmp_path, count_costs(make_job(tmp_path, "plain")))
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(RequestError, match=words) as caught:
-        read_cost_records(tmp_path)
+        COSTS.read_all(tmp_path)
     assert str(path) in str(caught.value)
 
 
@@ -211,7 +211,7 @@ def test_one_model_is_not_in_the_way_of_the_next(tmp_path, capsys, monkeypatch):
         "shape/broken: RuntimeError: no such layer at all\n"
         "shape/gone: no tree was published for it\n"
     )
-    assert [record.model for record in read_cost_records(tmp_path / "results")] == ["plain"]
+    assert [record.model for record in COSTS.read_all(tmp_path / "results")] == ["plain"]
 
 
 def test_a_network_that_cannot_be_counted_leaves_nothing(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ from harness.data.batches import ImageBatches
 from harness.data.loading import DataSource, ImageData
 from harness.data.splits import MemorySplit
 from harness.jobs import Cell, Job
-from harness.records.cell import Record, write_record
+from harness.records.cell import CELLS, Record
 from harness.run.provision import discard_checkpoint, ready_network
 from harness.settings_spec import Settings, TrainingSettings
 from harness.spec import ModelSpec
@@ -100,7 +100,7 @@ def run(data):
                 data_sha256=data.source.sha256,
                 history=ready.sidecar.logs if ready.sidecar else [],
             )
-            path = write_record(job.results_dir, record)
+            path = CELLS.write(job.results_dir, record)
             discard_checkpoint(job, data.source.sha256)
             tracker.log_record(record, path)
         return ready.sidecar

@@ -7,7 +7,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.summary.writer import event_file_writer
 
 from harness.networks.weights import tracking_path, trained_weights_path
-from harness.records.cell import Record, write_record
+from harness.records.cell import CELLS, Record
 from harness.run.provision import ready_network
 from harness.tracking.adapters import TensorBoard
 from harness.tracking.run import open_tracker
@@ -188,7 +188,7 @@ def test_a_cell_that_broke_before_it_began_says_so(make_job):
         dataset="emnist", model="net", label="Net", device="cpu", status="failed", reason="no room"
     )
     with open_tracker(job) as tracker:
-        tracker.log_record(record, write_record(job.results_dir, record))
+        tracker.log_record(record, CELLS.write(job.results_dir, record))
     assert "| reason | no room |" in text(read(the_run(job)), "facts")[0]
 
 

@@ -16,8 +16,8 @@ from harness.measure.conditions import set_threads
 from harness.measure.memory import measure_weights_mb
 from harness.measure.operations import count_parameters, measure_operations
 from harness.plan.jobs import make_job
-from harness.records.cell import Record, read_records, write_record
-from harness.records.cost import write_cost_record
+from harness.records.cell import CELLS, Record
+from harness.records.cost import COSTS
 from harness.records.predictions import make_predictions, write_predictions
 from harness.run.accuracy import measure_accuracy
 from harness.run.cell import base_fields
@@ -52,7 +52,7 @@ def ran(tmp_path_factory):
             verbose=False,
         )
         job, spec = make_job(request, Cell(dataset="digits", model=model, device="cpu"))
-        write_record(root / "results", run_without_clock(job, spec))
+        CELLS.write(root / "results", run_without_clock(job, spec))
     return root
 
 
@@ -124,11 +124,11 @@ def places_in(root):
 
 
 def record_of(root, model="mobilenet"):
-    return next(each for each in read_records(root / "results") if each.model == model)
+    return next(each for each in CELLS.read_all(root / "results") if each.model == model)
 
 
 def tamper(root, **changes):
-    write_record(root / "results", dataclasses.replace(record_of(root), **changes))
+    CELLS.write(root / "results", dataclasses.replace(record_of(root), **changes))
 
 
 def test_what_was_not_touched_holds(ran, capsys):
@@ -293,10 +293,10 @@ def test_counted_costs_are_counted_again(tmp_path, capsys):
     job, _ = make_job(request, Cell(dataset="digits", model="mobilenet", device="cpu"))
     job = dataclasses.replace(job, command=f"{command} --measure cost")
     cost = count_costs(job)
-    write_cost_record(tmp_path / "results", cost)
+    COSTS.write(tmp_path / "results", cost)
     name = "costs/digits/mobilenet-32"
     assert verify([name], places_in(tmp_path)) == 0
-    write_cost_record(tmp_path / "results", dataclasses.replace(cost, file_mb=1.0))
+    COSTS.write(tmp_path / "results", dataclasses.replace(cost, file_mb=1.0))
     assert verify([], places_in(tmp_path)) == 1
     text = capsys.readouterr().out
     assert f"{name}: 11 of 11 hold" in text

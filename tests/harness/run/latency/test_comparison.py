@@ -11,8 +11,8 @@ from harness.jobs import Job, TimingJob
 from harness.launch import local, worker
 from harness.launch.comparison import compare_in_children
 from harness.measure.lock import lock_path
-from harness.records.cell import read_records
-from harness.records.latency import read_latency_records
+from harness.records.cell import CELLS
+from harness.records.latency import LATENCIES
 from harness.run import latency
 
 from .conftest import rows_of
@@ -45,7 +45,7 @@ def test_processes_come_one_after_the_other_under_one_lock(make_job, in_this_pro
     holder = f"digits/latency-cpu (process {os.getpid()})"
     assert in_this_process == [(0, holder), (1, holder), (2, holder)]
     assert lock_path("cpu").with_suffix(".holder").read_text() == ""
-    (record,) = read_latency_records(job.jobs[0].results_dir)
+    (record,) = LATENCIES.read_all(job.jobs[0].results_dir)
     assert (record.processes, record.rounds) == (3, 60)
     row = rows_of(record)["fragile", "eager"]
     assert len(row.ratio_by_process) == 3
@@ -61,7 +61,7 @@ def test_the_exit_code(make_job, capsys, in_this_process, models, code, written,
     job = make_job(*models, reference=models[0], processes=2)
     assert compare_in_children(job) == code
     assert len(in_this_process) == ran
-    found = read_latency_records(job.jobs[0].results_dir)
+    found = LATENCIES.read_all(job.jobs[0].results_dir)
     assert [len(record.rows) for record in found] == [len(models)] * written
     error = capsys.readouterr().err
     assert error.count("\n") == 1 - written
@@ -78,7 +78,7 @@ def test_a_process_that_ends_badly_ends_the_comparison(make_job, monkeypatch, co
     monkeypatch.setattr(local, "run_in_child", run)
     job = make_job("plain", processes=3)
     assert compare_in_children(job) == code
-    assert read_latency_records(job.jobs[0].results_dir) == []
+    assert LATENCIES.read_all(job.jobs[0].results_dir) == []
     assert lock_path("cpu").with_suffix(".holder").read_text() == ""
 
 
@@ -129,7 +129,7 @@ def test_a_killed_child_is_one_line_and_no_record(make_job, capsys, monkeypatch,
     error = capsys.readouterr().err
     assert error == "digits/latency-cpu: the process was ended by SIGKILL (out of memory?)\n"
     results = job.jobs[0].results_dir
-    assert (read_records(results), read_latency_records(results)) == ([], [])
+    assert (CELLS.read_all(results), LATENCIES.read_all(results)) == ([], [])
     sent = TypeAdapter(TimingJob).validate_json((tmp_path / "job.json").read_bytes())
     assert (sent.comparison, sent.number) == (job, 0)
     assert lock_path("cpu").with_suffix(".holder").read_text() == ""

@@ -14,7 +14,7 @@ from harness.errors import CellError, RequestError
 from harness.measure.conditions import default_threads
 from harness.networks.build import build_network
 from harness.networks.weights import Sidecar, save_weights, trained_weights_path
-from harness.records.latency import read_latency_records, write_latency_record
+from harness.records.latency import LATENCIES
 from harness.run import latency
 from harness.run.latency import time_models
 from harness.settings import recipe_hash
@@ -112,8 +112,8 @@ def test_what_the_record_says_of_the_whole(make_job, monkeypatch):
 
 def test_the_record_survives_a_trip_to_disk(make_job, tmp_path):
     record = run_latency_job(make_job("plain", "fragile", run_in=("eager", "compile")))
-    write_latency_record(tmp_path, record)
-    (found,) = read_latency_records(tmp_path)
+    LATENCIES.write(tmp_path, record)
+    (found,) = LATENCIES.read_all(tmp_path)
     assert found.rows == record.rows
     as_json = json.loads(json.dumps(dataclasses.asdict(record)))
     assert json.loads(json.dumps(dataclasses.asdict(found))) == as_json

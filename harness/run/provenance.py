@@ -1,0 +1,27 @@
+"""Where a record comes from: code, time, command and environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from harness.records.parts import Provenance
+
+
+def make_provenance(environment: Mapping[str, Any], started: datetime, command: str) -> Provenance:
+    """Return the provenance of a measurement that ends now.
+
+    Args:
+        environment: The fields of `harness.measure.environment.Environment`.
+        started: When the measurement began.
+        command: The command that makes it again.
+    """
+    return Provenance(
+        git_commit=environment["git_commit"],
+        git_dirty=environment["git_dirty"],
+        started=started.isoformat(timespec="seconds"),
+        duration_s=round((datetime.now(UTC) - started).total_seconds(), 1),
+        command=command,
+        environment=dict(environment),
+    )
