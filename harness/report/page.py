@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from harness.records.cell import Record
 from harness.records.material import Material
@@ -26,9 +26,6 @@ from harness.report.page_sections import first_sections, last_sections
 from harness.report.points import COSTS
 from harness.report.roofline import Roofline, read_rooflines
 from harness.reproduction.judging import Reproduction
-
-if TYPE_CHECKING:
-    from markupsafe import Markup
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _SCRIPTS = ("base.js", "table.js", "panel.js", "figures.js")
@@ -125,13 +122,11 @@ def _picture(roofline: Roofline) -> Picture:
 
 def _own_texts() -> dict[str, Any]:
     """Return the style and the script of the page, which are the project's own."""
-    from markupsafe import Markup
-
     style = (_TEMPLATES / "page.css").read_text(encoding="utf-8")
     parts = [(_TEMPLATES / name).read_text(encoding="utf-8") for name in _SCRIPTS]
     script = f'"use strict";\n(() => {{\n{"".join(parts)}{_START}}})();\n'
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return {"style": Markup(style), "script": Markup(script), "script_digest": digest}  # noqa: S704
+    return {"style": style, "script": script, "script_digest": digest}
 
 
 def _counts(records: Sequence[Record]) -> dict[str, Any]:
@@ -162,7 +157,7 @@ def _contents(
     ]
 
 
-def _json(tree: object) -> Markup:
+def _json(tree: object) -> str:
     """Return JSON that cannot end the script element it stands in, whatever texts it holds."""
     from jinja2.utils import htmlsafe_json_dumps
 
@@ -173,8 +168,7 @@ def _json(tree: object) -> Markup:
         return htmlsafe_json_dumps(finite(tree), dumps)
 
 
-def _json_lines(trees: Sequence[object]) -> Markup:
+def _json_lines(trees: Sequence[object]) -> str:
     """Return a list, an entry a line, so that one changed record is one changed line."""
-    from markupsafe import Markup
-
-    return Markup("[\n{}\n]").format(Markup(",\n").join(map(_json, trees)))
+    lines = ",\n".join(map(_json, trees))
+    return f"[\n{lines}\n]"
