@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -115,7 +116,8 @@ def draw(
 def _draw(looking: Looking, layer: int, head: int | None, output: Path) -> str:
     """Draw the mean of all heads (None) or one of them."""
     from harness.networks.attention import attention_layers, attention_maps, class_token_attention
-    from harness.report.attention import AttentionPicture, draw_attention
+    from harness.report.attention import AttentionPicture, plot_attention
+    from harness.report.canvas import save_figure
 
     maps = attention_maps(looking.network, looking.inputs, layer)
     heads, tokens = maps.shape[1:3]
@@ -132,7 +134,7 @@ def _draw(looking: Looking, layer: int, head: int | None, output: Path) -> str:
         shares=patches.numpy(),
         even_share=1 / tokens,
     )
-    draw_attention(picture, output)
+    save_figure(partial(plot_attention, picture), [output])
     each = patches.sum((1, 2))
     return f"{100 * each.min():.0f}–{100 * each.max():.0f}%"
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +18,9 @@ from cli.tree_source import evaluate_routed, load_tree, takes_source
 from harness.jobs import Request
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from matplotlib.figure import Figure
+
+    from harness.report.table import Table
 
 Output = Annotated[Path, Option(help="Folder of the pictures.", show_default="results/trees")]
 NodeName = Annotated[str, Option("--node", help="A node's name, such as root or 0-3.")]
@@ -24,8 +28,6 @@ ClassName = Annotated[str | None, Option("--class", help="A class of the node, t
 Volatility = Annotated[str, Option(metavar="FIRST:LAST:STEP", help="What to try, both ends too.")]
 
 PICTURES = ROOT / "results" / "trees"
-# Wide enough for a whole row where the output is a file or a pipe.
-_PIPE_WIDTH = 200
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
 
@@ -34,7 +36,7 @@ app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
 @takes_source
 def draw(request: Request, output: Output = PICTURES) -> None:
     """Route the test images through a tree and draw where they went, and how many rightly."""
-    from trunk.drawing import draw_tree
+    from trunk.drawing import plot_tree
     from trunk.tables import edge_table
     from trunk.traffic import edge_traffic
 
@@ -44,8 +46,7 @@ def draw(request: Request, output: Output = PICTURES) -> None:
     edges = edge_traffic(loaded.trunk.tree, accuracy.confusion_matrix)
     title = f"{loaded.title}: {accuracy.n_test:,} test images, {accuracy.accuracy_top1:.2f}% right"
     stem = output / f"{loaded.dataset}-tree"
-    written = draw_tree(loaded.trunk.tree, loaded.data.classes, edges, stem, title=title)
-    _print_written(*written)
+    _save(partial(plot_tree, loaded.trunk.tree, loaded.data.classes, edges, title), stem)
     _print_table(title, edge_table(edges, loaded.data.classes))
 
 
@@ -58,7 +59,7 @@ def explain(
     output: Output = PICTURES,
 ) -> None:
     """Draw a node's likelihood matrix, and say which classes it groups, and why."""
-    from trunk.drawing import draw_likelihood, draw_membership
+    from trunk.drawing import plot_likelihood, plot_membership
     from trunk.explaining import describe_groups, find_class, find_node, memberships
     from trunk.tables import group_table, membership_table
 
@@ -69,11 +70,11 @@ def explain(
     degrees = {} if label is None else memberships(found, label)
     _check_output(output)
     stem = output / f"{loaded.dataset}-node-{found.name}"
-    _print_written(*draw_likelihood(found, names, stem, title=loaded.title))
+    _save(partial(plot_likelihood, found, names, loaded.title), stem)
     if label is not None:
         # By number: a class may be called "/", and files "a" and "A" are one on some systems.
         stem = stem.with_name(f"{stem.name}-class-{label}")
-        _print_written(*draw_membership(found, names, label, degrees, stem, title=loaded.title))
+        _save(partial(plot_membership, found, names, label, degrees, loaded.title), stem)
     _print_table(describe_groups(found), group_table(found, names))
     if label is not None:
         heading = f"node {found.name}: membership of class {names[label]}; similar: above one half"
@@ -90,7 +91,7 @@ def ablate(request: Request, volatility: Volatility, output: Output = PICTURES) 
     again.
     """
     from cli.tree_ablation import grow_and_judge, parse_values
-    from trunk.ablation import draw_ablation, write_rows
+    from trunk.ablation import plot_ablation, write_rows
 
     values = parse_values(volatility)
     _check_output(output)
@@ -98,8 +99,8 @@ def ablate(request: Request, volatility: Volatility, output: Output = PICTURES) 
     for row in grow_and_judge(request, values):
         rows.append(row)
         stem = output / f"{row.dataset}-ablation"
-        _print_written(write_rows(rows, stem.with_suffix(".csv")))
-    _print_written(*draw_ablation(rows, stem))
+        print(f"{write_rows(rows, stem.with_suffix('.csv'))} written")
+    _save(partial(plot_ablation, rows), stem)
 
 
 def _check_output(output: Path) -> None:
@@ -109,20 +110,22 @@ def _check_output(output: Path) -> None:
     check_writable(output)
 
 
-def _print_written(*paths: Path) -> None:
-    for path in paths:
+def _save(plot: Callable[[], Figure], stem: Path) -> None:
+    """Write a picture as SVG and PNG beside each other."""
+    from harness.report.canvas import figure_files, save_figure
+
+    files = figure_files(stem)
+    save_figure(plot, files)
+    for path in files:
         print(f"{path} written")
 
 
 def _print_table(title: str, table: Table) -> None:
     """Print a table below its title, which would be broken to the table's width within it."""
-    from rich.console import Console
+    from harness.report.terminal import print_table
 
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_PIPE_WIDTH)
     print(f"\n{title}")
-    console.print(table)
+    print_table(table, lines=False)
 
 
 if __name__ == "__main__":

@@ -125,7 +125,7 @@ def run(request: Request) -> int:
     """Run the cells that are not done, refresh the results, and print their table."""
     from harness.plan.cells import find_job_record, plan_request
     from harness.report.site import refresh
-    from harness.report.terminal import print_records
+    from harness.report.tables import print_records
 
     planned = _plan(request, plan_request)
     results = request.results_dir.absolute()

@@ -14,8 +14,8 @@ the gradients that are there at the peak), and what an image adds.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -31,6 +31,7 @@ from harness.errors import unknown_name
 from harness.measure.memory import measure_live_peak_mb, measure_weights_mb
 from harness.measure.operations import count_macs, count_parameters
 from harness.measure.training_memory import measure_training_peak
+from harness.report.table import Column, Table
 from monolithic_architectures.families import (
     EFFICIENTNETS,
     RESNETS,
@@ -86,8 +87,8 @@ def main(only: Only = None) -> None:
         chosen = [name for name in family if not names or name in names]
         if chosen:
             rows = [measure(name) for name in chosen]
-            print(render(COST_HEADER, map(cost_cells, rows)), end="\n\n")
-            print(render(BATCH_HEADER, map(batch_cells, rows)), end="\n\n")
+            for columns in (COST_COLUMNS, BATCH_COLUMNS):
+                print(Table.of(rows, columns).markdown())
 
 
 def measure(name: str) -> Row:
@@ -111,49 +112,35 @@ def measure(name: str) -> Row:
     )
 
 
-def largest_batch(row: Row, memory_gb: float) -> int:
+def largest_batch(row: Row, memory_gb: float) -> int | None:
     """Return the largest batch whose training step fits into a GPU's memory of 10^9 bytes each.
 
-    From 32 on it is a multiple of 8; 0: not a single image fits.
+    From 32 on it is a multiple of 8; None: not a single image fits.
     """
     free_mb = USABLE_SHARE * 1e3 * memory_gb - row.training_fixed_mb
-    images = max(0, int(free_mb / row.training_image_mb))
+    images = int(free_mb / row.training_image_mb)
+    if images < 1:
+        return None
     return images if images < _ROUNDED_FROM else images - images % 8
 
 
-COST_HEADER = ("Architecture", "Image", "Params M", "GMACs", "Weights MB", "Peak MB")
-
-
-def cost_cells(row: Row) -> list[str]:
-    """Return a line of the table of costs."""
-    return [
-        *(row.name, str(row.image_size), f"{row.params / 1e6:.2f}", f"{row.gmacs:.3f}"),
-        *(f"{row.weights_mb:.1f}", f"{row.peak_mb:.1f}"),
-    ]
-
-
-BATCH_HEADER = (
-    *("Architecture", "Fixed MB", "MB an image"),
-    *(f"{memory} GB" for memory in GPU_MEMORY_GB),
+COST_COLUMNS = (
+    Column[Row](name="Architecture", get="name"),
+    Column[Row](name="Image", get="image_size", digits=0),
+    Column[Row](name="Params M", get="params", digits=2, scale=1e-6),
+    Column[Row](name="GMACs", get="gmacs", digits=3),
+    Column[Row](name="Weights MB", get="weights_mb", digits=1),
+    Column[Row](name="Peak MB", get="peak_mb", digits=1),
 )
-
-
-def batch_cells(row: Row) -> list[str]:
-    """Return a line of the table of batch sizes; a dash where no image fits."""
-    batches = [largest_batch(row, memory) for memory in GPU_MEMORY_GB]
-    fixed, each = f"{row.training_fixed_mb:.0f}", f"{row.training_image_mb:.1f}"
-    return [row.name, fixed, each, *(str(batch or "–") for batch in batches)]
-
-
-def render(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table whose columns but the first are numbers."""
-    ruler = [":---", *["---:"] * (len(header) - 1)]
-    return "\n".join(render_line(cells) for cells in (header, ruler, *lines))
-
-
-def render_line(cells: Sequence[str]) -> str:
-    """Return a line of a Markdown table."""
-    return f"| {' | '.join(cells)} |"
+BATCH_COLUMNS = (
+    Column[Row](name="Architecture", get="name"),
+    Column[Row](name="Fixed MB", get="training_fixed_mb", digits=0),
+    Column[Row](name="MB an image", get="training_image_mb", digits=1),
+    *(
+        Column[Row](name=f"{gb} GB", get=partial(largest_batch, memory_gb=gb), align="r")
+        for gb in GPU_MEMORY_GB
+    ),
+)
 
 
 def _images(count: int, size: int) -> Tensor:

@@ -34,6 +34,7 @@ from harness.errors import CellError, RequestError
 from harness.measure.operations import measure_operations
 from harness.measure.peak import measure_peak
 from harness.registry import find_dataset
+from harness.report.table import Table
 from studies.evaluation_ways import Way, compiled_way, eager_way, published_way
 
 _ROUNDS = 5
@@ -93,9 +94,8 @@ def main(
     except (CellError, RequestError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    lines = [_HEADER, [":---", ":---"] + ["---:"] * (len(_HEADER) - 2), *rows]
-    print("\n".join("| " + " | ".join(cells) + " |" for cells in lines))
-    print(f"\n{_ROUNDS} rounds, {threads} CPU thread(s); × is the median of the ratio in a round.")
+    print(Table.of_texts(_HEADER, rows, align="llr").markdown())
+    print(f"{_ROUNDS} rounds, {threads} CPU thread(s); × is the median of the ratio in a round.")
 
 
 def _load_images(dataset: str, data_file: Path | None) -> Tensor:

@@ -35,6 +35,7 @@ from harness.jobs import Cell, Job, Request
 from harness.measure.conditions import set_threads
 from harness.networks.build import build_network, make_preprocess
 from harness.plan.jobs import make_job
+from harness.report.table import Table
 from harness.run.accuracy import measure_accuracy
 from harness.spec import ModelSpec
 from harness.training.fit import learn
@@ -140,20 +141,19 @@ def _all(split: Split, preprocess: Preprocess) -> tuple[Tensor, Tensor]:
 
 
 def _print(times: list[dict[str, tuple[float, float]]], job: Job) -> None:
-    print("| Part | Bare, s | Harness, s | Ratio (range) |\n| :--- | ---: | ---: | ---: |")
-    parts = {"training": (0,), "evaluation": (1,), "both": (0, 1)}
+    rows, parts = [], {"training": (0,), "evaluation": (1,), "both": (0, 1)}
     for name, indices in parts.items():
         bare, ours = (
             [sum(each[way][index] for index in indices) for each in times]
             for way in ("bare", "harness")
         )
         ratios = [b / a for a, b in zip(bare, ours, strict=True)]
-        print(
-            f"| {name} | {statistics.median(bare):.2f} | {statistics.median(ours):.2f} "
-            f"| {statistics.median(ratios):.3f} ({min(ratios):.3f}–{max(ratios):.3f}) |"
-        )
+        seconds = [f"{statistics.median(each):.2f}" for each in (bare, ours)]
+        spread = f"{statistics.median(ratios):.3f} ({min(ratios):.3f}–{max(ratios):.3f})"
+        rows.append([name, *seconds, spread])
+    print(Table.of_texts(("Part", "Bare, s", "Harness, s", "Ratio (range)"), rows).markdown())
     print(
-        f"\n{job.cell}, {job.settings.training.epochs} epochs, {len(times)} rounds, "
+        f"{job.cell}, {job.settings.training.epochs} epochs, {len(times)} rounds, "
         f"{torch.get_num_threads()} CPU thread(s); the ratio is the median over the rounds."
     )
 

@@ -35,6 +35,7 @@ sys.path.insert(0, str(ROOT))
 from harness.catalog import load_model
 from harness.measure.operations import measure_operations
 from harness.registry import model_files
+from harness.report.table import Table
 from harness.util.error_text import describe_error
 
 FAMILIES = (
@@ -197,15 +198,14 @@ def agrees(column: str, gmacs: float, other: float) -> bool:
 
 def render(rows: Sequence[Row]) -> str:
     """Return the counts as a Markdown table, and under it what differs and what is missing."""
-    cells = [["Model", "Image", "True GMACs", *_COLUMNS], [":---"] + ["---:"] * 6]
-    cells += [
-        [row.name, str(row.image_size), f"{row.gmacs:.4f}"]
+    cells = [
+        [row.name, row.image_size, f"{row.gmacs:.4f}"]
         + [_compare(row.gmacs, other) for other in row.others.values()]
         for row in rows
     ]
-    table = "\n".join("| " + " | ".join(line) + " |" for line in cells)
+    table = Table.of_texts(("Model", "Image", "True GMACs", *_COLUMNS), cells).markdown()
     notes = [_agreement(rows, column) for column in _COLUMNS] + _missing(rows)
-    return f"{table}\n\n" + "\n".join(f"- {note}" for note in notes)
+    return f"{table}\n" + "\n".join(f"- {note}" for note in notes)
 
 
 def _compare(gmacs: float, other: float | None) -> str:

@@ -34,6 +34,7 @@ from harness.measure.conditions import watched
 from harness.measure.lock import device_lock
 from harness.measure.networks import inference
 from harness.measure.ratios import Rounds, compare_latency, time_side_by_side
+from harness.report.table import Table
 
 # The first is the reference.
 _MODELS = {"resnet": 224, "mobilenet": 224, "deit": 224}
@@ -152,7 +153,7 @@ def _ratios(processes: list[Rounds]) -> Ratios:
 def _render(found: list[dict[str, Ratios]], threads: int) -> str:
     """Return a Markdown table: the median of each ratio and how far the restarts are apart."""
     header = ["Method", *(f"{name} ÷ {_REFERENCE}" for name in _OTHERS), f"{_REFERENCE}, ms"]
-    lines = [[*header, "Worst ratio"], [":---"] + ["---:"] * len(header)]
+    rows = []
     for method in found[0]:
         runs = [each[method] for each in found]
         spreads = {key: _variation([run[key] for run in runs]) for key in (*_OTHERS, "ms")}
@@ -160,10 +161,10 @@ def _render(found: list[dict[str, Ratios]], threads: int) -> str:
             f"{statistics.median(run[key] for run in runs):.4g} ± {spreads[key]:.1%}"
             for key in (*_OTHERS, "ms")
         ]
-        lines.append([method, *cells, f"{max(spreads[key] for key in _OTHERS):.1%}"])
-    table = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+        rows.append([method, *cells, f"{max(spreads[key] for key in _OTHERS):.1%}"])
+    table = Table.of_texts([*header, "Worst ratio"], rows).markdown()
     return (
-        f"{table}\n\n{len(found)} restarts, {threads} CPU thread(s). ± is the standard deviation "
+        f"{table}\n{len(found)} restarts, {threads} CPU thread(s). ± is the standard deviation "
         "over the restarts, as a share of their mean."
     )
 

@@ -24,6 +24,9 @@ import typer
 from typer import Option
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from harness.report.table import Table
 
 _STAGES = ("training", "tree.grouping", "tree.class_below")
 _NOTHING = {
@@ -82,8 +85,7 @@ def main(
             folder = out / f"{re.sub('[^a-z]+', '-', name.lower()).strip('-')}-seed{seed}"
             records.append(_grow(dataset, images, own, out / "weights", folder))
         rows.append(_row(name, records))
-    lines = [_HEADER, [":---"] + ["---:"] * (len(_HEADER) - 1), *rows]
-    print("\n".join("| " + " | ".join(cells) + " |" for cells in lines))
+    print(Table.of_texts(_HEADER, rows).markdown(), end="")
 
 
 def _recipes(epochs: int) -> dict[str, list[str]]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from harness.report.table import Table
 from studies.trunk_ways import NAMES, PUBLISHED, RESIDENT
 
 _HEADER = (
@@ -39,12 +40,10 @@ class Round:
 
 def render(rounds: Sequence[Round], threads: int) -> str:
     """Return a Markdown table of all ways, with what its figures mean below it."""
-    rows = [_row(rounds, name) for name in NAMES]
-    lines = [_HEADER, [":---"] + ["---:"] * (len(_HEADER) - 1), *rows]
-    table = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+    table = Table.of_texts(_HEADER, (_row(rounds, name) for name in NAMES)).markdown()
     everything, same = (len(rounds) * len(rounds[0].right[n]) for n in (RESIDENT, PUBLISHED))
     return (
-        f"{table}\n\n{everything} images in {len(rounds)} rounds, {threads} CPU thread(s). The "
+        f"{table}\n{everything} images in {len(rounds)} rounds, {threads} CPU thread(s). The "
         f"published way was given the first {same // len(rounds)} of each round: "
         f'"same images" are those {same}.\n'
         "Speeds and times are medians over the rounds; × is the median of the ratio within a "

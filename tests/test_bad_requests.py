@@ -187,5 +187,5 @@ def test_a_model_that_cannot_run_on_the_device_is_unsupported(capsys, tmp_path, 
     assert commands.guarded(commands.run, request) == 1
     (record,) = CELLS.read_all(tmp_path / "results")
     assert (record.status, record.reason) == ("unsupported", "MobileNetV2 runs on cuda only")
-    assert record.accuracy_top1 is None
+    assert record.accuracy.accuracy_top1 is None
     assert "unsupported" in capsys.readouterr().out

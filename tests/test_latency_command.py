@@ -171,7 +171,7 @@ def test_a_small_comparison(tmp_path):
         *("latency/digits-cpu-1t.json", "digits.md", "digits-latency.csv", "index.html"),
         *("assets/plotly-basic.min.js", "assets/plotly-basic.LICENSE"),
     }
-    record = json.loads(results / latency_place("digits", "cpu", 1).read_text())
+    record = json.loads((results / latency_place("digits", "cpu", 1)).read_text())
     rows = {row["model"]: row for row in record["rows"]}
     assert (record["reference"], record["processes"], record["rounds"]) == ("mobilenet", 2, 40)
     assert list(rows) == ["mobilenet", "deit"]

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from rich.markup import escape
-from rich.table import Table
-
+from harness.report.table import Column, Table
 from trunk.traffic import Edge
 from trunk.tree import Node, node_name
 
@@ -16,27 +14,24 @@ Names = Sequence[str]
 
 def edge_table(edges: Sequence[Edge], names: Names) -> Table:
     """Return the traffic on each edge, a row each."""
-    table = _table(left=("from", "to"), right=("images", "share %", "accuracy %"))
-    table.add_column("classes")
-    for edge in edges:
-        accuracy = edge.accuracy_percent
-        table.add_row(
-            node_name(edge.parent),
-            node_name(edge.child),
-            str(edge.images),
-            f"{edge.share_percent:.2f}",
-            "no image" if accuracy is None else f"{accuracy:.2f}",
-            _listed(edge.classes, names),
-        )
-    return table
+    columns = (
+        Column[Edge](name="from", get=lambda edge: node_name(edge.parent)),
+        Column[Edge](name="to", get=lambda edge: node_name(edge.child)),
+        Column[Edge](name="images", get="images", digits=0),
+        Column[Edge](name="share %", get="share_percent", digits=2),
+        Column[Edge](name="accuracy %", get=_accuracy, digits=2),
+        Column[Edge](name="classes", get=lambda edge: _listed(edge.classes, names)),
+    )
+    return Table.of(edges, columns)
 
 
 def group_table(node: Node, names: Names) -> Table:
     """Return a node's groups, a row each."""
-    table = _table(left=("child", "classes"))
-    for index, group in enumerate(node.groups):
-        table.add_row(node_name((*node.path, index)), _listed(group, names))
-    return table
+    rows = [
+        (node_name((*node.path, index)), _listed(group, names))
+        for index, group in enumerate(node.groups)
+    ]
+    return Table.of_texts(("child", "classes"), rows, align="l")
 
 
 def membership_table(node: Node, names: Names, label: int, degrees: Mapping[int, float]) -> Table:
@@ -48,24 +43,23 @@ def membership_table(node: Node, names: Names, label: int, degrees: Mapping[int,
         label: The class.
         degrees: By each other class of the node, in (0, 1); above one half: similar.
     """
-    table = _table(left=("class",), right=("membership",))
-    table.add_column("")
     (own,) = (group for group in node.groups if label in group)
-    for other in sorted(degrees, key=lambda other: (-degrees[other], other)):
+
+    def note(other: int) -> str:
         # Classes that are not similar share a group where others between them are.
-        note = "similar" if degrees[other] > 0.5 else "same group" if other in own else ""
-        table.add_row(escape(names[other]), f"{degrees[other]:.4f}", note)
-    return table
+        return "similar" if degrees[other] > 0.5 else "same group" if other in own else ""
+
+    columns = (
+        Column[int](name="class", get=lambda other: names[other]),
+        Column[int](name="membership", get=lambda other: degrees[other], digits=4),
+        Column[int](name="", get=note),
+    )
+    return Table.of(sorted(degrees, key=lambda other: (-degrees[other], other)), columns)
 
 
-def _table(*, left: Iterable[str], right: Iterable[str] = ()) -> Table:
-    table = Table(box=None)
-    for name in left:
-        table.add_column(name)
-    for name in right:
-        table.add_column(name, justify="right")
-    return table
+def _accuracy(edge: Edge) -> float | str:
+    return "no image" if edge.accuracy_percent is None else edge.accuracy_percent
 
 
 def _listed(labels: Iterable[int], names: Names) -> str:
-    return escape(", ".join(names[label] for label in labels))
+    return ", ".join(names[label] for label in labels)

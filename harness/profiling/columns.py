@@ -1,93 +1,64 @@
-"""The figures as they are shown: headers with units, digits, groups."""
+"""The figures as they are shown: names with units, digits, groups."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Any
 
-from harness.profiling.metrics import Metrics
-
-Group = Literal["size", "computation", "memory traffic", "intensity", "parallelism", "roofline"]
-
-ABSENT = "–"
+from harness.report.table import Column
 
 
-@dataclass(frozen=True, kw_only=True)
-class Column:
-    """One figure: its field of `Metrics`, and how it is shown.
-
-    Attributes:
-        field: Of `Metrics`.
-        header: With the unit.
-        group: What it stands with.
-        digits: After the point.
-        scale: From the field to the unit of the header.
-    """
-
-    field: str
-    header: str
-    group: Group
-    digits: int = 0
-    scale: float = 1.0
-
-    def show(self, metrics: Metrics) -> str:
-        """Return the figure; a dash where there is none."""
-        value = getattr(metrics, self.field)
-        return value if isinstance(value, str) else show_number(value, self.digits, self.scale)
+def _figure(group: str, name: str, get: str, digits: int = 0, scale: float = 1.0) -> Column[Any]:
+    return Column(name=name, get=get, digits=digits, scale=scale, group=group)
 
 
-def show_number(value: float | None, digits: int, scale: float = 1.0) -> str:
-    """Return a number with so many digits after the point; more where it would be shown as 0."""
-    if value is None:
-        return ABSENT
-    text = f"{value * scale:.{digits}f}"
-    return f"{value * scale:.2g}" if value and float(text) == 0 else text
+# Each is a field of `Metrics`, in its order.
+COLUMNS: tuple[Column[Any], ...] = (
+    _figure("size", "parameters, M", "params", 2, 1e-6),
+    _figure("size", "trainable, M", "trainable_params", 2, 1e-6),
+    _figure("size", "model size, MB", "model_size_mb", 2),
+    _figure("size", "operators", "operators"),
+    _figure("size", "depth, operators", "sequential_depth"),
+    _figure("size", "width, channels", "max_width_channels"),
+    _figure("computation", "GMACs", "gmacs", 3),
+    _figure("computation", "GFLOPs", "gflops", 3),
+    _figure("computation", "FLOPs/parameter", "flops_per_param", 2),
+    _figure("computation", "parameters/MAC", "params_per_mac", 4),
+    _figure("memory traffic", "traffic, MB", "traffic_mb", 2),
+    _figure("memory traffic", "inputs, MB", "traffic_input_mb", 2),
+    _figure("memory traffic", "outputs, MB", "traffic_output_mb", 2),
+    _figure("memory traffic", "weights, MB", "traffic_weights_mb", 2),
+    _figure("memory traffic", "bytes/FLOP", "bytes_per_flop", 4),
+    _figure("memory traffic", "peak activations, MB", "peak_activations_mb", 2),
+    _figure("intensity", "FLOPs/byte", "intensity_flops_per_byte", 3),
+    _figure("intensity", "compute-bound, % of operators", "compute_bound_operators_percent", 1),
+    _figure("intensity", "memory-bound, % of operators", "memory_bound_operators_percent", 1),
+    _figure("intensity", "class", "intensity_class"),
+    _figure("parallelism", "operators/level", "operators_per_level", 2),
+    _figure("parallelism", "most on a level", "max_operators_per_level"),
+    _figure("parallelism", "critical path, GFLOPs", "critical_path_gflops", 3),
+    _figure("roofline", "ridge, FLOPs/byte", "ridge_flops_per_byte", 2),
+    _figure("roofline", "at least, ms", "latency_bound_ms", 3),
+    _figure("roofline", "memory-bound, % of time", "memory_bound_time_percent", 1),
+)
 
+# Fields of a record, shown beside where there is one.
+MEASURED: tuple[Column[Any], ...] = (
+    Column(name="top-1, %", get="accuracy_top1", digits=2),
+    Column(name="latency, ms", get="latency_ms_p50", digits=2),
+    Column(name="images/s", get="throughput_images_per_s", digits=0),
+    Column(name="energy, J/image", get="energy_j_per_image", digits=3),
+)
 
-COLUMNS: tuple[Column, ...] = (
-    Column(field="params", header="parameters, M", group="size", digits=2, scale=1e-6),
-    Column(field="trainable_params", header="trainable, M", group="size", digits=2, scale=1e-6),
-    Column(field="model_size_mb", header="model size, MB", group="size", digits=2),
-    Column(field="operators", header="operators", group="size"),
-    Column(field="sequential_depth", header="depth, operators", group="size"),
-    Column(field="max_width_channels", header="width, channels", group="size"),
-    Column(field="gmacs", header="GMACs", group="computation", digits=3),
-    Column(field="gflops", header="GFLOPs", group="computation", digits=3),
-    Column(field="flops_per_param", header="FLOPs/parameter", group="computation", digits=2),
-    Column(field="params_per_mac", header="parameters/MAC", group="computation", digits=4),
-    Column(field="traffic_mb", header="traffic, MB", group="memory traffic", digits=2),
-    Column(field="traffic_input_mb", header="inputs, MB", group="memory traffic", digits=2),
-    Column(field="traffic_output_mb", header="outputs, MB", group="memory traffic", digits=2),
-    Column(field="traffic_weights_mb", header="weights, MB", group="memory traffic", digits=2),
-    Column(field="bytes_per_flop", header="bytes/FLOP", group="memory traffic", digits=4),
-    Column(
-        field="peak_activations_mb", header="peak activations, MB", group="memory traffic", digits=2
-    ),
-    Column(field="intensity_flops_per_byte", header="FLOPs/byte", group="intensity", digits=3),
-    Column(
-        field="compute_bound_operators_percent",
-        header="compute-bound, % of operators",
-        group="intensity",
-        digits=1,
-    ),
-    Column(
-        field="memory_bound_operators_percent",
-        header="memory-bound, % of operators",
-        group="intensity",
-        digits=1,
-    ),
-    Column(field="intensity_class", header="class", group="intensity"),
-    Column(field="operators_per_level", header="operators/level", group="parallelism", digits=2),
-    Column(field="max_operators_per_level", header="most on a level", group="parallelism"),
-    Column(
-        field="critical_path_gflops", header="critical path, GFLOPs", group="parallelism", digits=3
-    ),
-    Column(field="ridge_flops_per_byte", header="ridge, FLOPs/byte", group="roofline", digits=2),
-    Column(field="latency_bound_ms", header="at least, ms", group="roofline", digits=3),
-    Column(
-        field="memory_bound_time_percent",
-        header="memory-bound, % of time",
-        group="roofline",
-        digits=1,
-    ),
+# Fields of a `Layer`; the last two where there is hardware.
+LAYER: tuple[Column[Any], ...] = (
+    Column(name="module", get=lambda layer: layer.module or "(the network itself)"),
+    Column(name="operators", get="operators"),
+    Column(name="MMACs", get="macs", digits=2, scale=1e-6),
+    Column(name="MFLOPs", get="flops", digits=2, scale=1e-6),
+    Column(name="traffic, MB", get="traffic_mb", digits=3),
+    Column(name="weights, MB", get="weights_mb", digits=3),
+    Column(name="FLOPs/byte", get="intensity_flops_per_byte", digits=2),
+    Column(name="class", get="intensity_class", align="r"),
+    Column(name="at least, ms", get="latency_bound_ms", digits=4),
+    Column(name="bound by", get="bound", align="r"),
 )

@@ -85,7 +85,7 @@ def _position(row: Row, key: SortKey) -> tuple[int, float, str]:
 
 def rank(analyses: Sequence[Analysis]) -> list[Extreme]:
     """Return the two ends of each ranking; none for fewer than two models."""
-    columns = {column.field: column for column in COLUMNS}
+    columns = {column.get: column for column in COLUMNS}
     extremes: list[Extreme] = []
     for low, high, field in _RANKED:
         known = [each for each in analyses if getattr(each.metrics, field) is not None]
@@ -94,14 +94,14 @@ def rank(analyses: Sequence[Analysis]) -> list[Extreme]:
         ordered = sorted(known, key=lambda each, name=field: getattr(each.metrics, name))  # type: ignore[misc]
         for what, each in ((low, ordered[0]), (high, ordered[-1])):
             column = columns[field]
-            shown = f"{column.show(each.metrics)} {_unit(column.header)}"
+            shown = f"{column.show(each.metrics)} {_unit(column.name)}"
             extremes.append(Extreme(what=what, model=str(each.name), field=field, shown=shown))
     return extremes
 
 
-def _unit(header: str) -> str:
+def _unit(name: str) -> str:
     """Return "M" for "parameters, M", and what has no comma as it is."""
-    return header.rpartition(", ")[2]
+    return name.rpartition(", ")[2]
 
 
 def recommend(analyses: Sequence[Analysis], purpose: Purpose, roof: Roof) -> Recommendation:

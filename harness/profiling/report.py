@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from harness.profiling.analysis import Analysis, Failure, Options, Row
+from harness.profiling.columns import MEASURED
 from harness.profiling.hardware import ELEMENT_BYTES
 from harness.profiling.layers import Layer
 from harness.profiling.names import ModelName
@@ -109,23 +111,51 @@ def _notes_on_records(report: Report) -> list[str]:
             f"{record.settings.image_size} pixels, {len(record.data.classes)} classes, "
             f"{record.weights.weights_origin} weights"
         )
-    shown = {name for name, *_ in MEASURED}
     reasons = {
         f"{name} not measured: {reason}"
         for record in report.measured.values()
-        for name, reason in record.not_measured.items()
-        if name in shown
+        for name, reason in _reasons(record).items()
     }
     return lines + sorted(reasons)
 
 
-MEASURED: tuple[tuple[str, str, int], ...] = (
-    ("accuracy_top1", "top-1, %", 2),
-    ("latency_ms_p50", "latency, ms", 2),
-    ("throughput_images_per_s", "images/s", 0),
-    ("energy_j_per_image", "energy, J/image", 3),
-)
-"""What is shown of a record: field, header, digits."""
+def describe_models(report: Report) -> list[dict[str, Any]]:
+    """Return every figure of each model by name, what was measured of it among them."""
+    return [_describe_model(report, row) for row in report.rows]
+
+
+def _describe_model(report: Report, row: Row) -> dict[str, Any]:
+    if not isinstance(row, Analysis):
+        return {"model": str(row.name), "image_size": None, "reason": row.reason}
+    figures = {
+        "model": str(row.name),
+        "image_size": row.image_size,
+        "reason": None,
+        **asdict(row.metrics),
+        "operators_without_formula": list(row.graph.unknown),
+    }
+    return figures | (_describe_record(report, row.name) if report.dataset else {})
+
+
+def _describe_record(report: Report, name: ModelName) -> dict[str, Any]:
+    record = report.measured.get(name)
+    found = {
+        **{
+            f"measured_{column.get}": column.value(record.flat if record else {})
+            for column in MEASURED
+        },
+        "measured_on": report.dataset if record else None,
+        "measured_as": record.cell.model if record else None,
+        "measured_device": record.cell.device if record else None,
+        "measured_image_size": record.settings.image_size if record else None,
+    }
+    return found | ({"not_measured": _reasons(record)} if record else {})
+
+
+def _reasons(record: Record) -> dict[str, str]:
+    """Return why figures that are shown were not measured, by field."""
+    shown = {column.get for column in MEASURED}
+    return {name: reason for name, reason in record.not_measured.items() if name in shown}
 
 
 def _count(number: int, noun: str) -> str:

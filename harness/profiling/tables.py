@@ -1,35 +1,18 @@
-"""A report as aligned text or Markdown; both are made of the same grids of cells."""
+"""A report as aligned text or Markdown; both are made of the same tables."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from itertools import groupby
+from typing import Any
 
-from harness.profiling.analysis import Analysis, Row
-from harness.profiling.columns import ABSENT, COLUMNS, Column, show_number
+from harness.profiling.columns import COLUMNS, LAYER, MEASURED
 from harness.profiling.ranking import Recommendation
-from harness.profiling.report import MEASURED, Report, describe_counting, notes
-from harness.records.cell import Record
+from harness.profiling.report import Report, describe_counting, describe_models, notes
+from harness.report.table import Column, Table
 
-_GAP = "  "
-
-
-@dataclass(frozen=True, kw_only=True)
-class Grid:
-    """Cells with a header; a row of one cell is a heading.
-
-    Attributes:
-        title: Above it; may be empty.
-        header: Of each column.
-        rows: The cells.
-        words: How many of the first columns hold words, which begin at the same place.
-    """
-
-    title: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    words: int = 1
+_MODEL = Column[Any](name="", get="model")
+_IMAGE = Column[Any](name="image, px", get="image_size", align="r")
 
 
 def render_table(report: Report, transpose: bool, width: int | None = None) -> str:
@@ -40,25 +23,34 @@ def render_table(report: Report, transpose: bool, width: int | None = None) -> s
         transpose: Models down and metrics across, a table for each group of metrics.
         width: Of the terminal: columns that do not fit go into another table; None: no limit.
     """
-    grids = [part for grid in make_grids(report, transpose) for part in _split(grid, width)]
     parts = ["\n".join(describe_counting(report.options))]
-    parts += [_aligned(grid) for grid in grids]
+    parts += [table.text(width) for table in make_tables(report, transpose)]
     return "\n\n".join([*parts, *_closing(report)]) + "\n"
 
 
 def render_markdown(report: Report, transpose: bool) -> str:
     """Return Markdown."""
     parts = ["\n".join(f"- {line}" for line in describe_counting(report.options))]
-    parts += [_markdown(grid) for grid in make_grids(report, transpose)]
+    for table in make_tables(report, transpose):
+        title = f"**{table.title}**\n\n" if table.title else ""
+        parts.append(title + table.markdown().rstrip("\n"))
     return "\n\n".join([*parts, *_closing(report, bullet="- ")]) + "\n"
 
 
-def make_grids(report: Report, transpose: bool) -> list[Grid]:
-    """Return the tables of a report, of models first, then of layers."""
-    grids = []
-    if report.analyses:
-        grids = _by_group(report) if transpose else [_by_metric(report)]
-    return [*grids, layer_grid(report)] if report.layers_of else grids
+def make_tables(report: Report, transpose: bool) -> list[Table]:
+    """Return the tables of a report, of models first, then of layers.
+
+    Models stand side by side in one table, or below each other in one for each group of figures.
+    """
+    tables, models = [], describe_models(report)
+    if report.analyses and transpose:
+        for group, columns in groupby(_columns(report), key=lambda column: column.group):
+            image = [] if group == _measured_on(report) else [_IMAGE]
+            tables.append(Table.of(models, [_MODEL, *image, *columns], group))
+    elif report.analyses:
+        image_size = replace(_IMAGE, name="image size, px")
+        tables.append(Table.of(models, [_MODEL, image_size, *_columns(report)]).transposed())
+    return [*tables, _layer_table(report)] if report.layers_of else tables
 
 
 def ranking_lines(report: Report) -> list[str]:
@@ -81,85 +73,23 @@ def recommendation_lines(found: Recommendation) -> list[str]:
     ]
 
 
-def layer_grid(report: Report) -> Grid:
-    """Return the layers of a model."""
-    header = ("module", "operators", "MMACs", "MFLOPs", "traffic, MB", "weights, MB", "FLOPs/byte")
-    timed = report.options.roof is not None
-    rows = []
-    for layer in report.layers:
-        cells = (
-            layer.module or "(the network itself)",
-            layer.operators,
-            show_number(layer.macs, 2, 1e-6),
-            show_number(layer.flops, 2, 1e-6),
-            show_number(layer.traffic_mb, 3),
-            show_number(layer.weights_mb, 3),
-            show_number(layer.intensity_flops_per_byte, 2),
-            layer.intensity_class,
-        )
-        bounds = (show_number(layer.latency_bound_ms, 4), layer.bound or ABSENT)
-        rows.append((*cells, *(bounds if timed else ())))
-    analysis = report.layers_of
+def _layer_table(report: Report) -> Table:
+    analysis, timed = report.layers_of, report.options.roof is not None
     title = f"{analysis.name} at {analysis.image_size} px, by module" if analysis else ""
-    last = ("class", "at least, ms", "bound by") if timed else ("class",)
-    return Grid(title=title, header=(*header, *last), rows=tuple(rows), words=2)
+    return Table.of(report.layers, LAYER if timed else LAYER[:-2], title)
 
 
-def _by_metric(report: Report) -> Grid:
-    """Return one table: metrics down, under the names of their groups, and models across."""
-    rows = report.rows
-    lines: list[tuple[str, ...]] = [("image size, px", *(_image_size(row) for row in rows))]
-    for group, columns in groupby(_columns(report), key=lambda column: column.group):
-        lines.append((group,))
-        lines += [(column.header, *(_cell(row, column) for row in rows)) for column in columns]
+def _columns(report: Report) -> list[Column[Any]]:
+    """Return the figures of models, times where there is hardware, and what was measured."""
+    columns = [c for c in COLUMNS if report.options.roof or c.group != "roofline"]
     if report.dataset:
-        lines.append((f"measured on {report.dataset}",))
-        each = [_measured(report, row) for row in rows]
-        lines += [
-            (header, *(cells[index] for cells in each))
-            for index, (_, header, _) in enumerate(MEASURED)
-        ]
-    return Grid(title="", header=("", *(str(row.name) for row in rows)), rows=tuple(lines))
+        group = _measured_on(report)
+        columns += [replace(c, get=f"measured_{c.get}", group=group) for c in MEASURED]
+    return columns
 
 
-def _by_group(report: Report) -> list[Grid]:
-    """Return a table for each group of metrics, models down."""
-    grids = []
-    for group, found in groupby(_columns(report), key=lambda column: column.group):
-        columns = list(found)
-        rows = tuple(
-            (str(row.name), _image_size(row), *(_cell(row, column) for column in columns))
-            for row in report.rows
-        )
-        header = ("", "image, px", *(column.header for column in columns))
-        grids.append(Grid(title=group, header=header, rows=rows))
-    if report.dataset:
-        rows = tuple((str(row.name), *_measured(report, row)) for row in report.rows)
-        header = ("", *(header for _, header, _ in MEASURED))
-        grids.append(Grid(title=f"measured on {report.dataset}", header=header, rows=rows))
-    return grids
-
-
-def _columns(report: Report) -> list[Column]:
-    timed = report.options.roof is not None
-    return [column for column in COLUMNS if timed or column.group != "roofline"]
-
-
-def _cell(row: Row, column: Column) -> str:
-    return column.show(row.metrics) if isinstance(row, Analysis) else ABSENT
-
-
-def _image_size(row: Row) -> str:
-    return str(row.image_size) if isinstance(row, Analysis) else ABSENT
-
-
-def _measured(report: Report, row: Row) -> list[str]:
-    record = report.measured.get(row.name)
-    return [ABSENT if record is None else _show(record, *each) for each in MEASURED]
-
-
-def _show(record: Record, field: str, _: str, digits: int) -> str:
-    return show_number(record.flat[field], digits)
+def _measured_on(report: Report) -> str:
+    return f"measured on {report.dataset}"
 
 
 def _closing(report: Report, bullet: str = "") -> list[str]:
@@ -169,52 +99,3 @@ def _closing(report: Report, bullet: str = "") -> list[str]:
         parts.append(recommendation_lines(report.recommendation))
     parts.append(notes(report))
     return ["\n".join(f"{bullet}{line}" for line in lines) for lines in parts if lines]
-
-
-def _split(grid: Grid, width: int | None) -> list[Grid]:
-    """Return tables that fit a width, each with the first column again."""
-    widths = _widths(grid)
-    if width is None or len(widths) < 2:
-        return [grid]
-    parts: list[list[int]] = [[]]
-    for column in range(1, len(widths)):
-        taken = widths[0] + sum(widths[each] + len(_GAP) for each in [*parts[-1], column])
-        if taken > width and parts[-1]:
-            parts.append([])
-        parts[-1].append(column)
-    return [_part(grid, [0, *columns]) for columns in parts]
-
-
-def _part(grid: Grid, columns: Sequence[int]) -> Grid:
-    rows = tuple(row if len(row) == 1 else tuple(row[i] for i in columns) for row in grid.rows)
-    header = tuple(grid.header[i] for i in columns)
-    words = sum(column < grid.words for column in columns)
-    return Grid(title=grid.title, header=header, rows=rows, words=words)
-
-
-def _widths(grid: Grid) -> list[int]:
-    whole = [grid.header, *(row for row in grid.rows if len(row) > 1)]
-    return [max(map(len, cells)) for cells in zip(*whole, strict=True)]
-
-
-def _aligned(grid: Grid) -> str:
-    widths = _widths(grid)
-    lines = [grid.title] if grid.title else []
-    for row in (grid.header, *grid.rows):
-        cells = [
-            cell.ljust(width) if column < grid.words else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=False))
-        ]
-        lines.append(_GAP.join(cells).rstrip())
-    return "\n".join(lines)
-
-
-def _markdown(grid: Grid) -> str:
-    align = [":---" if column < grid.words else "---:" for column in range(len(grid.header))]
-    lines = [f"**{grid.title}**", ""] if grid.title else []
-    for row in (grid.header, tuple(align), *grid.rows):
-        cells = [cell.replace("|", r"\|") for cell in row]
-        if len(row) == 1:
-            cells = [f"**{cells[0]}**", *[""] * (len(grid.header) - 1)]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)

@@ -2,72 +2,54 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
-
-from rich.console import Console
-from rich.table import Table
+from typing import Any
 
 from harness.records.cost import CostPath, CostRecord
+from harness.report.table import Column, Table, write_csv
+from harness.report.terminal import print_table
 
-_PIPE_WIDTH = 120
 _SHARED = ("dataset", "model", "label", "image_size", "channels", "weights_origin")
 _FIGURES = (
     *("classes", "params", "weights_mb", "file_mb", "peak_memory_mb"),
     *("gmacs", "gflops", "gmacs_thop", "gmacs_unpadded"),
 )
-_SHOWN = {
-    "params M": ("params", 1e-6),
-    "weights MB": ("weights_mb", 1),
-    "file MB": ("file_mb", 1),
-    "peak MB": ("peak_memory_mb", 1),
-    "GMACs": ("gmacs", 1),
-    "thop GMACs": ("gmacs_thop", 1),
-}
-
-
-COST_HEADER = tuple(_SHOWN)
-"""The names of what `cost_cells` returns."""
+# Of a network or of a path of a tree.
+COLUMNS: tuple[Column[Any], ...] = (
+    Column(name="params M", get="params", digits=4, form="g", scale=1e-6),
+    Column(name="weights MB", get="weights_mb", digits=4, form="g"),
+    Column(name="file MB", get="file_mb", digits=4, form="g"),
+    Column(name="peak MB", get="peak_memory_mb", digits=4, form="g"),
+    Column(name="GMACs", get="gmacs", digits=4, form="g"),
+    Column(name="thop GMACs", get="gmacs_thop", digits=4, form="g"),
+)
 
 
 def render_costs_csv(records: Sequence[CostRecord]) -> str:
     """Return the costs of one data set: a line for each model, and for each path of a tree."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*_SHARED, "path", *_FIGURES, "git_commit", "command"])
-    for record in records:
-        shared = [getattr(record, name) for name in _SHARED]
-        for name, part in (("", record), *((path.name, path) for path in record.paths)):
-            figures = [getattr(part, figure, None) for figure in _FIGURES]
-            writer.writerow(
-                [*shared, name, *figures, record.provenance.git_commit, record.provenance.command]
-            )
-    return out.getvalue()
+    return write_csv(
+        {
+            **{name: getattr(record, name) for name in _SHARED},
+            "path": path,
+            **{name: getattr(part, name, None) for name in _FIGURES},
+            "git_commit": record.provenance.git_commit,
+            "command": record.provenance.command,
+        }
+        for record in records
+        for path, part in (("", record), *((path.name, path) for path in record.paths))
+    )
 
 
 def print_costs(records: Sequence[CostRecord]) -> None:
-    """Print the costs of all models as one table."""
-    table = Table(title="counted: no images, no weights", title_justify="left")
-    for name in ("data set", "model", "px"):
-        table.add_column(name)
-    for name in _SHOWN:
-        table.add_column(name, justify="right")
+    """Print the costs of all models as one table; of a tree also its first and last path."""
+    rows: list[list[str]] = []
     for record in records:
-        where = (record.dataset, record.label, str(record.image_size))
-        table.add_row(*where, *cost_cells(record))
-        for path in dict.fromkeys((*record.paths[:1], *record.paths[-1:])):
-            table.add_row("", f"  path to {path.name}", "", *cost_cells(path))
-    console = Console(markup=False, emoji=False)
-    if not console.is_terminal:
-        console.width = _PIPE_WIDTH
-    console.print(table)
+        rows.append([record.dataset, record.label, str(record.image_size), *_show(record)])
+        ends = dict.fromkeys((*record.paths[:1], *record.paths[-1:]))
+        rows += [["", f"  path to {path.name}", "", *_show(path)] for path in ends]
+    header = ("data set", "model", "px", *(column.name for column in COLUMNS))
+    print_table(Table.of_texts(header, rows, align="lllr", title="counted: no images, no weights"))
 
 
-def cost_cells(part: CostRecord | CostPath) -> list[str]:
-    """Return what was counted, as texts; what was not is a dash."""
-    cells = []
-    for name, scale in _SHOWN.values():
-        value = getattr(part, name, None)
-        cells.append("–" if value is None else f"{value * scale:.4g}")
-    return cells
+def _show(part: CostRecord | CostPath) -> list[str]:
+    return [column.show(part) for column in COLUMNS]

@@ -2,75 +2,84 @@
 
 from __future__ import annotations
 
-import csv
-import dataclasses
-import io
 from collections.abc import Sequence
-
-from rich.console import Console
-from rich.table import Table
+from dataclasses import replace
 
 from harness.records.latency import LatencyRecord, LatencyRow
+from harness.report.table import Column, Table, write_csv
+from harness.report.terminal import print_table
 
-HEADER = (
-    *("Model", "Runtime", "× reference (95%)", "By process"),
-    *("p50 ms", "p05–p95 ms", "p99 ms", "Notes"),
+
+def _timed(row: LatencyRow, pattern: str) -> str | None:
+    return None if row.ratio is None else pattern.format(row)
+
+
+def _by_process(row: LatencyRow) -> str | None:
+    ratios = row.ratio_by_process
+    return f"{min(ratios):.3g}–{max(ratios):.3g}" if len(ratios) > 1 else None
+
+
+def _note(row: LatencyRow) -> str:
+    return f"not timed: {row.reason}" if row.ratio is None else f"{row.weights_origin} weights"
+
+
+COLUMNS: tuple[Column[LatencyRow], ...] = (
+    Column(name="Model", get="label"),
+    Column(name="Runtime", get="runtime"),
+    Column(
+        name="× reference (95%)",
+        get=lambda row: _timed(row, "{0.ratio:.3g} ({0.ratio_low:.3g}–{0.ratio_high:.3g})"),
+        align="r",
+    ),
+    Column(name="By process", get=_by_process, align="r"),
+    Column(name="p50 ms", get="latency_ms_p50", digits=2),
+    Column(
+        name="p05–p95 ms",
+        get=lambda row: _timed(row, "{0.latency_ms_p05:.2f}–{0.latency_ms_p95:.2f}"),
+        align="r",
+    ),
+    Column(name="p99 ms", get="latency_ms_p99", digits=2),
+    Column(name="Notes", get=_note),
 )
 _OF_RECORD = (
     *("dataset", "device", "device_name", "threads", "reference"),
     *("processes", "rounds", "drift", "busy"),
 )
-_OF_ROW = tuple(field.name for field in dataclasses.fields(LatencyRow))
-_PIPE_WIDTH = 160
 
 
 def render_latency(records: Sequence[LatencyRecord]) -> str:
     """Return a Markdown section on each comparison of one data set; empty without any."""
-    return "".join(_section(record) for record in records)
+    return "".join(
+        f"\n## Latency side by side, {describe_device(record)}\n\n"
+        f"{latency_table(record).markdown()}\n{describe_comparison(record)}.\n"
+        for record in records
+    )
 
 
 def render_latency_csv(records: Sequence[LatencyRecord]) -> str:
-    """Return every row of the comparisons of one data set as CSV."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*_OF_RECORD, *_OF_ROW])
-    for record in records:
-        fields = vars(record) | vars(record.machine)
-        shared = [fields[name] for name in _OF_RECORD]
-        writer.writerows([*shared, *_values(row)] for row in record.rows)
-    return out.getvalue()
-
-
-def _values(row: LatencyRow) -> list[object]:
-    """Return a row's fields as CSV holds them; several ratios are one cell."""
-    ratios = " ".join(map(str, row.ratio_by_process))
-    return [ratios if name == "ratio_by_process" else getattr(row, name) for name in _OF_ROW]
+    """Return every row of the comparisons of one data set as CSV; several ratios are one cell."""
+    return write_csv(
+        {
+            **{name: (vars(record) | vars(record.machine))[name] for name in _OF_RECORD},
+            **vars(row),
+            "ratio_by_process": " ".join(map(str, row.ratio_by_process)),
+        }
+        for record in records
+        for row in record.rows
+    )
 
 
 def print_latency(records: Sequence[LatencyRecord]) -> None:
     """Print each comparison as a table."""
-    # Brackets and colons in a reason are no markup.
-    console = Console(markup=False, emoji=False)
-    if not console.is_terminal:
-        console.width = _PIPE_WIDTH
     for record in records:
-        table = Table(
-            title=f"{record.dataset}: {describe_comparison(record)}", title_justify="left"
-        )
-        for name in HEADER:
-            left = name in ("Model", "Runtime", "Notes")
-            table.add_column(name, justify="left" if left else "right")
-        for row in comparison_rows(record):
-            table.add_row(*row)
-        console.print(table)
+        title = f"{record.dataset}: {describe_comparison(record)}"
+        print_table(replace(latency_table(record), title=title))
 
 
-def _section(record: LatencyRecord) -> str:
-    align = [":---", ":---"] + ["---:"] * (len(HEADER) - 3) + [":---"]
-    rows = [[cell.replace("|", r"\|") for cell in row] for row in comparison_rows(record)]
-    lines = ["| " + " | ".join(cells) + " |" for cells in (HEADER, align, *rows)]
-    title = f"\n## Latency side by side, {describe_device(record)}\n\n"
-    return title + "\n".join(lines) + f"\n\n{describe_comparison(record)}.\n"
+def latency_table(record: LatencyRecord) -> Table:
+    """Return the rows of a comparison, the fastest first; those that were not timed last."""
+    rows = sorted(record.rows, key=lambda row: (row.ratio is None, row.ratio or 0, row.model))
+    return Table.of(rows, COLUMNS)
 
 
 def describe_device(record: LatencyRecord) -> str:
@@ -102,29 +111,3 @@ def _describe_cores(record: LatencyRecord) -> str:
     # Each process takes the idlest, which need not be those of the one before.
     some = f"{threads} of " if len(cores) > threads else ""
     return f", pinned to {some}core{'s' if len(cores) > 1 else ''} {', '.join(map(str, cores))}"
-
-
-def comparison_rows(record: LatencyRecord) -> list[list[str]]:
-    """Return the cells of the table of a comparison, below its `HEADER`, the fastest first."""
-    return [_cells(row) for row in _sorted(record)]
-
-
-def _sorted(record: LatencyRecord) -> list[LatencyRow]:
-    """Return the rows, fastest first; those that were not timed last."""
-    return sorted(record.rows, key=lambda row: (row.ratio is None, row.ratio or 0, row.model))
-
-
-def _cells(row: LatencyRow) -> list[str]:
-    if row.ratio is None:
-        return [row.label, row.runtime, *["–"] * (len(HEADER) - 3), f"not timed: {row.reason}"]
-    ratios = row.ratio_by_process
-    return [
-        row.label,
-        row.runtime,
-        f"{row.ratio:.3g} ({row.ratio_low:.3g}–{row.ratio_high:.3g})",
-        f"{min(ratios):.3g}–{max(ratios):.3g}" if len(ratios) > 1 else "–",
-        f"{row.latency_ms_p50:.2f}",
-        f"{row.latency_ms_p05:.2f}–{row.latency_ms_p95:.2f}",
-        f"{row.latency_ms_p99:.2f}",
-        f"{row.weights_origin} weights",
-    ]

@@ -1,15 +1,16 @@
-"""A data set's table in LaTeX, with booktabs: the published columns, and the true count."""
+"""Tables in LaTeX with booktabs; of a data set the published columns, and the true count."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import groupby
 
-from harness.report.columns import COLUMNS, Column, Shown, show_column, show_published
-from harness.report.footnotes import Footnotes
+from harness.report.columns import COLUMNS, with_published
 from harness.report.rows import Row
-from harness.report.tables import row_notes
-from harness.reproduction.published import REFERENCE
+from harness.report.table import Column, Shown, Table
+from harness.report.tables import Footnotes, row_notes
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -29,7 +30,7 @@ _SPECIAL = {
     "≥": r"$\geq$",
     "≤": r"$\leq$",
 }
-_HEADER = """\
+_TABLE = """\
 % Made from results/records by cli/regenerate_results.py: what is changed here is lost.
 % Needs \\usepackage{{booktabs}} and \\usepackage{{graphicx}}.
 \\begin{{table}}
@@ -37,12 +38,10 @@ _HEADER = """\
 \\caption{{{caption}}}
 \\label{{tab:{label}}}
 \\resizebox{{\\linewidth}}{{!}}{{%
-\\begin{{tabular}}{{{columns}}}
-\\toprule"""
-_FOOTER = """\
-\\bottomrule
-\\end{tabular}}
-\\par\\smallskip\\raggedright\\scriptsize"""
+{tabular}}}
+\\par\\smallskip\\raggedright\\scriptsize
+{notes}\\end{{table}}
+"""
 
 
 def escape(text: str) -> str:
@@ -56,65 +55,62 @@ def render_latex(rows: Sequence[Row]) -> str:
     Args:
         rows: At least one.
     """
-    dataset = rows[0].dataset
-    with_published = any(row.published for row in rows)
-    columns = _columns(rows, with_published)
-    footnotes = Footnotes()
-    lines = [[_title(row, footnotes)] for row in rows]
-    for column in columns:
-        _add(column, rows, lines, with_published)
-    caption = f"{dataset}: measured{' and published' if with_published else ''}; best in bold"
-    label = re.sub(r"[^a-zA-Z0-9]+", "-", dataset)
-    width = "l" + "".join("rr" if c.published and with_published else "r" for c in columns)
-    header = _HEADER.format(caption=escape(caption), label=label, columns=width)
-    body = [" & ".join(line) + r" \\" for line in lines]
+    dataset, footnotes = rows[0].dataset, Footnotes()
+    published = any(row.published for row in rows)
+
+    def title(row: Row) -> Shown:
+        return Shown(text=row.title, marks=footnotes.mark(row_notes(row)).replace(" ", ","))
+
+    columns: list[Column[Row]] = [c for c in COLUMNS if any(map(c.value, rows))]
+    if published:
+        # What was published, and the true count beside thop's.
+        chosen = [c for c in COLUMNS if c.published or c.name == "GMACs"]
+        pairs = with_published(chosen, dash="–")
+        columns = [c if c.name == "published" else replace(c, name="ours") for c in pairs]
+    table = Table.of(rows, [Column(name="Model", get=title), *columns])
     notes = [
-        rf"\textsuperscript{{{letter}}}~{escape(text)}.\quad"
-        for letter, text in footnotes.texts.items()
+        rf"\textsuperscript{{{letter}}}~{escape(text)}.\quad" + "\n"
+        for text, letter in footnotes.letters.items()
     ]
-    parts = [header, *_head(columns, with_published), r"\midrule", *body, _FOOTER, *notes]
-    return "\n".join([*parts, r"\end{table}", ""])
+    return _TABLE.format(
+        caption=escape(f"{dataset}: measured{' and published' if published else ''}; best in bold"),
+        label=re.sub(r"[^a-zA-Z0-9]+", "-", dataset),
+        tabular=tabular(table),
+        notes="".join(notes),
+    )
 
 
-def _columns(rows: Sequence[Row], with_published: bool) -> list[Column]:
-    if with_published:
-        return [c for c in COLUMNS if c.published or c.name == "GMACs"]
-    return [column for column in COLUMNS if any(map(column.show, rows))]
+def tabular(table: Table) -> str:
+    """Return a table as a `tabular`, the best figures in bold."""
+    align = "".join("r" if column.right else "l" for column in table.columns)
+    rows = [_line(map(_cell, cells)) for _, cells in table.rows()]
+    parts = [rf"\begin{{tabular}}{{{align}}}", r"\toprule", *_head(table.columns), r"\midrule"]
+    return "\n".join([*parts, *rows, r"\bottomrule", r"\end{tabular}"])
 
 
-def _head(columns: Sequence[Column], with_published: bool) -> list[str]:
-    """Return the header: names over pairs of columns, a rule under each, then which is which."""
-    if not with_published:
-        return [" & ".join(["Model", *(escape(c.header) for c in columns)]) + r" \\"]
-    first, rules, second, place = ["Model"], [], [""], 2
-    for column in columns:
-        if column.published:
-            first.append(rf"\multicolumn{{2}}{{c}}{{{escape(column.header)}}}")
-            rules.append(rf"\cmidrule(lr){{{place}-{place + 1}}}")
-            second += ["ours", "published"]
+def _head(columns: Sequence[Column[Row]]) -> list[str]:
+    """Return the header: with groups, their names, a rule under each, and the columns' names."""
+    if not any(column.group for column in columns):
+        return [_line(escape(column.header) for column in columns)]
+    first, rules, second, place = [], [], [], 1
+    for group, found in groupby(columns, key=lambda column: column.group):
+        names = [escape(column.name) for column in found]
+        last = place + len(names) - 1
+        if last > place and group:
+            first.append(rf"\multicolumn{{{len(names)}}}{{c}}{{{escape(group)}}}")
+            rules.append(rf"\cmidrule(lr){{{place}-{last}}}")
         else:
-            first.append(escape(column.header))
-            second.append("ours")
-        place += 2 if column.published else 1
-    return [" & ".join(first) + r" \\", " ".join(rules), " & ".join(second) + r" \\"]
+            first += [escape(group)] if group else names
+        second += names if group else [""] * len(names)
+        place = last + 1
+    return [_line(first), " ".join(rules), _line(second)]
 
 
-def _title(row: Row, footnotes: Footnotes) -> str:
-    marks = footnotes.mark(row_notes(row)).replace(" ", ",")
-    return escape(row.title) + (rf"\textsuperscript{{{marks}}}" if marks else "")
-
-
-def _add(
-    column: Column, rows: Sequence[Row], lines: Sequence[list[str]], with_published: bool
-) -> None:
-    reference = next((row.published for row in rows if row.model == REFERENCE), None)
-    for row, line, shown in zip(rows, lines, show_column(column, rows), strict=True):
-        line.append("--" if shown is None else _cell(shown))
-        if column.published and with_published:
-            line.append(escape(show_published(column, row, reference).replace("-", "–")))
+def _line(cells: Iterable[str]) -> str:
+    return " & ".join(cells) + r" \\"
 
 
 def _cell(shown: Shown) -> str:
-    figure = escape(shown.figure)
-    figure = rf"\textbf{{{figure}}}" if shown.best else figure
-    return f"{figure} {escape(shown.spread)}" if shown.spread else figure
+    escaped = replace(shown, text=escape(shown.text), spread=escape(shown.spread))
+    marks = rf"\textsuperscript{{{shown.marks}}}" if shown.marks else ""
+    return escaped.join(r"\textbf{{{}}}") + marks

@@ -13,6 +13,7 @@ from typing import Any
 from harness.records.cell import Record
 from harness.records.material import Material
 from harness.report.figures import roofline_stem
+from harness.report.html import TEMPLATES, render_template
 from harness.report.page_data import (
     COLUMNS,
     FACETS,
@@ -27,7 +28,6 @@ from harness.report.points import COSTS
 from harness.report.roofline import Roofline, read_rooflines
 from harness.reproduction.judging import Reproduction
 
-_TEMPLATES = Path(__file__).parent / "templates"
 _SCRIPTS = ("base.js", "table.js", "panel.js", "figures.js")
 _START = "startTable();\nstartPanel();\nstartFigures();\n"
 # plotly.js with its scatter plots alone: see assets/README.md.
@@ -74,16 +74,6 @@ def render_page(
         pictures: Of trees.
         rooflines: Of predicted and measured latencies.
     """
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
     cells, details = describe_cells(material.records), describe_details(material.records)
     context = {
         "counts": _counts(material.records),
@@ -102,7 +92,7 @@ def render_page(
         "settings": _json_lines(details.settings),
         "blocks": map(_json_lines, details.blocks),
     }
-    return environment.get_template("index.html.jinja").render(_own_texts() | context)
+    return render_template("index.html.jinja", _own_script() | context)
 
 
 def find_pictures(results: Path) -> list[Picture]:
@@ -120,13 +110,12 @@ def _picture(roofline: Roofline) -> Picture:
     return Picture(source=source, words=f"{words}, and measured")
 
 
-def _own_texts() -> dict[str, Any]:
-    """Return the style and the script of the page, which are the project's own."""
-    style = (_TEMPLATES / "page.css").read_text(encoding="utf-8")
-    parts = [(_TEMPLATES / name).read_text(encoding="utf-8") for name in _SCRIPTS]
+def _own_script() -> dict[str, str]:
+    """Return the script of the page, which is the project's own, and its digest."""
+    parts = [(TEMPLATES / name).read_text(encoding="utf-8") for name in _SCRIPTS]
     script = f'"use strict";\n(() => {{\n{"".join(parts)}{_START}}})();\n'
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return {"style": style, "script": script, "script_digest": digest}
+    return {"script": script, "script_digest": digest}
 
 
 def _counts(records: Sequence[Record]) -> dict[str, Any]:

@@ -5,33 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from harness.report.table import Table
+
 
 @dataclass(frozen=True, kw_only=True)
 class PageTable:
-    """A table whose cells are texts already.
+    """A table with what stands around it.
 
     Attributes:
-        header: The names of its columns.
-        rows: Its cells.
+        table: The table.
         title: Above it; may be empty.
         note: Below the title.
         source: The record behind it, as the page's address has it (`latency/digits-cpu-1t`).
-        links: The record behind each row (`digits/resnet-cpu`), if there is one; may be empty.
-        linked: The place of the column that leads there.
-        numeric: Places of the columns that hold figures.
-        badges: Places of the columns that hold one of a few words, set off by colour.
         folded: Whether it is shown only when asked for.
     """
 
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
+    table: Table
     title: str = ""
     note: str = ""
     source: str = ""
-    links: Sequence[str] = ()
-    linked: int = 0
-    numeric: Sequence[int] = ()
-    badges: Sequence[int] = ()
     folded: bool = False
 
 

@@ -10,15 +10,47 @@ from typing import get_args
 from harness.records.cost import CostRecord, cost_place
 from harness.records.latency import LatencyRecord, latency_place
 from harness.records.material import Material
-from harness.report.costs import COST_HEADER, cost_cells
-from harness.report.latency import HEADER, comparison_rows, describe_comparison, describe_device
+from harness.report.costs import COLUMNS as COST_COLUMNS
+from harness.report.latency import describe_comparison, describe_device, latency_table
 from harness.report.page_parts import PageTable, Section, address_of
+from harness.report.table import NOTHING, Column, Shown, Table
 from harness.report.verdicts import FIGURES, summarise
 from harness.reproduction.contradictions import Contradiction
 from harness.reproduction.judging import Reproduction
 from harness.reproduction.verdict import Outcome, Verdict
 
 _OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+
+_DATASET = Column[Verdict](name="Data set", get="dataset")
+_MODEL = Column[Verdict](name="Model", get="label")
+_FIGURE = Column[Verdict](name="Figure", get=lambda verdict: FIGURES[verdict.figure])
+_PUBLISHED = Column[Verdict](
+    name="Published", get=lambda verdict: verdict.published or None, align="r"
+)
+_OURS = Column[Verdict](
+    name="Ours",
+    get=lambda verdict: Shown(text=verdict.measured or NOTHING, link=address_of(verdict.evidence)),
+    align="r",
+)
+_OUTCOME = Column[Verdict](name="Verdict", get="outcome", badge=True)
+_WHY = Column[Verdict](name="Why", get="reason")
+_COMMAND = Column[Verdict](name="What would tell", get="command")
+
+_CONTRADICTIONS = (
+    Column[tuple[int, Contradiction]](name="", get=lambda pair: pair[0], align="r"),
+    Column[tuple[int, Contradiction]](name="What is printed", get=lambda pair: pair[1].printed),
+    Column[tuple[int, Contradiction]](
+        name="Our figures",
+        get=lambda pair: pair[1].ours or f"not measured yet: {pair[1].command}",
+    ),
+)
+_COSTS = (
+    Column[CostRecord](
+        name="Model", get=lambda cost: Shown(text=cost.label, link=_cost_address(cost))
+    ),
+    Column[CostRecord](name="Pixels", get="image_size", align="r"),
+    *COST_COLUMNS,
+)
 
 
 def first_sections(reproduction: Reproduction) -> list[Section]:
@@ -62,53 +94,36 @@ def last_sections(material: Material) -> list[Section]:
 def _counts(verdicts: Sequence[Verdict]) -> PageTable:
     counts = Counter((verdict.figure, verdict.outcome) for verdict in verdicts)
     rows = [
-        [title, *(str(counts[figure, outcome]) for outcome in _OUTCOMES)]
+        [title, *(counts[figure, outcome] for outcome in _OUTCOMES)]
         for figure, title in FIGURES.items()
     ]
-    return PageTable(header=["Figure", *_OUTCOMES], rows=rows, numeric=range(1, 4))
+    return PageTable(table=Table.of_texts(["Figure", *_OUTCOMES], rows))
 
 
 def _differing(verdicts: Sequence[Verdict]) -> PageTable:
     found = [verdict for verdict in verdicts if verdict.outcome == "differs"]
-    rows = [[v.dataset, v.label, *_figures(v), v.reason] for v in found]
+    columns = (_DATASET, _MODEL, _FIGURE, _PUBLISHED, _OURS, _WHY)
     return PageTable(
         title="What differs",
         note="" if found else "Nothing that could be judged.",
-        header=["Data set", "Model", "Figure", "Published", "Ours", "Why"],
-        rows=rows,
-        links=[address_of(verdict.evidence) for verdict in found],
-        linked=4,
-        numeric=(3, 4),
+        table=Table.of(found, columns),
     )
 
 
 def _of_dataset(dataset: str, verdicts: Sequence[Verdict]) -> PageTable:
+    columns = (_MODEL, _FIGURE, _PUBLISHED, _OURS, _OUTCOME, _WHY, _COMMAND)
     return PageTable(
         title=f"Every published figure of {dataset}",
-        header=["Model", "Figure", "Published", "Ours", "Verdict", "Why", "What would tell"],
-        rows=[[v.label, *_figures(v), v.outcome, v.reason, v.command] for v in verdicts],
-        links=[address_of(verdict.evidence) for verdict in verdicts],
-        linked=3,
-        numeric=(2, 3),
-        badges=(4,),
+        table=Table.of(verdicts, columns),
         folded=True,
     )
 
 
-def _figures(verdict: Verdict) -> list[str]:
-    return [FIGURES[verdict.figure], verdict.published or "–", verdict.measured or "–"]
-
-
 def _contradictions(contradictions: Sequence[Contradiction]) -> PageTable:
-    rows = [
-        [str(number), each.printed, each.ours or f"not measured yet: {each.command}"]
-        for number, each in enumerate(contradictions, start=1)
-    ]
+    numbered = enumerate(contradictions, start=1)
     return PageTable(
         title="Where the publication contradicts itself",
-        header=["", "What is printed", "Our figures"],
-        rows=rows,
-        numeric=(0,),
+        table=Table.of(numbered, _CONTRADICTIONS),
         folded=True,
     )
 
@@ -119,19 +134,17 @@ def _comparison(record: LatencyRecord) -> PageTable:
         title=f"{record.dataset}, {describe_device(record)}",
         note=f"{describe_comparison(record)}.",
         source=address_of(path.as_posix()),
-        header=HEADER,
-        rows=comparison_rows(record),
-        numeric=range(2, len(HEADER) - 1),
+        table=latency_table(record),
     )
 
 
 def _costs(dataset: str, records: Sequence[CostRecord]) -> PageTable:
-    paths = [cost_place(dataset, each.model, each.image_size) for each in records]
     return PageTable(
         title=f"Costs at the shape of {dataset}",
-        header=["Model", "Pixels", *COST_HEADER],
-        rows=[[each.label, str(each.image_size), *cost_cells(each)] for each in records],
-        links=[address_of(path.as_posix()) for path in paths],
-        numeric=range(1, 2 + len(COST_HEADER)),
+        table=Table.of(records, _COSTS),
         folded=True,
     )
+
+
+def _cost_address(cost: CostRecord) -> str:
+    return address_of(cost_place(cost.dataset, cost.model, cost.image_size).as_posix())

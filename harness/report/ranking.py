@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 from harness.records.cell import Record
+from harness.records.parts import Accuracy
 from harness.records.predictions import Predictions
 from harness.report.rows import group_runs
 from harness.report.statistics import McNemarTest, holm, mcnemar, rank_intervals
+from harness.report.table import Table, write_csv
 
 FindPredictions = Callable[[Record], tuple[Predictions | None, str]]
 
@@ -69,24 +69,29 @@ def render_ranking(groups: Sequence[SameImages], csv_name: str) -> str:
 
 def render_pairs(groups: Sequence[SameImages]) -> str:
     """Return every pair as CSV."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    names = ("only_first_right", "only_second_right", "p_exact", "p_mid", "p_holm", "different")
-    writer.writerow(["images", "data", "first", "second", *names])
-    for pair in (pair for group in groups for pair in group.pairs):
-        test, first = pair.test, pair.first
-        figures = [f"{p:.6g}" for p in (test.p_exact, test.p_mid, pair.p_holm)]
-        cells = (first.accuracy.n_test, first.data.data_name, first.stem, pair.second.stem)
-        counts = (test.only_first, test.only_second)
-        writer.writerow([*cells, *counts, *figures, pair.different])
-    return out.getvalue()
+    rows = (
+        {
+            "images": pair.first.accuracy.n_test,
+            "data": pair.first.data.data_name,
+            "first": pair.first.stem,
+            "second": pair.second.stem,
+            "only_first_right": pair.test.only_first,
+            "only_second_right": pair.test.only_second,
+            "p_exact": pair.test.p_exact,
+            "p_mid": pair.test.p_mid,
+            "p_holm": pair.p_holm,
+            "different": pair.different,
+        }
+        for group in groups
+        for pair in group.pairs
+    )
+    return write_csv(rows, digits=6)
 
 
 def _compare(group: list[Record], find: FindPredictions) -> SameImages:
     best = sorted(group, key=lambda r: (-(r.accuracy.accuracy_top1 or 0), r.stem))
-    bounds = [
-        (r.accuracy.accuracy_top1_low or 0.0, r.accuracy.accuracy_top1_high or 100.0) for r in best
-    ]
+    figures = [record.accuracy for record in best]
+    bounds = [(f.accuracy_top1_low or 0.0, f.accuracy_top1_high or 100.0) for f in figures]
     kept: list[tuple[Record, Predictions]] = []
     left_out: dict[str, str] = {}
     for record in best[:MOST_PAIRED]:
@@ -127,15 +132,18 @@ def _section(group: SameImages, csv_name: str) -> str:
             alike.setdefault(one.stem, [])
             if not pair.different:
                 alike[one.stem].append(_name(other))
-    lines = [
-        f"| {rank} | {_name(r)} | {r.accuracy.accuracy_top1:.2f} "
-        f"({r.accuracy.accuracy_top1_low:.1f}–{r.accuracy.accuracy_top1_high:.1f}) | "
-        f"{_list(alike.get(r.stem))} |"
+    rows = [
+        (
+            rank,
+            _name(r),
+            _percent(r.accuracy),
+            _list(alike.get(r.stem)),
+        )
         for rank, r in zip(group.ranks, group.records, strict=True)
     ]
-    header = ["| " + " | ".join(_HEADER) + " |", "| ---: | :--- | ---: | :--- |"]
+    table = Table.of_texts(_HEADER, rows, align="rlrl").markdown()
     title = f"\n## Ranking on the {first.accuracy.n_test} test images of {first.data.data_name}\n\n"
-    return title + "\n".join([*header, *lines, "", *_rules(group, csv_name)]) + "\n"
+    return title + "\n".join([table, *_rules(group, csv_name)]) + "\n"
 
 
 def _rules(group: SameImages, csv_name: str) -> list[str]:
@@ -156,9 +164,14 @@ def _rules(group: SameImages, csv_name: str) -> list[str]:
     return lines
 
 
+def _percent(found: Accuracy) -> str:
+    low, high = found.accuracy_top1_low, found.accuracy_top1_high
+    return f"{found.accuracy_top1:.2f} ({low:.1f}–{high:.1f})"
+
+
 def _name(record: Record) -> str:
     return record.title + (" (GPU)" if record.cell.device == "cuda" else "")
 
 
-def _list(names: list[str] | None) -> str:
-    return "–" if names is None else ", ".join(names) or "none: all are told apart"
+def _list(names: list[str] | None) -> str | None:
+    return None if names is None else ", ".join(names) or "none: all are told apart"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +21,7 @@ from harness.report.paths import render_paths
 from harness.report.ranking import FindPredictions, compare_cells, render_pairs, render_ranking
 from harness.report.readme import VERDICTS, fill_readme
 from harness.report.rows import Row, make_rows
+from harness.report.table import write_csv
 from harness.report.tables import render_csv, render_markdown
 from harness.report.verdicts import render_summary, render_verdicts, render_verdicts_csv
 from harness.reproduction.judging import Reproduction, judge_publication
@@ -186,22 +186,18 @@ def _render_dataset(dataset: str, findings: Findings, find: FindPredictions) -> 
 
 def _render_details(records: Sequence[Record]) -> dict[Path, str]:
     """Return the learning curve and the confusion matrix of each record, as CSV."""
+    import pandas as pd
+
     files: dict[Path, str] = {}
     for record in records:
         name = Path(record.cell.dataset) / f"{record.stem}.csv"
         if record.weights.history:
-            logs = [dataclasses.asdict(entry) for entry in record.weights.history]
-            names = [key for key in logs[0] if any(log[key] is not None for log in logs)]
-            rows = [",".join(_format(log[key]) for key in names) for log in logs]
-            files["training" / name] = "\n".join([",".join(names), *rows]) + "\n"
+            logs = pd.DataFrame(map(vars, record.weights.history)).dropna(axis="columns", how="all")
+            files["training" / name] = write_csv(logs, digits=6)
         if record.accuracy.confusion_matrix:
             rows = [",".join(map(str, row)) for row in record.accuracy.confusion_matrix]
             files["confusion" / name] = "\n".join(rows) + "\n"
     return files
-
-
-def _format(value: float | str) -> str:
-    return value if isinstance(value, str) else f"{value:.6g}"
 
 
 def _write_if_changed(path: Path, text: str) -> None:

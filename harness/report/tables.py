@@ -1,35 +1,56 @@
-"""Tables of records beside the published cells: Markdown, CSV and rows for a terminal."""
+"""The table of a data set, its records beside the published cells: Markdown, CSV, terminal."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import Any
 
 from harness.records.cell import SCALARS, Record
 from harness.records.comparability import describe_fairness
 from harness.records.parts import Compression
-from harness.report.columns import (
-    COLUMNS,
-    NOTHING,
-    Column,
-    Shown,
-    columns_of,
-    show_column,
-    show_published,
-)
-from harness.report.footnotes import Footnotes
+from harness.report.columns import columns_of, with_published
 from harness.report.rows import Row, make_rows
-from harness.reproduction.published import REFERENCE, published_cells
+from harness.report.table import Column, Table, write_csv
+from harness.report.terminal import print_table
+from harness.reproduction.published import published_cells
+
+_MODEL = Column[Row](name="Model", get="title")
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
-def render_rows(records: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows for a terminal: of what was run, with the notes in the rows."""
-    rows = [row for row in make_rows(records) if row.runs]
-    notes = ["; ".join(row_notes(row)) for row in rows]
-    columns = [c for c in COLUMNS if not c.optional or any(map(c.show, rows))]
-    header, lines = _lay_out(rows, columns, notes, lambda shown: shown.figure)
-    return [name.replace(" ↑", "").replace(" ↓", "") for name in header], lines
+class Footnotes:
+    """Gives texts letters in the order in which they are first used.
+
+    Attributes:
+        letters: The letter of each text.
+    """
+
+    def __init__(self) -> None:
+        self.letters: dict[str, str] = {}
+
+    def mark(self, texts: Iterable[str]) -> str:
+        """Return the letters of texts, with spaces between them."""
+        return " ".join(self.letters.setdefault(text, _letter(len(self.letters))) for text in texts)
+
+
+def _letter(index: int) -> str:
+    """Return a to z, then aa, ab and so on."""
+    more, last = divmod(index, len(_LETTERS))
+    return (_letter(more - 1) if more else "") + _LETTERS[last]
+
+
+def print_records(records: Sequence[Record]) -> None:
+    """Print a table for each data set: what was run, with the notes in the rows."""
+    notes = Column[Row](name="Notes", get=lambda row: "; ".join(row_notes(row)))
+    for dataset, group in groupby(records, key=lambda record: record.cell.dataset):
+        members = list(group)
+        rows = [row for row in make_rows(members) if row.runs]
+        columns = (_MODEL, *columns_of(rows, published=False), notes)
+        print_table(Table.of(rows, columns, f"{dataset}: measured beside published"))
+        fairness = describe_fairness(members)
+        if fairness is not None:
+            print(f"fair: {fairness}")
 
 
 def render_markdown(rows: Sequence[Row], records: Sequence[Record]) -> str:
@@ -40,13 +61,13 @@ def render_markdown(rows: Sequence[Row], records: Sequence[Record]) -> str:
         records: The records of the data set, whose images and machines are named below it.
     """
     footnotes = Footnotes()
-    marks = [footnotes.mark(row_notes(row)) for row in rows]
-    header, lines = _lay_out(rows, columns_of(rows), marks, _in_bold)
-    align = [":---"] + ["---:"] * (len(header) - 2) + [":---"]
-    escaped = [[cell.replace("|", r"\|") for cell in line] for line in lines]
-    table = ["| " + " | ".join(cells) + " |" for cells in (header, align, *escaped)]
-    notes = [f"- {letter}: {text}" for letter, text in footnotes.texts.items()]
-    return "\n".join([*table, "", *notes, *_sources(records)]) + "\n"
+    published = any(row.published for row in rows)
+    measures = columns_of(rows, published=published)
+    notes = Column[Row](name="Notes", get=lambda row: footnotes.mark(row_notes(row)))
+    columns = [_MODEL, *(with_published(measures) if published else measures), notes]
+    table = Table.of(rows, columns).markdown()
+    texts = [f"- {letter}: {text}" for text, letter in footnotes.letters.items()]
+    return "\n".join([table, *texts, *_sources(records)]) + "\n"
 
 
 def row_notes(row: Row) -> list[str]:
@@ -62,52 +83,17 @@ def row_notes(row: Row) -> list[str]:
     return notes
 
 
-def _lay_out(
-    rows: Sequence[Row],
-    columns: Sequence[Column],
-    notes: Sequence[str],
-    emphasise: Callable[[Shown], str],
-) -> tuple[list[str], list[list[str]]]:
-    """Return the header and the cells of a table; what was not measured is a dash."""
-    with_published = any(row.published for row in rows)
-    header, lines = ["Model"], [[row.title] for row in rows]
-    for column in columns:
-        header.append(column.header)
-        for line, shown in zip(lines, show_column(column, rows), strict=True):
-            line.append(
-                " ".join(filter(None, [emphasise(shown), shown.spread])) if shown else NOTHING
-            )
-        if column.published and with_published:
-            header.append("published")
-            _add_published(column, rows, lines)
-    for line, note in zip(lines, notes, strict=True):
-        line.append(note)
-    return [*header, "Notes"], lines
-
-
-def _in_bold(shown: Shown) -> str:
-    return f"**{shown.figure}**" if shown.best else shown.figure
-
-
-def _add_published(column: Column, rows: Sequence[Row], lines: Sequence[list[str]]) -> None:
-    cells = published_cells()
-    for row, line in zip(rows, lines, strict=True):
-        line.append(show_published(column, row, cells.get((row.dataset, REFERENCE))))
-
-
 def render_csv(records: Sequence[Record]) -> str:
     """Return every scalar field of the records, with the published figures beside them."""
-    published = published_cells()
-    names = list(SCALARS)
     extra = ["accuracy_top1", "latency_ms", "file_mb", "gmacs_thop"]
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(names + [f"published_{name}" for name in extra])
-    for record in records:
+    published = published_cells()
+
+    def values(record: Record) -> dict[str, Any]:
         cell = published.get((record.cell.dataset, record.cell.model))
-        row = [record.flat[name] for name in names]
-        writer.writerow(row + [getattr(cell, name) if cell else None for name in extra])
-    return out.getvalue()
+        found = {name: record.flat[name] for name in SCALARS}
+        return found | {f"published_{name}": getattr(cell, name, None) for name in extra}
+
+    return write_csv(map(values, records))
 
 
 def _notes(record: Record) -> list[str]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import dataclasses
-import io
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from itertools import groupby
 
+from harness.report.table import Table, write_csv
 from harness.reproduction.accuracy import ACCURACY_MARGIN, LEVEL
 from harness.reproduction.commands import (
     Command,
@@ -76,14 +75,7 @@ def render_verdicts(reproduction: Reproduction) -> str:
 
 def render_verdicts_csv(verdicts: Iterable[Verdict]) -> str:
     """Return every verdict as CSV."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    names = [field.name for field in dataclasses.fields(Verdict)]
-    writer.writerow(names)
-    for verdict in verdicts:
-        values = (getattr(verdict, name) for name in names)
-        writer.writerow(f"{v:.6g}" if isinstance(v, float) else v for v in values)
-    return out.getvalue()
+    return write_csv(map(asdict, verdicts), digits=6)
 
 
 _RULES = f"""\
@@ -123,14 +115,11 @@ def _differing(verdicts: Sequence[Verdict]) -> list[str]:
 
 
 def _table(verdicts: Sequence[Verdict]) -> str:
-    lines = [
-        "| Model | " + " | ".join(FIGURES.values()) + " |",
-        "| :--- |" + " :--- |" * len(FIGURES),
+    rows = [
+        [label, *(f"{_SIGNS[v.outcome]} {v.published or '–'} → {v.measured or '–'}" for v in group)]
+        for label, group in groupby(verdicts, key=lambda verdict: verdict.label)
     ]
-    for label, group in groupby(verdicts, key=lambda verdict: verdict.label):
-        cells = [f"{_SIGNS[v.outcome]} {v.published or '–'} → {v.measured or '–'}" for v in group]
-        lines.append(f"| {label} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    return Table.of_texts(["Model", *FIGURES.values()], rows, align="l").markdown()
 
 
 def _unjudged(verdicts: Sequence[Verdict]) -> str:

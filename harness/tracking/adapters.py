@@ -15,6 +15,7 @@ from accelerate.tracking import (
     WandBTracker,
 )
 
+from harness.report.table import Table
 from harness.tracking.backend import Backend, Ending, Place
 from harness.tracking.ml_dash import MLDash
 
@@ -39,11 +40,11 @@ class TensorBoard(Backend, TensorBoardTracker):
         begin = hparams(values, shown)[:2]  # type: ignore[no-untyped-call]
         for summary in begin:
             self.writer.file_writer.add_summary(summary)
-        self.writer.add_text("parameters", _markdown(values))
+        self.writer.add_text("parameters", _table(values))
 
     def log_facts(self, facts: Mapping[str, str]) -> None:
         """Write a table for the tab TEXT."""
-        self.writer.add_text("facts", _markdown(facts))
+        self.writer.add_text("facts", _table(facts))
 
     def log_line(self, line: str, step: int) -> None:
         """Write a text."""
@@ -163,9 +164,5 @@ def make_backend(name: str, place: Place) -> Backend:
     return plain(place.project, *folder)
 
 
-def _markdown(values: Mapping[str, Any]) -> str:
-    lines = ["| name | value |", "| :--- | :--- |"]
-    for name, value in values.items():
-        text = str(value).replace("|", r"\|")
-        lines.append(f"| {name} | {text} |")
-    return "\n".join(lines)
+def _table(values: Mapping[str, Any]) -> str:
+    return Table.of_texts(("name", "value"), values.items(), align="l").markdown()

@@ -10,11 +10,12 @@ from harness.jobs import Cell
 from harness.plan.cells import find_job_record
 from harness.plan.jobs import make_job, name_seeds
 from harness.plan.latency import plan_latency
-from harness.records.cell import CELLS, Record
+from harness.records.cell import CELLS
 from harness.records.latency import LATENCIES
 from harness.run.latency import time_models
 from harness.run.latency_pool import pool_processes
 from harness.settings import recipe_hash
+from tests.records import cell_record
 from tests.refusals import make_request
 
 CELL = Cell(dataset="digits", model="resnet", device="cpu")
@@ -50,7 +51,7 @@ def test_the_seed_of_the_settings_keeps_the_cells_place(tmp_path):
 def test_each_seed_has_a_record_of_its_own(tmp_path):
     jobs = [make_job(make_request(tmp_path), CELL, seed)[0] for seed in (42, 1, 2)]
     for job in jobs[:2]:
-        record = Record(
+        record = cell_record(
             dataset="digits",
             model="resnet",
             label="R",
@@ -108,7 +109,7 @@ def test_latencies_with_random_weights_need_no_images(tmp_path, monkeypatch):
     )
     (job,) = plan_latency(request)
     record = pool_processes(job, [time_models(job, 0)], datetime.now(UTC))
-    assert (record.data_name, len(record.data_sha256)) == ("random pixels", 64)
+    assert (record.data.data_name, len(record.data.data_sha256)) == ("random pixels", 64)
     assert record.rows[0].latency_ms_p50 > 0
     # Weights that were trained on images are looked for by these.
     with pytest.raises(RequestError, match="svhn: no usable images"):

@@ -13,10 +13,11 @@ from typer.testing import CliRunner
 
 from cli.compare_models import main
 from harness.profiling.analysis import Options, analyse
-from harness.profiling.columns import COLUMNS, show_number
+from harness.profiling.columns import COLUMNS
 from harness.profiling.hardware import find_roof
 from harness.profiling.metrics import Metrics
 from harness.profiling.names import ModelName
+from harness.report.table import show_number
 
 ROOT = Path(__file__).resolve().parents[3]
 GUIDE = (ROOT / "docs" / "MODEL_COMPARISON_METRICS.md").read_text(encoding="utf-8")
@@ -64,7 +65,7 @@ def run(arguments):
 
 def test_every_metric_of_the_guide_is_in_the_tool_and_the_other_way_round():
     assert list(SECTIONS) == METRICS
-    assert [column.field for column in COLUMNS] == METRICS
+    assert [column.get for column in COLUMNS] == METRICS
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -92,7 +93,7 @@ def _analysed():
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_the_worked_examples_come_to_what_the_tool_says(metric, analysed):
-    column = next(column for column in COLUMNS if column.field == metric)
+    column = next(column for column in COLUMNS if column.get == metric)
     for model, published, expression, printed in EXAMPLE.findall(SECTIONS[metric]):
         metrics = analysed(model, "published" if published else "complete")
         assert column.show(metrics) == printed

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from harness.profiling.columns import COLUMNS, show_number
+from harness.profiling.columns import COLUMNS
 from harness.profiling.graph import Graph
 from harness.profiling.metrics import Metrics, NetworkSize, classify_intensity, compute_metrics
 from harness.profiling.roofline import Roof
@@ -103,11 +103,4 @@ def test_the_limits_of_the_classes(intensity, expected):
 
 def test_every_figure_has_a_column_and_every_column_a_figure():
     fields = [field.name for field in dataclasses.fields(Metrics)]
-    assert [column.field for column in COLUMNS] == fields
-
-
-def test_a_small_figure_is_not_shown_as_none_at_all():
-    assert show_number(0.00012, 2) == "0.00012"
-    assert show_number(0.0, 2) == "0.00"
-    assert show_number(None, 2) == "–"
-    assert show_number(11_689_512, 2, 1e-6) == "11.69"
+    assert [column.get for column in COLUMNS] == fields

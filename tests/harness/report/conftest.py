@@ -2,8 +2,8 @@
 
 import pytest
 
-from harness.records.cell import Record
-from harness.records.cost import CostPath, CostRecord
+from harness.records.cost import CostPath
+from tests.records import cell_record, cost_record
 
 
 def make_record(**changes):
@@ -34,7 +34,7 @@ def make_record(**changes):
         "seed": 42,
         "settings": {"seed": 42},
     }
-    return Record(**(fields | changes))
+    return cell_record(**(fields | changes))
 
 
 def make_cost(**changes):
@@ -55,7 +55,7 @@ def make_cost(**changes):
         "gmacs_thop": 4.1317,
         "command": "python comparisons.py --measure cost",
     }
-    return CostRecord(**(fields | changes))
+    return cost_record(**(fields | changes))
 
 
 def make_path(name, **changes):
@@ -111,7 +111,7 @@ def make_run(model="resnet", **changes):
         ],
         "confusion_matrix": [[4, 1], [0, 5]],
     }
-    return Record(**(fields | changes))
+    return cell_record(**(fields | changes))
 
 
 @pytest.fixture(name="make_record")

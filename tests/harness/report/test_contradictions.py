@@ -19,7 +19,7 @@ def ours(number, records=(), costs=(), latencies=()):
 def test_without_figures_there_is_a_command():
     found = find_contradictions(Material(records=[], costs=[], latencies=[]))
     assert len(found) == 11
-    assert all(each.ours is None and each.command for each in found)
+    assert all(each.ours is None and each.provenance.command for each in found)
 
 
 def test_latency_is_in_milliseconds(make_latency_record, make_row):

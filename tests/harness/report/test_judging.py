@@ -113,7 +113,7 @@ def test_a_run_with_another_seed_is_no_verdict(make_record):
 def test_what_was_not_run_has_a_command(make_record):
     found = judge_accuracy(cell(), CONDITIONS, [])
     assert (found.outcome, found.reason) == ("cannot be judged", "not run")
-    assert found.command == "python comparisons.py --dataset cifar10 --model vgg"
+    assert found.provenance.command == "python comparisons.py --dataset cifar10 --model vgg"
     absent = judge_accuracy(cell(model="no_such_net"), CONDITIONS, [])
     assert (absent.reason, absent.command) == ("this version has no such model", "")
 
@@ -156,7 +156,7 @@ def test_a_latency_of_other_conditions_is_not_judged(
 ):
     found = latency(make_latency_record, make_row, 0.5, 0.5, **changes)
     assert (found.outcome, found.reason) == ("cannot be judged", reason)
-    assert bool(found.command) == (reason == "not compared on a GPU")
+    assert bool(found.provenance.command) == (reason == "not compared on a GPU")
 
 
 def test_a_latency_at_another_size_is_not_judged(make_latency_record, make_row):

@@ -17,6 +17,7 @@ from harness.report.page import PLOTLY, find_pictures, render_page, render_page_
 from harness.report.page_data import PER_BLOCK, field_meanings
 from harness.report.page_parts import PageTable, Section
 from harness.report.page_sections import first_sections, last_sections
+from harness.report.table import Column, Shown, Table
 
 HOSTILE = "</script><script>alert(1)</script><!-- <img src=x onerror=alert(2)> {{ 7 * 7 }} & \"'"
 
@@ -121,11 +122,12 @@ def test_texts_of_records_are_never_markup(make_run):
         settings={HOSTILE: HOSTILE},
         classes=[HOSTILE],
     )
+    column = Column(name=HOSTILE, get=lambda text: Shown(text=text, link=text))
     section = Section(
         anchor="verdicts",
         title=HOSTILE,
         texts=[HOSTILE],
-        tables=[PageTable(title=HOSTILE, header=[HOSTILE], rows=[[HOSTILE]], links=[HOSTILE])],
+        tables=[PageTable(title=HOSTILE, table=Table.of([HOSTILE], [column]))],
     )
     text = render(record, first=[section])
     page, plain = Page(text), Page(render(make_run()))
@@ -192,17 +194,17 @@ def test_verdicts_lead_to_what_they_rest_on(make_cost):
     material = Material(records=[], costs=[make_cost(gmacs_thop=5.0)])
     (section,) = first_sections(material)
     assert section.texts[0].startswith("Of the 120 published figures 1 reproduce, 1 differ")
-    counts, differing, emnist, cifar10, svhn, contradictions = section.tables
-    assert [row[0] for row in counts.rows] == [
-        *("Top-1 %", "Latency ÷ ResNet-50"),
-        *("Size MB", "thop GMACs"),
+    counts, differing, *datasets, contradictions = [each.table for each in section.tables]
+    assert counts.frame.values.tolist() == [
+        *(["Top-1 %", 0, 0, 30], ["Latency ÷ ResNet-50", 0, 0, 30]),
+        *(["Size MB", 1, 0, 29], ["thop GMACs", 0, 1, 29]),
     ]
-    assert list(counts.rows[2][1:]) == ["1", "0", "29"]
-    (row,) = differing.rows
-    assert row[:5] == ["cifar10", "ResNet50", "thop GMACs", "4.13", "5.00"]
-    assert differing.links == ["costs/cifar10/resnet-224"]
-    assert [len(table.rows) for table in (emnist, cifar10, svhn)] == [40, 40, 40]
-    assert len(contradictions.rows) >= 10
+    ((_, row),) = differing.rows()
+    shown = [each.text for each in row]
+    assert shown[:5] == ["cifar10", "ResNet50", "thop GMACs", "4.13", "5.00"]
+    assert row[4].link == "costs/cifar10/resnet-224"
+    assert [len(table.frame) for table in datasets] == [40, 40, 40]
+    assert len(contradictions.frame) >= 10
     text = render_page(material, first=[section], last=last_sections(material))
     assert '<a href="#costs/cifar10/resnet-224">5.00</a>' in text
     source = Page(text).json["sources"]["costs/cifar10/resnet-224"]
@@ -215,13 +217,12 @@ def test_without_anything_published_there_are_no_verdicts(make_run):
 
 
 def test_sections_come_first_with_links_and_badges(make_run):
-    table = PageTable(
-        header=["Cell", "Verdict", "Ratio"],
-        rows=[["ResNet-50", "cannot be judged", "1.00"]],
-        links=["digits/resnet-cpu"],
-        numeric=[2],
-        badges=[1],
+    columns = (
+        Column(name="Cell", get=lambda _: Shown(text="ResNet-50", link="digits/resnet-cpu")),
+        Column(name="Verdict", get="verdict", badge=True),
+        Column(name="Ratio", get="ratio", digits=2),
     )
+    table = PageTable(table=Table.of([{"verdict": "cannot be judged", "ratio": 1}], columns))
     section = Section(anchor="verdicts", title="Does it reproduce?", tables=[table])
     text = render(make_run(), first=[section])
     assert '<td><a href="#digits/resnet-cpu">ResNet-50</a></td>' in text

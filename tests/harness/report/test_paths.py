@@ -2,10 +2,10 @@
 
 import pytest
 
-from harness.records.cell import Record
 from harness.report.paths import render_paths
 from harness.report.site import render_files
 from harness.report.tables import render_markdown
+from tests.records import cell_record
 
 
 def path(name, images, **changes):
@@ -23,7 +23,7 @@ def path(name, images, **changes):
 
 
 def record_of(paths, dataset="emnist", **changes):
-    return Record(
+    return cell_record(
         dataset=dataset,
         model="trunk",
         label="TRUNK",

@@ -80,7 +80,7 @@ def test_an_interval_that_is_not_there_is_no_length(make_run):
 
 
 def test_published_figures_and_ranges():
-    found = {each.model: each for each in published_points("cifar10", GMACS)}
+    found = {each.cell.model: each for each in published_points("cifar10", GMACS)}
     assert len(found) == 10
     assert (found["resnet"].low, found["resnet"].high, found["resnet"].accuracy) == (
         *(4.13, 4.13),

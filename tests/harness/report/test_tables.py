@@ -7,10 +7,10 @@ import io
 import pytest
 
 from harness.errors import RequestError
-from harness.records.cell import CELLS, Record
+from harness.records.cell import CELLS
 from harness.report.site import refresh, render_files, render_readme, stale_files
-from harness.report.tables import render_csv, render_markdown
-from harness.report.terminal import print_records
+from harness.report.tables import print_records, render_csv, render_markdown
+from tests.records import cell_record
 
 
 def make_record(**changes):
@@ -46,7 +46,7 @@ def make_record(**changes):
         "classes": ["a", "b"],
         "confusion_matrix": [[3, 1], [0, 4]],
     }
-    return Record(**(fields | changes))
+    return cell_record(**(fields | changes))
 
 
 GOLDEN = """\
@@ -84,7 +84,7 @@ def test_published_columns_stand_only_where_something_was_published():
 
 
 def test_a_failed_cell_shows_its_reason_and_no_figure():
-    record = Record(
+    record = cell_record(
         dataset="digits",
         model="net",
         label="Net",
