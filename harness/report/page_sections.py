@@ -9,15 +9,15 @@ from typing import get_args
 
 from harness.records.cost import CostRecord, cost_place
 from harness.records.latency import LatencyRecord, latency_place
-from harness.records.published import published_cells
-from harness.report.contradictions import Contradiction, find_contradictions
+from harness.records.material import Material
 from harness.report.costs import COLUMNS as COST_COLUMNS
-from harness.report.judging import Outcome, Verdict
 from harness.report.latency import describe_comparison, describe_device, latency_table
-from harness.report.material import Material
 from harness.report.page_parts import PageTable, Section, address_of
 from harness.report.table import NOTHING, Column, Shown, Table
-from harness.report.verdicts import FIGURES, judge_all, summarise
+from harness.report.verdicts import FIGURES, summarise
+from harness.reproduction.contradictions import Contradiction
+from harness.reproduction.judging import Reproduction
+from harness.reproduction.verdict import Outcome, Verdict
 
 _OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 
@@ -53,16 +53,16 @@ _COSTS = (
 )
 
 
-def first_sections(material: Material) -> list[Section]:
+def first_sections(reproduction: Reproduction) -> list[Section]:
     """Return what comes before the table of all cells: whether what was published reproduces."""
-    if not {dataset for dataset, _ in published_cells()} & set(material.datasets):
+    if not reproduction.attempted:
         return []
-    verdicts = judge_all(material.records, material.costs, material.latencies)
+    verdicts = reproduction.verdicts
     tables = [
         _counts(verdicts),
         _differing(verdicts),
         *(_of_dataset(name, list(g)) for name, g in groupby(verdicts, key=lambda v: v.dataset)),
-        _contradictions(material),
+        _contradictions(reproduction.contradictions),
     ]
     texts = [
         summarise(verdicts),
@@ -119,8 +119,8 @@ def _of_dataset(dataset: str, verdicts: Sequence[Verdict]) -> PageTable:
     )
 
 
-def _contradictions(material: Material) -> PageTable:
-    numbered = enumerate(find_contradictions(material), start=1)
+def _contradictions(contradictions: Sequence[Contradiction]) -> PageTable:
+    numbered = enumerate(contradictions, start=1)
     return PageTable(
         title="Where the publication contradicts itself",
         table=Table.of(numbered, _CONTRADICTIONS),
