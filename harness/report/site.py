@@ -14,6 +14,7 @@ from harness.records.predictions import find_predictions
 from harness.records.published import published_cells
 from harness.report.costs import render_costs_csv
 from harness.report.figures import refresh_figures, stale_figures
+from harness.report.frame import frame_records
 from harness.report.latency import render_latency, render_latency_csv
 from harness.report.latex import render_latex
 from harness.report.material import Material, read_material
@@ -24,7 +25,7 @@ from harness.report.ranking import FindPredictions, compare_cells, render_pairs,
 from harness.report.readme import VERDICTS, fill_readme
 from harness.report.rows import make_rows
 from harness.report.table import write_csv
-from harness.report.tables import render_csv, render_markdown
+from harness.report.tables import render_markdown
 from harness.report.verdicts import (
     judge_all,
     render_summary,
@@ -169,7 +170,7 @@ def _render_dataset(dataset: str, material: Material, find: FindPredictions) -> 
         pairs = Path(f"{dataset}-mcnemar.csv")
         page += render_ranking(compared, pairs.name)
         page += render_paths([record for record in records if not record.settings.repeat])
-        files[Path(f"{dataset}.csv")] = render_csv(records)
+        files[Path(f"{dataset}.csv")] = write_csv(frame_records(records))
         files |= _render_details(records)
         if any(group.pairs for group in compared):
             files[pairs] = render_pairs(compared)
