@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,23 +13,15 @@ from typer import Option
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from comparisons import (
-    Assignments,
-    DataDir,
-    DataFile,
-    Offline,
-    PublishedDir,
-    Recipe,
-    WeightsDir,
-)
-from harness.errors import CellError, RequestError
+from cli import options
+from harness.errors import RequestError, exit_on_error
 from harness.jobs import Request
+from harness.util.offline import go_offline
 
 if TYPE_CHECKING:
     from cli.attention_source import Looking
 
 Model = Annotated[str, Option(help="A model's name: vit, deit, dinov2.")]
-Dataset = Annotated[str | None, Option(help="A data set's name.")]
 ImageFile = Annotated[Path | None, Option("--image", help="A picture, in place of test images.")]
 Weights = Annotated[
     str,
@@ -49,42 +41,25 @@ _MOST_IMAGES = 16
 def main(
     model: Model,
     output: Output,
-    dataset: Dataset = None,
+    dataset: options.OneDataset = None,
     image: ImageFile = None,
     weights: Weights = "auto",
     count: Count = "4",
     layer: Layer = "-1",
     head: Head = "mean",
-    data_dir: DataDir = ROOT / "data",
-    data_file: DataFile = None,
-    weights_dir: WeightsDir = ROOT / "weights",
-    published_dir: PublishedDir = None,
-    recipe: Recipe = "",
-    assignments: Assignments = None,
-    offline: Offline = False,
+    data_dir: options.DataDir = ROOT / "data",
+    data_file: options.DataFile = None,
+    weights_dir: options.WeightsDir = ROOT / "weights",
+    published_dir: options.PublishedDir = None,
+    recipe: options.Recipe = "",
+    assignments: options.Assignments = None,
+    offline: options.Offline = False,
 ) -> None:
     """Draw where a vision transformer looks: the class token's attention, laid over images."""
-    request = Request(
-        datasets=[] if dataset is None else [dataset],
-        models=[model],
-        device="cpu",
-        overrides={} if weights == "auto" else {"weights": weights},
-        assignments=assignments or [],
-        data_dir=data_dir,
-        data_file=data_file,
-        weights_dir=weights_dir,
-        published_dir=published_dir,
-        recipe=recipe,
-        results_dir=ROOT / "results",
-        offline=offline,
-        force=False,
-        verbose=False,
-    )
-    try:
+    chosen = None if weights == "auto" else weights
+    request = options.make_request({**locals(), "weights": chosen})
+    with exit_on_error():
         shares = draw(request, image, count=count, layer=layer, head=head, output=output)
-    except (CellError, RequestError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, RequestError) else 1)
     print(f"{output} written: the patches get {shares} of the class token's attention")
 
 
@@ -106,7 +81,7 @@ def draw(
     wanted = None if head == "mean" else _number("--head", head, "mean or a whole number")
 
     if request.offline:
-        _stay_offline()
+        go_offline()
     from cli.attention_source import find_looking
 
     return _draw(find_looking(request, image, images), index, wanted, output)
@@ -115,7 +90,8 @@ def draw(
 def _draw(looking: Looking, layer: int, head: int | None, output: Path) -> str:
     """Draw the mean of all heads (None) or one of them."""
     from harness.networks.attention import attention_layers, attention_maps, class_token_attention
-    from harness.report.attention import AttentionPicture, draw_attention
+    from harness.report.attention import AttentionPicture, plot_attention
+    from harness.report.canvas import save_figure
 
     maps = attention_maps(looking.network, looking.inputs, layer)
     heads, tokens = maps.shape[1:3]
@@ -132,17 +108,9 @@ def _draw(looking: Looking, layer: int, head: int | None, output: Path) -> str:
         shares=patches.numpy(),
         even_share=1 / tokens,
     )
-    draw_attention(picture, output)
+    save_figure(partial(plot_attention, picture), [output])
     each = patches.sum((1, 2))
     return f"{100 * each.min():.0f}–{100 * each.max():.0f}%"
-
-
-def _stay_offline() -> None:
-    """Let no library fetch weights; to be called before the libraries are imported."""
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    from harness.launch.worker import refuse_network
-
-    refuse_network()
 
 
 def _number(option: str, text: str, wanted: str = "a whole number") -> int:

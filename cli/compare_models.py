@@ -72,7 +72,7 @@ def main(
     results_dir: ResultsDir = ROOT / "results",
 ) -> None:
     """Compare models side by side, without weights."""
-    options = locals()  # under the names of the fields of harness.static.request.Request
+    options = locals()  # under the names of the fields of harness.profiling.request.Request
     from harness.profiling.command import run
 
     sys.exit(run({**options, "names": names or []}))

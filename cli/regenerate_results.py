@@ -20,6 +20,7 @@ from typer import Argument, Option
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from cli.options import read_command
 from harness.errors import CellError, RequestError
 from harness.report.site import regenerate, stale_files
 from harness.verification.checks import Places
@@ -55,6 +56,7 @@ def main(
 ) -> None:
     """Make results/ and the README's tables from results/records/."""
     places = Places(
+        read_command=read_command,
         data_dir=data_dir.absolute(),
         data_files=tuple(path.absolute() for path in data_file or ()),
         weights_dir=weights_dir.absolute(),

@@ -1,19 +1,17 @@
-"""Which tree, and which images for it: the options that the commands on trees share."""
+"""Which tree, and which images for it: what the commands on trees share."""
 
 from __future__ import annotations
 
-import inspect
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
-from harness.errors import CellError, RequestError
+from cli.options import make_request
+from harness.errors import RequestError
 from harness.jobs import Cell, Job, Request
-from harness.registry import ROOT
 from harness.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -23,6 +21,13 @@ if TYPE_CHECKING:
     from harness.data.splits import Split
     from harness.measure.accuracy import Accuracy
     from trunk.routing import Trunk
+
+Weights = Annotated[str, Option(help="auto (the tree trained for this data set) or published.")]
+PublishedDir = Annotated[
+    Path | None, Option(help="Folder of the published weights, where they need not be fetched.")
+]
+Recipe = Annotated[str, Option(help="Settings from configs/trunk.<recipe>.yaml.")]
+Threads = Annotated[str | None, Option(metavar="NUMBER", help="CPU threads.")]
 
 # Routing splits each batch among the nodes, so batches need to be large.
 _BATCH_SIZE = 256
@@ -58,73 +63,9 @@ class Loaded:
         return f"{self.spec.label}, {known.label if known else self.dataset}"
 
 
-def source(
-    dataset: Annotated[str | None, Option(help="A data set's name.")] = None,
-    data_dir: Annotated[
-        Path, Option(help="Folder of the official images.", show_default="data")
-    ] = ROOT / "data",
-    data_file: Annotated[
-        Path | None,
-        Option(help="Images to use instead: an .npz file, or a folder with train/<class>/*.png."),
-    ] = None,
-    weights: Annotated[
-        str, Option(help="auto (the tree trained for this data set) or published.")
-    ] = "auto",
-    weights_dir: Annotated[Path, Option(help="Folder of weights.", show_default="weights")] = ROOT
-    / "weights",
-    published_dir: Annotated[
-        Path | None, Option(help="Folder of the published weights, where they need not be fetched.")
-    ] = None,
-    recipe: Annotated[str, Option(help="Settings from configs/trunk.<recipe>.yaml.")] = "",
-    threads: Annotated[str | None, Option(metavar="NUMBER", help="CPU threads.")] = None,
-    assignments: Annotated[
-        list[str] | None, Option("--set", metavar="KEY=VALUE", help="Any setting; repeatable.")
-    ] = None,
-    offline: Annotated[bool, Option("--offline", help="Never use the network.")] = False,
-) -> Request:
-    """Return what the options name."""
-    flags = {"weights": weights} | ({} if threads is None else {"threads": threads})
-    return Request(
-        datasets=[] if dataset is None else [dataset],
-        models=["trunk"],
-        device="cpu",
-        overrides=flags,
-        assignments=assignments or [],
-        data_dir=data_dir,
-        data_file=data_file,
-        weights_dir=weights_dir,
-        published_dir=published_dir,
-        recipe=recipe,
-        results_dir=ROOT / "results",
-        offline=offline,
-        force=False,
-        verbose=False,
-    )
-
-
-def takes_source(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command whose first parameter is a `Request` the options of `source` in its place.
-
-    What goes wrong in the command is one line, and exit code 2 or 1.
-    """
-    shared = inspect.signature(source, eval_str=True).parameters
-    own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
-
-    def run(**options: Any) -> None:
-        request = source(**{name: options.pop(name) for name in shared})
-        try:
-            command(request, **options)
-        except (CellError, RequestError) as error:
-            print(f"error: {error}", file=sys.stderr)
-            sys.exit(2 if isinstance(error, RequestError) else 1)
-
-    parameters = [
-        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-        for parameter in (*own, *shared.values())
-    ]
-    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    run.__name__, run.__doc__ = command.__name__, command.__doc__
-    return run
+def tree_request(options: Mapping[str, Any]) -> Request:
+    """Return what the options of a command on trees ask for."""
+    return make_request({**options, "models": ["trunk"]})
 
 
 def load_tree(request: Request) -> Loaded:

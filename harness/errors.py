@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
 
 
 class RequestError(Exception):
     """The request cannot be carried out as it stands: one line, exit code 2, nothing written."""
 
+    exit_code = 2
+
 
 class CellError(Exception):
     """A cell broke while it ran: one line, kept in its record, exit code 1."""
+
+    exit_code = 1
+
+
+@contextlib.contextmanager
+def exit_on_error() -> Iterator[None]:
+    """End the program where the block fails, with one line and the exit code of the error."""
+    try:
+        yield
+    except (CellError, RequestError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> RequestError:

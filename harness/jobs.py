@@ -11,14 +11,13 @@ from harness.settings_spec import Settings
 
 Device = Literal["cpu", "cuda"]
 Runtime = Literal["eager", "compile", "onnxruntime", "openvino"]
-_STRICT = {"extra": "forbid"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
     """One thing to run: a data set, a model and a device, by name."""
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = {"extra": "forbid"}
 
     dataset: str
     model: str
@@ -96,38 +95,12 @@ class LatencyJob:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TimingJob:
-    """What one of the processes of a comparison is told; survives a trip through JSON.
-
-    Attributes:
-        comparison: What is compared.
-        number: Of the process, from 0 on.
-        answer: The file to write what was found to.
-    """
-
-    comparison: LatencyJob
-    number: int
-    answer: Path
-
-    @property
-    def jobs(self) -> tuple[Job, ...]:
-        """The cells that are compared."""
-        return self.comparison.jobs
-
-    def __str__(self) -> str:
-        return str(self.comparison)
-
-
-@dataclass(frozen=True, kw_only=True)
 class CostJob:
     """Models whose costs are counted at the shape of a data set; survives a trip through JSON.
 
     Attributes:
         jobs: One for each model.
     """
-
-    # A comparison of latencies must not pass for one.
-    __pydantic_config__ = _STRICT
 
     jobs: tuple[Job, ...]
 
@@ -167,18 +140,18 @@ class Request:
 
     datasets: list[str]
     models: list[str]
-    device: str
-    overrides: Mapping[str, Any]
-    assignments: list[str]
+    device: str = "cpu"
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    assignments: list[str] = field(default_factory=list)
     data_dir: Path
-    data_file: Path | None
+    data_file: Path | None = None
     weights_dir: Path
     published_dir: Path | None = None
     recipe: str = ""
     results_dir: Path
-    offline: bool
-    force: bool
-    verbose: bool
+    offline: bool = False
+    force: bool = False
+    verbose: bool = False
     measure: str = "all"
     runtimes: list[str] = field(default_factory=list)
     reference: str = ""

@@ -96,7 +96,7 @@ def complete_settings(
         mean, std = dataset.mean, dataset.std
     return dataclasses.replace(
         settings,
-        image_size=settings.image_size or model.image_size,
+        image_size=model.input_size(settings),
         mean=mean if settings.normalize else None,
         std=std if settings.normalize else None,
     )

@@ -71,6 +71,10 @@ class ModelSpec:
     paper: str = ""
     devices: tuple[Device, ...] = ("cpu", "cuda")
 
+    def input_size(self, settings: Settings) -> int:
+        """Return the side of the images that the network takes under these settings, in pixels."""
+        return settings.image_size or self.image_size
+
 
 @dataclass(frozen=True, kw_only=True)
 class CompressedSpec:

@@ -30,7 +30,7 @@ sys.path.insert(0, str(ROOT))
 from harness.data.loading import ImageData, load_job_data
 from harness.data.preprocess import Preprocess
 from harness.data.splits import Split
-from harness.errors import CellError, RequestError
+from harness.errors import exit_on_error
 from harness.jobs import Cell, Job, Request
 from harness.measure.conditions import set_threads
 from harness.networks.build import build_network, make_preprocess
@@ -69,23 +69,16 @@ def main(
         request = Request(
             datasets=[dataset],
             models=[model],
-            device="cpu",
-            overrides={},
             assignments=[*_RECIPE, *own],
             data_dir=ROOT / "data",
             data_file=data_file,
             weights_dir=Path(folder),
             results_dir=Path(folder),
             offline=True,
-            force=True,
-            verbose=False,
         )
-        try:
+        with exit_on_error():
             job, spec = make_job(request, Cell(dataset=dataset, model=model, device="cpu"))
             data = load_job_data(job, spec)
-        except (CellError, RequestError) as error:
-            print(f"error: {error}", file=sys.stderr)
-            sys.exit(2)
         set_threads(job.settings.threads)
         times = [_round(job, spec, data, Path(folder), number) for number in range(rounds)]
     _print(times, job)

@@ -29,7 +29,7 @@ sys.path.insert(0, str(ROOT))
 from harness.catalog import load_model
 from harness.data.loading import ImageData, load_data
 from harness.data.preprocess import Preprocess
-from harness.errors import CellError, RequestError
+from harness.errors import RequestError, exit_on_error
 from harness.measure.latency import measure_latency
 from harness.registry import find_dataset
 from harness.settings import complete_settings, load_settings
@@ -62,12 +62,9 @@ def main(
     threads: Threads = 1,
 ) -> None:
     """Measure the ways to run a published tree in the same rounds, and print them as a table."""
-    try:
+    with exit_on_error():
         _set_threads(threads)
         rounds = evaluate(dataset, published_dir / "trunk", data_file, images)
-    except (CellError, RequestError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
     print(render(rounds, threads))
 
 
@@ -100,7 +97,7 @@ def evaluate(
         data_dir=ROOT / "data",
         data_file=data_file,
         offline=True,
-        image_size=settings.image_size or spec.image_size,
+        image_size=spec.input_size(settings),
         memory_limit_gb=settings.memory_limit_gb,
     )
     trunk = load_published_trunk(published, trees_dir, len(data.classes))

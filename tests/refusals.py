@@ -22,9 +22,9 @@ def make_request(tmp_path, **changes):
     return Request(**(fields | changes))
 
 
-def refuse(capsys, tmp_path, request, *words, action=commands.measure):
+def refuse(capsys, tmp_path, request, *words, plan=False):
     """Carry out a request that is refused in one line, with these words, leaving nothing behind."""
-    code = commands.guarded(action, request)
+    code = commands.carry_out(request, plan=plan)
     error = capsys.readouterr().err
     assert code == 2, error
     assert error.count("\n") == 1, error

@@ -114,7 +114,7 @@ def test_a_wrong_word_on_a_compressed_model_is_one_line(capsys, tmp_path, model,
 def test_int8_on_a_gpu_is_unsupported(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(cells, "resolve_device", lambda choice: "cuda")
     request = make_request(tmp_path, models=["resnet_quantized"], device="cuda")
-    assert commands.guarded(commands.run, request) == 1
+    assert commands.carry_out(request) == 1
     (record,) = CELLS.read_all(tmp_path / "results")
     reason = "ResNet-50 int8 runs on cpu only"
     assert (record.status, record.reason) == ("unsupported", reason)
@@ -184,8 +184,8 @@ def test_a_model_that_cannot_run_on_the_device_is_unsupported(capsys, tmp_path, 
     spec = dataclasses.replace(load_model("mobilenet"), devices=("cuda",))
     monkeypatch.setattr(jobs, "load_model", lambda name: spec)
     request = make_request(tmp_path, models=["mobilenet"])
-    assert commands.guarded(commands.run, request) == 1
+    assert commands.carry_out(request) == 1
     (record,) = CELLS.read_all(tmp_path / "results")
     assert (record.status, record.reason) == ("unsupported", "MobileNetV2 runs on cuda only")
-    assert record.accuracy_top1 is None
+    assert record.accuracy.accuracy_top1 is None
     assert "unsupported" in capsys.readouterr().out

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from harness.records.cell import CELLS
 from harness.records.predictions import Predictions
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -45,7 +46,7 @@ QUICK = ("--set", "measurement.latency_seconds=0.5", "--set", "measurement.throu
 
 
 def read_record(project):
-    return json.loads((project / "results/records/digits/my_net-cpu.json").read_text())
+    return CELLS.read(project / "results/records/digits/my_net-cpu.json").flat
 
 
 def test_a_new_folder_is_listed_trained_measured_and_tabulated(project):
@@ -156,7 +157,7 @@ def test_each_seed_has_a_record_and_the_table_their_mean(project):
     done = run(project, "comparisons.py", *arguments)
     assert done.returncode == 0, done.stderr
     folder = project / "several/records/digits"
-    records = {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
+    records = {path.stem: CELLS.read(path).flat for path in folder.glob("*.json")}
     assert set(records) == {"my_net-cpu", "my_net-cpu-seed1"}
     first, second = records["my_net-cpu"], records["my_net-cpu-seed1"]
     assert (first["seed"], first["repeat"], second["seed"], second["repeat"]) == (

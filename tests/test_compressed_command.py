@@ -1,6 +1,5 @@
 """Compressed models as a user adds and runs them, in a copy of the project."""
 
-import json
 import shutil
 import signal
 import subprocess
@@ -9,6 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
+
+from harness.records.cell import CELLS
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("harness", "cli", "configs", "datasets", "monolithic_architectures")
@@ -56,7 +57,7 @@ def compare(project, models, *arguments):
 
 
 def read_record(project, model):
-    return json.loads((project / f"results/records/digits/{model}-cpu.json").read_text())
+    return CELLS.read(project / f"results/records/digits/{model}-cpu.json").flat
 
 
 def test_two_folders_are_two_compressed_models(project):

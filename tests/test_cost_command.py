@@ -39,9 +39,9 @@ def make_request(tmp_path, **changes):
         ({"measure": "costs"}, ["unknown --measure 'costs'", "did you mean cost"]),
     ],
 )
-@pytest.mark.parametrize("action", [commands.measure, commands.plan])
-def test_a_wrong_word_is_one_line(capsys, tmp_path, changes, words, action):
-    code = commands.guarded(action, make_request(tmp_path, **changes))
+@pytest.mark.parametrize("plan", [False, True])
+def test_a_wrong_word_is_one_line(capsys, tmp_path, changes, words, plan):
+    code = commands.carry_out(make_request(tmp_path, **changes), plan=plan)
     error = capsys.readouterr().err
     assert (code, error.count("\n")) == (2, 1), error
     assert all(word in error for word in words), error

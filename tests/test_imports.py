@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAVY = {"torch", "torchvision", "timm", "transformers", "sklearn", "accelerate", "thop"}
-HEAVY |= {"tensorboard", "mlflow", "wandb", "ml_dash"}
+HEAVY |= {"matplotlib", "tensorboard", "mlflow", "wandb", "ml_dash"}
 OURS = {"harness", "datasets", "monolithic_architectures", "trunk", "cli", "studies", "comparisons"}
 SPECIFICATION = {"harness.spec", "harness.errors", "monolithic_architectures.families"}
 

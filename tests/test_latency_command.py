@@ -11,6 +11,7 @@ import pytest
 from harness import commands
 from harness.catalog import load_model
 from harness.measure import runtimes
+from harness.measurements import MEASUREMENTS
 from harness.plan import latency as plan_latency
 from harness.records.latency import latency_place
 from tests import refusals
@@ -62,9 +63,9 @@ NEAR = ["unknown runtime 'openvin'", "did you mean openvino"]
         ({"models": ["vit"], "assignments": ["image_size=33"]}, ["image_size", "33", "16"]),
     ],
 )
-@pytest.mark.parametrize("action", [commands.measure, commands.plan])
-def test_a_wrong_word_is_one_line(capsys, tmp_path, changes, words, action):
-    refuse(capsys, tmp_path, make_request(tmp_path, **changes), *words, action=action)
+@pytest.mark.parametrize("plan", [False, True])
+def test_a_wrong_word_is_one_line(capsys, tmp_path, changes, words, plan):
+    refuse(capsys, tmp_path, make_request(tmp_path, **changes), *words, plan=plan)
 
 
 def test_a_runtime_that_is_not_installed(capsys, tmp_path, monkeypatch):
@@ -97,7 +98,8 @@ def test_broken_records_are_known_before_anything_runs(
     def run(*_arguments, **_options):
         pytest.fail("it ran")
 
-    monkeypatch.setattr("harness.launch.local.run_in_child", run)
+    for module in ("cell", "latency"):
+        monkeypatch.setattr(f"harness.measurements.{module}.run_in_child", run)
     results = tmp_path / "given"
     path = results / broken
     path.parent.mkdir(parents=True)
@@ -134,17 +136,18 @@ def test_each_runtime_once_in_the_order_asked(tmp_path):
 @pytest.mark.parametrize(
     ("measure", "again"), [("latency", "begins anew"), ("all", "goes on from the last checkpoint")]
 )
-def test_an_interruption_says_what_comes_of_it(capsys, tmp_path, measure, again):
-    def interrupt(_request):
+def test_an_interruption_says_what_comes_of_it(capsys, monkeypatch, tmp_path, measure, again):
+    def interrupt(_self, _request):
         raise KeyboardInterrupt
 
-    assert commands.guarded(interrupt, make_request(tmp_path, measure=measure)) == 130
+    monkeypatch.setattr(type(MEASUREMENTS[measure]), "plan", interrupt)
+    assert commands.carry_out(make_request(tmp_path, measure=measure)) == 130
     assert capsys.readouterr().err == f"interrupted: the same command {again}\n"
 
 
 def test_a_plan_says_how_many_processes(capsys, tmp_path):
     request = make_request(tmp_path, assignments=["measurement.latency_processes=1"])
-    assert commands.guarded(commands.plan, request) == 0
+    assert commands.carry_out(request, plan=True) == 0
     assert capsys.readouterr().out == (
         "digits/latency-cpu: 2 models in eager; 1 process: mobilenet, deit; reference mobilenet\n"
     )
@@ -171,7 +174,7 @@ def test_a_small_comparison(tmp_path):
         *("latency/digits-cpu-1t.json", "digits.md", "digits-latency.csv", "index.html"),
         *("assets/plotly-basic.min.js", "assets/plotly-basic.LICENSE"),
     }
-    record = json.loads(results / latency_place("digits", "cpu", 1).read_text())
+    record = json.loads((results / latency_place("digits", "cpu", 1)).read_text())
     rows = {row["model"]: row for row in record["rows"]}
     assert (record["reference"], record["processes"], record["rounds"]) == ("mobilenet", 2, 40)
     assert list(rows) == ["mobilenet", "deit"]

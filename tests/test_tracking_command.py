@@ -13,7 +13,7 @@ def make_request(tmp_path, **changes):
     return refusals.make_request(tmp_path, **(usual | changes))
 
 
-@pytest.mark.parametrize("action", [commands.measure, commands.plan])
+@pytest.mark.parametrize("plan", [False, True])
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -24,7 +24,14 @@ def make_request(tmp_path, **changes):
         ({"trackers": ["none,mlflow"]}, ["--tracker none"]),
         ({"trackers": ["aim"], "offline": False}, ["tracker aim needs aim: pip install aim"]),
         ({"trackers": ["mlflow"], "measure": "latency"}, ["--tracker goes with --measure all"]),
-        ({"fair": True, "measure": "latency"}, ["--fair goes with --measure all"]),
+        (
+            {"fair": True, "measure": "latency"},
+            ["--fair goes with --measure all: --measure latency trains nothing"],
+        ),
+        (
+            {"fair": True, "measure": "cost"},
+            ["--fair goes with --measure all: --measure cost trains nothing"],
+        ),
         (
             {"fair": True},
             [
@@ -36,9 +43,9 @@ def make_request(tmp_path, **changes):
         ),
     ],
 )
-def test_what_is_refused(capsys, tmp_path, monkeypatch, action, changes, words):
+def test_what_is_refused(capsys, tmp_path, monkeypatch, plan, changes, words):
     monkeypatch.setattr(names, "_is_installed", lambda package: package != "aim")
-    code = commands.guarded(action, make_request(tmp_path, **changes))
+    code = commands.carry_out(make_request(tmp_path, **changes), plan=plan)
     error = capsys.readouterr().err
     assert code == 2, error
     assert error.count("\n") == 1, error
@@ -47,7 +54,7 @@ def test_what_is_refused(capsys, tmp_path, monkeypatch, action, changes, words):
 
 
 def test_what_fair_asks_for_is_fair(capsys, tmp_path):
-    commands.guarded(commands.plan, make_request(tmp_path, fair=True))
+    commands.carry_out(make_request(tmp_path, fair=True), plan=True)
     options = capsys.readouterr().err.strip().split(" --set ")[1:]
     request = make_request(tmp_path, fair=True, assignments=options)
     one, other = (item.job.settings.training for item in plan_request(request))

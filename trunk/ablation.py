@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.report.canvas import FAINT, INK, MARK, new_figure
 from harness.util.files import atomic_path
-from trunk.canvas import FAINT, INK, MARK, new_figure, save
 from trunk.tree import Tree
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,14 +78,13 @@ def write_rows(rows: Sequence[Row], path: Path) -> Path:
     return path
 
 
-def draw_ablation(rows: Sequence[Row], stem: Path) -> tuple[Path, Path]:
-    """Draw accuracy, path cost and shape against volatility, as SVG and PNG; return the paths.
+def plot_ablation(rows: Sequence[Row]) -> Figure:
+    """Draw accuracy, path cost and shape against volatility.
 
     Args:
         rows: At least one, of one data set, judged on the same images.
-        stem: The files' path without a suffix.
     """
-    figure = new_figure(6.4, 6.2, constrained=True)
+    figure = new_figure(6.4, 6.2)
     upper, middle, lower = figure.subplots(3, 1, sharex=True)
     values = [row.volatility for row in rows]
     accuracies = [row.accuracy_top1 for row in rows]
@@ -94,26 +93,18 @@ def draw_ablation(rows: Sequence[Row], stem: Path) -> tuple[Path, Path]:
     upper.errorbar(values, accuracies, (below, above), color=INK, marker="o", capsize=3)
     title = f"TRUNK, {rows[0].dataset}: trees of {len(rows)} volatilities, "
     upper.set_title(title + f"{rows[0].n_images:,} {rows[0].images} images", loc="left", fontsize=9)
-    _label(upper, "top-1 %, 95% interval")
+    upper.set_ylabel("top-1 %, 95% interval")
     middle.plot(values, [row.gmacs_mean for row in rows], color=INK, marker="o", label="mean image")
     shortest, longest = [r.gmacs_shortest for r in rows], [r.gmacs_longest for r in rows]
     middle.fill_between(values, shortest, longest, color=FAINT, alpha=0.2, label="all paths")
-    _label(middle, "GMACs of a path")
-    middle.set_ylim(bottom=0)
-    middle.legend(frameon=False, fontsize=8)
+    middle.set(ylabel="GMACs of a path", ylim=(0, None))
+    middle.legend()
     lower.plot(values, [row.nodes for row in rows], color=INK, marker="o", label="nodes")
     lower.plot(values, [row.depth for row in rows], color=MARK, marker="s", label="depth")
-    _label(lower, "shape")
+    lower.set(xlabel="grouping volatility v", ylabel="shape")
     lower.yaxis.get_major_locator().set_params(integer=True)
-    lower.legend(frameon=False, fontsize=8)
-    lower.set_xlabel("grouping volatility v")
-    return save(figure, stem)
-
-
-def _label(axes: Axes, text: str) -> None:
-    axes.set_ylabel(text, fontsize=9)
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
+    lower.legend()
+    return figure
 
 
 def _round(value: object) -> object:

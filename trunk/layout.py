@@ -12,21 +12,21 @@ from trunk.tree import NodePath, Tree
 # Inches. A row holds a leaf's name; more leaves make rows lower, but never too low to read.
 _LOWEST_ROW, _HIGHEST_ROW, _ALL_ROWS = 0.24, 0.42, 8.0
 _GAP = 0.05
-# Of the height of all rows, what the ribbons of all images take.
+# The share of the height of all rows that the ribbons of all images take.
 _FILLED = 0.6
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """Heights in the picture of a tree, in inches below its top.
+    """Heights in the picture of a tree, in inches below the top of its first row.
 
     Attributes:
         edges: The traffic, by the child's path.
-        middles: Of each node and leaf, by path.
-        starts: Where the ribbon of an edge leaves its node, by the child's path: its middle.
-        inches_per_percent: How wide ribbons are.
-        bottom: Of the lowest row.
-        depth: Edges on the longest path.
+        middles: The height of each node and leaf, by path.
+        starts: The height at which the middle of a ribbon leaves its node, by the child's path.
+        inches_per_percent: The width of ribbons.
+        bottom: The lower end of the last row.
+        depth: The number of edges on the longest path.
     """
 
     edges: Mapping[NodePath, Edge]
@@ -41,7 +41,7 @@ class Layout:
         return self.inches_per_percent * (self.edges[path].share_percent if path else 100)
 
 
-def layout_tree(tree: Tree, edges: Sequence[Edge], top: float) -> Layout:
+def layout_tree(tree: Tree, edges: Sequence[Edge]) -> Layout:
     """Give each leaf a row of its own, and each node the middle between its outermost leaves.
 
     Ribbons leave a node one below the other, so that together they are as wide as what it gets.
@@ -49,42 +49,30 @@ def layout_tree(tree: Tree, edges: Sequence[Edge], top: float) -> Layout:
     Args:
         tree: The tree.
         edges: Its traffic, depth first, from `trunk.traffic.edge_traffic`.
-        top: Of the first row.
     """
     leaves = [edge for edge in edges if len(edge.classes) == 1]
     row = min(_HIGHEST_ROW, max(_LOWEST_ROW, _ALL_ROWS / len(leaves)))
     scale = _FILLED * row * len(leaves) / 100
-    heights = [max(row, leaf.share_percent * scale + _GAP) for leaf in leaves]
-    tops = list(accumulate(heights, initial=top))
-    rows = {
-        leaf.child: (above, below)
-        for leaf, (above, below) in zip(leaves, pairwise(tops), strict=True)
-    }
+    heights = (max(row, leaf.share_percent * scale + _GAP) for leaf in leaves)
+    ends = list(accumulate(heights, initial=0.0))
+    middles, starts = {}, {}
+    for leaf, (above, below) in zip(leaves, pairwise(ends), strict=True):
+        middles[leaf.child] = (above + below) / 2
     for node in tree.nodes:
-        own = [rows[tree.leaf_paths[label]] for label in node.classes]
-        rows[node.path] = (min(own)[0], max(own)[1])
-    middles = {path: (above + below) / 2 for path, (above, below) in rows.items()}
+        inside = [i for i, leaf in enumerate(leaves) if leaf.child[: len(node.path)] == node.path]
+        middles[node.path] = (ends[inside[0]] + ends[inside[-1] + 1]) / 2
+        ribbons = {
+            edge.child: scale * edge.share_percent for edge in edges if edge.parent == node.path
+        }
+        start = middles[node.path] - sum(ribbons.values()) / 2
+        for child, width in ribbons.items():
+            starts[child] = start + width / 2
+            start += width
     return Layout(
         edges={edge.child: edge for edge in edges},
         middles=middles,
-        starts=_starts(edges, middles, scale),
+        starts=starts,
         inches_per_percent=scale,
-        bottom=tops[-1],
+        bottom=ends[-1],
         depth=max(len(leaf.child) for leaf in leaves),
     )
-
-
-def _starts(
-    edges: Sequence[Edge], middles: Mapping[NodePath, float], scale: float
-) -> dict[NodePath, float]:
-    """Return the heights at which ribbons leave their nodes."""
-    below: dict[NodePath, float] = {}
-    for edge in edges:
-        below[edge.parent] = below.get(edge.parent, 0.0) + scale * edge.share_percent
-    free = {parent: middles[parent] - width / 2 for parent, width in below.items()}
-    starts: dict[NodePath, float] = {}
-    for edge in edges:
-        width = scale * edge.share_percent
-        starts[edge.child] = free[edge.parent] + width / 2
-        free[edge.parent] += width
-    return starts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -231,6 +232,13 @@ def _to_labels(labels: np.ndarray) -> Tensor:
     return torch.from_numpy(labels.astype(np.int64))
 
 
+def images_key(job: Job, spec: ModelSpec) -> Hashable:
+    """Return what jobs of one request have in common whose images are the same."""
+    if job.data_file is None or not job.data_file.is_dir():
+        return job.cell.dataset
+    return job.cell.dataset, spec.input_size(job.settings), job.settings.memory_limit_gb
+
+
 def load_job_data(job: Job, spec: ModelSpec) -> ImageData:
     """Load the images that a job names.
 
@@ -243,6 +251,6 @@ def load_job_data(job: Job, spec: ModelSpec) -> ImageData:
         data_dir=job.data_dir,
         data_file=job.data_file,
         offline=job.offline,
-        image_size=job.settings.image_size or spec.image_size,
+        image_size=spec.input_size(job.settings),
         memory_limit_gb=job.settings.memory_limit_gb,
     )

@@ -6,36 +6,36 @@ import os
 import signal
 import subprocess
 import sys
-from datetime import UTC, datetime
 
-from pydantic import TypeAdapter
-
-from harness.jobs import CostJob, Job, TimingJob
-from harness.records.cell import CELLS, Record, Status, used_settings
-from harness.records.parts import Provenance
+from harness.errors import CellError
+from harness.jobs import Request
 from harness.registry import ROOT
 
+_WORKER = "harness.measurements.worker"
 
-def run_in_child(job: Job | TimingJob | CostJob, *, verbose: bool = False) -> int:
-    """Run a job to its end in a process of its own, so that its memory can be measured.
+
+def run_in_child(measurement: str, job: object, request: Request) -> int:
+    """Have a measurement do a job in a process of its own, so that its memory can be measured.
+
+    Args:
+        measurement: The name of the measurement.
+        job: A dataclass of its `job_type`.
+        request: Says whether the child may use the network, and whether it shows its log.
 
     Returns:
-        The child's exit code, see `harness.launch.worker`. A child that was killed leaves a
-        failed record of its cell.
+        0: it ended well; 1: something in it broke; 2: it was refused. The child has said why.
 
     Raises:
+        CellError: The child was killed.
         KeyboardInterrupt: After the child, which is interrupted too, has ended.
     """
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
-    first = job if isinstance(job, Job) else job.jobs[0]
-    if first.offline:
-        environment |= {"HF_HUB_OFFLINE": "1"}
-    if verbose:
-        environment |= {"MODELCOMPARISONS_LOG": "INFO"}
+    from pydantic import TypeAdapter
+
+    options = [f"--{name}" for name in ("offline", "verbose") if getattr(request, name)]
     child = subprocess.Popen(
-        [sys.executable, "-m", "harness.launch.worker"],
+        [sys.executable, "-m", _WORKER, measurement, *options],
         stdin=subprocess.PIPE,
-        env=environment,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"},
     )
     if child.stdin is None:
         raise RuntimeError("a pipe to the child was asked for")
@@ -49,33 +49,10 @@ def run_in_child(job: Job | TimingJob | CostJob, *, verbose: bool = False) -> in
         raise
     finally:
         child.stdin.close()
+    if code == 130:
+        raise KeyboardInterrupt
     if code < 0:
-        _report_killed(job, signal.Signals(-code).name)
-    return code if code in (0, 2, 130) else 1
-
-
-def note_unsupported(job: Job, label: str, reason: str) -> None:
-    """Write the record of a cell that cannot run on its device."""
-    CELLS.write(job.results_dir, _unmeasured(job, label, "unsupported", reason))
-
-
-def _report_killed(job: Job | TimingJob | CostJob, by: str) -> None:
-    hint = " (out of memory?)" if by == "SIGKILL" else ""
-    reason = f"the process was ended by {by}{hint}"
-    if not isinstance(job, Job):
-        print(f"{job}: {reason}", file=sys.stderr)
-        return
-    CELLS.write(job.results_dir, _unmeasured(job, job.cell.model, "failed", reason))
-
-
-def _unmeasured(job: Job, label: str, status: Status, reason: str) -> Record:
-    return Record(
-        cell=job.cell,
-        label=label,
-        status=status,
-        reason=reason,
-        settings=used_settings(job),
-        provenance=Provenance(
-            started=datetime.now(UTC).isoformat(timespec="seconds"), command=job.command
-        ),
-    )
+        by = signal.Signals(-code).name
+        hint = " (out of memory?)" if by == "SIGKILL" else ""
+        raise CellError(f"the process was ended by {by}{hint}")
+    return code if code in (0, 2) else 1

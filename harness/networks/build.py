@@ -18,8 +18,7 @@ _DOES_NOT_RUN = (AssertionError, NotImplementedError, RuntimeError, TypeError, V
 
 def make_preprocess(settings: Settings, spec: ModelSpec) -> Preprocess:
     """Return what turns stored images into network input under these settings."""
-    size = settings.image_size or spec.image_size
-    return Preprocess(image_size=size, mean=settings.mean, std=settings.std)
+    return Preprocess(image_size=spec.input_size(settings), mean=settings.mean, std=settings.std)
 
 
 def build_network(
@@ -75,7 +74,7 @@ def check_fit(settings: Settings, spec: ModelSpec, num_classes: int, channels: i
 def _forward_once(
     settings: Settings, spec: ModelSpec, num_classes: int, channels: int, device: str
 ) -> None:
-    size = settings.image_size or spec.image_size
+    size = spec.input_size(settings)
     with torch.device(device), torch.inference_mode():
         network = build_network(spec, settings, num_classes, channels).to(device).eval()
         network(torch.zeros(1, channels, size, size))
@@ -96,7 +95,7 @@ def adapted(spec: ModelSpec, settings: Settings, network: nn.Module) -> nn.Modul
 
 
 def _resized(spec: ModelSpec, settings: Settings, network: nn.Module) -> nn.Module:
-    size = settings.image_size or spec.image_size
+    size = spec.input_size(settings)
     if size == spec.image_size or spec.resize is None:
         return network
     try:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from harness.catalog import load_model
-from harness.data.loading import DataSource, load_job_data
+from harness.data.loading import DataSource, images_key, load_job_data
 from harness.jobs import Cell, Job, Request
 from harness.networks.build import check_fit
 from harness.networks.published import published_file
@@ -58,6 +59,9 @@ class Planned:
     channels: int = 0
     first: Planned | None = None
 
+    def __str__(self) -> str:
+        return str(self.job)
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Images:
@@ -83,7 +87,7 @@ def plan_request(request: Request) -> list[Planned]:
         for model in expand_names("model", request.models, model_files())
     ]
     seeds = name_seeds(request.seeds)
-    seen: dict[tuple[str, int], _Images] = {}
+    seen: dict[Hashable, _Images] = {}
     planned = [_plan_cell(request, cell, seed, seen) for cell in cells for seed in seeds]
     if request.fair:
         runnable = [item for item in planned if item.action != "unsupported"]
@@ -106,7 +110,7 @@ def find_job_record(job: Job) -> Record | None:
 
 
 def _plan_cell(
-    request: Request, cell: Cell, seed: int | None, seen: dict[tuple[str, int], _Images]
+    request: Request, cell: Cell, seed: int | None, seen: dict[Hashable, _Images]
 ) -> Planned:
     job, spec = make_job(request, cell, seed)
     record = find_job_record(job)
@@ -144,9 +148,9 @@ def _with_base(planned: Planned, source: DataSource) -> Planned:
     return dataclasses.replace(planned, detail=todo, action=action, first=first)
 
 
-def _check_images(job: Job, spec: ModelSpec, seen: dict[tuple[str, int], _Images]) -> _Images:
+def _check_images(job: Job, spec: ModelSpec, seen: dict[Hashable, _Images]) -> _Images:
     """Load and check the images once for all models that read them alike."""
-    key = (job.cell.dataset, job.settings.image_size or spec.image_size)
+    key = images_key(job, spec)
     if key not in seen:
         data = load_job_data(job, spec)
         seen[key] = _Images(

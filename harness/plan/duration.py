@@ -35,7 +35,7 @@ def rough_seconds(planned: Planned) -> float:
 
 def _training_seconds(planned: Planned) -> float:
     settings, record = planned.job.settings, planned.record
-    epochs, size = _count_epochs(settings), settings.image_size or planned.spec.image_size
+    epochs, size = _count_epochs(settings), planned.spec.input_size(settings)
     if record is not None and record.weights.history and record.settings.image_size == size:
         seconds = [entry.seconds for entry in record.weights.history]
         return sum(seconds) if planned.spec.fit is not None else epochs * seconds[-1]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import cast, get_args
 
 from harness.catalog import load_model
-from harness.data.loading import ImageData
+from harness.data.loading import ImageData, images_key
 from harness.data.synthetic import load_or_stand_in
 from harness.errors import RequestError, unknown_name
 from harness.jobs import Cell, Device, LatencyJob, Request, Runtime
@@ -69,13 +70,13 @@ def _plan_dataset(
     runtimes: tuple[Runtime, ...],
 ) -> LatencyJob:
     jobs = []
-    seen: dict[int | None, ImageData] = {}
+    seen: dict[Hashable, ImageData] = {}
     for model in models:
         job, spec = make_job(request, Cell(dataset=dataset, model=model, device=device))
         if job.settings.weights == "train":
             raise RequestError("--measure latency trains nothing: leave out --weights train")
-        size = job.settings.image_size
-        data = seen[size] = seen.get(size) or load_or_stand_in(job, spec)
+        key = images_key(job, spec)
+        data = seen[key] = seen.get(key) or load_or_stand_in(job, spec)
         check_fit(job.settings, spec, len(data.classes), data.channels)
         jobs.append(job)
     command = describe_command(request, dataset, ",".join(models), device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 from harness.errors import CellError, RequestError
@@ -41,13 +42,15 @@ def _list(request: Request) -> int:
 
 def _compare(request: Request) -> int:
     from harness.profiling.comparing import compare, drawing_roof
-    from harness.profiling.plots import draw
+    from harness.profiling.plots import plot_report
+    from harness.report.canvas import save_figure
 
     report = compare(request)
     shown = bool(report.analyses or report.layers_of)
     print(_render(request, report), end="")
     if request.plot is not None and report.analyses:
-        draw(report, drawing_roof(report.options), request.plot)
+        plot = partial(plot_report, report, drawing_roof(report.options))
+        save_figure(plot, [request.plot])
         print(f"{request.plot} written", file=sys.stderr)
     return int(bool(report.failures)) if shown else 2
 

@@ -251,10 +251,10 @@ class Load:
 
     __pydantic_config__ = STRICT
 
-    load_average_before: Amount | None
-    load_average_after: Amount | None
-    others_share: float | None
-    stolen_share: float | None
+    load_average_before: Amount | None = None
+    load_average_after: Amount | None = None
+    others_share: float | None = None
+    stolen_share: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,22 +1,24 @@
-"""What the figures share: colours for light and dark, no global state, the same bytes twice."""
+"""The canvas of all figures: style for light and dark pages, layout, the same bytes every time."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.util.files import atomic_path
 
 if TYPE_CHECKING:
-    from matplotlib.axis import Axis
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-INK, FAINT, GRID, PAPER = "#1a202c", "#5a6675", "#dfe5ec", "#ffffff"
-# Okabe and Ito's, which the colour-blind can tell apart: blue, vermilion, green, purple.
+INK, FAINT, GRID, PAPER, MARK = "#1a202c", "#5a6675", "#dfe5ec", "#ffffff", "#d9480f"
+# Okabe and Ito's colours, which the colour-blind can tell apart: blue, vermilion, green, purple.
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#a0568c")
-# What becomes of each where the page is dark; what is not named stays.
+# ColorBrewer's YlGnBu from dark to light, which can be told apart in grey, too.
+SHADES = ("#253494", "#2c7fb8", "#41b6c4", "#a1dab4", "#e4f3c5")
+# The colours on a dark page; those that are not named stay.
 _DARK = {
     INK: "#e6edf3",
     FAINT: "#a3b0bf",
@@ -27,19 +29,25 @@ _DARK = {
     SERIES[2]: "#3fc7a0",
     SERIES[3]: "#d596c4",
 }
-# Text stays text: small, and searchable. A salt, as the names of a picture's parts are random.
+# Text stays text: small, searchable, and a "$" is a "$". Without a salt, the names of a picture's
+# parts are random.
 _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "modelcomparisons",
     "svg.fonttype": "none",
+    "text.parse_math": False,
     "font.sans-serif": ["DejaVu Sans", "Verdana"],
     "font.size": 9.5,
     **dict.fromkeys(("text.color", "axes.labelcolor", "axes.titlecolor"), INK),
     **dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), FAINT),
+    **dict.fromkeys(("axes.spines.top", "axes.spines.right", "legend.frameon"), False),
+    **dict.fromkeys(("axes.grid", "axes.axisbelow"), True),
     "axes.facecolor": PAPER,
+    "figure.facecolor": PAPER,
     "grid.color": GRID,
+    "savefig.pad_inches": 0.15,
 }
 _PNG_COLOURS = 128
-KINDS = ("svg", "png")
+_KINDS = ("svg", "png")
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -47,23 +55,38 @@ def new_figure(width: float, height: float) -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained", dpi=120, facecolor=PAPER)
+    figure = Figure(figsize=(width, height), layout="constrained", dpi=120)
     FigureCanvasAgg(figure)
     return figure
 
 
-def number_logarithmic(axis: Axis) -> None:
-    """Write 1, 2 and 5 of each ten along a logarithmic axis, as plain numbers."""
-    from matplotlib.ticker import LogLocator, NullFormatter
+def bare_axes(width: float, height: float) -> tuple[Figure, Axes]:
+    """Return axes of that size in inches; a saved figure grows by what sticks out of them."""
+    figure = new_figure(width, height)
+    figure.set_layout_engine(None)
+    return figure, figure.add_axes((0, 0, 1, 1))
 
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.set_major_formatter("{x:g}")
-    axis.set_minor_formatter(NullFormatter())
+
+def settle(figure: Figure) -> None:
+    """Lay a figure out for good, the same on every machine.
+
+    Logarithms differ in the last bit between processors, and with them the room that the numbers
+    along an axis need. So positions are rounded, to less than a thousandth of a pixel.
+    """
+    from matplotlib.transforms import Bbox
+
+    if figure.get_layout_engine() is None:
+        return
+    for _ in range(2):  # the room that the numbers need depends on the room that there is
+        figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        axes.set_position(Bbox(axes.get_position(original=True).get_points().round(6)))
 
 
 def figure_files(stem: Path) -> tuple[Path, ...]:
     """Return the files of a figure, by their common name."""
-    return tuple(stem.with_name(f"{stem.name}.{kind}") for kind in KINDS)
+    return tuple(stem.with_name(f"{stem.name}.{kind}") for kind in _KINDS)
 
 
 def is_current(stem: Path, digest: str) -> bool:
@@ -71,25 +94,47 @@ def is_current(stem: Path, digest: str) -> bool:
     return all(path.exists() and digest in _head(path) for path in figure_files(stem))
 
 
-def draw(stem: Path, digest: str, plot: Callable[[], Figure]) -> None:
-    """Write a figure as SVG and PNG, which carry the digest of what they were drawn from.
+def save_figure(
+    plot: Callable[[], Figure], files: Iterable[Path], *, digest: str = "", palette: bool = False
+) -> None:
+    """Draw a figure and write it to files.
+
+    Args:
+        plot: Draws it.
+        files: Their endings say whether it is SVG or PNG.
+        digest: The digest of what the figure is drawn from, which the files carry.
+        palette: Whether PNGs have a palette; they are a third as large, but shades have steps.
 
     Raises:
         CellError: A file cannot be written.
     """
-    import matplotlib as mpl
-
-    with mpl.rc_context(_STYLE):
-        figure = plot()
-        pictures = (_svg(figure, digest), _png(figure, digest))
-    for path, picture in zip(figure_files(stem), pictures, strict=True):
+    paths = list(files)
+    kinds = [path.suffix[1:].lower() for path in paths]
+    pictures = render_figure(plot, kinds, digest=digest, palette=palette)
+    for path, picture in zip(paths, pictures, strict=True):
         with atomic_path(path) as temporary:
             temporary.write_bytes(picture)
 
 
+def render_figure(
+    plot: Callable[[], Figure], kinds: Iterable[str], *, digest: str = "", palette: bool = False
+) -> list[bytes]:
+    """Draw a figure once and return it as SVG or PNG, for each kind; see `save_figure`."""
+    import matplotlib as mpl
+
+    with mpl.rc_context(_STYLE):
+        figure = plot()
+        settle(figure)
+        mpl.rcParams["savefig.bbox"] = None if figure.get_layout_engine() else "tight"
+        return [
+            _svg(figure, digest) if kind == "svg" else _png(figure, digest, palette)
+            for kind in kinds
+        ]
+
+
 def _svg(figure: Figure, digest: str) -> bytes:
     out = io.StringIO()
-    figure.savefig(out, format="svg", metadata={"Date": None, "Source": digest})
+    figure.savefig(out, format="svg", metadata={"Date": None, "Source": digest or None})
     return out.getvalue().replace("<defs>", f"<defs>\n{_dark_style()}", 1).encode()
 
 
@@ -103,17 +148,20 @@ def _dark_style() -> str:
     return f"<style>@media (prefers-color-scheme:dark){{{''.join(rules)}}}</style>\n"
 
 
-def _png(figure: Figure, digest: str) -> bytes:
-    """Return a PNG with a palette, a third as large as one without."""
+def _png(figure: Figure, digest: str, palette: bool) -> bytes:
+    """Return a PNG."""
     from PIL import Image
     from PIL.PngImagePlugin import PngInfo
 
     drawn, out, info = io.BytesIO(), io.BytesIO(), PngInfo()
     figure.savefig(drawn, format="png")
-    info.add_text("Source", digest)
+    if digest:
+        info.add_text("Source", digest)
     with Image.open(drawn) as image:
-        few = image.convert("RGB").quantize(_PNG_COLOURS, dither=Image.Dither.NONE)
-        few.save(out, format="png", optimize=True, pnginfo=info)
+        picture = image.convert("RGB")
+    if palette:
+        picture = picture.quantize(_PNG_COLOURS, dither=Image.Dither.NONE)
+    picture.save(out, format="png", optimize=True, pnginfo=info)
     return out.getvalue()
 
 

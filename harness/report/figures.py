@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.records.cell import Record
-from harness.report.canvas import draw, figure_files, is_current
+from harness.report.canvas import figure_files, is_current, save_figure
 from harness.report.plots import plot_confusion, plot_training
 from harness.report.points import COSTS, measured_points, published_points
 from harness.report.roofline import Roofline, plot_roofline, read_rooflines
@@ -96,7 +96,8 @@ def draw_record(results: Path, record: Record) -> list[Path]:
 def _draw_missing(results: Path, figures: Iterable[FigureSpec]) -> None:
     for figure in figures:
         if not is_current(results / figure.stem, figure.digest):
-            draw(results / figure.stem, figure.digest, figure.plot)
+            files = figure_files(results / figure.stem)
+            save_figure(figure.plot, files, digest=figure.digest, palette=True)
 
 
 def _of_record(record: Record) -> Iterator[FigureSpec]:

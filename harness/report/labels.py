@@ -1,17 +1,26 @@
-"""Names beside points, so that they hide neither each other nor the points."""
+"""Names and numbers in figures: beside points, along axes, in the squares of a matrix."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+from harness.report.canvas import FAINT, INK, bare_axes, settle
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.transforms import Bbox, BboxBase
+    from matplotlib.axis import Axis
+    from matplotlib.colorbar import Colorbar
+    from matplotlib.figure import Figure
 
-# Points (1/72 inch) from a point to its name.
-_GAP = 6.0
+# More classes than this leave no room for a number in each square.
+MOST_NUMBERED_CLASSES = 15
+# The colours on light and on dark squares stay on a dark page, as the squares do.
+_ON_LIGHT, _ON_DARK = "#08306b", "#fefefe"
+# Names are tried there first.
+_DIRECTIONS = ["northeast", "east", "west", "northwest", "southeast", "southwest"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,104 +28,127 @@ class Label:
     """A name and the point that it belongs to, in the units of the axes.
 
     Attributes:
-        x: Of the point.
-        y: Of the point.
-        low: Where a line down from the point ends.
-        high: Where a line up from it ends.
+        x: Place of the point along the axis.
+        y: Height of the point.
         text: The name.
-        colour: Of the name.
-        size: Of the letters, in points.
+        colour: Colour of the name.
+        size: Height of the letters in points.
     """
 
     x: float
     y: float
-    low: float
-    high: float
     text: str
-    colour: str
-    size: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Place:
-    """Where a name may go: right and up of the point in gaps, and how it is aligned."""
-
-    right: float
-    up: float
-    align: Literal["left", "center", "right"]
-
-
-# Above the point first, clear of a line to its right.
-_PLACES = (
-    _Place(right=0.8, up=1.2, align="left"),
-    _Place(right=1, up=0, align="left"),
-    _Place(right=-1, up=0, align="right"),
-    _Place(right=-0.8, up=1.2, align="right"),
-    *(_Place(right=0.8, up=up, align="left") for up in (-1.2, 2.6, -2.6, 4, -4)),
-    *(_Place(right=-0.8, up=up, align="right") for up in (-1.2, 2.6, -2.6, 4, -4)),
-)
+    colour: str = INK
+    size: float = 8.5
 
 
 def place_labels(axes: Axes, labels: Sequence[Label]) -> None:
-    """Write each name in the first place beside its point that is free, else where it hides least.
+    """Write names where they hide nothing, with a line to the point of each.
 
-    What came first has the choice. The axes' limits must be final.
+    What comes first has the choice. All else must have been drawn, and the limits be final.
     """
-    figure = axes.figure.get_figure(root=True)
-    if figure is None:
-        raise ValueError("the axes belong to no figure")
-    # Limits move what a layout engine places, so it must have had its turn.
-    figure.draw_without_rendering()
-    taken = [_around(axes, label) for label in labels]
-    for label in labels:
-        boxes = [_write(axes, label, place) for place in _PLACES]
-        hidden = [_hidden(axes, box, taken) for box in boxes]
-        chosen = hidden.index(min(hidden))
-        for text in axes.texts[-len(_PLACES) :]:
-            text.set_visible(False)
-        kept = axes.texts[len(axes.texts) - len(_PLACES) + chosen]
-        kept.set_visible(True)
-        taken.append(boxes[chosen])
-    for text in [text for text in axes.texts if not text.get_visible()]:
-        text.remove()
+    from textalloc import allocate
 
-
-def _write(axes: Axes, label: Label, place: _Place) -> Bbox:
-    """Write a name and return what it covers, in pixels."""
-    text = axes.annotate(
-        label.text,
-        (label.x, label.y),
-        xytext=(_GAP * place.right, _GAP * place.up),
-        textcoords="offset points",
-        ha=place.align,
-        va="center",
-        fontsize=label.size,
-        color=label.colour,
-        parse_math=False,
+    figure = axes.get_figure(root=True)
+    if figure is None or not labels:
+        return
+    settle(figure)
+    axes.autoscale(False)
+    places = {"x": [label.x for label in labels], "y": [label.y for label in labels]}
+    lines = _lines(axes)
+    allocate(
+        axes,
+        **places,
+        text_list=[label.text for label in labels],
+        x_scatter=places["x"],
+        y_scatter=places["y"],
+        x_lines=[xs for xs, _ in lines],
+        y_lines=[ys for _, ys in lines],
+        textsize=[label.size for label in labels],
+        textcolor=[label.colour for label in labels],
+        linecolor=FAINT,
+        linewidth=0.5,
+        direction=_DIRECTIONS,
     )
-    # It may reach out of the axes, and needs no room made for it.
-    text.set_in_layout(False)
-    return text.get_window_extent()
 
 
-def _around(axes: Axes, label: Label) -> Bbox:
-    """Return what a point and its line cover, in pixels."""
-    from matplotlib.transforms import Bbox
+def _lines(axes: Axes) -> list[Any]:
+    """Return the lines that names must not cross, error bars among them; dashed ones may be."""
+    from matplotlib.collections import LineCollection
 
-    x, low = axes.transData.transform((label.x, label.low))
-    _, high = axes.transData.transform((label.x, label.high))
-    half = 4.0
-    return Bbox([[x - half, low - half], [x + half, high + half]])
-
-
-def _hidden(axes: Axes, box: Bbox, taken: Sequence[Bbox]) -> float:
-    """Return how much a box covers of others and of what is outside the axes, in square pixels."""
-    outside = box.width * box.height - _shared(box, axes.bbox)
-    # Rounded, or what is nothing would not always be 0.
-    return round(outside + sum(_shared(box, other) for other in taken), 3)
+    lines = [line.get_data() for line in axes.lines if line.get_linestyle() == "-"]
+    found = [each for each in axes.collections if isinstance(each, LineCollection)]
+    return lines + [segment.T for each in found for segment in each.get_segments()]
 
 
-def _shared(box: BboxBase, other: BboxBase) -> float:
-    width = min(box.x1, other.x1) - max(box.x0, other.x0)
-    height = min(box.y1, other.y1) - max(box.y0, other.y0)
-    return max(width, 0.0) * max(height, 0.0)
+def plot_matrix(
+    values: Sequence[Sequence[float]],
+    names: Sequence[str],
+    write: Callable[[int, int], str],
+    *,
+    extend: Literal["neither", "min"] = "neither",
+    **colours: Any,
+) -> tuple[Figure, Axes, Colorbar]:
+    """Draw a matrix as squares, with a number in each where there is room, and its scale.
+
+    Args:
+        values: The matrix; it may have more columns than rows.
+        names: The names of the columns; the first ones are those of the rows, too.
+        write: Returns what stands in a square, by row and column.
+        extend: Whether the scale says that there are lower values than it has.
+        colours: Which colours stand for which values, as for `imshow`.
+    """
+    import numpy as np
+
+    numbered = len(names) <= MOST_NUMBERED_CLASSES
+    width = max(2.4, (0.42 if numbered else 0.2) * len(names))
+    square = width / len(names)
+    figure, axes = bare_axes(width, square * len(values))
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(True)
+    image = axes.imshow(values, **colours)
+    shades = image.to_rgba(np.asarray(values))
+    name_ticks(axes.xaxis, names, square)
+    name_ticks(axes.yaxis, names[: len(values)])
+    for y, row in enumerate(values if numbered else ()):
+        for x in range(len(row)):
+            colour = _ON_LIGHT if shades[y, x] @ (0.3, 0.6, 0.1, 0) > 0.6 else _ON_DARK
+            axes.text(x, y, write(y, x), size=8, ha="center", va="center", color=colour)
+    beside = axes.inset_axes((1 + 0.15 / width, 0, 0.14 / width, 1))
+    beside.tick_params(labelsize=8)
+    return figure, axes, figure.colorbar(image, cax=beside, extend=extend, extendfrac=0.03)
+
+
+def name_ticks(axis: Axis, names: Sequence[str], room: float = math.inf) -> None:
+    """Name the squares or bars along an axis, upright if one is wider than its room in inches."""
+    turned = max(text_width(name, 8) for name in names) > 0.9 * room
+    axis.set_ticks(range(len(names)), names, fontsize=8, rotation=90 if turned else 0)
+
+
+def text_width(text: str, size: float) -> float:
+    """Return how wide a text in bold is, in inches."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    font = FontProperties(weight="bold", size=size)
+    width, _, _ = text_to_path.get_text_width_height_descent(text, font, ismath=False)
+    return float(width) / 72
+
+
+def set_logarithmic(axes: Axes, which: str) -> None:
+    """Make axes logarithmic, with plain numbers along them.
+
+    Args:
+        axes: With its data.
+        which: "x", "y" or "xy".
+    """
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    for name in which:
+        getattr(axes, f"set_{name}scale")("log")
+        axis = axes.xaxis if name == "x" else axes.yaxis
+        low, high = axis.get_view_interval()
+        # A few decades alone have few numbers otherwise.
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 10_000 * low else (1,)))
+        axis.set_major_formatter("{x:.7g}")
+        axis.set_minor_formatter(NullFormatter())

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.records.cell import Record
 from harness.report.figures import roofline_stem
+from harness.report.html import TEMPLATES, render_template
 from harness.report.material import Material
 from harness.report.page_data import (
     COLUMNS,
@@ -29,7 +30,6 @@ from harness.report.roofline import Roofline, read_rooflines
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-_TEMPLATES = Path(__file__).parent / "templates"
 _SCRIPTS = ("base.js", "table.js", "panel.js", "figures.js")
 _START = "startTable();\nstartPanel();\nstartFigures();\n"
 # plotly.js with its scatter plots alone: see assets/README.md.
@@ -73,16 +73,6 @@ def render_page(
         pictures: Of trees.
         rooflines: Of predicted and measured latencies.
     """
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
     cells, details = describe_cells(material.records), describe_details(material.records)
     context = {
         "counts": _counts(material.records),
@@ -101,7 +91,7 @@ def render_page(
         "settings": _json_lines(details.settings),
         "blocks": map(_json_lines, details.blocks),
     }
-    return environment.get_template("index.html.jinja").render(_own_texts() | context)
+    return render_template("index.html.jinja", _own_script() | context)
 
 
 def find_pictures(results: Path) -> list[Picture]:
@@ -119,15 +109,14 @@ def _picture(roofline: Roofline) -> Picture:
     return Picture(source=source, words=f"{words}, and measured")
 
 
-def _own_texts() -> dict[str, Any]:
-    """Return the style and the script of the page, which are the project's own."""
+def _own_script() -> dict[str, Any]:
+    """Return the script of the page, which is the project's own, and its digest."""
     from markupsafe import Markup
 
-    style = (_TEMPLATES / "page.css").read_text(encoding="utf-8")
-    parts = [(_TEMPLATES / name).read_text(encoding="utf-8") for name in _SCRIPTS]
+    parts = [(TEMPLATES / name).read_text(encoding="utf-8") for name in _SCRIPTS]
     script = f'"use strict";\n(() => {{\n{"".join(parts)}{_START}}})();\n'
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return {"style": Markup(style), "script": Markup(script), "script_digest": digest}  # noqa: S704
+    return {"script": Markup(script), "script_digest": digest}  # noqa: S704
 
 
 def _counts(records: Sequence[Record]) -> dict[str, Any]:

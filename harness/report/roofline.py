@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from harness.errors import RequestError
 from harness.records.cell import Record
-from harness.report.canvas import FAINT, INK, SERIES, new_figure, number_logarithmic
-from harness.report.labels import Label, place_labels
+from harness.report.canvas import FAINT, SERIES, new_figure
+from harness.report.labels import Label, place_labels, set_logarithmic
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -69,29 +69,19 @@ def plot_roofline(roofline: Roofline) -> Figure:
     axes = figure.add_subplot()
     bounds = [each.bound_ms for each in roofline.bounds]
     axes.plot(bounds, [each.latency_ms for each in roofline.bounds], "o", color=SERIES[0])
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    number_logarithmic(axes.xaxis)
-    number_logarithmic(axes.yaxis)
+    set_logarithmic(axes, "xy")
     axes.margins(0.12)
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
     ends = (min(left, low), max(right, high))
     axes.plot(ends, ends, "--", color=FAINT, linewidth=1, zorder=1, label="measured = predicted")
     axes.set(xlim=(left, right), ylim=(low, high))
-    axes.set_xlabel(f"predicted: at least, ms ({roofline.hardware})", parse_math=False)
+    axes.set_xlabel(f"predicted: at least, ms ({roofline.hardware})")
     axes.set_ylabel("measured: median, ms")
-    axes.set_title(f"{roofline.name}: latency by the roofline", loc="left", parse_math=False)
-    axes.grid()
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
-    place_labels(axes, [_label(each) for each in roofline.bounds])
+    axes.set_title(f"{roofline.name}: latency by the roofline", loc="left")
+    axes.legend()
+    labels = [Label(x=b.bound_ms, y=b.latency_ms, text=b.title) for b in roofline.bounds]
+    place_labels(axes, labels)
     return figure
-
-
-def _label(bound: Bound) -> Label:
-    y = bound.latency_ms
-    return Label(x=bound.bound_ms, y=y, low=y, high=y, text=bound.title, colour=INK, size=8.5)
 
 
 def _read(path: Path, records: Sequence[Record]) -> Roofline:

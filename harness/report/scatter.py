@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.report.canvas import FAINT, INK, PAPER, SERIES, new_figure, number_logarithmic
-from harness.report.labels import Label, place_labels
+from harness.report.canvas import FAINT, PAPER, SERIES, new_figure
+from harness.report.labels import Label, place_labels, set_logarithmic
 from harness.report.points import Cost, Point, PublishedPoint, group_points, pareto_front
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def plot_scatter(scatter: Scatter) -> Figure:
     _set_axes(axes, scatter)
     for index, points in enumerate(groups.values()):
         _plot_front(axes, points, SERIES[index % len(SERIES)])
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3, frameon=False)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)
     labels = _labels(scatter)
     if len(labels) <= _MOST_NAMED:
         place_labels(axes, labels)
@@ -72,9 +72,8 @@ def _plot_front(axes: Axes, points: Sequence[Point], colour: str) -> None:
     front, (left, right) = pareto_front(points), axes.get_xlim()
     costs = [*(p.cost for p in front), right]
     accuracies = [*(p.accuracy for p in front), front[-1].accuracy]
-    steps = axes.step(costs, accuracies, "--", where="post", color=colour, label="Pareto front")
-    for line in steps:
-        line.set(linewidth=1.1, zorder=1)
+    (line,) = axes.plot(costs, accuracies, "--", color=colour, label="Pareto front")
+    line.set(linewidth=1.1, zorder=1, drawstyle="steps-post")
     axes.set_xlim(left, right)
 
 
@@ -96,28 +95,18 @@ def _plot_published(axes: Axes, scatter: Scatter) -> None:
 
 
 def _set_axes(axes: Axes, scatter: Scatter) -> None:
-    axes.set_xscale("log")
-    number_logarithmic(axes.xaxis)
+    set_logarithmic(axes, "x")
     # Room for the names at both ends.
     axes.margins(x=0.12, y=0.1)
     axes.set_xlabel(f"{scatter.cost.label} (logarithmic)")
     axes.set_ylabel("top-1 accuracy, %, 95% interval")
-    title = f"{scatter.dataset}: accuracy against {scatter.cost.title}"
-    axes.set_title(title, loc="left", parse_math=False)
-    axes.set_title(f"test images: {scatter.images}", loc="right", fontsize=8, parse_math=False)
-    axes.grid()
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_title(f"{scatter.dataset}: accuracy against {scatter.cost.title}", loc="left")
+    axes.set_title(f"test images: {scatter.images}", loc="right", fontsize=8)
 
 
 def _labels(scatter: Scatter) -> list[Label]:
-    measured = [
-        Label(x=p.cost, y=p.accuracy, low=p.low, high=p.high, text=p.title, colour=INK, size=8.5)
-        for p in scatter.points
+    measured = [Label(x=p.cost, y=p.accuracy, text=p.title) for p in scatter.points]
+    return measured + [
+        Label(x=cell.high, y=cell.accuracy, text=cell.label, colour=FAINT, size=7.5)
+        for cell in scatter.published
     ]
-    return measured + [_published_label(cell) for cell in scatter.published]
-
-
-def _published_label(cell: PublishedPoint) -> Label:
-    y = cell.accuracy
-    return Label(x=cell.high, y=y, low=y, high=y, text=cell.label, colour=FAINT, size=7.5)

@@ -40,7 +40,7 @@ def count_costs(job: Job) -> CostRecord:
     started = datetime.now(UTC)
     spec, dataset = load_model(job.cell.model), load_dataset(job.cell.dataset)
     network, origin = _build(job, spec, dataset)
-    size = job.settings.image_size or spec.image_size
+    size = spec.input_size(job.settings)
     image = torch.zeros(1, dataset.channels, size, size)
     countable = counted_network(network)
     counted = (

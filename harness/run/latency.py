@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from harness.catalog import load_model
-from harness.data.loading import ImageData
+from harness.data.loading import ImageData, images_key
 from harness.data.synthetic import load_or_stand_in
 from harness.errors import CellError
 from harness.jobs import Job, LatencyJob, Runtime
@@ -111,19 +112,19 @@ def time_models(job: LatencyJob, number: int) -> ProcessTimes:
 
 def _load_all(job: LatencyJob, number: int) -> tuple[list[_Model], ImageData]:
     """Return the models of a process, and the images as the first of them reads them."""
-    seen: dict[int | None, ImageData] = {}
+    seen: dict[Hashable, ImageData] = {}
     models = []
     for each in job.jobs:
-        size = each.settings.image_size
-        if size not in seen:
-            seen[size] = load_or_stand_in(each, load_model(each.cell.model))
-        models.append(_load(each, seen[size], number))
+        spec = load_model(each.cell.model)
+        key = images_key(each, spec)
+        if key not in seen:
+            seen[key] = load_or_stand_in(each, spec)
+        models.append(_load(each, spec, seen[key], number))
     return models, next(iter(seen.values()))
 
 
-def _load(job: Job, data: ImageData, number: int) -> _Model:
+def _load(job: Job, spec: ModelSpec, data: ImageData, number: int) -> _Model:
     """Return a job's network with trained weights where there are some, else with random ones."""
-    spec = load_model(job.cell.model)
     random = job.settings.weights == "auto" and not _has_weights(job, data)
     if random:
         settings = dataclasses.replace(job.settings, weights="random")

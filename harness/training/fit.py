@@ -71,7 +71,7 @@ def learn(
         dataset=job.cell.dataset,
         model=job.cell.model,
         num_classes=len(data.classes),
-        image_size=job.settings.image_size or spec.image_size,
+        image_size=spec.input_size(job.settings),
         recipe_hash=recipe_hash(job.settings),
         data_sha256=data.source.sha256,
         start=trained.start,

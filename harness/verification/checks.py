@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+from harness.jobs import Request
 
 _DIGEST_SHOWN = 12
 
@@ -30,6 +33,7 @@ class Places:
     """Where to look for what records were made from.
 
     Attributes:
+        read_command: Returns what a command in a record asks for, as the command line reads it.
         data_dir: Folder of the official images.
         data_files: What stood in for them.
         weights_dir: Folder of trained and fetched weights.
@@ -37,11 +41,29 @@ class Places:
         results_dir: Folder of the records.
     """
 
+    read_command: Callable[[str], Request]
     data_dir: Path
     data_files: tuple[Path, ...]
     weights_dir: Path
     published_dir: Path | None
     results_dir: Path
+
+    def read_request(self, command: str) -> Request:
+        """Return what a command in a record asks for, without images, and offline.
+
+        Raises:
+            RequestError: It is not one that this version of the project takes.
+        """
+        return dataclasses.replace(
+            self.read_command(command),
+            data_dir=self.data_dir,
+            data_file=None,
+            weights_dir=self.weights_dir,
+            published_dir=self.published_dir,
+            results_dir=self.results_dir,
+            runs_dir=None,
+            offline=True,
+        )
 
 
 def compare(field: str, recorded: object, now: object) -> Check:

@@ -10,7 +10,6 @@ from harness.plan.jobs import make_job
 from harness.records.cost import CostPath, CostRecord
 from harness.run.count import count_costs
 from harness.verification.checks import Check, Places, compare, unknown
-from harness.verification.stated import read_command
 
 _FIGURES = (
     *("image_size", "channels", "classes", "params", "weights_mb", "file_mb"),
@@ -23,7 +22,7 @@ def check_costs(record: CostRecord, places: Places) -> list[Check]:
     """Return whether a model's costs at the shape of a data set are what they were."""
     cell = Cell(dataset=record.dataset, model=record.model, device="cpu")
     try:
-        job, _ = make_job(read_command(record.provenance.command, places), cell)
+        job, _ = make_job(places.read_request(record.provenance.command), cell)
         now = count_costs(job)
     except (CellError, RequestError) as error:
         return unknown("costs", str(error))

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
-import shlex
 from collections.abc import Mapping
 from typing import Any
 
 from harness.errors import RequestError
-from harness.jobs import Request
 from harness.measure.accuracy import wilson_interval
-from harness.plan.jobs import make_job
+from harness.plan.jobs import make_job, name_seeds
 from harness.records.cell import Record
 from harness.records.predictions import find_predictions
 from harness.settings import stored_settings_hash
 from harness.verification.checks import Check, Places, compare, unknown
-
-_FLAGS = {"weights": "weights", "epochs": "training.epochs", "seed": "seed", "threads": "threads"}
 
 
 def check_agreement(record: Record) -> list[Check]:
@@ -56,8 +51,8 @@ def check_predictions(record: Record, places: Places) -> list[Check]:
 def check_settings(record: Record, places: Places) -> list[Check]:
     """Return which settings the record's command would run with another value today."""
     try:
-        request = read_command(record.provenance.command, places)
-        job, _ = make_job(request, record.cell)
+        request = places.read_request(record.provenance.command)
+        job, _ = make_job(request, record.cell, name_seeds(request.seeds)[0])
     except RequestError as error:
         return unknown("settings", str(error))
     # As a record holds them: lists for tuples, texts for the keys of mappings.
@@ -66,52 +61,6 @@ def check_settings(record: Record, places: Places) -> list[Check]:
     names = [name for name in {**recorded, **today} if recorded.get(name) != today.get(name)]
     differing = [compare(f"settings.{name}", recorded.get(name), today.get(name)) for name in names]
     return differing or [Check(field="settings", holds=True)]
-
-
-def read_command(command: str, places: Places) -> Request:
-    """Return what the command in a record asks for.
-
-    Raises:
-        RequestError: It is not one that this version of the project takes.
-    """
-    words = shlex.split(command)
-    if words[:2] != ["python", "comparisons.py"]:
-        raise RequestError(f"the command is no run of comparisons.py: '{command}'")
-    parser = argparse.ArgumentParser(exit_on_error=False, add_help=False, allow_abbrev=False)
-    for name in ("dataset", "model", "device", "recipe", "seeds", "data-file", *_FLAGS):
-        parser.add_argument(f"--{name}")
-    for name in ("published-dir", "measure"):
-        parser.add_argument(f"--{name}")
-    parser.add_argument("--set", action="append", default=[])
-    try:
-        found, foreign = parser.parse_known_args(words[2:])
-    except argparse.ArgumentError as error:
-        raise RequestError(f"the command cannot be read: {error}") from None
-    if foreign:
-        raise RequestError(f"the command has {' '.join(foreign)}, which is unknown here")
-    if found.seeds:
-        found.seed = found.seeds
-    overrides = {
-        key: getattr(found, name)
-        for name, key in _FLAGS.items()
-        if getattr(found, name) is not None
-    }
-    return Request(
-        datasets=[found.dataset],
-        models=[found.model],
-        device=found.device or "auto",
-        overrides=overrides,
-        assignments=found.set,
-        data_dir=places.data_dir,
-        data_file=None,
-        weights_dir=places.weights_dir,
-        published_dir=places.published_dir,
-        recipe=found.recipe or "",
-        results_dir=places.results_dir,
-        offline=True,
-        force=False,
-        verbose=False,
-    )
 
 
 def _check_accuracy(record: Record) -> list[Check]:

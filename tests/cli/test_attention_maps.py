@@ -14,8 +14,9 @@ from harness.networks.attention import attention_maps as maps_of
 from harness.networks.build import build_network, make_preprocess
 from harness.networks.weights import Sidecar, save_weights, trained_weights_path
 from harness.plan.jobs import make_job
-from harness.report import attention as report
-from harness.report.attention import AttentionPicture, draw_attention, plot_attention
+from harness.report import canvas
+from harness.report.attention import AttentionPicture, plot_attention
+from harness.report.canvas import save_figure
 
 DIGITS = ("--model", "deit", "--dataset", "digits")
 
@@ -24,7 +25,7 @@ DIGITS = ("--model", "deit", "--dataset", "digits")
 def drawn(monkeypatch):
     """The pictures, in place of files."""
     pictures = []
-    monkeypatch.setattr(report, "draw_attention", lambda picture, path: pictures.append(picture))
+    monkeypatch.setattr(canvas, "save_figure", lambda plot, _: pictures.append(*plot.args))
     return pictures
 
 
@@ -194,7 +195,7 @@ def test_every_image_is_drawn_with_its_shares(count, channels):
 @pytest.mark.parametrize("kind", ["png", "svg"])
 def test_the_same_picture_is_the_same_file(kind, tmp_path):
     for name in ("a", "b"):
-        draw_attention(picture_of(2, 1), tmp_path / f"{name}.{kind}")
+        save_figure(lambda: plot_attention(picture_of(2, 1)), [tmp_path / f"{name}.{kind}"])
     first = (tmp_path / f"a.{kind}").read_bytes()
     assert first == (tmp_path / f"b.{kind}").read_bytes()
     assert len(first) > 1000

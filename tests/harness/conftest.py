@@ -3,7 +3,8 @@
 import pytest
 
 from harness import registry
-from harness.records.latency import LatencyRecord, LatencyRow
+from harness.records.latency import LatencyRow
+from tests.records import latency_record
 
 
 def make_row(model, label, ratio=None, **changes):
@@ -64,7 +65,7 @@ def make_latency_record(**changes):
         "duration_s": 12.3,
         "command": "python comparisons.py --measure latency",
     }
-    return LatencyRecord(**(fields | changes))
+    return latency_record(**(fields | changes))
 
 
 @pytest.fixture(name="make_row")

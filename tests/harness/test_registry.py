@@ -37,7 +37,7 @@ def test_an_unknown_name_gets_near_matches():
 
 def test_listing_imports_no_torch():
     code = (
-        "import sys; from harness.commands import list_all; list_all(None); "
+        "import sys; from harness.commands import list_all; list_all(); "
         "sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, cwd=registry.ROOT)

@@ -12,10 +12,9 @@ from matplotlib.patches import PathPatch, Rectangle
 from matplotlib.text import Text
 from PIL import Image
 
-from harness.errors import CellError, RequestError
-from trunk import drawing
-from trunk.canvas import SHADES
-from trunk.drawing import draw_likelihood, draw_membership, draw_tree
+from harness.errors import CellError
+from harness.report.canvas import SHADES, figure_files, save_figure
+from trunk.drawing import plot_likelihood, plot_membership, plot_tree
 from trunk.layout import layout_tree
 from trunk.traffic import edge_traffic
 from trunk.tree import Node, NodeNetwork, Tree
@@ -60,16 +59,17 @@ def wide_tree():
 
 
 @pytest.fixture
-def figures(monkeypatch):
-    """The figures drawn, last one last."""
-    drawn, save = [], drawing.save
+def save(tmp_path):
+    """Save a picture; return its figure and its PNG."""
 
-    def keep(figure, stem):
-        drawn.append(figure)
-        return save(figure, stem)
+    def save(plot, *arguments):
+        drawn = []
+        files = figure_files(tmp_path / f"picture-{next(numbers)}")
+        save_figure(lambda: drawn.append(plot(*arguments)) or drawn[0], files)
+        return drawn[0], files[1]
 
-    monkeypatch.setattr(drawing, "save", keep)
-    return drawn
+    numbers = itertools.count()
+    return save
 
 
 def written_texts(figure):
@@ -105,10 +105,9 @@ def skewed(count):
 
 def test_the_same_tree_gives_the_same_bytes(small_tree, tmp_path):
     edges = edge_traffic(small_tree, CONFUSION)
-    written = [
-        draw_tree(small_tree, NAMES, edges, tmp_path / name, title="v1.2") for name in ("a.b", "c")
-    ]
-    assert [path.name for path in written[0]] == ["a.b.svg", "a.b.png"]
+    written = [figure_files(tmp_path / name) for name in ("a.b", "c")]
+    for files in written:
+        save_figure(lambda: plot_tree(small_tree, NAMES, edges, "v1.2"), files)
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["a.b.png", "a.b.svg", "c.png", "c.svg"]
     for one, other in zip(*written, strict=True):
@@ -116,10 +115,10 @@ def test_the_same_tree_gives_the_same_bytes(small_tree, tmp_path):
     assert b"<dc:date>" not in written[0][0].read_bytes()
 
 
-def test_every_name_and_figure_of_a_tree_is_there(small_tree, figures, tmp_path):
+def test_every_name_and_figure_of_a_tree_is_there(small_tree, save):
     edges = edge_traffic(small_tree, CONFUSION)
-    draw_tree(small_tree, NAMES, edges, tmp_path / "tree", title="The tree")
-    found = {text.get_text() for text in written_texts(figures[0])}
+    figure, _ = save(plot_tree, small_tree, NAMES, edges, "The tree")
+    found = {text.get_text() for text in written_texts(figure)}
     # Worked out by hand in test_traffic.py.
     wanted = {
         *("The tree", "root · 5 classes", "all images"),
@@ -131,12 +130,12 @@ def test_every_name_and_figure_of_a_tree_is_there(small_tree, figures, tmp_path)
     assert wanted <= found
 
 
-def test_ribbons_are_as_wide_as_their_share_and_coloured_by_accuracy(small_tree, figures, tmp_path):
+def test_ribbons_are_as_wide_as_their_share_and_coloured_by_accuracy(small_tree, save):
     edges = edge_traffic(small_tree, CONFUSION)
-    draw_tree(small_tree, NAMES, edges, tmp_path / "tree", title="")
-    axes = figures[0].axes[0]
+    figure, _ = save(plot_tree, small_tree, NAMES, edges, "")
+    axes = figure.axes[0]
     patches = [patch for patch in axes.patches if type(patch) is PathPatch]
-    layout = layout_tree(small_tree, edges, 0.95)
+    layout = layout_tree(small_tree, edges)
     lightness = {}
     for edge, patch in zip(edges, patches, strict=True):
         if edge.accuracy_percent is None:
@@ -156,14 +155,14 @@ def test_ribbons_are_as_wide_as_their_share_and_coloured_by_accuracy(small_tree,
 def test_rows_and_ribbons_never_meet(seed, confusion, random_tree):
     tree = random_tree(seed)
     edges = edge_traffic(tree, confusion(tree.num_classes))
-    layout = layout_tree(tree, edges, 1.0)
+    layout = layout_tree(tree, edges)
     for depth in range(layout.depth + 1):
         column = sorted(
             (layout.middles[path] - layout.thickness(path) / 2, layout.thickness(path))
             for path in layout.middles
             if len(path) == depth
         )
-        assert column[0][0] > 1.0
+        assert column[0][0] > 0
         assert column[-1][0] + column[-1][1] < layout.bottom
         assert all(y + width < below for (y, width), (below, _) in itertools.pairwise(column))
     leaves = [layout.middles[path] for path in tree.leaf_paths]
@@ -183,22 +182,22 @@ SHORT = tuple("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabdefghnqrt")
 
 @pytest.mark.parametrize("names", [SHORT, LONG], ids=["short", "long"])
 @pytest.mark.parametrize("confusion", [uniform, skewed])
-def test_a_wide_tree_can_be_read(names, confusion, figures, tmp_path):
+def test_a_wide_tree_can_be_read(names, confusion, save):
     tree = wide_tree()
     assert (tree.num_classes, len(tree.nodes)) == (47, 12)
     edges = edge_traffic(tree, confusion(47))
-    _, png = draw_tree(tree, names, edges, tmp_path / "tree", title="TRUNK")
-    assert overlapping(figures[0]) == []
-    assert set(names) < {text.get_text() for text in written_texts(figures[0])}
+    figure, png = save(plot_tree, tree, names, edges, "TRUNK")
+    assert overlapping(figure) == []
+    assert set(names) < {text.get_text() for text in written_texts(figure)}
     assert_nothing_is_cut(png)
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_random_tree_can_be_read(seed, random_tree, figures, tmp_path):
+def test_a_random_tree_can_be_read(seed, random_tree, save):
     tree = random_tree(seed)
     edges = edge_traffic(tree, uniform(tree.num_classes))
-    _, png = draw_tree(tree, LONG, edges, tmp_path / "tree", title="TRUNK")
-    assert overlapping(figures[0]) == []
+    figure, png = save(plot_tree, tree, LONG, edges, "TRUNK")
+    assert overlapping(figure) == []
     assert_nothing_is_cut(png)
 
 
@@ -217,9 +216,8 @@ def node():
     return make_node((2,), groups, likelihood=LIKELIHOOD, volatility=1.0)
 
 
-def test_a_matrix_is_in_the_order_of_the_groups(node, figures, tmp_path):
-    _, png = draw_likelihood(node, "abcdefgh", tmp_path / "node", title="TRUNK")
-    (figure,) = figures
+def test_a_matrix_is_in_the_order_of_the_groups(node, save):
+    figure, png = save(plot_likelihood, node, "abcdefgh", "TRUNK")
     axes = figure.axes[0]
     shown = axes.images[0].get_array()
     assert shown.tolist() == [
@@ -245,33 +243,33 @@ def test_a_matrix_is_in_the_order_of_the_groups(node, figures, tmp_path):
     assert_nothing_is_cut(png)
 
 
-def test_rare_confusion_is_told_from_none(node, figures, tmp_path):
-    draw_likelihood(node, "abcdefgh", tmp_path / "node", title="")
-    image = figures[0].axes[0].images[0]
+def test_rare_confusion_is_told_from_none(node, save):
+    figure, _ = save(plot_likelihood, node, "abcdefgh", "")
+    image = figure.axes[0].images[0]
     rare, none, certain = (sum(image.to_rgba(np.array(value))[:3]) for value in (0.005, 0, 1))
     assert none == 3
     assert rare < 2.8
     assert certain < 1.5
 
 
-def test_a_matrix_of_47_classes_can_be_read(figures, tmp_path):
+def test_a_matrix_of_47_classes_can_be_read(save):
     matrix = tuple(tuple(0.5 if i == j else 0.5 / 46 for j in range(47)) for i in range(47))
     groups = (tuple(range(20)), *((label,) for label in range(20, 47)))
     node = make_node((), groups, likelihood=matrix, volatility=1.2)
     for names in (SHORT, LONG):
-        draw_likelihood(node, names, tmp_path / "node", title="TRUNK")
-        assert overlapping(figures[-1]) == []
         degrees = dict.fromkeys(range(1, 47), 0.5)
-        _, png = draw_membership(node, names, 0, degrees, tmp_path / "bars", title="TRUNK")
-        assert overlapping(figures[-1]) == []
-        assert_nothing_is_cut(png)
-        assert_nothing_is_cut(tmp_path / "node.png")
+        for figure, png in (
+            save(plot_likelihood, node, names, "TRUNK"),
+            save(plot_membership, node, names, 0, degrees, "TRUNK"),
+        ):
+            assert overlapping(figure) == []
+            assert_nothing_is_cut(png)
 
 
-def test_bars_fall_and_those_above_one_half_are_dark(node, figures, tmp_path):
+def test_bars_fall_and_those_above_one_half_are_dark(node, save):
     degrees = {3: 0.2, 5: 0.51, 7: 0.5}
-    draw_membership(node, "abcdefgh", 1, degrees, tmp_path / "bars", title="TRUNK")
-    axes = figures[0].axes[0]
+    figure, _ = save(plot_membership, node, "abcdefgh", 1, degrees, "TRUNK")
+    axes = figure.axes[0]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["f", "h", "d"]
     assert [bar.get_height() for bar in axes.patches] == [0.51, 0.5, 0.2]
     colours = [to_hex(bar.get_facecolor()) for bar in axes.patches]
@@ -280,12 +278,12 @@ def test_bars_fall_and_those_above_one_half_are_dark(node, figures, tmp_path):
 
 
 def test_what_cannot_be_drawn_leaves_nothing(small_tree, tmp_path):
-    with pytest.raises(RequestError, match="node root: its likelihood matrix is not known"):
-        draw_likelihood(small_tree.root, NAMES, tmp_path / "node", title="")
     (tmp_path / "file").touch()
     edges = edge_traffic(small_tree, CONFUSION)
     with pytest.raises(CellError, match="cannot write"):
-        draw_tree(small_tree, NAMES, edges, tmp_path / "file" / "tree", title="")
+        save_figure(
+            lambda: plot_tree(small_tree, NAMES, edges, ""), [tmp_path / "file" / "tree.svg"]
+        )
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 

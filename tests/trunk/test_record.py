@@ -64,35 +64,37 @@ def job(tmp_path, monkeypatch):
 
 def test_the_record_says_what_routing_does(job):
     record = run_cell(job)
-    assert (record.status, record.label, record.n_test) == ("ok", "TRUNK", 40)
+    assert (record.status, record.label, record.accuracy.n_test) == ("ok", "TRUNK", 40)
     data = load_job_data(job, SPEC)
     trunk = ready_network(job, SPEC, data).network
     images, labels = data.test.images.float() / 255, data.test.labels
     routed = trunk.route(images)
-    assert record.accuracy_top1 == pytest.approx(100 * (routed == labels).double().mean().item())
-    assert record.accuracy_top5 is None
-    columns = np.array(record.confusion_matrix).sum(0).tolist()
+    assert record.accuracy.accuracy_top1 == pytest.approx(
+        100 * (routed == labels).double().mean().item()
+    )
+    assert record.accuracy.accuracy_top5 is None
+    columns = np.array(record.accuracy.confusion_matrix).sum(0).tolist()
     assert columns == routed.bincount(minlength=4).tolist()
     paths = {path["name"]: path for path in record.paths}
     assert paths["root"]["images"] == columns[1] + columns[2]
     assert paths["0"]["images"] == columns[0] + columns[3]
     total = sum(path["gmacs"] * path["images"] for path in record.paths)
-    assert record.gmacs == pytest.approx(total / 40)
-    assert record.params == sum(p.numel() for p in trunk.parameters())
-    assert {entry["stage"] for entry in record.history} == {
+    assert record.operations.gmacs == pytest.approx(total / 40)
+    assert record.operations.params == sum(p.numel() for p in trunk.parameters())
+    assert {entry["stage"] for entry in record.weights.history} == {
         "root.classes",
         "root.groups",
         "0.classes",
     }
-    assert record.epochs == 9
+    assert record.weights.epochs == 9
 
 
 def test_a_second_run_measures_the_same_tree(job):
     first, second = run_cell(job), run_cell(job)
-    assert second.weights_sha256 == first.weights_sha256
-    assert second.confusion_matrix == first.confusion_matrix
+    assert second.weights.weights_sha256 == first.weights.weights_sha256
+    assert second.accuracy.confusion_matrix == first.accuracy.confusion_matrix
     again = run_cell(dataclasses.replace(job, settings=dataclasses.replace(job.settings, seed=1)))
-    assert again.weights_sha256 != first.weights_sha256
+    assert again.weights.weights_sha256 != first.weights.weights_sha256
 
 
 def test_every_class_is_on_exactly_one_path(small_tree):

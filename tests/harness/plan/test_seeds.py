@@ -10,11 +10,12 @@ from harness.jobs import Cell
 from harness.plan.cells import find_job_record
 from harness.plan.jobs import make_job, name_seeds
 from harness.plan.latency import plan_latency
-from harness.records.cell import CELLS, Record
+from harness.records.cell import CELLS
 from harness.records.latency import LATENCIES
 from harness.run.latency import time_models
 from harness.run.latency_pool import pool_processes
 from harness.settings import recipe_hash
+from tests.records import cell_record
 from tests.refusals import make_request
 
 CELL = Cell(dataset="digits", model="resnet", device="cpu")
@@ -50,7 +51,7 @@ def test_the_seed_of_the_settings_keeps_the_cells_place(tmp_path):
 def test_each_seed_has_a_record_of_its_own(tmp_path):
     jobs = [make_job(make_request(tmp_path), CELL, seed)[0] for seed in (42, 1, 2)]
     for job in jobs[:2]:
-        record = Record(
+        record = cell_record(
             dataset="digits",
             model="resnet",
             label="R",
@@ -75,9 +76,9 @@ def test_each_seed_has_a_record_of_its_own(tmp_path):
         ),
     ],
 )
-@pytest.mark.parametrize("action", [commands.measure, commands.plan])
-def test_seeds_that_make_no_sense_are_one_line(capsys, tmp_path, changes, words, action):
-    assert commands.guarded(action, make_request(tmp_path, **changes)) == 2
+@pytest.mark.parametrize("plan", [False, True])
+def test_seeds_that_make_no_sense_are_one_line(capsys, tmp_path, changes, words, plan):
+    assert commands.carry_out(make_request(tmp_path, **changes), plan=plan) == 2
     error = capsys.readouterr().err
     assert words in error
     assert error.count("\n") == 1
@@ -87,7 +88,7 @@ def test_seeds_that_make_no_sense_are_one_line(capsys, tmp_path, changes, words,
 def test_a_plan_has_a_line_for_each_seed(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("COLUMNS", "160")
     request = make_request(tmp_path, seeds="42,1", models=["mobilenet"])
-    assert commands.guarded(commands.plan, request) == 0
+    assert commands.carry_out(request, plan=True) == 0
     rows = [line for line in capsys.readouterr().out.splitlines() if "train 12 epochs" in line]
     assert ["seed" in row for row in rows] == [False, True]
 
@@ -108,7 +109,7 @@ def test_latencies_with_random_weights_need_no_images(tmp_path, monkeypatch):
     )
     (job,) = plan_latency(request)
     record = pool_processes(job, [time_models(job, 0)], datetime.now(UTC))
-    assert (record.data_name, len(record.data_sha256)) == ("random pixels", 64)
+    assert (record.data.data_name, len(record.data.data_sha256)) == ("random pixels", 64)
     assert record.rows[0].latency_ms_p50 > 0
     # Weights that were trained on images are looked for by these.
     with pytest.raises(RequestError, match="svhn: no usable images"):

@@ -8,7 +8,8 @@ from harness.profiling.analysis import Options, analyse_all
 from harness.profiling.names import resolve_names
 from harness.profiling.report import Report, notes
 from harness.profiling.results import join_results, read_results
-from harness.records.cell import CELLS, Record
+from harness.records.cell import CELLS
+from tests.records import cell_record
 
 OPTIONS = Options(image_size=64, classes=10)
 
@@ -26,7 +27,7 @@ def make_record(model, device="cpu", **changes):
         "classes": list("0123456789"),
         "not_measured": {"energy_j_per_image": "no counter", "gmacs_thop": "thop failed"},
     }
-    return Record(model=model, device=device, **(fields | changes))
+    return cell_record(model=model, device=device, **(fields | changes))
 
 
 @pytest.fixture(name="records")
@@ -48,7 +49,10 @@ def _records(tmp_path):
 def join(names, records):
     analyses = analyse_all(resolve_names(names), OPTIONS)
     found = join_results(analyses, OPTIONS, read_results("digits", records))
-    return {str(name): (r.model, r.device, r.accuracy_top1) for name, r in found.items()}
+    return {
+        str(name): (r.cell.model, r.cell.device, r.accuracy.accuracy_top1)
+        for name, r in found.items()
+    }
 
 
 def test_a_folder_has_its_record_the_cpus_where_there_are_two(records):

@@ -2,17 +2,20 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 
 from harness.errors import RequestError
 from harness.jobs import Cell
 from harness.records.cell import (
-    Record,
+    CELLS,
     check_writable,
     find_record,
-    record_path,
 )
+from tests.records import cell_record
+
+STORED = Path(__file__).parent / "stored"
 
 
 def make_record(**changes):
@@ -26,7 +29,7 @@ def make_record(**changes):
         "confusion_matrix": [[3, 1], [0, 4]],
         "not_measured": {"accuracy_top5": "two classes"},
     }
-    return Record(**(fields | changes))
+    return cell_record(**(fields | changes))
 
 
 def test_what_is_read_is_what_was_written(tmp_path):
@@ -40,19 +43,62 @@ def test_what_is_read_is_what_was_written(tmp_path):
 
 def test_what_was_not_measured_is_null(tmp_path):
     fields = json.loads(CELLS.write(tmp_path, make_record()).read_text())
-    assert fields["accuracy_top5"] is None
-    assert fields["latency_ms_p50"] is None
+    assert fields["accuracy"]["accuracy_top5"] is None
+    assert fields["latency"]["latency_ms_p50"] is None
+    assert fields["not_measured"] == {"accuracy_top5": "two classes"}
 
 
-def test_a_field_is_a_line(tmp_path):
+def test_the_order_of_the_parts_is_part_of_the_format(tmp_path):
+    fields = json.loads(CELLS.write(tmp_path, make_record()).read_text())
+    assert list(fields) == [
+        *("schema", "cell", "label", "status", "reason", "settings", "weights", "data"),
+        *("accuracy", "latency", "throughput", "memory", "operations", "energy"),
+        *("paths", "compression", "machine", "provenance", "not_measured"),
+    ]
+    assert list(fields["latency"]) == [
+        *("latency_ms_p05", "latency_ms_p50", "latency_ms_p95", "latency_ms_p99"),
+        "latency_rounds",
+    ]
+
+
+def test_each_field_of_a_part_is_a_line(tmp_path):
     lines = CELLS.write(tmp_path, make_record()).read_text().splitlines()
-    assert len(lines) == len(dataclasses.fields(Record)) + 2
+    assert '    "accuracy_top1": 97.5,' in lines
+    assert '  "status": "ok",' in lines
+
+
+def test_no_two_parts_have_a_field_of_the_same_name():
+    record = make_record()
+    parts = [dataclasses.fields(part) for part in vars(record).values() if is_part(part)]
+    names = [field.name for part in parts for field in part]
+    assert len(names) == len(set(names))
+    assert set(names) <= record.flat.keys()
+
+
+def is_part(value):
+    return dataclasses.is_dataclass(value)
+
+
+@pytest.mark.parametrize("schema", [1, 2])
+def test_a_stored_record_of_each_schema_is_read(schema):
+    record = CELLS.read(STORED / f"cell-{schema}.json")
+    assert record.schema == 2
+    assert str(record.cell) == "digits/resnet_quantized-cpu"
+    assert record.accuracy.accuracy_top1 == pytest.approx(98.0556, abs=1e-4)
+    assert record.accuracy.precision == "int8"
+    assert record.compression.base == "resnet"
+    assert record.weights.history[0].stage == "quantization"
+    assert record.machine.load.stolen_share is not None
+    assert record.provenance.environment["libraries"]["torch"]
+    assert record.settings.settings["quantization"]
+    assert record.not_measured["throughput_peak_share"]
+    assert record == CELLS.read(STORED / "cell-2.json")
 
 
 def test_records_come_in_order(tmp_path):
     for dataset, model in (("b", "x"), ("a", "z"), ("a", "y")):
         CELLS.write(tmp_path, make_record(dataset=dataset, model=model))
-    assert [(r.dataset, r.model) for r in CELLS.read_all(tmp_path)] == [
+    assert [(r.cell.dataset, r.cell.model) for r in CELLS.read_all(tmp_path)] == [
         ("a", "y"),
         ("a", "z"),
         ("b", "x"),
@@ -65,14 +111,15 @@ def test_records_come_in_order(tmp_path):
         ("{", "not a record"),
         ("[]", "not a record"),
         ('{"schema": 1, "nonsense": 2}', "not a record"),
-        ('{"schema": 2, "nonsense": 2}', "schema 2, this version reads 1: it is of a newer"),
+        ('{"schema": 3, "nonsense": 2}', "schema 3, this version reads 2: it is of a newer"),
+        ('{"schema": 0}', "not a record"),
         ('{"schema": "1"}', "not a record"),
         ("", "not a record"),
         ("[]\n[]", "not a record"),
     ],
 )
 def test_what_is_no_record_is_named(tmp_path, text, words):
-    path = record_path(tmp_path, make_record().cell)
+    path = tmp_path / "records/digits/net-cpu.json"
     path.parent.mkdir(parents=True)
     path.write_text(text)
     with pytest.raises(RequestError, match=words):
@@ -80,21 +127,27 @@ def test_what_is_no_record_is_named(tmp_path, text, words):
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "words"),
+    ("part", "field", "value", "words"),
     [
-        ("accuracy_top1", "97.5", "accuracy_top1: Input should be a valid number"),
-        ("accuracy_top1", True, "accuracy_top1: Input should be a valid number"),
-        ("n_test", 1.5, "n_test: Input should be a valid integer"),
-        ("status", "fine", "status: Input should be 'ok', 'failed' or 'unsupported'"),
-        ("device", "tpu", "device: Input should be 'cpu' or 'cuda'"),
-        ("confusion_matrix", [["a"]], "confusion_matrix.0.0: Input should be a valid integer"),
-        ("accuracy_top1", float("nan"), "accuracy_top1: Input should be a finite number"),
-        ("label", None, "label: Input should be a valid string"),
+        ("accuracy", "accuracy_top1", "97.5", "accuracy_top1: Input should be a valid number"),
+        ("accuracy", "accuracy_top1", True, "accuracy_top1: Input should be a valid number"),
+        ("accuracy", "accuracy_top1", 250, "accuracy_top1: Input should be less than or equal"),
+        ("accuracy", "accuracy_top1", float("nan"), "accuracy_top1: Input should be a finite"),
+        ("accuracy", "n_test", 1.5, "n_test: Input should be a valid integer"),
+        ("accuracy", "n_test", 0, "n_test: Input should be greater than or equal to 1"),
+        ("accuracy", "confusion_matrix", [["a"]], "confusion_matrix.0.0: Input should be a valid"),
+        ("latency", "latency_ms_p50", -1.0, "latency_ms_p50: Input should be greater than or"),
+        ("cell", "device", "tpu", "device: Input should be 'cpu' or 'cuda'"),
+        ("cell", "colour", "red", "cell.colour: Unexpected keyword argument"),
+        ("", "status", "fine", "status: Input should be 'ok', 'failed' or 'unsupported'"),
+        ("", "label", None, "label: Input should be a valid string"),
     ],
 )
-def test_a_field_of_another_type_is_named(tmp_path, field, value, words):
+def test_a_field_of_another_type_or_out_of_range_is_named(tmp_path, part, field, value, words):
     path = CELLS.write(tmp_path, make_record())
-    path.write_text(json.dumps(json.loads(path.read_text()) | {field: value}))
+    fields = json.loads(path.read_text())
+    (fields[part] if part else fields)[field] = value
+    path.write_text(json.dumps(fields))
     with pytest.raises(RequestError, match=words) as caught:
         CELLS.read_all(tmp_path)
     assert str(path) in str(caught.value)
@@ -117,17 +170,6 @@ def test_what_an_interrupted_write_leaves_is_no_record(tmp_path):
     assert CELLS.read_all(tmp_path) == [make_record()]
 
 
-def test_a_record_of_an_older_version_is_left_out_and_named(tmp_path, caplog):
-    old = CELLS.write(tmp_path, make_record(schema=0))
-    new = make_record(model="other")
-    CELLS.write(tmp_path, new)
-    assert CELLS.read_all(tmp_path) == [new]
-    assert f"left out: {old}: schema 0, this version reads 1; run its command" in caplog.text
-    # Its cell counts as not done, so that it runs again.
-    assert find_record(tmp_path, make_record().cell) is None
-    assert old.exists()
-
-
 @pytest.mark.parametrize("name", ["digits/net-cpu (copy).json", "svhn/net-cpu.json"])
 def test_a_cell_that_is_there_twice_is_named(tmp_path, name):
     path = CELLS.write(tmp_path, make_record())
@@ -142,7 +184,7 @@ def test_a_cell_that_is_there_twice_is_named(tmp_path, name):
 def test_a_record_in_the_place_of_another_is_not_taken_for_it(tmp_path):
     path = CELLS.write(tmp_path, make_record())
     other = Cell(dataset="digits", model="other", device="cpu")
-    path.rename(record_path(tmp_path, other))
+    path.rename(path.with_name("other-cpu.json"))
     with pytest.raises(RequestError, match=f"belongs to {path}; move or delete it"):
         find_record(tmp_path, other)
 

@@ -7,7 +7,6 @@ import pytest
 
 from harness.errors import RequestError
 from harness.jobs import Cell, Job
-from harness.records.cell import Record
 from harness.records.comparability import (
     compare,
     conditions_of_record,
@@ -18,6 +17,7 @@ from harness.registry import model_files, native_image_size
 from harness.settings import parse_assignment
 from harness.settings_spec import Settings, TrainingSettings, TreeSettings
 from harness.spec import ModelSpec
+from tests.records import cell_record, changed
 
 
 def make_settings(image_size=224, tree=None, seed=42, weights="auto", **recipe):
@@ -34,10 +34,21 @@ LABELS = {
     "trunk": "TRUNK",
 }
 
+COMPRESSION = {
+    "base": "resnet",
+    "method": "quantization",
+    **dict.fromkeys(("params_base", "latency_rounds"), 1),
+    **dict.fromkeys(("weights_mb_base", "weights_ratio_to_base", "gmacs_base"), 1.0),
+    **dict.fromkeys(("gmacs_thop_base", "speed_up_wanted", "speed_up"), 1.0),
+    **dict.fromkeys(("latency_ms_p50_base", "latency_ratio_to_base"), 1.0),
+    **dict.fromkeys(("latency_ratio_to_base_low", "latency_ratio_to_base_high"), 1.0),
+    "latency_drift_base": 0.0,
+}
+
 
 def make_record(model="resnet", *, origin="trained", digest="d" * 64, start="random", **changes):
     settings = make_settings(**changes)
-    return Record(
+    return cell_record(
         dataset="cifar10",
         model=model,
         label={"resnet": "ResNet-50", "vgg": "VGG-16", "trunk": "TRUNK"}.get(
@@ -55,7 +66,7 @@ def make_record(model="resnet", *, origin="trained", digest="d" * 64, start="ran
 
 
 def test_one_accuracy_is_compared_with_nothing():
-    failed = dataclasses.replace(make_record("vgg"), status="failed", accuracy_top1=None)
+    failed = changed(make_record("vgg"), status="failed", accuracy_top1=None)
     assert describe_fairness([make_record(), failed]) is None
     assert describe_fairness([]) is None
 
@@ -114,7 +125,7 @@ def test_what_is_a_models_own_is_named_and_held_against_nobody():
 
 def make_int8(base_start="random", **changes):
     record = make_record("resnet_quantized", start="resnet", **changes)
-    return dataclasses.replace(record, precision="int8", compression={"base_start": base_start})
+    return changed(record, precision="int8", compression=COMPRESSION | {"base_start": base_start})
 
 
 def test_a_compressed_model_is_as_fair_as_its_base():
@@ -136,7 +147,7 @@ def test_weights_of_others_are_not_compared_by_a_recipe_that_is_not_theirs():
 
 def test_a_setting_that_came_later_than_a_record_was_at_its_default():
     old = make_record("vgg")
-    del old.settings["training"]["balance_classes"]
+    del old.settings.settings["training"]["balance_classes"]
     assert describe_fairness([make_record(), old]) == "yes"
     new = make_record(balance_classes=True)
     assert describe_fairness([new, old]) == "no: balance_classes (false, true)"

@@ -1,11 +1,16 @@
 """Comparisons of latencies on disk: read as written, or refused by name."""
 
+import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 
 from harness.errors import CellError, RequestError
+from harness.records.cost import COSTS
 from harness.records.latency import LATENCIES, latency_place
+
+STORED = Path(__file__).parent / "stored"
 
 
 def test_a_comparison_is_read_as_it_was_written(tmp_path, make_latency_record):
@@ -27,7 +32,7 @@ def test_comparisons_of_other_threads_and_devices_lie_beside_it(tmp_path, make_l
         LATENCIES.write(tmp_path, record)
     LATENCIES.write(tmp_path, make_latency_record(rounds=20))
     found = LATENCIES.read_all(tmp_path)
-    assert [(r.dataset, r.device, r.threads, r.rounds) for r in found] == [
+    assert [(r.dataset, r.device, r.machine.threads, r.rounds) for r in found] == [
         ("cifar10", "cpu", 1, 100),
         ("cifar10", "cpu", 2, 20),
         ("cifar10", "cuda", 2, 100),
@@ -81,21 +86,20 @@ def test_a_broken_comparison_is_named(tmp_path, make_latency_record, change):
 
 
 def test_another_schema_is_named(tmp_path, make_latency_record):
-    path = LATENCIES.write(tmp_path, make_latency_record(schema=99))
+    path = LATENCIES.write(tmp_path, make_latency_record())
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": 99}))
     with pytest.raises(
-        RequestError, match="schema 99, this version reads 1: it is of a newer version"
+        RequestError, match="schema 99, this version reads 2: it is of a newer version"
     ) as caught:
         LATENCIES.read_all(tmp_path)
     assert str(path) in str(caught.value)
 
 
-def test_one_of_an_older_version_is_left_out_and_named(tmp_path, make_latency_record, caplog):
-    path = LATENCIES.write(tmp_path, make_latency_record(schema=0))
-    kept = make_latency_record(threads=1)
-    LATENCIES.write(tmp_path, kept)
-    assert LATENCIES.read_all(tmp_path) == [kept]
-    assert f"left out: {path}: schema 0, this version reads 1" in caplog.text
-    assert path.exists()
+@pytest.mark.parametrize(("store", "kind"), [(LATENCIES, "latency"), (COSTS, "cost")])
+def test_a_stored_file_of_each_schema_is_read(store, kind):
+    old, new = (store.read(STORED / f"{kind}-{schema}.json") for schema in (1, 2))
+    assert old == new
+    assert old.provenance.command.startswith("python comparisons.py")
 
 
 def test_a_copy_under_another_name_is_named(tmp_path, make_latency_record):
@@ -113,6 +117,7 @@ def test_a_comparison_that_cannot_be_written(tmp_path, make_latency_record):
 
 
 def test_figures_that_are_no_numbers_are_not_written(tmp_path, make_latency_record):
+    record = dataclasses.replace(make_latency_record(), drift=float("nan"))
     with pytest.raises(ValueError, match="not JSON compliant"):
-        LATENCIES.write(tmp_path, make_latency_record(drift=float("nan")))
-    assert not tmp_path / latency_place("cifar10", "cpu", 2).exists()
+        LATENCIES.write(tmp_path, record)
+    assert not (tmp_path / latency_place("cifar10", "cpu", 2)).exists()

@@ -1,22 +1,23 @@
 """Predictions: kept compactly, read without numpy, and not used where they are not the record's."""
 
-import dataclasses
+import base64
 import hashlib
 import json
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from harness.records.cell import Record
 from harness.records.predictions import (
+    PREDICTIONS,
     find_predictions,
     make_predictions,
-    predictions_path,
-    write_predictions,
+    predictions_place,
 )
+from tests.records import cell_record
 
 ROOT = Path(__file__).resolve().parents[3]
 CLASSES = np.array([3, 0, 767, 1, 1, 2, 0, 0, 3], dtype=np.uint16)
@@ -36,8 +37,8 @@ def keep(tmp_path, **changes):
         "predictions_sha256": found.sha256,
         "test_labels_sha256": found.labels_sha256,
     }
-    record = Record(**(fields | changes))
-    write_predictions(tmp_path, record.dataset, record.stem, found)
+    record = cell_record(**(fields | changes))
+    PREDICTIONS.write(tmp_path, found, predictions_place(record.cell.dataset, record.stem))
     return record
 
 
@@ -45,7 +46,8 @@ def test_what_is_read_is_what_was_kept(tmp_path):
     record = keep(tmp_path)
     found, reason = find_predictions(tmp_path, record)
     assert reason == ""
-    assert found.class_of_images() == CLASSES.tolist()
+    classes = zlib.decompress(base64.b64decode(found.classes))
+    assert classes == CLASSES.astype("<u2").tobytes()
     # Images 0, 3, 4, 5, 6 and 7 are right.
     assert found.right_bits == 0b0_1111_1001
     assert found.images == 9
@@ -58,18 +60,20 @@ def test_they_are_small(tmp_path):
     generator = np.random.default_rng(0)
     labels = generator.integers(0, 47, 18_800)
     classes = np.where(generator.random(18_800) < 0.9, labels, 46 - labels).astype(np.uint16)
-    path = write_predictions(tmp_path, "emnist", "net-cpu", make_predictions(classes, labels))
-    assert path == predictions_path(tmp_path, "emnist", "net-cpu")
+    path = PREDICTIONS.write(
+        tmp_path, make_predictions(classes, labels), predictions_place("emnist", "net-cpu")
+    )
+    assert path == tmp_path / predictions_place("emnist", "net-cpu")
     assert path.stat().st_size < 30_000
 
 
 def test_reading_them_takes_neither_numpy_nor_torch(tmp_path):
     record = keep(tmp_path)
-    text = json.dumps(dataclasses.asdict(record))
+    text = json.dumps(record.flat)
     code = (
-        "import sys, json, pathlib; from harness.predictions import find_predictions;"
-        "from harness.records import Record;"
-        f"record = Record(**json.loads({text!r}));"
+        "import sys, json, pathlib; from harness.records.predictions import find_predictions;"
+        "from tests.records import cell_record;"
+        f"record = cell_record(**json.loads({text!r}));"
         f"found, _ = find_predictions(pathlib.Path({str(tmp_path)!r}), record);"
         "print(found.right_bits.bit_count(), *({'numpy', 'torch', 'pickle'} & set(sys.modules)))"
     )
@@ -104,7 +108,7 @@ BREAK = {
 @pytest.mark.parametrize("change", BREAK.values(), ids=BREAK)
 def test_damaged_predictions_are_named_and_not_used(tmp_path, change):
     record = keep(tmp_path)
-    path = predictions_path(tmp_path, "digits", "net-cpu")
+    path = tmp_path / predictions_place("digits", "net-cpu")
     path.write_text(change(path.read_text()))
     assert find_predictions(tmp_path, record) == (
         None,
@@ -114,8 +118,8 @@ def test_damaged_predictions_are_named_and_not_used(tmp_path, change):
 
 def test_missing_and_outdated_predictions(tmp_path):
     record = keep(tmp_path)
-    path = predictions_path(tmp_path, "digits", "net-cpu")
+    path = tmp_path / predictions_place("digits", "net-cpu")
     path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": 0}))
-    assert find_predictions(tmp_path, record) == (None, "its predictions are of an older version")
+    assert find_predictions(tmp_path, record)[1] == "predictions/digits/net-cpu.json is damaged"
     path.unlink()
     assert find_predictions(tmp_path, record) == (None, "its predictions are not there")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from harness.records.cell import Record
-from harness.records.cost import CostPath, CostRecord
+from harness.records.cost import CostPath
+from tests.records import cell_record, cost_record
 
 
 def make_record(**changes):
@@ -34,7 +34,7 @@ def make_record(**changes):
         "seed": 42,
         "settings": {"seed": 42},
     }
-    return Record(**(fields | changes))
+    return cell_record(**(fields | changes))
 
 
 def make_cost(**changes):
@@ -55,7 +55,7 @@ def make_cost(**changes):
         "gmacs_thop": 4.1317,
         "command": "python comparisons.py --measure cost",
     }
-    return CostRecord(**(fields | changes))
+    return cost_record(**(fields | changes))
 
 
 def make_path(name, **changes):
@@ -68,6 +68,11 @@ def make_path(name, **changes):
         "gmacs_thop": 0.0817,
     }
     return CostPath(name=name, **(fields | changes))
+
+
+def make_epoch(**changes):
+    fields = {"epoch": 1, "loss": 2.0, "accuracy": 0.5, "learning_rate": 0.01, "seconds": 1.0}
+    return fields | changes
 
 
 def make_run(model="resnet", **changes):
@@ -106,12 +111,12 @@ def make_run(model="resnet", **changes):
         "command": f"python comparisons.py --dataset digits --model {model} --device cpu",
         "not_measured": {"energy_j_per_image": "no counters here"},
         "history": [
-            {"epoch": 1, "loss": 2.03214576, "accuracy": 0.25, "seconds": 1.5},
-            {"epoch": 2, "loss": 0.5, "accuracy": 0.75, "seconds": 1.25},
+            make_epoch(loss=2.03214576, accuracy=0.25, seconds=1.5),
+            make_epoch(epoch=2, loss=0.5, accuracy=0.75, seconds=1.25),
         ],
         "confusion_matrix": [[4, 1], [0, 5]],
     }
-    return Record(**(fields | changes))
+    return cell_record(**(fields | changes))
 
 
 @pytest.fixture(name="make_record")
@@ -127,6 +132,11 @@ def _make_cost():
 @pytest.fixture(name="make_path")
 def _make_path():
     return make_path
+
+
+@pytest.fixture(name="make_epoch")
+def _make_epoch():
+    return make_epoch
 
 
 @pytest.fixture(name="make_run", scope="module")

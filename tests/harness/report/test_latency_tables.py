@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.records.cell import CELLS, Record
+from harness.records.cell import CELLS
 from harness.records.latency import LATENCIES
 from harness.report.latency import print_latency, render_latency, render_latency_csv
 from harness.report.site import refresh, render_files, stale_files
+from tests.records import cell_record
 
 GOLDEN = """
 ## Latency side by side, 2 CPU threads
@@ -29,7 +30,7 @@ in eager, which drifted by 1.2%.
 
 def make_cell(**changes):
     fields = {"dataset": "cifar10", "model": "resnet", "label": "ResNet-50", "device": "cpu"}
-    return Record(**(fields | {"status": "failed", "reason": "loss is nan"} | changes))
+    return cell_record(**(fields | {"status": "failed", "reason": "loss is nan"} | changes))
 
 
 def test_a_section_of_one_comparison(make_latency_record):

@@ -81,7 +81,7 @@ def test_all_that_is_behind_a_number_is_there(make_run):
     page = Page(render(make_run()))
     (details,) = page.json["details-0"]
     for name in ("command", "seed", "git_commit", "data_sha256", "device_name", "environment"):
-        assert details[name] == getattr(make_run(), name)
+        assert details[name] == make_run().flat[name]
     assert page.json["settings"][details["settings"]] == {"seed": 42, "training": {"epochs": 2}}
     assert details["history"]["loss"] == [2.0321, 0.5]
     assert "energy_j_per_image" not in details

@@ -2,10 +2,10 @@
 
 import pytest
 
-from harness.records.cell import Record
 from harness.report.paths import render_paths
 from harness.report.site import render_files
 from harness.report.tables import render_markdown
+from tests.records import cell_record
 
 
 def path(name, images, **changes):
@@ -23,7 +23,7 @@ def path(name, images, **changes):
 
 
 def record_of(paths, dataset="emnist", **changes):
-    return Record(
+    return cell_record(
         dataset=dataset,
         model="trunk",
         label="TRUNK",
@@ -79,16 +79,18 @@ def test_the_page_of_a_data_set_has_the_section():
     assert render_paths([record_of([])]) == ""
 
 
-def test_the_notes_of_the_table_say_what_the_mean_is_of():
-    history = [{"stage": name, "epoch": 1, "seconds": 1.0} for name in ("a", "a", "b")]
+def test_the_notes_of_the_table_say_what_the_mean_is_of(make_epoch):
+    history = [make_epoch(stage=name) for name in ("a", "a", "b")]
     text = render_markdown([record_of(PATHS, history=history)])
     assert "mean of 3 paths, 0.01–0.03 GMACs" in text
     assert "5 epochs in 2 stages at 28 px" in text
 
 
-def test_the_learning_curve_names_the_stages():
-    history = [{"stage": "root.classes", "epoch": 1, "loss": 0.123456789}]
+def test_the_learning_curve_names_the_stages(make_epoch):
+    history = [make_epoch(stage="root.classes", loss=0.123456789)]
     files = {
         str(name): text for name, text in render_files([record_of([], history=history)]).items()
     }
-    assert files["training/emnist/trunk-cpu.csv"] == "stage,epoch,loss\nroot.classes,1,0.123457\n"
+    assert files["training/emnist/trunk-cpu.csv"] == (
+        "stage,epoch,loss,accuracy,learning_rate,seconds\nroot.classes,1,0.123457,0.5,0.01,1\n"
+    )

@@ -26,7 +26,7 @@ def cell(make_record, model, accuracy, half_width=1.0, **changes):
         "label": model.upper(),
         "accuracy_top1": accuracy,
         "accuracy_top1_low": accuracy - half_width,
-        "accuracy_top1_high": accuracy + half_width,
+        "accuracy_top1_high": min(accuracy + half_width, 100.0),
         "n_test": 100,
     }
     return make_record(**(fields | changes))
@@ -36,9 +36,9 @@ def test_pairs_are_counted_image_by_image(make_record):
     records = [cell(make_record, "a", 90.0), cell(make_record, "b", 88.0)]
     # Both are wrong on 4 images, a alone on 6, b alone on 8.
     kept = {"a": predictions(range(10)), "b": predictions(range(6, 18))}
-    (group,) = compare_cells(records, lambda record: (kept[record.model], ""))
+    (group,) = compare_cells(records, lambda record: (kept[record.cell.model], ""))
     (pair,) = group.pairs
-    assert (pair.first.model, pair.second.model) == ("a", "b")
+    assert (pair.first.cell.model, pair.second.cell.model) == ("a", "b")
     assert (pair.test.only_first, pair.test.only_second) == (8, 6)
     assert pair.p_holm == pair.test.p_mid
     assert not pair.different
@@ -47,9 +47,11 @@ def test_pairs_are_counted_image_by_image(make_record):
 def test_p_values_are_corrected_for_all_pairs(make_record):
     records = [cell(make_record, name, 90.0 - i) for i, name in enumerate("abc")]
     kept = {"a": predictions([]), "b": predictions(range(6)), "c": predictions(range(6))}
-    (group,) = compare_cells(records, lambda record: (kept[record.model], ""))
+    (group,) = compare_cells(records, lambda record: (kept[record.cell.model], ""))
     # Six images that only a is right on: 2/64 less 1/64; three pairs, so times three and two.
-    found = {(p.first.model, p.second.model): (p.test.p_mid, p.p_holm) for p in group.pairs}
+    found = {
+        (p.first.cell.model, p.second.cell.model): (p.test.p_mid, p.p_holm) for p in group.pairs
+    }
     assert found == {("a", "b"): (1 / 64, 3 / 64), ("a", "c"): (1 / 64, 3 / 64), ("b", "c"): (1, 1)}
 
 
@@ -58,7 +60,7 @@ GOLDEN = """
 
 | Rank | Model | Top-1 % (95%) | Not told apart from |
 | ---: | :--- | ---: | :--- |
-| 1 | A | 100.00 (99.0–101.0) | none: all are told apart |
+| 1 | A | 100.00 (99.0–100.0) | none: all are told apart |
 | 2 | B | 94.00 (93.0–95.0) | C |
 | 2 | C | 93.00 (92.0–94.0) | B |
 | 4 | D | 80.00 (79.0–81.0) | – |
@@ -79,7 +81,7 @@ def test_a_section_of_ranks_and_ties(make_record):
         "c": (predictions(range(7)), ""),
         "d": (None, "its predictions are not there"),
     }
-    groups = compare_cells(records, lambda record: kept[record.model])
+    groups = compare_cells(records, lambda record: kept[record.cell.model])
     assert render_ranking(groups, "ours-mcnemar.csv") == GOLDEN
     rows = list(csv.DictReader(io.StringIO(render_pairs(groups))))
     assert [(row["first"], row["second"], row["different"]) for row in rows] == [
@@ -100,7 +102,7 @@ def test_other_images_make_another_group(make_record):
     failed = cell(make_record, "f", 70.0, status="failed")
     repeat = cell(make_record, "a", 91.0, seed=1, repeat=True)
     groups = compare_cells([*records, *others, alone, failed, repeat], lambda _: (None, "none"))
-    assert [[r.model for r in group.records] for group in groups] == [["a", "b"], ["c", "d"]]
+    assert [[r.cell.model for r in group.records] for group in groups] == [["a", "b"], ["c", "d"]]
     assert all(group.pairs == () for group in groups)
     assert render_ranking([], "x") == ""
 
@@ -109,7 +111,7 @@ def test_the_same_images_in_another_order_are_not_paired(make_record):
     records = [cell(make_record, name, 90.0) for name in "ab"]
     labels = np.arange(100) % 2
     kept = {"a": predictions([]), "b": make_predictions(labels.astype(np.uint16), labels)}
-    (group,) = compare_cells(records, lambda record: (kept[record.model], ""))
+    (group,) = compare_cells(records, lambda record: (kept[record.cell.model], ""))
     assert group.pairs == ()
 
 

@@ -35,7 +35,7 @@ def test_bounds_are_joined_with_what_was_measured_at_that_size(results, make_run
 def test_the_line_of_equality_is_where_it_belongs(results, make_run):
     (roofline,) = read_rooflines(results, [make_run()])
     (axes,) = plot_roofline(roofline).axes
-    points, line = axes.lines
+    points, line, *_ = axes.lines
     assert (*points.get_xdata(), *points.get_ydata()) == (0.5, 4.0)
     assert list(line.get_xdata()) == list(line.get_ydata())
     assert axes.get_xlim()[0] < 0.5 < axes.get_xlim()[1]

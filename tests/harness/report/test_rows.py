@@ -18,7 +18,7 @@ def test_runs_with_other_seeds_belong_to_their_cell(make_record):
     first, others = make_record(), [repeat(make_record, seed) for seed in (2, 1)]
     elsewhere = make_record(model="vgg")
     groups = group_runs([*others, elsewhere, first])
-    assert sorted(tuple(r.seed for r in group) for group in groups) == [(42,), (42, 1, 2)]
+    assert sorted(tuple(r.settings.seed for r in group) for group in groups) == [(42,), (42, 1, 2)]
 
 
 def test_a_run_of_another_experiment_is_not_averaged(make_record):
@@ -29,12 +29,12 @@ def test_a_run_of_another_experiment_is_not_averaged(make_record):
         repeat(make_record, 4, device="cuda"),
     ]
     groups = group_runs([make_record(), *others])
-    assert [[r.seed for r in group] for group in groups] == [[42], [4]]
+    assert [[r.settings.seed for r in group] for group in groups] == [[42], [4]]
 
 
 def test_without_a_record_of_its_own_the_first_run_takes_the_place(make_record):
     (group,) = group_runs([repeat(make_record, seed) for seed in (7, 3)])
-    assert [r.seed for r in group] == [3, 7]
+    assert [r.settings.seed for r in group] == [3, 7]
 
 
 def test_published_models_come_first_whether_they_were_run_or_not(make_record, make_cost):

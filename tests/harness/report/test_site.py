@@ -60,6 +60,11 @@ DAMAGE = {
     "no README": lambda p: (p / "README.md").unlink(),
     "a README in another encoding": lambda p: (p / "README.md").write_bytes(b"\xff\xfe"),
     "half a record": lambda p: (p / "results/records/cifar10/resnet-cpu.json").write_text('{"a'),
+    "a record of no version": lambda p: (p / "results/records/digits/vgg-cpu.json").write_text(
+        (p / "results/records/digits/vgg-cpu.json")
+        .read_text()
+        .replace('"schema": 2', '"schema": 0')
+    ),
     "a foreign file of costs": lambda p: (p / "results/costs/cifar10/x.json").write_text("[]"),
     "a cell twice": lambda p: (p / "results/records/cifar10/copy.json").write_bytes(
         (p / "results/records/cifar10/resnet-cpu.json").read_bytes()
@@ -79,10 +84,12 @@ def test_damage_is_named_and_nothing_is_written(project, damage):
     assert contents(project) == before
 
 
-def test_a_record_of_an_older_version_is_left_out(project, caplog):
+def test_a_record_of_an_older_version_makes_the_same(project, make_record):
+    regenerate(project)
+    before = contents(project)
     path = project / "results/records/digits/vgg-cpu.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": 0}))
-    assert regenerate(project) == 2
-    assert f"left out: {path}: schema 0" in caplog.text
-    assert path.exists()
-    assert not (project / "results/digits.md").exists()
+    older = make_record(dataset="digits", model="vgg").flat
+    path.write_text(json.dumps(older | {"schema": 1, "compression": {}, "load": {}}))
+    assert stale_files(project) == []
+    assert regenerate(project) == 3
+    assert contents(project) == before | {path: path.read_bytes()}

@@ -1,15 +1,15 @@
 """Tables: every digit from a record or a published cell, and nothing made up in between."""
 
 import csv
-import dataclasses
 import io
 
 import pytest
 
 from harness.errors import RequestError
-from harness.records.cell import CELLS, Record
+from harness.records.cell import CELLS
 from harness.report.site import refresh, render_files, render_readme, stale_files
 from harness.report.tables import print_records, render_csv, render_markdown
+from tests.records import cell_record, changed
 
 
 def make_record(**changes):
@@ -39,13 +39,13 @@ def make_record(**changes):
         "data_name": "some.npz",
         "data_sha256": "0123456789abcdef0123",
         "history": [
-            {"epoch": 1, "loss": 2.0, "accuracy": 0.5},
-            {"epoch": 2, "loss": 1.0, "accuracy": 0.75},
+            {"epoch": 1, "loss": 2.0, "accuracy": 0.5, "learning_rate": 0.01, "seconds": 50.0},
+            {"epoch": 2, "loss": 1.0, "accuracy": 0.75, "learning_rate": 0.0, "seconds": 40.0},
         ],
         "classes": ["a", "b"],
         "confusion_matrix": [[3, 1], [0, 4]],
     }
-    return Record(**(fields | changes))
+    return cell_record(**(fields | changes))
 
 
 GOLDEN = """\
@@ -68,7 +68,7 @@ def test_a_table_of_one_record():
 def test_the_notes_say_where_layers_were_frozen():
     ours = make_record(dataset="ours", params_trainable=20_490)
     assert "- b: 0.02 of 23.53 M parameters trained\n" in render_markdown([ours])
-    assert render_markdown([dataclasses.replace(ours, params_trainable=23_528_522)]) == GOLDEN
+    assert render_markdown([changed(ours, params_trainable=23_528_522)]) == GOLDEN
     random = make_record(params_trainable=20_490, weights_origin="random")
     assert "parameters trained" not in render_markdown([random])
 
@@ -83,7 +83,7 @@ def test_published_columns_stand_only_where_something_was_published():
 
 
 def test_a_failed_cell_shows_its_reason_and_no_figure():
-    record = Record(
+    record = cell_record(
         dataset="digits",
         model="net",
         label="Net",
@@ -102,22 +102,34 @@ def test_a_small_figure_is_not_shown_as_none():
     assert "| 0.00 |" in text
 
 
-def test_a_compressed_row_says_what_it_was_and_what_that_brought():
+def test_a_compressed_row_says_what_it_was_and_what_that_brought(make_epoch):
     found = {
         "base": "resnet",
+        "method": "quantization",
         "accuracy_base": 91.5,
         "accuracy_fake_quantized": 91.125,
-        "latency_ratio_to_base": 0.167,
+        "params_base": 23_528_522,
+        "weights_mb_base": 375.1,
         "weights_ratio_to_base": 0.2514,
+        "gmacs_base": 4.0875,
+        "gmacs_thop_base": 4.1317,
+        "speed_up_wanted": None,
         "speed_up": 1.0,
+        "latency_ms_p50_base": 150.0,
+        "latency_ratio_to_base": 0.167,
+        "latency_ratio_to_base_low": 0.16,
+        "latency_ratio_to_base_high": 0.17,
+        "latency_rounds": 10,
+        "latency_drift_base": 0.01,
     }
-    changes = {"start": "resnet", "precision": "int8", "history": [{"stage": "quantization"}]}
+    history = [make_epoch(stage="quantization")]
+    changes = {"start": "resnet", "precision": "int8", "history": history}
     table = render_markdown([make_record(compression=found, **changes)])
     assert ": 2 epochs at 224 px from resnet weights, 1.5 min\n" in table
     assert ": × resnet: latency 0.17, weights 0.25, MACs 1.00\n" in table
     assert ": resnet itself 91.50%, fake-quantised 91.12%\n" in table
     assert "latency at batch 1 in int8, accuracy in int8" in table
-    bare = {name: found[name] for name in found if not name.startswith("accuracy")}
+    bare = {name: found[name] for name in found if not name.startswith("accuracy_")}
     table = render_markdown([make_record(compression=bare | {"speed_up": None})])
     assert ": × resnet: latency 0.17, weights 0.25\n" in table
 
@@ -132,7 +144,9 @@ def test_the_csv_keeps_measured_and_published_apart():
 
 def test_the_files_made_from_records():
     files = {str(path): text for path, text in render_files([make_record()]).items()}
-    assert files["training/cifar10/resnet-cpu.csv"] == "epoch,loss,accuracy\n1,2,0.5\n2,1,0.75\n"
+    assert files["training/cifar10/resnet-cpu.csv"] == (
+        "epoch,loss,accuracy,learning_rate,seconds\n1,2,0.5,0.01,50\n2,1,0.75,0,40\n"
+    )
     assert files["confusion/cifar10/resnet-cpu.csv"] == "3,1\n0,4\n"
     assert files["cifar10.md"].startswith("# cifar10\n\n| Model |")
 

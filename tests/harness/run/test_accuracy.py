@@ -80,9 +80,9 @@ def same(found, wanted):
 def test_compiled_gives_the_same_classes_whatever_the_last_batch(count):
     network, data = make_network(), make_data(count)
     found, how = measure_accuracy(network, make_job(), SPEC, data)
-    assert how["accuracy_method"] == COMPILED
-    assert "accuracy_fp32_check" not in how
-    assert how["evaluation_images_per_s"] > 0
+    assert how.accuracy_method == COMPILED
+    assert not how.accuracy_fp32_check
+    assert how.evaluation_images_per_s > 0
     same(found, plain(network, data))
 
 
@@ -90,7 +90,7 @@ def test_few_batches_are_not_worth_compiling(monkeypatch):
     monkeypatch.setattr(accuracy, "trace", None)
     network, data = make_network(), make_data(127)
     found, how = measure_accuracy(network, make_job(), SPEC, data)
-    assert how["accuracy_method"] == EAGER
+    assert how.accuracy_method == EAGER
     same(found, plain(network, data))
 
 
@@ -101,7 +101,7 @@ def test_int8_keeps_its_kernels(monkeypatch):
     int8 = with_any_ranges(make_network(), "x86", images)
     found, how = measure_accuracy(int8, make_job(), SPEC, data)
     method = "int8 kernels of torch, x86, channels last; int8, batches of 4"
-    assert how["accuracy_method"] == method
+    assert how.accuracy_method == method
     same(found, plain(int8, data))
 
 
@@ -153,7 +153,7 @@ ERRORS = [
 def test_what_cannot_be_traced_stays_eager(kind, error):
     network, data = kind(error), make_data(128)
     found, how = measure_accuracy(network, make_job(), SPEC, data)
-    assert how["accuracy_method"] == EAGER
+    assert how.accuracy_method == EAGER
     same(found, plain(network.network, data))
 
 
@@ -171,7 +171,7 @@ class Branches(RefusesTracing):
 def test_a_network_whose_path_depends_on_values_stays_eager():
     network, data = Branches(), make_data(128)
     found, how = measure_accuracy(network, make_job(), SPEC, data)
-    assert how["accuracy_method"] == EAGER
+    assert how.accuracy_method == EAGER
     same(found, plain(network, data))
 
 
@@ -195,7 +195,7 @@ def test_another_network_is_not_taken_for_this_one(factor, words):
         compile_for_batches(network, example, "fp32")
     data = make_data(128)
     found, how = measure_accuracy(network, make_job(), SPEC, data)
-    assert how["accuracy_method"] == EAGER
+    assert how.accuracy_method == EAGER
     same(found, plain(network.network, data))
 
 
@@ -230,8 +230,8 @@ def test_the_fp32_check_counts_what_low_precision_changed():
     data = dataclasses.replace(make_data(1), test=split, classes=("a", "b"), channels=1)
     job = make_job(precision="bf16", batch_size=7)
     accuracy, how = measure_accuracy(Threshold().eval(), job, SPEC, data)
-    assert how["accuracy_method"] == "eager, channels last; bf16, batches of 7"
-    assert how["accuracy_fp32_check"] == {
+    assert how.accuracy_method == "eager, channels last; bf16, batches of 7"
+    assert how.accuracy_fp32_check == {
         "images": 60,
         "accuracy_fp32": 100,
         "accuracy_bf16": pytest.approx(100 * 2 / 3),
@@ -251,7 +251,7 @@ def test_the_fp32_check_looks_at_some_images_from_all_over(monkeypatch):
     split = MemorySplit(make_data(30).test.images, torch.tensor([0] * 15 + [1] * 15))
     data = dataclasses.replace(make_data(1), test=split)
     _, how = measure_accuracy(AlwaysFirst(), make_job(precision="bf16"), SPEC, data)
-    check = how["accuracy_fp32_check"]
+    check = how.accuracy_fp32_check
     assert (check["images"], check["changed"]) == (10, 0)
     assert check["accuracy_fp32"] == check["accuracy_bf16"]
     assert 0 < check["accuracy_fp32"] < 100
@@ -260,8 +260,8 @@ def test_the_fp32_check_looks_at_some_images_from_all_over(monkeypatch):
 def test_compiled_in_bf16():
     network, data = make_network(), make_data(130)
     found, how = measure_accuracy(network, make_job(precision="bf16"), SPEC, data)
-    assert how["accuracy_method"] == COMPILED.replace("fp32", "bf16")
-    check, exact = how["accuracy_fp32_check"], plain(network, data)
+    assert how.accuracy_method == COMPILED.replace("fp32", "bf16")
+    check, exact = how.accuracy_fp32_check, plain(network, data)
     assert check["images"] == 130
     assert check["accuracy_fp32"] == exact.accuracy_top1
     assert check["accuracy_bf16"] == pytest.approx(found.accuracy_top1)
@@ -276,7 +276,7 @@ def test_a_routed_network_is_evaluated_by_its_routes():
     trunk, data = Trunk(Tree(nodes=(root,))).eval(), make_data(128)
     found, how = measure_accuracy(trunk, make_job(), SPEC, data)
     method = "routed, batch norm folded, channels last; fp32, batches of 4"
-    assert how["accuracy_method"] == method
+    assert how.accuracy_method == method
     routed = trunk.route(data.test.images.float().div(255))
     assert found.predictions.tolist() == routed.tolist()
 
@@ -305,8 +305,8 @@ class Contrary(nn.Module):
 def test_routes_decide_not_logits(precision):
     data = make_data(128)
     found, how = measure_accuracy(Contrary(), make_job(precision=precision), SPEC, data)
-    assert how["accuracy_method"].startswith("routed")
+    assert how.accuracy_method.startswith("routed")
     wanted = (plain(make_network(), data).predictions + 1) % CLASSES
     different = (found.predictions != wanted).sum()
-    assert different == (how["accuracy_fp32_check"]["changed"] if precision == "bf16" else 0)
+    assert different == (how.accuracy_fp32_check["changed"] if precision == "bf16" else 0)
     assert different <= 12

@@ -40,12 +40,12 @@ class NeedsData(nn.Module):
 
 
 def test_what_cannot_be_counted_has_reasons():
-    fields, reasons = measure_costs(NeedsData(), torch.rand(1, 1, 8, 8), JOB)
-    assert fields["weights_mb"] == 4 * (64 * 3 + 3) / 1e6
-    assert fields["latency_ms_p50"] > 0
+    costs = measure_costs(NeedsData(), torch.rand(1, 1, 8, 8), JOB)
+    assert costs.memory.weights_mb == 4 * (64 * 3 + 3) / 1e6
+    assert costs.latency.latency_ms_p50 > 0
     for name in ("gmacs", "gflops", "gmacs_thop", "peak_memory_mb", "peak_process_mb"):
-        assert fields.get(name) is None
-        assert "meta device" in reasons[name]
+        assert figures(costs)[name] is None
+        assert "meta device" in costs.not_measured[name]
 
 
 def test_int8_is_measured_as_what_it_is():
@@ -53,19 +53,24 @@ def test_int8_is_measured_as_what_it_is():
     image = torch.rand(1, 1, 8, 8)
     convolution, pool = nn.Conv2d(1, 4, 3, padding=1), nn.AdaptiveAvgPool2d(1)
     network = nn.Sequential(convolution, nn.ReLU(), pool, nn.Flatten(), nn.Linear(4, 3))
-    fields, reasons = measure_costs(with_any_ranges(network.eval(), "x86", image), image, JOB)
-    assert fields["gmacs"] == (64 * 4 * 9 + 4 * 3) / 1e9
-    assert fields["params"] == 4 * 9 + 4 + 4 * 3 + 3
+    costs = measure_costs(with_any_ranges(network.eval(), "x86", image), image, JOB)
+    assert costs.operations.gmacs == (64 * 4 * 9 + 4 * 3) / 1e9
+    assert costs.operations.params == 4 * 9 + 4 + 4 * 3 + 3
     # A byte a value: the image, and the convolution's output.
-    assert fields["peak_memory_mb"] == (64 + 4 * 64) / 1e6
+    assert costs.memory.peak_memory_mb == (64 + 4 * 64) / 1e6
     # int8 weights; for each channel a bias, a scale and a zero point; and a scale and a zero point
     # for the image, what the flattening and both layers return.
     weights = 4 * 9 + 4 * 3 + (4 + 3) * (4 + 4 + 1) + 4 * (4 + 8)
-    assert fields["weights_mb"] == pytest.approx(weights / 1e6)
-    assert fields["latency_ms_p50"] > 0
+    assert costs.memory.weights_mb == pytest.approx(weights / 1e6)
+    assert costs.latency.latency_ms_p50 > 0
     for name in ("peak_process_mb", "peak_training_memory_mb", "throughput_peak_share"):
-        assert fields.get(name) is None
-        assert reasons[name]
+        assert figures(costs)[name] is None
+        assert costs.not_measured[name]
+
+
+def figures(costs):
+    parts = (costs.latency, costs.throughput, costs.memory, costs.operations, costs.energy)
+    return {name: value for part in parts for name, value in vars(part).items()}
 
 
 class Fork(nn.Module):
@@ -107,33 +112,35 @@ def test_a_fork_is_a_routed_network_and_a_layer_is_not(fork):
 
 def test_operations_are_the_mean_over_the_images_that_take_each_path(fork):
     images = images_of(0.1, 0.2, 0.3, 0.9)
-    fields, reasons = measure_routed_costs(fork, images, fork.route(images), JOB)
-    assert fields["gmacs"] == pytest.approx((3 * 64 + 1056) / 4 / 1e9)
-    assert fields["gflops"] == pytest.approx(2 * fields["gmacs"])
-    assert fields["params"] == 65 + (64 * 16 + 16) + (16 * 2 + 2)
-    assert fields["weights_mb"] == pytest.approx(4 * fields["params"] / 1e6)
-    assert [(p["name"], p["images"], p["classes"]) for p in fields["paths"]] == [
+    costs = measure_routed_costs(fork, images, fork.route(images), JOB)
+    assert costs.operations.gmacs == pytest.approx((3 * 64 + 1056) / 4 / 1e9)
+    assert costs.operations.gflops == pytest.approx(2 * costs.operations.gmacs)
+    assert costs.operations.params == 65 + (64 * 16 + 16) + (16 * 2 + 2)
+    assert costs.memory.weights_mb == pytest.approx(4 * costs.operations.params / 1e6)
+    assert [(p.name, p.images, p.classes) for p in costs.paths] == [
         ("small", 3, 1),
         ("large", 1, 2),
     ]
-    assert [p["gmacs"] for p in fields["paths"]] == pytest.approx([64e-9, 1056e-9])
-    assert [p["params"] for p in fields["paths"]] == [65, fields["params"] - 65]
-    assert all(p["latency_ms_p50"] > 0 for p in fields["paths"])
-    assert reasons.get("gmacs_thop") is None
+    assert [p.gmacs for p in costs.paths] == pytest.approx([64e-9, 1056e-9])
+    assert [p.params for p in costs.paths] == [65, costs.operations.params - 65]
+    assert all(p.latency_ms_p50 > 0 for p in costs.paths)
+    assert costs.not_measured.get("gmacs_thop") is None
 
 
 def test_peak_memory_is_that_of_the_path_with_most_operations(fork):
     images = images_of(0.1, 0.9)
-    fields, _ = measure_routed_costs(fork, images, fork.route(images), JOB)
+    costs = measure_routed_costs(fork, images, fork.route(images), JOB)
     longest = images[1:]
-    assert fields["peak_memory_mb"] == measure_costs(fork.large, longest, JOB)[0]["peak_memory_mb"]
+    assert (
+        costs.memory.peak_memory_mb == measure_costs(fork.large, longest, JOB).memory.peak_memory_mb
+    )
 
 
 def test_a_path_that_no_image_takes_is_left_out(fork):
     images = images_of(0.1, 0.2)
-    fields, _ = measure_routed_costs(fork, images, fork.route(images), JOB)
-    assert [path["name"] for path in fields["paths"]] == ["small"]
-    assert fields["gmacs"] == pytest.approx(64e-9)
+    costs = measure_routed_costs(fork, images, fork.route(images), JOB)
+    assert [path.name for path in costs.paths] == ["small"]
+    assert costs.operations.gmacs == pytest.approx(64e-9)
 
 
 def test_latency_is_over_the_images_in_turn(fork):

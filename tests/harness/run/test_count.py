@@ -9,8 +9,8 @@ from torch import nn
 
 from harness.errors import CellError, RequestError
 from harness.jobs import Cell, CostJob, Job
-from harness.launch import worker
 from harness.measure.file_size import measure_file_mb
+from harness.measurements.cost import CountedCosts
 from harness.plan import counts
 from harness.records.cost import COSTS, CostPath, cost_place
 from harness.run import count
@@ -114,8 +114,8 @@ def test_a_network_is_counted_without_an_image(tmp_path):
     assert record.peak_memory_mb == (4 * 36 * 4 + 5 * 4) / 1e6
     assert (record.image_size, record.channels, record.classes) == (8, 3, 5)
     assert (record.weights_origin, record.paths, record.not_measured) == ("random", (), {})
-    assert record.command == "again"
-    assert record.git_commit is None or len(record.git_commit) == 40
+    assert record.provenance.command == "again"
+    assert record.provenance.git_commit is None or len(record.provenance.git_commit) == 40
 
 
 def test_every_path_of_a_published_tree_is_counted(tmp_path):
@@ -173,7 +173,7 @@ def test_costs_are_read_as_they_were_written(tmp_path):
     [
         ({"gmacs": "4"}, "not a record of costs .gmacs: Input should be a valid number"),
         ({"colour": "red"}, "not a record of costs .colour"),
-        ({"schema": 7}, "schema 7, this version reads 1: it is of a newer version"),
+        ({"schema": 7}, "schema 7, this version reads 2: it is of a newer version"),
         ({"model": "other"}, "belongs to .*other-8.json; move or delete it"),
         ({"paths": [{"name": "root"}]}, "paths.0.classes"),
     ],
@@ -206,7 +206,7 @@ def test_one_model_is_not_in_the_way_of_the_next(tmp_path, capsys, monkeypatch):
     specs = SPECS | {"broken": broken}
     monkeypatch.setattr(count, "load_model", specs.__getitem__)
     jobs = tuple(make_job(tmp_path, model) for model in ("broken", "gone", "plain"))
-    assert worker._count(CostJob(jobs=jobs)) == 1
+    assert CountedCosts().work(CostJob(jobs=jobs)) == 1
     assert capsys.readouterr().err == (
         "shape/broken: RuntimeError: no such layer at all\n"
         "shape/gone: no tree was published for it\n"

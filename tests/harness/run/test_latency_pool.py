@@ -8,6 +8,7 @@ import pytest
 from harness.jobs import Cell, Job, LatencyJob
 from harness.measure.ratios import Rounds
 from harness.records.latency import LatencyRow
+from harness.records.parts import Load, Machine
 from harness.run.latency import ProcessTimes
 from harness.run.latency_pool import pool_processes
 from harness.settings_spec import Settings
@@ -33,7 +34,9 @@ JOB = LatencyJob(
 )
 
 
-def make_process(fast_ms, *, drift=0.01, reruns=0, reason=None, difference=0.0, **changes):
+def make_process(
+    fast_ms, *, drift=0.01, reruns=0, reason=None, difference=0.0, cores=(2,), busy=None
+):
     """Return the times of a process in which the reference takes 20 ms."""
     times_ms = {"slow in eager": [20.0] * 20}
     if reason is None:
@@ -53,15 +56,18 @@ def make_process(fast_ms, *, drift=0.01, reruns=0, reason=None, difference=0.0, 
     fields = {
         "rows": rows,
         "rounds": Rounds(times_ms=times_ms, on_gpu=False, drift=drift, reruns=reruns),
-        "threads": 1,
-        "cores": [2],
-        "load": load,
-        "busy": None,
+        "machine": Machine(
+            device_name="a processor",
+            threads=1,
+            cores=cores and list(cores),
+            load=Load(**load),
+            busy=busy,
+        ),
         "data_name": "images",
         "data_sha256": "abcd",
         "environment": {"device_name": "a processor", "git_commit": "c0ffee", "git_dirty": True},
     }
-    return ProcessTimes(**(fields | changes))
+    return ProcessTimes(**fields)
 
 
 def pool(*processes):
@@ -89,20 +95,22 @@ def test_what_is_said_of_all_processes():
         make_process(30.0, drift=0.04, reruns=2, busy="other processes took 30% of the CPU"),
         make_process(8.0, drift=0.03),
     )
-    assert record.cores == [2, 3]
+    assert record.machine.cores == [2, 3]
     assert (record.drift, record.drifted, record.reruns) == (0.04, False, 3)
-    assert record.load == {
-        "load_average_before": 5,
-        "load_average_after": 16,
-        "others_share": 0.03,
-        "stolen_share": None,
-    }
-    assert record.busy == "other processes took 30% of the CPU"
+    assert record.machine.load == Load(
+        load_average_before=5, load_average_after=16, others_share=0.03, stolen_share=None
+    )
+    assert record.machine.busy == "other processes took 30% of the CPU"
     assert (record.reference, record.reference_runtime, record.seed) == ("slow", "eager", 7)
-    assert (record.dataset, record.device, record.device_name) == ("d", "cpu", "a processor")
-    assert (record.git_commit, record.git_dirty, record.command) == ("c0ffee", True, "again")
+    assert (record.dataset, record.device, record.machine.device_name) == (
+        "d",
+        "cpu",
+        "a processor",
+    )
+    found = record.provenance
+    assert (found.git_commit, found.git_dirty, found.command) == ("c0ffee", True, "again")
     assert (record.data_name, record.data_sha256) == ("images", "abcd")
-    assert record.started == "2026-01-02T03:04:05+00:00"
+    assert found.started == "2026-01-02T03:04:05+00:00"
 
 
 def test_one_process_that_drifted_too_much_is_said():
@@ -112,7 +120,7 @@ def test_one_process_that_drifted_too_much_is_said():
 
 def test_cores_are_given_only_where_all_processes_kept_to_some():
     record, _ = pool(make_process(5.0), make_process(5.0, cores=None))
-    assert record.cores is None
+    assert record.machine.cores is None
 
 
 @pytest.mark.parametrize("number", [0, 1])

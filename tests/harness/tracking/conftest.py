@@ -10,12 +10,13 @@ from harness.data.batches import ImageBatches
 from harness.data.loading import DataSource, ImageData
 from harness.data.splits import MemorySplit
 from harness.jobs import Cell, Job
-from harness.records.cell import CELLS, Record
+from harness.records.cell import CELLS
 from harness.run.provision import discard_checkpoint, ready_network
 from harness.settings_spec import Settings, TrainingSettings
 from harness.spec import ModelSpec
 from harness.tracking.run import open_tracker
 from harness.training import fit as training_fit
+from tests.records import cell_record
 
 RECIPE = TrainingSettings(epochs=4, batch_size=4, start="random", shift_pixels=1)
 
@@ -86,7 +87,7 @@ def run(data):
         with open_tracker(job) as tracker:
             tracker.begin({"data_sha256": data.source.sha256, "training": {"epochs": 4}, "a": None})
             ready = ready_network(job, spec, data, tracker)
-            record = Record(
+            record = cell_record(
                 dataset="emnist",
                 model="net",
                 label="Net",

@@ -7,10 +7,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.summary.writer import event_file_writer
 
 from harness.networks.weights import tracking_path, trained_weights_path
-from harness.records.cell import CELLS, Record
+from harness.records.cell import CELLS
 from harness.run.provision import ready_network
 from harness.tracking.adapters import TensorBoard
 from harness.tracking.run import open_tracker
+from tests.records import cell_record
 
 from .conftest import SPEC, STAGED
 
@@ -184,7 +185,7 @@ def test_a_network_that_is_not_trained_has_results(make_job, run):
 
 def test_a_cell_that_broke_before_it_began_says_so(make_job):
     job = make_job("tensorboard")
-    record = Record(
+    record = cell_record(
         dataset="emnist", model="net", label="Net", device="cpu", status="failed", reason="no room"
     )
     with open_tracker(job) as tracker:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from cli.options import read_command
 from harness.data.loading import load_job_data
 from harness.errors import RequestError
 from harness.jobs import Cell, Request
@@ -16,18 +17,19 @@ from harness.measure.conditions import set_threads
 from harness.measure.memory import measure_weights_mb
 from harness.measure.operations import count_parameters, measure_operations
 from harness.plan.jobs import make_job
-from harness.records.cell import CELLS, Record
+from harness.records.cell import CELLS
 from harness.records.cost import COSTS
-from harness.records.predictions import make_predictions, write_predictions
+from harness.records.predictions import PREDICTIONS, make_predictions, predictions_place
 from harness.run.accuracy import measure_accuracy
-from harness.run.cell import base_fields
+from harness.run.cell import begin_record
 from harness.run.count import count_costs
 from harness.run.provision import ready_network
 from harness.spec import RoutedNetwork
 from harness.verification.checks import Places, compare
 from harness.verification.command import verify
 from harness.verification.recompute import check_record
-from harness.verification.stated import check_agreement, check_settings, read_command
+from harness.verification.stated import check_agreement, check_settings
+from tests.records import cell_record, changed
 
 MORE = {"mobilenet": {"training.epochs": 1}, "trunk": {"weights": "random"}}
 
@@ -64,28 +66,37 @@ def run_without_clock(job, spec):
     accuracy, how = measure_accuracy(ready.network, job, spec, data)
     image = torch.zeros(1, 1, 32, 32)
     predictions = make_predictions(accuracy.predictions, data.test.labels.numpy())
-    record = Record(
-        **base_fields(job, spec.label, started),
-        **how,
-        **count(ready.network, image),
-        status="ok",
-        weights_origin=ready.origin,
-        weights_sha256=ready.sha256,
-        image_size=32,
-        classes=list(data.classes),
-        data_name="digits",
-        data_sha256=data.source.sha256,
-        data_official=True,
-        accuracy_top1=accuracy.accuracy_top1,
-        accuracy_top1_low=accuracy.accuracy_top1_low,
-        accuracy_top1_high=accuracy.accuracy_top1_high,
-        n_test=accuracy.n_test,
-        confusion_matrix=accuracy.confusion_matrix,
-        predictions_sha256=predictions.sha256,
-        test_labels_sha256=predictions.labels_sha256,
+    record = cell_record(
+        **{
+            **begin_record(job, spec.label, started).flat,
+            **vars(how),
+            **count(ready.network, image),
+            **measured(ready, data, accuracy, predictions),
+        }
     )
-    write_predictions(job.results_dir, record.dataset, record.stem, predictions)
+    place = predictions_place(record.cell.dataset, record.stem)
+    PREDICTIONS.write(job.results_dir, predictions, place)
     return record
+
+
+def measured(ready, data, accuracy, predictions):
+    return {
+        "status": "ok",
+        "weights_origin": ready.origin,
+        "weights_sha256": ready.sha256,
+        "image_size": 32,
+        "classes": list(data.classes),
+        "data_name": "digits",
+        "data_sha256": data.source.sha256,
+        "data_official": True,
+        "accuracy_top1": accuracy.accuracy_top1,
+        "accuracy_top1_low": accuracy.accuracy_top1_low,
+        "accuracy_top1_high": accuracy.accuracy_top1_high,
+        "n_test": accuracy.n_test,
+        "confusion_matrix": accuracy.confusion_matrix,
+        "predictions_sha256": predictions.sha256,
+        "test_labels_sha256": predictions.labels_sha256,
+    }
 
 
 def count(network, image):
@@ -94,7 +105,13 @@ def count(network, image):
         return whole | count_operations(network, image)
     # As many images on each path as it has classes.
     paths = [
-        {"name": path.name, "images": len(path.classes), **count(path.network, image)}
+        {
+            "name": path.name,
+            "images": len(path.classes),
+            "classes": len(path.classes),
+            "latency_ms_p50": 1.0,
+            **count(path.network, image),
+        }
         for path in network.paths()
     ]
     images = sum(path["images"] for path in paths)
@@ -115,6 +132,7 @@ def project(ran, tmp_path):
 
 def places_in(root):
     return Places(
+        read_command=read_command,
         data_dir=root / "data",
         data_files=(),
         weights_dir=root / "weights",
@@ -124,11 +142,11 @@ def places_in(root):
 
 
 def record_of(root, model="mobilenet"):
-    return next(each for each in CELLS.read_all(root / "results") if each.model == model)
+    return next(each for each in CELLS.read_all(root / "results") if each.cell.model == model)
 
 
 def tamper(root, **changes):
-    CELLS.write(root / "results", dataclasses.replace(record_of(root), **changes))
+    CELLS.write(root / "results", changed(record_of(root), **changes))
 
 
 def test_what_was_not_touched_holds(ran, capsys):
@@ -179,7 +197,7 @@ def test_what_was_changed_in_a_record_is_named(project, capsys, changes, named):
 def test_a_better_accuracy_is_found_out_even_where_the_matrix_agrees(project, capsys):
     record = record_of(project)
     counts = [[0] * 10 for _ in range(10)]
-    for label, row in enumerate(record.confusion_matrix):
+    for label, row in enumerate(record.accuracy.confusion_matrix):
         counts[label][label] = sum(row)
     tamper(
         project,
@@ -190,7 +208,7 @@ def test_a_better_accuracy_is_found_out_even_where_the_matrix_agrees(project, ca
     )
     assert verify([], places_in(project)) == 1
     found = [line for line in capsys.readouterr().out.splitlines() if "accuracy_top1:" in line]
-    right = round(record.accuracy_top1 * 3.6)
+    right = round(record.accuracy.accuracy_top1 * 3.6)
     assert found == [
         f"digits/mobilenet-cpu: accuracy_top1: recorded 360 of 360 images right, now {right} of 360"
     ]
@@ -198,9 +216,9 @@ def test_a_better_accuracy_is_found_out_even_where_the_matrix_agrees(project, ca
 
 def test_predictions_are_held_against_the_record_and_made_anew(project, capsys):
     record = record_of(project)
-    labels = np.repeat(np.arange(10), [sum(row) for row in record.confusion_matrix])
+    labels = np.repeat(np.arange(10), [sum(row) for row in record.accuracy.confusion_matrix])
     other = make_predictions(labels.astype("uint16"), labels)
-    write_predictions(project / "results", "digits", record.stem, other)
+    PREDICTIONS.write(project / "results", other, predictions_place("digits", record.stem))
     assert verify(["digits/mobilenet-cpu"], places_in(project)) == 1
     text = capsys.readouterr().out
     assert "predictions: the predictions beside it are those of another run\n" in text
@@ -211,7 +229,10 @@ def test_predictions_are_held_against_the_record_and_made_anew(project, capsys):
     )
     assert verify(["digits/mobilenet-cpu"], places_in(project)) == 1
     text = capsys.readouterr().out
-    assert f"predictions (right): recorded {round(record.accuracy_top1 * 3.6)}, now 360\n" in text
+    assert (
+        f"predictions (right): recorded {round(record.accuracy.accuracy_top1 * 3.6)}, now 360\n"
+        in text
+    )
     assert "predictions_sha256: recorded " in text
     (project / "results" / "predictions" / "digits" / f"{record.stem}.json").unlink()
     assert verify(["digits/mobilenet-cpu"], places_in(project)) == 1
@@ -249,8 +270,9 @@ def test_images_that_stood_in_are_asked_for_by_name(project, capsys):
 
 def test_settings_that_are_others_today_are_named(ran):
     record = record_of(ran)
-    changed = record.settings | {"training": record.settings["training"] | {"epochs": 7}}
-    found = check_settings(dataclasses.replace(record, settings=changed), places_in(ran))
+    used = record.settings.settings
+    other = used | {"training": used["training"] | {"epochs": 7}}
+    found = check_settings(changed(record, settings=other), places_in(ran))
     assert [(c.field, c.holds, c.text) for c in found] == [
         ("settings.training.epochs", False, "recorded 7, now 1")
     ]
@@ -259,18 +281,18 @@ def test_settings_that_are_others_today_are_named(ran):
 
 
 def test_a_command_of_another_version_is_no_failure(ran):
-    record = dataclasses.replace(record_of(ran), command="python comparisons.py --sing loudly")
+    record = changed(record_of(ran), command="python comparisons.py --sing loudly")
     (found,) = check_settings(record, places_in(ran))
     assert (found.holds, found.text) == (
         None,
         "not recomputed: the command has --sing loudly, which is unknown here",
     )
     with pytest.raises(RequestError, match=r"no run of comparisons\.py: 'rm -r'"):
-        read_command("rm -r", places_in(ran))
+        read_command("rm -r")
 
 
 def test_a_setting_that_is_gone_is_no_failure(ran):
-    record = dataclasses.replace(record_of(ran), settings={"colour": "red"})
+    record = changed(record_of(ran), settings={"colour": "red"})
     (found,) = check_record(record, places_in(ran))
     assert found.holds is None
     assert "setting colour is not one of this version" in found.text
@@ -279,17 +301,17 @@ def test_a_setting_that_is_gone_is_no_failure(ran):
 def test_parts_of_a_record_that_contradict_each_other(ran):
     record = record_of(ran)
     assert all(check.holds for check in check_agreement(record))
-    wrong = dataclasses.replace(record, accuracy_top1_low=0.0)
+    wrong = changed(record, accuracy_top1_low=0.0)
     assert [c.field for c in check_agreement(wrong) if not c.holds] == ["accuracy_top1_low"]
     tree = record_of(ran, "trunk")
-    paths = [tree.paths[0] | {"gmacs": 1.0}, *tree.paths[1:]]
-    wrong = dataclasses.replace(tree, paths=paths)
+    paths = [vars(tree.paths[0]) | {"gmacs": 1.0}, *tree.paths[1:]]
+    wrong = changed(tree, paths=paths)
     assert [c.field for c in check_agreement(wrong) if not c.holds] == ["gmacs (mean of the paths)"]
 
 
 def test_counted_costs_are_counted_again(tmp_path, capsys):
     command = "python comparisons.py --dataset digits --model mobilenet --set image_size=32"
-    request = read_command(command, places_in(tmp_path))
+    request = places_in(tmp_path).read_request(command)
     job, _ = make_job(request, Cell(dataset="digits", model="mobilenet", device="cpu"))
     job = dataclasses.replace(job, command=f"{command} --measure cost")
     cost = count_costs(job)

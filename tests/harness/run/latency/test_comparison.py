@@ -7,23 +7,24 @@ import pytest
 import torch
 from pydantic import TypeAdapter
 
-from harness.jobs import Job, TimingJob
-from harness.launch import local, worker
-from harness.launch.comparison import compare_in_children
+from harness.errors import CellError
+from harness.launch import local
 from harness.measure.lock import lock_path
+from harness.measurements import latency as side_by_side
+from harness.measurements.latency import LatencySideBySide, TimingJob
+from harness.measurements.worker import do_job
 from harness.records.cell import CELLS
 from harness.records.latency import LATENCIES
 from harness.run import latency
+from tests.refusals import make_request
 
 from .conftest import rows_of
 
+MEASUREMENT = LatencySideBySide()
 
-def test_jobs_of_both_kinds_survive_the_trip_to_the_child(make_job, tmp_path):
-    job = make_job("plain", "routed", run_in=("eager", "openvino"))
-    timing = TimingJob(comparison=job, number=2, answer=tmp_path / "a")
-    either = TypeAdapter(Job | TimingJob)
-    for sent in (timing, job.jobs[0]):
-        assert either.validate_json(TypeAdapter(type(sent)).dump_json(sent)) == sent
+
+def compare(job):
+    return MEASUREMENT.run(job, make_request(job.jobs[0].weights_dir.parent))
 
 
 @pytest.fixture
@@ -31,17 +32,18 @@ def in_this_process(monkeypatch):
     """Let this process be all children; return what each of them saw."""
     seen = []
 
-    def run(job, *, verbose):
+    def run(name, job, _request):
+        assert name == MEASUREMENT.name
         seen.append((job.number, lock_path("cpu").with_suffix(".holder").read_text()))
-        return worker._time(job)
+        return do_job(MEASUREMENT, job)
 
-    monkeypatch.setattr(local, "run_in_child", run)
+    monkeypatch.setattr(side_by_side, "run_in_child", run)
     return seen
 
 
 def test_processes_come_one_after_the_other_under_one_lock(make_job, in_this_process):
     job = make_job("plain", "fragile", processes=3)
-    assert compare_in_children(job) == 0
+    assert compare(job) == 0
     holder = f"digits/latency-cpu (process {os.getpid()})"
     assert in_this_process == [(0, holder), (1, holder), (2, holder)]
     assert lock_path("cpu").with_suffix(".holder").read_text() == ""
@@ -59,48 +61,48 @@ def test_processes_come_one_after_the_other_under_one_lock(make_job, in_this_pro
 )
 def test_the_exit_code(make_job, capsys, in_this_process, models, code, written, ran):
     job = make_job(*models, reference=models[0], processes=2)
-    assert compare_in_children(job) == code
+    assert compare(job) == code
     assert len(in_this_process) == ran
     found = LATENCIES.read_all(job.jobs[0].results_dir)
     assert [len(record.rows) for record in found] == [len(models)] * written
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1 - written
-    assert written or error.startswith("digits/latency-cpu: the reference routed in eager cannot")
+    _begun, *errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 1 - written
+    assert written or errors[0].startswith(
+        "digits/latency-cpu: the reference routed in eager cannot"
+    )
 
 
-@pytest.mark.parametrize("code", [1, 2, 130])
+@pytest.mark.parametrize("code", [1, 2])
 def test_a_process_that_ends_badly_ends_the_comparison(make_job, monkeypatch, code):
     codes = [0, code]
 
-    def run(job, *, verbose):
-        return worker._time(job) or codes.pop(0)
+    def run(_name, job, _request):
+        return do_job(MEASUREMENT, job) or codes.pop(0)
 
-    monkeypatch.setattr(local, "run_in_child", run)
+    monkeypatch.setattr(side_by_side, "run_in_child", run)
     job = make_job("plain", processes=3)
-    assert compare_in_children(job) == code
+    assert compare(job) == code
     assert LATENCIES.read_all(job.jobs[0].results_dir) == []
     assert lock_path("cpu").with_suffix(".holder").read_text() == ""
 
 
 def test_an_interruption_lets_go_of_the_device(make_job, monkeypatch):
-    def run(job, *, verbose):
+    def run(_name, _job, _request):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(local, "run_in_child", run)
+    monkeypatch.setattr(side_by_side, "run_in_child", run)
     job = make_job("plain")
     with pytest.raises(KeyboardInterrupt):
-        compare_in_children(job)
+        compare(job)
     assert lock_path("cpu").with_suffix(".holder").read_text() == ""
     assert not list(job.jobs[0].results_dir.rglob("*"))
 
 
-def test_a_comparison_that_cannot_be_written_is_one_line(make_job, capsys, in_this_process):
+def test_a_comparison_that_cannot_be_written(make_job, in_this_process):
     job = make_job("plain")
     job.jobs[0].results_dir.write_text("a file, no folder")
-    assert compare_in_children(job) == 1
-    error = capsys.readouterr().err
-    assert error.startswith("digits/latency-cpu: cannot write ")
-    assert error.count("\n") == 1
+    with pytest.raises(CellError, match="cannot write "):
+        compare(job)
 
 
 def test_an_error_that_nobody_foresaw_is_one_line_too(make_job, capsys, monkeypatch, tmp_path):
@@ -109,15 +111,16 @@ def test_an_error_that_nobody_foresaw_is_one_line_too(make_job, capsys, monkeypa
 
     monkeypatch.setattr(latency, "time_models", fail)
     job = TimingJob(comparison=make_job("plain"), number=0, answer=tmp_path / "a")
-    assert worker._time(job) == 1
+    assert do_job(MEASUREMENT, job) == 1
     assert capsys.readouterr().err == (
         "digits/latency-cpu: OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB\n"
     )
 
 
-def test_a_killed_child_is_one_line_and_no_record(make_job, capsys, monkeypatch, tmp_path):
+def test_a_killed_child_leaves_no_record(make_job, monkeypatch, tmp_path):
     class Killed:
-        def __init__(self, _command, stdin, env):
+        def __init__(self, command, stdin, env):
+            assert command[-3:] == ["harness.measurements.worker", "latency", "--offline"]
             self.stdin = (tmp_path / "job.json").open("wb")
 
         def wait(self):
@@ -125,9 +128,8 @@ def test_a_killed_child_is_one_line_and_no_record(make_job, capsys, monkeypatch,
 
     monkeypatch.setattr(local.subprocess, "Popen", Killed)
     job = make_job("plain", processes=3)
-    assert compare_in_children(job) == 1
-    error = capsys.readouterr().err
-    assert error == "digits/latency-cpu: the process was ended by SIGKILL (out of memory?)\n"
+    with pytest.raises(CellError, match=r"the process was ended by SIGKILL .out of memory\?.$"):
+        compare(job)
     results = job.jobs[0].results_dir
     assert (CELLS.read_all(results), LATENCIES.read_all(results)) == ([], [])
     sent = TypeAdapter(TimingJob).validate_json((tmp_path / "job.json").read_bytes())

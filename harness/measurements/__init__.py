@@ -1,0 +1,17 @@
+"""What `--measure` takes: one file for each measurement, all of one contract.
+
+A measurement is added by its file and its entry below: see CONTRIBUTING.md.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.measurements.cell import WholeCell
+from harness.measurements.contract import Measurement
+from harness.measurements.cost import CountedCosts
+from harness.measurements.latency import LatencySideBySide
+
+MEASUREMENTS: dict[str, Measurement[Any, Any]] = {
+    each.name: each for each in (WholeCell(), LatencySideBySide(), CountedCosts())
+}

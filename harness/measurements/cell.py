@@ -1,0 +1,115 @@
+"""The whole cell: a model trained or loaded, with its accuracy and all its costs."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, ClassVar
+
+from harness.errors import CellError, RequestError
+from harness.jobs import Job, Request
+from harness.launch.local import run_in_child
+from harness.measurements.contract import Measurement, Outcome
+from harness.util.error_text import explain
+
+if TYPE_CHECKING:
+    from harness.plan.cells import Planned
+    from harness.records.cell import Status
+
+
+class WholeCell(Measurement["Planned", Job]):
+    """Everything that there is to say about cells; cells that are done are not run again."""
+
+    name = "all"
+    help_text = "all"
+    job_type = Job
+    own_options: ClassVar = {
+        "trackers": "--tracker goes with --measure all: --measure {measure} trains nothing",
+        "fair": "--fair goes with --measure all: --measure {measure} trains nothing",
+        "seeds": "--seeds goes with training: leave it out with --measure {measure}",
+    }
+    after_interruption = "goes on from the last checkpoint"
+
+    def plan(self, request: Request) -> Sequence[Planned]:
+        """Return the cells, each with what is to be done about it."""
+        from harness.plan.cells import plan_request
+
+        return plan_request(request)
+
+    def describe(self, planned: Sequence[Planned]) -> None:
+        """Print what would be done cell by cell, and roughly how long it takes."""
+        from rich.console import Console
+        from rich.table import Table
+
+        from harness.plan.duration import describe_seconds, rough_seconds
+
+        table = Table("cell", "action", "what", "rough cost")
+        for item in planned:
+            seconds = rough_seconds(item)
+            table.add_row(str(item), item.action, item.detail, describe_seconds(seconds))
+        Console().print(table)
+
+    def run(self, planned: Planned, request: Request) -> int:
+        """Run a cell that is not done; one that was killed leaves a record too."""
+        print(f"{planned}: {planned.action}: {planned.detail}", file=sys.stderr)
+        if planned.action == "done":
+            return 0
+        if planned.action == "unsupported":
+            _write_unmeasured(planned, "unsupported", planned.detail)
+            return 1
+        try:
+            return run_in_child(self.name, planned.job, request)
+        except CellError as error:
+            _write_unmeasured(planned, "failed", str(error))
+            return 1
+
+    def work(self, job: Job) -> int:
+        """Run the cell, tell its trackers, and write its record."""
+        from harness.records.cell import CELLS
+        from harness.run.cell import begin_record, run_cell
+        from harness.run.provision import discard_checkpoint
+        from harness.tracking.run import open_tracker
+
+        started = datetime.now(UTC)
+        with open_tracker(job) as tracker:
+            try:
+                record = run_cell(job, tracker)
+            except RequestError:
+                raise
+            except Exception as error:  # anything may go wrong in a cell
+                blank = begin_record(job, job.cell.model, started)
+                record = dataclasses.replace(blank, reason=explain(error))
+            path = CELLS.write(job.results_dir, record)
+            if record.status == "ok":
+                discard_checkpoint(job, record.data.data_sha256)
+            tracker.log_record(record, path)
+        return int(record.status != "ok")
+
+    def show(self, outcome: Outcome[Planned]) -> None:
+        """Print the records of the cells beside what was published."""
+        from harness.plan.cells import find_job_record
+        from harness.report.tables import print_records
+
+        records = [find_job_record(item.job) for item in outcome.ran]
+        print_records([record for record in records if record is not None])
+
+
+def _write_unmeasured(planned: Planned, status: Status, reason: str) -> None:
+    """Write the record of a cell that left none itself."""
+    from harness.records.cell import CELLS, Record, used_settings
+    from harness.records.parts import Provenance
+
+    job = planned.job
+    record = Record(
+        cell=job.cell,
+        label=planned.spec.label,
+        status=status,
+        reason=reason,
+        settings=used_settings(job),
+        provenance=Provenance(
+            started=datetime.now(UTC).isoformat(timespec="seconds"), command=job.command
+        ),
+    )
+    CELLS.write(job.results_dir, record)

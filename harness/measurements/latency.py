@@ -1,0 +1,116 @@
+"""Latencies side by side: all models of a data set timed in the same rounds, none trained.
+
+They are timed in fresh processes, one after the other, alone on the device.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import ClassVar
+
+from harness.jobs import LatencyJob, Request
+from harness.launch.local import run_in_child
+from harness.measurements.contract import Measurement, Outcome
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimingJob:
+    """What one of the processes of a comparison is told; survives a trip through JSON.
+
+    Attributes:
+        comparison: What is compared.
+        number: The number of the process, from 0 on.
+        answer: The file to write what was found to.
+    """
+
+    comparison: LatencyJob
+    number: int
+    answer: Path
+
+    def __str__(self) -> str:
+        return str(self.comparison)
+
+
+class LatencySideBySide(Measurement[LatencyJob, TimingJob]):
+    """The latencies of all models of a data set as multiples of one of them."""
+
+    name = "latency"
+    help_text = "latency: all models side by side, nothing trained"
+    job_type = TimingJob
+    own_options: ClassVar = {
+        "runtimes": "--runtime goes with --measure latency",
+        "reference": "--reference goes with --measure latency",
+    }
+
+    def plan(self, request: Request) -> Sequence[LatencyJob]:
+        """Return one job for each data set."""
+        from harness.plan.latency import plan_latency
+
+        return plan_latency(request)
+
+    def describe(self, planned: Sequence[LatencyJob]) -> None:
+        """Print what would be compared."""
+        for job in planned:
+            models = ", ".join(each.cell.model for each in job.jobs)
+            print(f"{job}: {_summary(job)}: {models}; reference {job.reference}")
+
+    def run(self, planned: LatencyJob, request: Request) -> int:
+        """Time the models in as many processes as the settings say, and write what they found.
+
+        Each loads the models and prepares the runtimes for itself; the next begins when it has
+        ended, so that only one holds them in memory. The device is locked from the first to the
+        last. Nothing is written unless all processes ended well.
+        """
+        from pydantic import TypeAdapter
+
+        from harness.measure.lock import device_lock
+        from harness.records.latency import LATENCIES
+        from harness.run.latency import ProcessTimes
+        from harness.run.latency_pool import pool_processes
+
+        print(f"{planned}: {_summary(planned)}", file=sys.stderr)
+        first, found = planned.jobs[0], []
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            device_lock(first.cell.device, str(planned)),
+        ):
+            started = datetime.now(UTC)
+            for number in range(planned.processes):
+                answer = Path(folder) / f"{number}.json"
+                timing = TimingJob(comparison=planned, number=number, answer=answer)
+                code = run_in_child(self.name, timing, request)
+                if code:
+                    return code
+                found.append(TypeAdapter(ProcessTimes).validate_json(answer.read_bytes()))
+        record = pool_processes(planned, found, started)
+        LATENCIES.write(first.results_dir, record)
+        return int(any(row.reason for row in record.rows))
+
+    def work(self, job: TimingJob) -> int:
+        """Time the models in this process, and write what was found for `run` to read."""
+        from pydantic import TypeAdapter
+
+        from harness.run.latency import ProcessTimes, time_models
+        from harness.util.files import write_text
+
+        times = time_models(job.comparison, job.number)
+        write_text(job.answer, TypeAdapter(ProcessTimes).dump_json(times).decode())
+        return 0
+
+    def show(self, outcome: Outcome[LatencyJob]) -> None:
+        """Print the comparisons that were made now."""
+        from harness.records.latency import LATENCIES
+        from harness.report.latency import print_latency
+
+        records = LATENCIES.read_all(outcome.results)
+        print_latency([each for each in records if each.provenance.started >= outcome.began])
+
+
+def _summary(job: LatencyJob) -> str:
+    runtimes, count = ", ".join(job.runtimes), job.processes
+    return f"{len(job.jobs)} models in {runtimes}; {count} process{'es' if count > 1 else ''}"

@@ -1,0 +1,31 @@
+"""Records made from fields by name, whichever part of the record each belongs to."""
+
+import dataclasses
+import json
+
+from harness.records.cell import CELLS
+from harness.records.cost import COSTS
+from harness.records.latency import LATENCIES
+from harness.records.migration import nest_cell, nest_cost, nest_latency
+
+
+def cell_record(**fields):
+    return _parse(CELLS, nest_cell, fields)
+
+
+def cost_record(**fields):
+    return _parse(COSTS, nest_cost, fields)
+
+
+def latency_record(**fields):
+    return _parse(LATENCIES, nest_latency, fields)
+
+
+def _parse(store, nest, fields):
+    plain = json.loads(json.dumps(fields, default=dataclasses.asdict))
+    return store.parse({**nest(plain), "schema": store.schema})
+
+
+def changed(record, **fields):
+    """Return a cell's record with other values in some fields, whichever part they belong to."""
+    return cell_record(**(record.flat | fields))
