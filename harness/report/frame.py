@@ -40,8 +40,7 @@ def load_results(results: str | Path) -> pd.DataFrame:
         }
         for record in records
     ]
-    nested = pd.json_normalize(parts).convert_dtypes(convert_floating=False)
-    return pd.concat([frame_records(records), nested], axis="columns")
+    return pd.concat([frame_records(records), pd.json_normalize(parts)], axis="columns")
 
 
 def frame_records(records: Sequence[Record]) -> pd.DataFrame:
@@ -55,5 +54,11 @@ def frame_records(records: Sequence[Record]) -> pd.DataFrame:
         | {f"published_{name}": getattr(cell, name, None) for name in _PUBLISHED}
         for record, cell in zip(records, cells, strict=True)
     ]
+    frame = pd.DataFrame(rows)
     # Whole numbers stay whole where one is missing.
-    return pd.DataFrame(rows, dtype=object).convert_dtypes(convert_floating=False)
+    whole = [
+        name
+        for name in frame.select_dtypes("float")
+        if not any(isinstance(row[name], float) for row in rows)
+    ]
+    return frame.astype(dict.fromkeys(whole, "Int64"))
