@@ -12,12 +12,11 @@ from __future__ import annotations
 import json
 import os
 import re
-import statistics
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import typer
@@ -26,6 +25,8 @@ from typer import Option
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from harness.records.cell import CELLS, Record
+from harness.report.frame import frame_records
 from harness.report.table import Table
 
 _STAGES = ("training", "tree.grouping", "tree.class_below")
@@ -121,10 +122,10 @@ def _thin(data_file: Path, every: int, out: Path) -> Path:
 
 def _grow(
     dataset: str, images: Path, options: Sequence[str], weights: Path, folder: Path
-) -> dict[str, Any]:
+) -> Record:
     """Run comparisons.py, unless its record is there; return the record."""
-    record = folder / "records" / dataset / "trunk-cpu.json"
-    if not record.exists():
+    path = folder / "records" / dataset / "trunk-cpu.json"
+    if not path.exists():
         recipe = options[:2] if options[0] == "--recipe" else []
         settings = [*options[len(recipe) :], *_QUICK]
         command = [sys.executable, str(ROOT / "comparisons.py"), "--dataset", dataset]
@@ -133,20 +134,20 @@ def _grow(
         command += [part for setting in settings for part in ("--set", setting)]
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         subprocess.run(command, check=True, env=environment, stdout=sys.stderr)
-    fields: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
-    return fields
+    return CELLS.read(path)
 
 
-def _row(name: str, records: Sequence[Mapping[str, Any]]) -> list[str]:
-    accuracies = [record["accuracy_top1"] for record in records]
-    paths = sorted(len(record["paths"]) for record in records)
+def _row(name: str, records: Sequence[Record]) -> list[str]:
+    frame = frame_records(records)
+    accuracies, means = frame["accuracy_top1"], frame.mean(numeric_only=True)
+    paths = sorted(len(record.paths) for record in records)
     return [
         name,
-        f"{statistics.fmean(accuracies):.2f}",
-        f"{min(accuracies):.2f}–{max(accuracies):.2f}",
+        f"{means['accuracy_top1']:.2f}",
+        f"{accuracies.min():.2f}–{accuracies.max():.2f}",
         "–".join(map(str, dict.fromkeys((paths[0], paths[-1])))),
-        f"{statistics.fmean(record['gmacs'] for record in records):.4f}",
-        f"{statistics.fmean(record['training_seconds'] for record in records) / 60:.0f}",
+        f"{means['gmacs']:.4f}",
+        f"{means['training_seconds'] / 60:.0f}",
     ]
 
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, Literal
 
 from harness.records.cell import Record
 from harness.records.cost import CostRecord, cost_place
@@ -25,6 +25,7 @@ from harness.report.points import (
     pareto_front,
     published_points,
 )
+from harness.report.table import Column
 from harness.reproduction.published import published_cells
 
 # So few records that parsing a block takes no time, so many that there are not many blocks.
@@ -32,59 +33,54 @@ PER_BLOCK = 100
 
 
 @dataclass(frozen=True, kw_only=True)
-class PageColumn:
-    """A column of the page's table.
+class PageColumn(Column[Record]):
+    """A column of the page's table; `get` is the name of a field, of `Record.flat` or a property.
 
     Attributes:
-        field: Of the record; its `title` and `stem` are properties.
-        header: With the unit.
+        digits: 2.
+        better: The end that comes first when sorted: low.
         priority: 1 is shown everywhere; the higher, the wider the page must be.
-        numeric: Whether its figures are numbers.
-        digits: After the decimal point.
-        scale: What the field is multiplied with.
-        best: Which end is better, and so comes first when sorted: high or low.
     """
 
-    field: str
-    header: str
+    digits: int | None = 2
+    better: Literal["high", "low", ""] = "low"
     priority: int
-    numeric: bool = True
-    digits: int = 2
-    scale: float = 1.0
-    best: str = "low"
 
 
 COLUMNS = (
-    PageColumn(field="title", header="Model", priority=1, numeric=False),
-    PageColumn(field="dataset", header="Data set", priority=3, numeric=False),
-    PageColumn(field="accuracy_top1", header="Top-1 %", priority=1, best="high"),
-    PageColumn(field="latency_ms_p50", header="Latency ms", priority=1),
-    PageColumn(
-        field="throughput_images_per_s", header="Images/s", priority=2, digits=0, best="high"
-    ),
-    PageColumn(field="gmacs", header="GMACs", priority=2, digits=3),
-    PageColumn(field="weights_mb", header="Size MB", priority=2),
-    PageColumn(field="peak_memory_mb", header="Memory MB", priority=3),
-    PageColumn(field="energy_j_per_image", header="Energy J", priority=4, digits=3),
-    PageColumn(field="device", header="Device", priority=3, numeric=False),
-    PageColumn(field="status", header="Status", priority=3, numeric=False),
-    PageColumn(field="weights_origin", header="Weights", priority=3, numeric=False),
-    PageColumn(field="data_name", header="Images", priority=4, numeric=False),
-    PageColumn(field="started", header="Date", priority=4, numeric=False),
+    PageColumn(get="title", name="Model", priority=1, align="l"),
+    PageColumn(get="dataset", name="Data set", priority=3, align="l"),
+    PageColumn(get="accuracy_top1", name="Top-1 %", priority=1, better="high"),
+    PageColumn(get="latency_ms_p50", name="Latency ms", priority=1),
+    PageColumn(get="throughput_images_per_s", name="Images/s", priority=2, digits=0, better="high"),
+    PageColumn(get="gmacs", name="GMACs", priority=2, digits=3),
+    PageColumn(get="weights_mb", name="Size MB", priority=2),
+    PageColumn(get="peak_memory_mb", name="Memory MB", priority=3),
+    PageColumn(get="energy_j_per_image", name="Energy J", priority=4, digits=3),
+    PageColumn(get="device", name="Device", priority=3, align="l"),
+    PageColumn(get="status", name="Status", priority=3, align="l"),
+    PageColumn(get="weights_origin", name="Weights", priority=3, align="l"),
+    PageColumn(get="data_name", name="Images", priority=4, align="l"),
+    PageColumn(get="started", name="Date", priority=4, align="l"),
 )
-FACETS = (
-    ("dataset", "Data set"),
-    ("device", "Device"),
-    ("status", "Status"),
-    ("weights_origin", "Weights"),
-    ("data_name", "Images"),
-)
+# What the page's script calls the attributes of a column.
+_SCRIPT_NAMES = {
+    "field": "get",
+    "header": "name",
+    "priority": "priority",
+    "numeric": "right",
+    "digits": "digits",
+    "scale": "scale",
+    "best": "better",
+}
+_FILTERED = ("dataset", "device", "status", "weights_origin", "data_name")
+FACETS = tuple((column.get, column.name) for column in COLUMNS if column.get in _FILTERED)
 _EXTRA = (
     *("stem", "model", "seed", "repeat", "reason", "data_official"),
     *("accuracy_top1_low", "accuracy_top1_high"),
 )
-_FIELDS = (*(column.field for column in COLUMNS), *_EXTRA)
-_NUMERIC = tuple(column.field for column in COLUMNS if column.numeric)
+_FIELDS = (*(str(column.get) for column in COLUMNS), *_EXTRA)
+_NUMERIC = tuple(str(column.get) for column in COLUMNS if column.right)
 _DATE = len("2026-01-01")
 # It has a picture, and a CSV file.
 _LEFT_OUT = ("confusion_matrix",)
@@ -100,7 +96,10 @@ def describe_cells(records: Sequence[Record]) -> dict[str, Any]:
         "fields": [*_FIELDS, "why"],
         "rows": [[*_row(record), _why(record, reasons)] for record in records],
         "reasons": list(reasons),
-        "columns": [asdict(column) for column in COLUMNS],
+        "columns": [
+            {name: getattr(column, own) for name, own in _SCRIPT_NAMES.items()}
+            for column in COLUMNS
+        ],
         "facets": [name for name, _ in FACETS],
         "costs": [asdict(cost) for cost in COSTS],
         "figures": _figures(records),

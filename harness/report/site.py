@@ -13,6 +13,7 @@ from harness.records.material import Material, read_material
 from harness.records.predictions import find_predictions
 from harness.report.costs import render_costs_csv
 from harness.report.figures import refresh_figures, stale_figures
+from harness.report.frame import frame_records
 from harness.report.latency import render_latency, render_latency_csv
 from harness.report.latex import render_latex
 from harness.report.missing import render_missing
@@ -22,8 +23,12 @@ from harness.report.ranking import FindPredictions, compare_cells, render_pairs,
 from harness.report.readme import VERDICTS, fill_readme
 from harness.report.rows import Row, make_rows
 from harness.report.table import write_csv
-from harness.report.tables import render_csv, render_markdown
-from harness.report.verdicts import render_summary, render_verdicts, render_verdicts_csv
+from harness.report.tables import render_markdown
+from harness.report.verdicts import (
+    render_summary,
+    render_verdicts,
+    render_verdicts_csv,
+)
 from harness.reproduction.judging import Reproduction, judge_publication
 from harness.util.files import write_text
 
@@ -171,7 +176,7 @@ def _render_dataset(dataset: str, findings: Findings, find: FindPredictions) -> 
         pairs = Path(f"{dataset}-mcnemar.csv")
         page += render_ranking(compared, pairs.name)
         page += render_paths([record for record in records if not record.settings.repeat])
-        files[Path(f"{dataset}.csv")] = render_csv(records)
+        files[Path(f"{dataset}.csv")] = write_csv(frame_records(records))
         files |= _render_details(records)
         if any(group.pairs for group in compared):
             files[pairs] = render_pairs(compared)

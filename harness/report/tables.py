@@ -1,19 +1,17 @@
-"""The table of a data set, its records beside the published cells: Markdown, CSV, terminal."""
+"""The table of a data set, its records beside the published cells: Markdown and terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby
-from typing import Any
 
-from harness.records.cell import SCALARS, Record
+from harness.records.cell import Record
 from harness.records.comparability import describe_fairness
 from harness.records.parts import Compression
 from harness.report.columns import columns_of, with_published
 from harness.report.rows import Row, make_rows
-from harness.report.table import Column, Table, write_csv
+from harness.report.table import Column, Table
 from harness.report.terminal import print_table
-from harness.reproduction.published import published_cells
 
 _MODEL = Column[Row](name="Model", get="title")
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -83,19 +81,6 @@ def row_notes(row: Row) -> list[str]:
         seeds = ", ".join(str(run.settings.seed) for run in row.runs)
         notes.append(f"mean ± standard deviation of {len(row.runs)} runs, seeds {seeds}")
     return notes
-
-
-def render_csv(records: Sequence[Record]) -> str:
-    """Return every scalar field of the records, with the published figures beside them."""
-    extra = ["accuracy_top1", "latency_ms", "file_mb", "gmacs_thop"]
-    published = published_cells()
-
-    def values(record: Record) -> dict[str, Any]:
-        cell = published.get((record.cell.dataset, record.cell.model))
-        found = {name: record.flat[name] for name in SCALARS}
-        return found | {f"published_{name}": getattr(cell, name, None) for name in extra}
-
-    return write_csv(map(values, records))
 
 
 def _notes(record: Record) -> list[str]:
