@@ -78,7 +78,7 @@ def _run(
 ) -> int:
     """Run all that is planned, refresh the results, show what came out; return the exit code."""
     from harness.records.cell import check_writable
-    from harness.report.material import read_material
+    from harness.records.material import read_material
     from harness.report.site import refresh
 
     results = request.results_dir.absolute()

@@ -17,8 +17,6 @@ Runtime = Literal["eager", "compile", "onnxruntime", "openvino"]
 class Cell:
     """One thing to run: a data set, a model and a device, by name."""
 
-    __pydantic_config__ = {"extra": "forbid"}
-
     dataset: str
     model: str
     device: Device

@@ -202,11 +202,17 @@ def _model_file(folder: Path, model: str, recipe: str) -> Path:
     return path
 
 
+@cache
+def _parse(text: str) -> Any:
+    # All models share default.yaml, and parsing is slow.
+    return yaml.safe_load(text)
+
+
 def _read_sections(path: Path) -> Tree:
     if not path.exists():
         return {}
     try:
-        sections = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        sections = _parse(path.read_text(encoding="utf-8")) or {}
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}:" if mark else ""

@@ -51,7 +51,6 @@ class ModelSpec:
             and whose trained network `fit` is given; empty: none.
         compress: `compress(network, settings, channels)` makes of a network of `base`, whatever
             its weights, what `fit` would make of a trained one, without training.
-        paper: Where the model was published, when the module's docstring does not say it.
         devices: The devices that the model can run on.
     """
 
@@ -68,7 +67,6 @@ class ModelSpec:
     section: Literal["", "tree", "quantization", "pruning"] = ""
     base: str = ""
     compress: Callable[[nn.Module, Settings, int], nn.Module] | None = None
-    paper: str = ""
     devices: tuple[Device, ...] = ("cpu", "cuda")
 
     def input_size(self, settings: Settings) -> int:

@@ -61,7 +61,6 @@ _ROUNDING_GMACS = 0.000501
 # fvcore's names for the operators that the harness counts. It takes einsum's count from what numpy
 # prints, four digits, so MaxViT's differs by 1,072 multiply-accumulates.
 _FVCORE_PRODUCTS = ("conv", "linear", "addmm", "matmul", "bmm", "einsum")
-_FVCORE_ATTENTION = "aten::scaled_dot_product_attention"
 
 All = Annotated[bool, Option("--all", help="Every torchvision classification model.")]
 
@@ -89,13 +88,12 @@ class FvcoreCount:
 
     Attributes:
         gmacs: 10^9 of everything, norms and pooling included.
-        macs_products: Of these, the multiply-accumulates of convolutions and matrix products.
-        fused_attentions: Calls of fused attention, whose products it leaves out.
+        macs_products: The multiply-accumulates of convolutions and matrix products, without the
+            products of fused attention, which fvcore does not know.
     """
 
     gmacs: float
     macs_products: int
-    fused_attentions: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,7 +187,6 @@ def count_fvcore(network: nn.Module, image: Tensor) -> FvcoreCount:
     return FvcoreCount(
         gmacs=sum(counts.values()) / 1e9,
         macs_products=sum(round(counts[name]) for name in _FVCORE_PRODUCTS if name in counts),
-        fused_attentions=analysis.unsupported_ops()[_FVCORE_ATTENTION],
     )
 
 

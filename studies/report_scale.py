@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 from harness.errors import RequestError
 from harness.records.cell import CELLS, Record
-from harness.report.material import read_material
-from harness.report.site import write_texts
+from harness.records.material import read_material
+from harness.report.site import make_findings, write_texts
 
 _PER_DATASET = 500
 _MODELS = 100
@@ -84,7 +84,7 @@ def main(records: Count = 10_000) -> None:
         print(f"{records:,} records")
         for what in ("first time", "again"):
             start, used = perf_counter(), process_time()
-            write_texts(results, read_material(results))
+            write_texts(results, make_findings(read_material(results)))
             seconds, used = perf_counter() - start, process_time() - used
             print(f"tables and page, {what}: {seconds:.1f} s, {used:.1f} s of them on the CPU")
         page = results / "index.html"

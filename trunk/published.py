@@ -10,9 +10,8 @@ from pathlib import Path
 
 from harness.errors import RequestError
 from harness.jobs import Job
-from harness.networks.published import PublishedFile, fetch_published, read_state
+from harness.networks.published import FOLDER, PublishedFile, fetch_published, read_state
 from harness.networks.weights import load_state
-from harness.records.published import FOLDER
 from harness.util.files import file_sha256
 from trunk.published_maps import MappedNode, read_maps
 from trunk.routing import Trunk

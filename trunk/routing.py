@@ -74,8 +74,7 @@ class Trunk(nn.Module):
     def route(self, images: Tensor) -> Tensor:
         """Return the class N that each image's walk of best choices ends in.
 
-        Every node sees only the images that reach it. Which nodes an image has passed follows
-        from its class: `Tree.nodes_to`. The network must be in evaluation mode.
+        Every node sees only the images that reach it. The network must be in evaluation mode.
 
         Args:
             images: N×C×H×W.

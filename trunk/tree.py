@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Ge, Gt
 
 from harness.errors import RequestError
-from harness.util.files import write_text
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -137,11 +135,6 @@ class Tree:
         }
         return tuple(leaves[label] for label in range(self.num_classes))
 
-    def nodes_to(self, label: int) -> tuple[Node, ...]:
-        """Return the nodes that an image passes on its way to the leaf of a class, root first."""
-        path = self.leaf_paths[label]
-        return tuple(self.by_path[path[:depth]] for depth in range(len(path)))
-
 
 def node_name(path: NodePath) -> str:
     """Return a path in a form fit for file names, state dicts and messages: root, 0-3."""
@@ -184,32 +177,6 @@ def tree_from_json(plain: object) -> Tree:
         return TypeAdapter(Tree).validate_json(json.dumps(plain))
     except ValidationError as error:
         raise RequestError(f"not a tree: {describe_mistake(error)}") from error
-
-
-def write_tree(tree: Tree, path: Path) -> None:
-    """Write a tree as JSON, one node a line, atomically.
-
-    Raises:
-        CellError: The disk is full or the folder cannot be written to.
-    """
-    lines = ",\n".join(json.dumps(node) for node in tree_to_json(tree)["nodes"])
-    write_text(path, f'{{"nodes": [\n{lines}\n]}}\n')
-
-
-def read_tree(path: Path) -> Tree:
-    """Read what `write_tree` wrote.
-
-    Raises:
-        RequestError: The file is missing or unreadable, or holds no tree.
-    """
-    try:
-        return tree_from_json(json.loads(path.read_bytes()))
-    except OSError as error:
-        raise RequestError(f"{path}: not readable: {error.strerror}") from error
-    except ValueError as error:
-        raise RequestError(f"{path}: not JSON: {error}") from error
-    except RequestError as error:
-        raise RequestError(f"{path}: {error}") from error
 
 
 def describe_mistake(error: ValidationError) -> str:

@@ -31,7 +31,6 @@ class PeakMemory:
         peak_memory_mb: The most that the forward pass held at one moment: intermediate results
             and the output, without the weights and without the input.
         weights_mb: Parameters and buffers.
-        peak_with_weights_mb: Weights, input and `peak_memory_mb`: what has to fit.
         peak_process_mb: The cross-check: by how much the resident memory of a process rose during
             the pass, so with the scratch memory of the kernels.
         peak_process_reason: Why `peak_process_mb` is None.
@@ -40,7 +39,6 @@ class PeakMemory:
 
     peak_memory_mb: float
     weights_mb: float
-    peak_with_weights_mb: float
     peak_process_mb: float | None
     peak_process_reason: str | None
     method: str
@@ -97,7 +95,6 @@ def measure_peak_memory(network: nn.Module, example: Tensor, *, on_meta: bool = 
     return PeakMemory(
         peak_memory_mb=peak_mb,
         weights_mb=weights_mb,
-        peak_with_weights_mb=weights_mb + example.nbytes / 1e6 + peak_mb,
         peak_process_mb=process_mb,
         peak_process_reason=reason,
         method=method,

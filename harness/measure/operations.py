@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -30,12 +28,6 @@ class Operations:
             Positions in the padding count, as they are computed; biases, norms, activations and
             pooling do not.
         gflops: 10^9 floating-point operations, two to a multiply-accumulate.
-        macs_by_operator: Multiply-accumulates by operator ("aten.convolution"); they add up to
-            `gmacs`.
-        macs_by_module: Multiply-accumulates by the module whose own forward runs them, under its
-            qualified name ("layer1.0.conv1", the network itself ""); they add up to `gmacs`, too.
-            A module used in several places has all its uses under its first name; one without
-            any is left out.
         gmacs_thop: What `thop.profile` returns / 10^9, for comparison with published tables: it
             counts norms and pooling, and leaves out attention and layers it does not know.
         gmacs_thop_reason: Why `gmacs_thop` is None.
@@ -44,8 +36,6 @@ class Operations:
 
     gmacs: float
     gflops: float
-    macs_by_operator: dict[str, int]
-    macs_by_module: dict[str, int]
     gmacs_thop: float | None
     gmacs_thop_reason: str | None
     method: str = METHOD
@@ -65,14 +55,11 @@ def measure_operations(network: nn.Module, example: Tensor) -> Operations:
     """
     if example.shape[0] != 1:
         raise RequestError(f"operations are counted for one image, not a batch of {len(example)}")
-    by_operator, by_module = _count_macs(network, example)
-    total = sum(by_operator.values())
+    total = count_macs(network, example)
     thop_macs, reason = _count_macs_thop(network, example)
     return Operations(
         gmacs=total / 1e9,
         gflops=2 * total / 1e9,
-        macs_by_operator=by_operator,
-        macs_by_module=by_module,
         gmacs_thop=None if thop_macs is None else thop_macs / 1e9,
         gmacs_thop_reason=reason,
     )
@@ -82,10 +69,18 @@ def count_macs(network: nn.Module, example: Tensor) -> int:
     """Return the multiply-accumulates of a forward pass over `example` (N×C×H×W).
 
     Raises:
-        CellError: The network cannot run on the meta device.
+        CellError: The network cannot run on the meta device, e.g. as its path depends on values.
     """
-    by_operator, _ = _count_macs(network, example)
-    return sum(by_operator.values())
+    try:
+        copied = meta_copy(network)
+        with inference(copied), counting_flops(copied) as counter:
+            copied(example.to("meta"))
+    except Exception as error:
+        raise CellError(
+            f"operations cannot be counted on the meta device: {describe_error(error)} "
+            "(constant tensors must be buffers, and no path may depend on values)"
+        ) from error
+    return int(counter.get_total_flops()) // 2
 
 
 def count_parameters(network: nn.Module) -> int:
@@ -96,24 +91,6 @@ def count_parameters(network: nn.Module) -> int:
 def count_trainable_parameters(network: nn.Module) -> int:
     """Return the number of parameters that training may change; a shared one counts once."""
     return sum(p.numel() for p in network.parameters() if p.requires_grad)
-
-
-def _count_macs(network: nn.Module, example: Tensor) -> tuple[dict[str, int], dict[str, int]]:
-    """Return multiply-accumulates by operator and by module."""
-    try:
-        copied = meta_copy(network)
-        with inference(copied), counting_flops(copied) as counter:
-            modules = _OwnFlops(copied, counter)
-            copied(example.to("meta"))
-    except Exception as error:
-        raise CellError(
-            f"operations cannot be counted on the meta device: {describe_error(error)} "
-            "(constant tensors must be buffers, and no path may depend on values)"
-        ) from error
-    # No entry at all is made for a network without a counted operator.
-    flops = counter.get_flop_counts().get("Global", {})
-    by_operator = {str(operator): count // 2 for operator, count in flops.items()}
-    return by_operator, {name: count // 2 for name, count in modules.flops.items() if count}
 
 
 @contextmanager
@@ -134,34 +111,6 @@ def counting_flops(
     # The counter follows gradients into each module, and breaks where a parameter is an argument.
     with frozen(network), _without_fast_path(), attention, counter:
         yield counter
-
-
-class _OwnFlops:
-    """Gives each module what is counted while it is the innermost one running.
-
-    FlopCounterMode's own counts by module include the parts, and cannot be taken apart by their
-    names where a module is shared: its parts can keep the name of another place than its own.
-    """
-
-    def __init__(self, network: nn.Module, counter: FlopCounterMode) -> None:
-        self.flops: Counter[str] = Counter()
-        self._counter = counter
-        self._running = [""]
-        for name, module in network.named_modules():
-            module.register_forward_pre_hook(partial(self._enter, name))
-            module.register_forward_hook(self._leave)
-
-    def _enter(self, name: str, *_: object) -> None:
-        self._settle()
-        self._running.append(name)
-
-    def _leave(self, *_: object) -> None:
-        self._settle()
-        self._running.pop()
-
-    def _settle(self) -> None:
-        """Give the innermost module what was counted since the last call."""
-        self.flops[self._running[-1]] += self._counter.get_total_flops() - self.flops.total()
 
 
 @contextmanager

@@ -29,13 +29,11 @@ class Throughput:
     Attributes:
         images_per_s: The highest rate found.
         batch_size: The batch size that gave it.
-        by_batch_size: The rates of all batch sizes tried, in images per second.
         method: How the rates were obtained.
     """
 
     images_per_s: float
     batch_size: int
-    by_batch_size: dict[int, float]
     method: str = METHOD
 
 
@@ -75,7 +73,7 @@ def measure_throughput(
     if not rates:
         raise CellError(f"throughput: a batch of {batch_sizes[0]} does not fit in memory")
     best = max(rates, key=rates.__getitem__)
-    return Throughput(images_per_s=rates[best], batch_size=best, by_batch_size=rates)
+    return Throughput(images_per_s=rates[best], batch_size=best)
 
 
 def filled(images: Tensor, size: int) -> Tensor:

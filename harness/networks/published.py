@@ -8,10 +8,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 from harness.errors import RequestError
-from harness.records.published import FOLDER
+from harness.registry import ROOT
 from harness.spec import StateDict
 from harness.util.files import atomic_path, read_csv
 
+FOLDER = ROOT / "configs" / "published"
 REPOSITORY_URL = "https://github.com/nikki0519/TRUNK_Tutorial_Paper/raw"
 
 

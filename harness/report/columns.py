@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from statistics import fmean, stdev
 
-from harness.records.published import PublishedCell, published_cells
-from harness.report.rows import REFERENCE, Row
+from harness.report.rows import Row
 from harness.report.table import Column, Shown, show_number
+from harness.reproduction.published import REFERENCE, published_cells, published_ratio
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,10 +146,3 @@ def _show_published(field: str, dash: str, row: Row) -> str | None:
     reference = published_cells().get((row.dataset, REFERENCE))
     ratio = published_ratio(row.published, reference)
     return None if ratio is None else f"{ratio:.2f}"
-
-
-def published_ratio(cell: PublishedCell, reference: PublishedCell | None) -> float | None:
-    """Return the published latency of a cell divided by that of ResNet-50 in the same table."""
-    if reference is None:
-        return None
-    return float(cell.latency_ms) / float(reference.latency_ms)

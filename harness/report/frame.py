@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from harness.errors import RequestError
 from harness.records.cell import CELLS, SCALARS, Record
-from harness.records.published import published_cells
+from harness.reproduction.published import published_cells
 
 if TYPE_CHECKING:
     import pandas as pd

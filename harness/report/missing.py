@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from harness.registry import model_files
-from harness.report.rows import REFERENCE, Row
+from harness.report.rows import Row
+from harness.reproduction.commands import cost_command, latency_command, run_command
 
 
 def render_missing(rows: Sequence[Row]) -> str:
@@ -25,28 +26,6 @@ def render_missing(rows: Sequence[Row]) -> str:
     return (
         "\n".join(["", "Empty cells, and what would fill them:", "", *wanted, ""]) if wanted else ""
     )
-
-
-def run_command(dataset: str, models: Iterable[str]) -> str:
-    """Return the command that runs cells."""
-    return f"python comparisons.py --dataset {dataset} --model {','.join(models)}"
-
-
-def cost_command(dataset: str, models: Iterable[str]) -> str:
-    """Return the command that counts costs."""
-    return f"{run_command(dataset, models)} --measure cost"
-
-
-def latency_command(dataset: str, models: Iterable[str]) -> str:
-    """Return the command that times models beside the reference on a CPU."""
-    names = dict.fromkeys((REFERENCE, *models))
-    return f"{run_command(dataset, names)} --measure latency --threads 1"
-
-
-def gpu_latency_command(dataset: str, models: Iterable[str]) -> str:
-    """Return the command that times models beside the reference on a GPU."""
-    names = dict.fromkeys((REFERENCE, *models))
-    return f"{run_command(dataset, names)} --measure latency --device cuda"
 
 
 def _line(

@@ -8,12 +8,12 @@ import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from harness.records.cell import Record
+from harness.records.material import Material
 from harness.report.figures import roofline_stem
 from harness.report.html import TEMPLATES, render_template
-from harness.report.material import Material
 from harness.report.page_data import (
     COLUMNS,
     FACETS,
@@ -26,9 +26,7 @@ from harness.report.page_parts import Picture, Section
 from harness.report.page_sections import first_sections, last_sections
 from harness.report.points import COSTS
 from harness.report.roofline import Roofline, read_rooflines
-
-if TYPE_CHECKING:
-    from markupsafe import Markup
+from harness.reproduction.judging import Reproduction
 
 _SCRIPTS = ("base.js", "table.js", "panel.js", "figures.js")
 _START = "startTable();\nstartPanel();\nstartFigures();\n"
@@ -36,16 +34,19 @@ _START = "startTable();\nstartPanel();\nstartFigures();\n"
 PLOTLY = Path(__file__).parent / "assets" / "plotly-basic.min.js"
 
 
-def render_page_files(results: Path, material: Material) -> dict[Path, str]:
+def render_page_files(
+    results: Path, material: Material, reproduction: Reproduction
+) -> dict[Path, str]:
     """Return the page and what it needs beside it, by their paths below the results folder.
 
     Args:
         results: The results folder, whose pictures of trees are shown.
-        material: All that is in it.
+        material: All records in it.
+        reproduction: The verdicts that they lead to.
     """
     page = render_page(
         material,
-        first=first_sections(material),
+        first=first_sections(reproduction),
         last=last_sections(material),
         pictures=find_pictures(results),
         rooflines=[_picture(each) for each in read_rooflines(results, material.records)],
@@ -109,14 +110,12 @@ def _picture(roofline: Roofline) -> Picture:
     return Picture(source=source, words=f"{words}, and measured")
 
 
-def _own_script() -> dict[str, Any]:
+def _own_script() -> dict[str, str]:
     """Return the script of the page, which is the project's own, and its digest."""
-    from markupsafe import Markup
-
     parts = [(TEMPLATES / name).read_text(encoding="utf-8") for name in _SCRIPTS]
     script = f'"use strict";\n(() => {{\n{"".join(parts)}{_START}}})();\n'
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return {"script": Markup(script), "script_digest": digest}  # noqa: S704
+    return {"script": script, "script_digest": digest}
 
 
 def _counts(records: Sequence[Record]) -> dict[str, Any]:
@@ -147,7 +146,7 @@ def _contents(
     ]
 
 
-def _json(tree: object) -> Markup:
+def _json(tree: object) -> str:
     """Return JSON that cannot end the script element it stands in, whatever texts it holds."""
     from jinja2.utils import htmlsafe_json_dumps
 
@@ -158,8 +157,7 @@ def _json(tree: object) -> Markup:
         return htmlsafe_json_dumps(finite(tree), dumps)
 
 
-def _json_lines(trees: Sequence[object]) -> Markup:
+def _json_lines(trees: Sequence[object]) -> str:
     """Return a list, an entry a line, so that one changed record is one changed line."""
-    from markupsafe import Markup
-
-    return Markup("[\n{}\n]").format(Markup(",\n").join(map(_json, trees)))
+    lines = ",\n".join(map(_json, trees))
+    return f"[\n{lines}\n]"

@@ -14,8 +14,7 @@ from typing import Any, Literal
 from harness.records.cell import Record
 from harness.records.cost import CostRecord, cost_place
 from harness.records.latency import LatencyRecord, latency_place
-from harness.records.published import published_cells
-from harness.report.material import Material
+from harness.records.material import Material
 from harness.report.page_parts import address_of
 from harness.report.points import (
     COSTS,
@@ -27,6 +26,7 @@ from harness.report.points import (
     published_points,
 )
 from harness.report.table import Column
+from harness.reproduction.published import published_cells
 
 # So few records that parsing a block takes no time, so many that there are not many blocks.
 PER_BLOCK = 100

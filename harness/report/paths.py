@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.records.cell import Record
-from harness.records.published import published_cells
 from harness.report.table import Column, Table
+from harness.reproduction.published import published_cells
 
 # Fields of a path.
 COLUMNS: tuple[Column[Mapping[str, Any]], ...] = (

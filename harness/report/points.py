@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from harness.records.cell import Record
-from harness.records.published import PublishedCell, published_cells
+from harness.reproduction.published import PublishedCell, published_cells
 
 # Without training on the data set, accuracy is chance.
 _UNTRAINED = ("random", "imagenet")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from harness.errors import RequestError
 
@@ -17,12 +17,12 @@ _MARK = re.compile(r"<!-- results: (\S+) -->")
 _NEARLY = re.compile(r"<!--[^>]*\bresults?\b\s*:[^>]*-->", re.IGNORECASE)
 
 
-def fill_readme(text: str, parts: Mapping[str, Callable[[], str]]) -> str:
+def fill_readme(text: str, parts: Mapping[str, str]) -> str:
     """Return the README with what stands between each pair of its marks made anew.
 
     Args:
         text: The README.
-        parts: By the name in the mark, what makes the part.
+        parts: The parts by the names in their marks.
 
     Raises:
         RequestError: The marks are not in pairs, one is misspelt or there twice, or names nothing
@@ -34,7 +34,7 @@ def fill_readme(text: str, parts: Mapping[str, Callable[[], str]]) -> str:
             raise RequestError(
                 f"README.md: {README_MARK.format(name)}: no records of '{name}' in results/records"
             )
-        pieces += [text[done:start], f"\n{parts[name]()}"]
+        pieces += [text[done:start], f"\n{parts[name]}"]
         done = end
     return "".join([*pieces, text[done:]])
 

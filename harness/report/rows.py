@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from harness.records.cell import Record
 from harness.records.cost import CostRecord
 from harness.records.latency import LatencyRecord, LatencyRow
-from harness.records.published import PublishedCell, published_cells, published_conditions
-
-REFERENCE = "resnet"
-"""The model that latencies are divided by."""
+from harness.reproduction.latency import latency_beside_reference
+from harness.reproduction.published import PublishedCell, published_cells, published_costs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,45 +98,6 @@ def group_runs(records: Iterable[Record]) -> list[tuple[Record, ...]]:
     return [
         (first, *(run for run in others if _alike(first, run))) for first, *others in cells.values()
     ]
-
-
-def published_costs(costs: Iterable[CostRecord]) -> dict[str, CostRecord]:
-    """Return what was counted at the published image size, by model.
-
-    Where several sizes were counted of a model that was not published, it is the largest.
-
-    Args:
-        costs: Of one data set.
-    """
-    conditions = published_conditions()
-    found: dict[str, CostRecord] = {}
-    for cost in sorted(costs, key=lambda each: (each.model, each.image_size)):
-        wanted = conditions.get((cost.dataset, cost.model))
-        if wanted is None or wanted.image_size == cost.image_size:
-            found[cost.model] = cost
-    return found
-
-
-def latency_beside_reference(
-    latencies: Iterable[LatencyRecord], model: str, device: str, *, trusted: bool = False
-) -> tuple[LatencyRecord, LatencyRow] | None:
-    """Return a model's row in the comparison with fewest threads that has one, in eager PyTorch.
-
-    Args:
-        latencies: Of one data set.
-        model: The model's name.
-        device: cpu or cuda.
-        trusted: Whether comparisons that drifted, or were made on a busy machine, are left out.
-    """
-    for comparison in sorted(latencies, key=lambda each: each.machine.threads):
-        if (comparison.device, comparison.reference) != (device, REFERENCE):
-            continue
-        if trusted and (comparison.drifted or comparison.machine.busy):
-            continue
-        for row in comparison.rows:
-            if (row.model, row.runtime) == (model, "eager") and row.ratio is not None:
-                return comparison, row
-    return None
 
 
 def _alike(first: Record, run: Record) -> bool:

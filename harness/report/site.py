@@ -2,37 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from harness.errors import RequestError
 from harness.records.cell import Record
-from harness.records.cost import CostRecord
-from harness.records.latency import LatencyRecord
+from harness.records.material import Material, read_material
 from harness.records.predictions import find_predictions
-from harness.records.published import published_cells
 from harness.report.costs import render_costs_csv
 from harness.report.figures import refresh_figures, stale_figures
 from harness.report.frame import frame_records
 from harness.report.latency import render_latency, render_latency_csv
 from harness.report.latex import render_latex
-from harness.report.material import Material, read_material
 from harness.report.missing import render_missing
 from harness.report.page import render_page_files
 from harness.report.paths import render_paths
 from harness.report.ranking import FindPredictions, compare_cells, render_pairs, render_ranking
 from harness.report.readme import VERDICTS, fill_readme
-from harness.report.rows import make_rows
+from harness.report.rows import Row, make_rows
 from harness.report.table import write_csv
 from harness.report.tables import render_markdown
-from harness.report.verdicts import (
-    judge_all,
-    render_summary,
-    render_verdicts,
-    render_verdicts_csv,
-)
+from harness.report.verdicts import render_summary, render_verdicts, render_verdicts_csv
+from harness.reproduction.judging import Reproduction, judge_publication
 from harness.util.files import write_text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """What the text files are made from, worked out once.
+
+    Attributes:
+        material: All records.
+        rows: The rows of each data set's table, by the name of the data set.
+        tables: The table of each data set that has rows, as Markdown.
+        reproduction: The verdicts on the published figures.
+    """
+
+    material: Material
+    rows: Mapping[str, Sequence[Row]]
+    tables: Mapping[str, str]
+    reproduction: Reproduction
+
+
+def make_findings(material: Material) -> Findings:
+    """Return what the text files are made from."""
+    parts = {dataset: material.of(dataset) for dataset in material.datasets}
+    rows = {name: make_rows(p.records, p.costs, p.latencies) for name, p in parts.items()}
+    return Findings(
+        material=material,
+        rows=rows,
+        tables={n: render_markdown(r, parts[n].records) for n, r in rows.items() if r},
+        reproduction=judge_publication(material),
+    )
 
 
 def refresh(results: Path) -> None:
@@ -42,7 +65,7 @@ def refresh(results: Path) -> None:
         CellError: A file cannot be written.
         RequestError: A record cannot be read.
     """
-    _write_all(results, read_material(results))
+    _write_all(results, make_findings(read_material(results)))
 
 
 def regenerate(root: Path) -> int:
@@ -53,11 +76,11 @@ def regenerate(root: Path) -> int:
         RequestError: A record or the README cannot be read, or its marks are damaged; nothing was
             written then.
     """
-    material = read_material(root / "results")
-    readme = _make_readme(root, material)
-    _write_all(root / "results", material)
+    findings = make_findings(read_material(root / "results"))
+    readme = _make_readme(root, findings)
+    _write_all(root / "results", findings)
     _write_if_changed(root / "README.md", readme)
-    return len(material.records)
+    return len(findings.material.records)
 
 
 def stale_files(root: Path) -> list[Path]:
@@ -67,103 +90,82 @@ def stale_files(root: Path) -> list[Path]:
         RequestError: As `regenerate`.
     """
     results = root / "results"
-    material = read_material(results)
-    wanted = {results / path: text for path, text in _render_all(results, material).items()}
-    wanted[root / "README.md"] = _make_readme(root, material)
+    findings = make_findings(read_material(results))
+    wanted = {results / path: text for path, text in _render_all(results, findings).items()}
+    wanted[root / "README.md"] = _make_readme(root, findings)
     stale = [path for path, text in wanted.items() if _read(path) != text]
-    return stale + stale_figures(results, material.records)
+    return stale + stale_figures(results, findings.material.records)
 
 
 def _no_predictions(_: Record) -> tuple[None, str]:
     return None, "no predictions are there"
 
 
-def render_files(
-    records: Sequence[Record],
-    latencies: Sequence[LatencyRecord] = (),
-    costs: Sequence[CostRecord] = (),
-    find: FindPredictions = _no_predictions,
-) -> dict[Path, str]:
+def render_files(findings: Findings, find: FindPredictions = _no_predictions) -> dict[Path, str]:
     """Return the text files made from records, by their path below the results folder.
 
     Args:
-        records: Of cells.
-        latencies: Comparisons of latencies.
-        costs: What was counted.
+        findings: What they are made from.
         find: Returns the predictions of a record, or None and why there are none.
     """
-    material = Material(records=records, latencies=latencies, costs=costs)
     files: dict[Path, str] = {}
-    for dataset in material.datasets:
-        files |= _render_dataset(dataset, material.of(dataset), find)
-    if {dataset for dataset, _ in published_cells()} & set(material.datasets):
-        verdicts = judge_all(records, costs, latencies)
-        files[Path("verdicts.md")] = render_verdicts(verdicts, material)
-        files[Path("verdicts.csv")] = render_verdicts_csv(verdicts)
+    for dataset in findings.rows:
+        files |= _render_dataset(dataset, findings, find)
+    if findings.reproduction.attempted:
+        files[Path("verdicts.md")] = render_verdicts(findings.reproduction)
+        files[Path("verdicts.csv")] = render_verdicts_csv(findings.reproduction.verdicts)
     return files
 
 
-def render_readme(
-    text: str,
-    records: Sequence[Record],
-    latencies: Sequence[LatencyRecord] = (),
-    costs: Sequence[CostRecord] = (),
-) -> str:
+def render_readme(text: str, findings: Findings) -> str:
     """Return the README with what stands between each pair of its marks made anew.
 
     Raises:
         RequestError: The marks are damaged, or one names a data set without records.
     """
-    material = Material(records=records, latencies=latencies, costs=costs)
-
-    def table(dataset: str) -> str:
-        part = material.of(dataset)
-        return render_markdown(part.records, part.costs, part.latencies)
-
-    datasets = {each.cell.dataset for each in records} | {each.dataset for each in costs}
-    parts: dict[str, Callable[[], str]] = {name: partial(table, name) for name in datasets}
-    parts[VERDICTS] = lambda: render_summary(judge_all(records, costs, latencies))
-    return fill_readme(text, parts)
+    material = findings.material
+    datasets = {r.cell.dataset for r in material.records} | {c.dataset for c in material.costs}
+    parts = {name: findings.tables[name] for name in datasets}
+    return fill_readme(text, parts | {VERDICTS: render_summary(findings.reproduction.verdicts)})
 
 
-def _make_readme(root: Path, material: Material) -> str:
+def _make_readme(root: Path, findings: Findings) -> str:
     path = root / "README.md"
     try:
         text = path.read_bytes().decode("utf-8")
     except (OSError, UnicodeError) as error:
         raise RequestError(f"{path}: cannot be read ({error})") from error
-    return render_readme(text, material.records, material.latencies, material.costs)
+    return render_readme(text, findings)
 
 
-def write_texts(results: Path, material: Material) -> None:
+def write_texts(results: Path, findings: Findings) -> None:
     """Write the tables and the page where they are not what they were.
 
     Raises:
         CellError: A file cannot be written.
     """
-    for path, text in _render_all(results, material).items():
+    for path, text in _render_all(results, findings).items():
         _write_if_changed(results / path, text)
 
 
-def _write_all(results: Path, material: Material) -> None:
-    write_texts(results, material)
-    refresh_figures(results, material.records)
+def _write_all(results: Path, findings: Findings) -> None:
+    write_texts(results, findings)
+    refresh_figures(results, findings.material.records)
 
 
-def _render_all(results: Path, material: Material) -> dict[Path, str]:
-    records, latencies, costs = material.records, material.latencies, material.costs
-    tables = render_files(records, latencies, costs, partial(find_predictions, results))
-    return tables | render_page_files(results, material)
+def _render_all(results: Path, findings: Findings) -> dict[Path, str]:
+    files = render_files(findings, partial(find_predictions, results))
+    return files | render_page_files(results, findings.material, findings.reproduction)
 
 
-def _render_dataset(dataset: str, material: Material, find: FindPredictions) -> dict[Path, str]:
+def _render_dataset(dataset: str, findings: Findings, find: FindPredictions) -> dict[Path, str]:
     """Return the files of one data set."""
+    material, rows = findings.material.of(dataset), findings.rows[dataset]
     records, costs, latencies = material.records, material.costs, material.latencies
     files: dict[Path, str] = {}
     page = f"# {dataset}\n"
-    rows = make_rows(records, costs, latencies)
     if rows:
-        page += f"\n{render_markdown(records, costs, latencies)}{render_missing(rows)}"
+        page += f"\n{findings.tables[dataset]}{render_missing(rows)}"
         files[Path(f"{dataset}.tex")] = render_latex(rows)
     if records:
         compared = compare_cells(records, find)

@@ -1,59 +1,10 @@
-"""The tests behind verdicts and rankings, in nothing but the standard library, which loads fast."""
+"""The tests behind rankings, in nothing but the standard library, which loads fast."""
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProportionTest:
-    """Two accuracies on two test sets, compared; shares between 0 and 1.
-
-    Attributes:
-        difference: The second minus the first.
-        z: Of the pooled two-proportion test.
-        p_different: Two-sided: how likely so large a difference is by chance.
-        p_equivalent: Of the two one-sided tests: how likely differences so small are where the
-            true one is as large as the margin.
-    """
-
-    difference: float
-    z: float
-    p_different: float
-    p_equivalent: float
-
-
-def compare_proportions(
-    first: float, n_first: int, second: float, n_second: int, margin: float
-) -> ProportionTest:
-    """Test whether two shares differ, and whether they are the same but for a margin.
-
-    Difference: the two-proportion z-test with the pooled variance p(1 − p)(1/n₁ + 1/n₂).
-    Equivalence: Schuirmann (1987), Journal of Pharmacokinetics and Biopharmaceutics 15(6): two
-    one-sided z-tests against −margin and +margin, variance p₁(1 − p₁)/n₁ + p₂(1 − p₂)/n₂.
-
-    Args:
-        first: A share, of `n_first` images.
-        n_first: Their number.
-        second: The other share, of `n_second` images.
-        n_second: Their number.
-        margin: The largest difference that counts as none, as a share.
-    """
-    difference = second - first
-    pooled = (first * n_first + second * n_second) / (n_first + n_second)
-    error = math.sqrt(pooled * (1 - pooled) * (1 / n_first + 1 / n_second))
-    z = difference / error if error else 0.0
-    own = math.sqrt(first * (1 - first) / n_first + second * (1 - second) / n_second)
-    nearest = margin - abs(difference)
-    return ProportionTest(
-        difference=difference,
-        z=z,
-        p_different=2 * _upper_tail(abs(z)),
-        p_equivalent=_upper_tail(nearest / own) if own else float(nearest <= 0),
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,8 +66,3 @@ def rank_intervals(intervals: Sequence[tuple[float, float]]) -> list[int]:
     """
     lows = sorted(low for low, _ in intervals)
     return [1 + len(lows) - bisect_right(lows, high) for _, high in intervals]
-
-
-def _upper_tail(z: float) -> float:
-    """Return the probability that a standard normal variable exceeds z."""
-    return math.erfc(z / math.sqrt(2)) / 2

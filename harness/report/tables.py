@@ -7,8 +7,6 @@ from itertools import groupby
 
 from harness.records.cell import Record
 from harness.records.comparability import describe_fairness
-from harness.records.cost import CostRecord
-from harness.records.latency import LatencyRecord
 from harness.records.parts import Compression
 from harness.report.columns import columns_of, with_published
 from harness.report.rows import Row, make_rows
@@ -53,19 +51,14 @@ def print_records(records: Sequence[Record]) -> None:
             print(f"fair: {fairness}")
 
 
-def render_markdown(
-    records: Sequence[Record],
-    costs: Sequence[CostRecord] = (),
-    latencies: Sequence[LatencyRecord] = (),
-) -> str:
+def render_markdown(rows: Sequence[Row], records: Sequence[Record]) -> str:
     """Return a Markdown table of one data set, with footnotes on where its figures are from.
 
     Args:
-        records: Of the data set.
-        costs: Of the data set; they fill the rows of models that were not run.
-        latencies: Of the data set.
+        rows: The rows of the table.
+        records: The records of the data set, whose images and machines are named below it.
     """
-    rows, footnotes = make_rows(records, costs, latencies), Footnotes()
+    footnotes = Footnotes()
     published = any(row.published for row in rows)
     measures = columns_of(rows, published=published)
     notes = Column[Row](name="Notes", get=lambda row: footnotes.mark(row_notes(row)))

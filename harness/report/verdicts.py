@@ -1,34 +1,25 @@
-"""The answer to "does it reproduce?": a verdict on every published figure, and a page of them."""
+"""The page, the summary and the CSV file of the verdicts on the published figures."""
 
 from __future__ import annotations
 
-import csv
-import dataclasses
-import io
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import asdict
 from itertools import groupby
 
-from harness.records.cell import Record
-from harness.records.cost import CostRecord
-from harness.records.latency import LatencyRecord
-from harness.records.published import PublishedConditions, published_cells, published_conditions
-from harness.report.contradictions import explain, render_contradictions
-from harness.report.judging import (
-    ACCURACY_MARGIN,
-    LATENCY_FACTOR,
-    LEVEL,
-    Figure,
-    Outcome,
-    Verdict,
-    judge_accuracy,
-    judge_latency,
+from harness.report.table import Table, write_csv
+from harness.reproduction.accuracy import ACCURACY_MARGIN, LEVEL
+from harness.reproduction.commands import (
+    Command,
+    cost_command,
+    gpu_latency_command,
+    run_command,
 )
-from harness.report.judging_costs import SIZE_TOLERANCE, judge_count, judge_size
-from harness.report.material import Material
-from harness.report.missing import cost_command, gpu_latency_command, run_command
-from harness.report.rows import REFERENCE, published_costs
+from harness.reproduction.contradictions import Contradiction
+from harness.reproduction.costs import SIZE_TOLERANCE
+from harness.reproduction.judging import Reproduction
+from harness.reproduction.latency import LATENCY_FACTOR
+from harness.reproduction.verdict import Figure, Outcome, Verdict
 
 _SIGNS: dict[Outcome, str] = {"reproduced": "✓", "differs": "✗", "cannot be judged": "?"}
 FIGURES: dict[Figure, str] = {
@@ -38,7 +29,7 @@ FIGURES: dict[Figure, str] = {
     "count": "thop GMACs",
 }
 
-_COMMANDS = {
+_COMMANDS: dict[Figure, Command] = {
     "accuracy": run_command,
     "latency": gpu_latency_command,
     "size": cost_command,
@@ -46,45 +37,35 @@ _COMMANDS = {
 }
 
 
-def judge_all(
-    records: Sequence[Record], costs: Sequence[CostRecord], latencies: Sequence[LatencyRecord]
-) -> list[Verdict]:
-    """Return a verdict on each figure of each published row, in the published order."""
-    cells, conditions = published_cells(), published_conditions()
-    verdicts: list[Verdict] = []
-    for dataset in dict.fromkeys(name for name, _ in cells):
-        ours = [record for record in records if record.cell.dataset == dataset]
-        timed = [each for each in latencies if each.dataset == dataset]
-        counted = published_costs(each for each in costs if each.dataset == dataset)
-        for key in (key for key in cells if key[0] == dataset):
-            cell, model = cells[key], key[1]
-            runs = [record for record in ours if record.cell.model == model]
-            cost, shaped = counted.get(model), _shaped(runs, conditions[key])
-            verdicts += [
-                judge_accuracy(cell, conditions[key], runs),
-                judge_latency(cell, conditions[key], cells.get((dataset, REFERENCE)), timed),
-                judge_size(cell, cost, shaped),
-                judge_count(cell, cost, shaped),
-            ]
-    return [_with_hints(verdict, verdicts) for verdict in verdicts]
-
-
 def render_summary(verdicts: Sequence[Verdict]) -> str:
     """Return how many published figures reproduce, by kind, and which do not, as Markdown."""
-    lines = [
-        summarise(verdicts),
-        "",
-        "| | reproduced | differs | cannot be judged |",
-        "| :--- | ---: | ---: | ---: |",
+    counts = outcome_table(verdicts).markdown()
+    lines = [summarise(verdicts), "", counts, "What differs:", "", *_differing(verdicts)]
+    return "\n".join(lines) + "\n"
+
+
+def outcome_table(verdicts: Iterable[Verdict]) -> Table:
+    """Return how many figures of each kind have each outcome."""
+    counts = Counter((verdict.figure, verdict.outcome) for verdict in verdicts)
+    rows = [
+        [title, *(counts[figure, outcome] for outcome in _SIGNS)]
+        for figure, title in FIGURES.items()
     ]
-    for figure, title in FIGURES.items():
-        counts = Counter(v.outcome for v in verdicts if v.figure == figure)
-        lines.append(f"| {title} | " + " | ".join(str(counts[name]) for name in _SIGNS) + " |")
-    return "\n".join([*lines, "", "What differs:", "", *_differing(verdicts)]) + "\n"
+    return Table.of_texts(["Figure", *_SIGNS], rows)
 
 
-def render_verdicts(verdicts: Sequence[Verdict], material: Material) -> str:
+def contradiction_table(contradictions: Iterable[Contradiction], quote: str = "") -> Table:
+    """Return the contradictions by number; commands stand in quotes."""
+    rows = [
+        (number, each.printed, each.ours or f"not measured yet: {quote}{each.command}{quote}")
+        for number, each in enumerate(contradictions, start=1)
+    ]
+    return Table.of_texts(("No.", "What is printed", "Our figures"), rows, align="rl")
+
+
+def render_verdicts(reproduction: Reproduction) -> str:
     """Return the page of all verdicts, the rules behind them, and the contradictions."""
+    verdicts = reproduction.verdicts
     tables = [
         f"\n### {dataset}\n\n{_table(list(group))}"
         for dataset, group in groupby(verdicts, key=lambda verdict: verdict.dataset)
@@ -99,21 +80,14 @@ def render_verdicts(verdicts: Sequence[Verdict], material: Material) -> str:
             f"\n## What cannot be judged\n\n{_unjudged(verdicts)}",
             f"\n## The rules\n\n{_RULES}",
             "\n## Where the publication contradicts itself\n\n",
-            render_contradictions(material),
+            contradiction_table(reproduction.contradictions, quote="`").markdown(),
         )
     )
 
 
 def render_verdicts_csv(verdicts: Iterable[Verdict]) -> str:
     """Return every verdict as CSV."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    names = [field.name for field in dataclasses.fields(Verdict)]
-    writer.writerow(names)
-    for verdict in verdicts:
-        values = (getattr(verdict, name) for name in names)
-        writer.writerow(f"{v:.6g}" if isinstance(v, float) else v for v in values)
-    return out.getvalue()
+    return write_csv(map(asdict, verdicts), digits=6)
 
 
 _RULES = f"""\
@@ -132,26 +106,6 @@ _RULES = f"""\
 - **Count**: by what thop counts at the published shape. Reproduced: equal when rounded to the
   printed digits; of a range, both ends. The true count stands beside it.
 """
-
-
-def _shaped(records: Sequence[Record], conditions: PublishedConditions) -> Record | None:
-    """Return a record at the published image size, of published weights before others."""
-    ran = [r for r in records if r.status == "ok" and not r.settings.repeat]
-    fitting = [r for r in ran if r.settings.image_size == conditions.image_size]
-    return min(fitting, key=lambda r: (not r.published, r.cell.device), default=None)
-
-
-def _with_hints(verdict: Verdict, verdicts: Sequence[Verdict]) -> Verdict:
-    """Return a verdict that differs with the reason why, as far as it is known."""
-    if verdict.outcome != "differs":
-        return verdict
-    alike = [v for v in verdicts if (v.model, v.figure) == (verdict.model, verdict.figure)]
-    shapes = [v.dataset for v in alike if v.measured == verdict.published]
-    number, hints = explain(verdict.dataset, verdict.model, verdict.figure), []
-    if shapes and verdict.figure in ("size", "count"):
-        hints.append(f"{verdict.published} is what the shape of {' and '.join(shapes)} has")
-    hints += [f"contradiction {number}"] if number else []
-    return replace(verdict, reason="; ".join([verdict.reason, *hints]))
 
 
 def summarise(verdicts: Sequence[Verdict]) -> str:
@@ -173,14 +127,11 @@ def _differing(verdicts: Sequence[Verdict]) -> list[str]:
 
 
 def _table(verdicts: Sequence[Verdict]) -> str:
-    lines = [
-        "| Model | " + " | ".join(FIGURES.values()) + " |",
-        "| :--- |" + " :--- |" * len(FIGURES),
+    rows = [
+        [label, *(f"{_SIGNS[v.outcome]} {v.published or '–'} → {v.measured or '–'}" for v in group)]
+        for label, group in groupby(verdicts, key=lambda verdict: verdict.label)
     ]
-    for label, group in groupby(verdicts, key=lambda verdict: verdict.label):
-        cells = [f"{_SIGNS[v.outcome]} {v.published or '–'} → {v.measured or '–'}" for v in group]
-        lines.append(f"| {label} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    return Table.of_texts(["Model", *FIGURES.values()], rows, align="l").markdown()
 
 
 def _unjudged(verdicts: Sequence[Verdict]) -> str:

@@ -10,7 +10,7 @@ import torch
 
 from harness.errors import RequestError
 from harness.networks import published as harness_published
-from harness.records.published import FOLDER
+from harness.networks.published import FOLDER
 from trunk.nodes import build_node
 from trunk.published import fetch_published_tree, load_published_trunk, published_tree
 from trunk.published_maps import read_maps

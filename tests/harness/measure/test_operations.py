@@ -49,48 +49,45 @@ BY_HAND = {
     "conv_stride_padding": (
         nn.Conv2d(3, 8, 3, stride=2, padding=1),
         (1, 3, 8, 8),
-        {"aten.convolution": 4 * 4 * 8 * 27},
+        4 * 4 * 8 * 27,
     ),
     # 5×5 becomes 3×3; each output channel sees 2 of the 4 inputs
     "conv_groups": (
         nn.Conv2d(4, 8, 3, groups=2),
         (1, 4, 5, 5),
-        {"aten.convolution": 3 * 3 * 8 * 18},
+        3 * 3 * 8 * 18,
     ),
     "conv_depthwise": (
         nn.Conv2d(6, 6, 3, padding=1, groups=6),
         (1, 6, 4, 4),
-        {"aten.convolution": 4 * 4 * 6 * 9},
+        4 * 4 * 6 * 9,
     ),
-    "linear_with_bias": (nn.Linear(10, 7), (1, 10), {"aten.addmm": 70}),
-    "linear_without_bias": (nn.Linear(10, 7, bias=False), (1, 10), {"aten.mm": 70}),
-    "attention": (Attention(), (1, 5, 8), {"aten.bmm": TWO_ATTENTION_PRODUCTS}),
+    "linear_with_bias": (nn.Linear(10, 7), (1, 10), 70),
+    "linear_without_bias": (nn.Linear(10, 7, bias=False), (1, 10), 70),
+    "attention": (Attention(), (1, 5, 8), TWO_ATTENTION_PRODUCTS),
     "multihead": (
         SelfAttention(need_weights=False),
         (1, 5, 8),
-        {"aten.addmm": IN_AND_OUT_PROJECTION, "aten.bmm": TWO_ATTENTION_PRODUCTS},
+        IN_AND_OUT_PROJECTION + TWO_ATTENTION_PRODUCTS,
     ),
     "encoder_layer": (
         nn.TransformerEncoderLayer(8, 2, 16, batch_first=True),
         (1, 5, 8),
-        {
-            "aten.addmm": IN_AND_OUT_PROJECTION + FEED_FORWARD,
-            "aten.bmm": TWO_ATTENTION_PRODUCTS,
-        },
+        IN_AND_OUT_PROJECTION + FEED_FORWARD + TWO_ATTENTION_PRODUCTS,
     ),
-    "matrix_vector": (Product(torch.mv), (1, 4, 6), {"aten.mv": 24}),
+    "matrix_vector": (Product(torch.mv), (1, 4, 6), 24),
     "matrix_vector_plus": (
         Product(lambda x, v: torch.addmv(x[:, 0], x, v)),
         (1, 4, 6),
-        {"aten.addmv": 24},
+        24,
     ),
-    "vector_vector": (Product(lambda x, v: torch.dot(x[0], v)), (1, 4, 6), {"aten.dot": 6}),
+    "vector_vector": (Product(lambda x, v: torch.dot(x[0], v)), (1, 4, 6), 6),
     "sum_of_products": (
         Product(lambda x, _: torch.addbmm(x[:, :4], x[None], x.T[None])),
         (1, 4, 6),
-        {"aten.addbmm": 4 * 6 * 4},
+        4 * 6 * 4,
     ),
-    "nothing": (nn.ReLU(), (1, 3), {}),
+    "nothing": (nn.ReLU(), (1, 3), 0),
 }
 
 
@@ -98,50 +95,9 @@ BY_HAND = {
 def test_macs_by_hand(case):
     network, shape, expected = BY_HAND[case]
     operations = measure_operations(network, torch.zeros(shape))
-    assert operations.macs_by_operator == expected
-    assert operations.gmacs == sum(expected.values()) / 1e9
+    assert operations.gmacs == expected / 1e9
     assert operations.gflops == 2 * operations.gmacs
-    assert count_macs(network, torch.zeros(shape)) == sum(expected.values())
-
-
-class Mixed(nn.Module):
-    """Every kind of place where operators can run; 4×4 images of 3 channels."""
-
-    def __init__(self):
-        super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU())
-        self.blocks = nn.ModuleList([SelfAttention(need_weights=False), nn.Linear(8, 8)])
-        self.first = nn.Sequential(nn.Linear(8, 6), nn.Linear(6, 8))
-        self.second = nn.ModuleDict({"again": self.first, "inner": self.first[1]})
-        self.functions = Product(lambda x, _: x @ x.T)
-
-    def forward(self, x):
-        x = self.stem(x).flatten(2).transpose(1, 2)
-        for block in self.blocks:
-            x = block(x)
-        x = self.second["again"](self.first(x))
-        x = x + self.second["inner"](x[..., :6])
-        return self.functions(x) @ x[0]
-
-
-def test_macs_by_module_by_hand():
-    operations = measure_operations(Mixed(), torch.zeros(1, 3, 4, 4))
-    assert operations.macs_by_module == {
-        "stem.0": 16 * 8 * 27,
-        # the projections and the attention products, all called by nn.MultiheadAttention itself
-        "blocks.0.attention": 16 * 8 * 24 + 16 * 8 * 8 + 2 * (2 * 16 * 16 * 4),
-        "blocks.1": 16 * 8 * 8,
-        # run twice, and its second part once more by itself
-        "first.0": 2 * (16 * 8 * 6),
-        "first.1": 3 * (16 * 6 * 8),
-        "functions": 16 * 16 * 8,
-        "": 16 * 16 * 8,
-    }
-    assert sum(operations.macs_by_module.values()) == sum(operations.macs_by_operator.values())
-
-
-def test_modules_without_a_product_are_left_out():
-    assert measure_operations(nn.ReLU(), torch.zeros(1, 3)).macs_by_module == {}
+    assert count_macs(network, torch.zeros(shape)) == expected
 
 
 def test_attention_with_returned_weights_counts_the_same():
@@ -209,6 +165,5 @@ def test_well_known_networks_with_1000_classes(name, gmacs, gmacs_thop):
     with torch.device("meta"):
         network = torchvision.models.get_model(name, weights=None)
     operations = measure_operations(network, torch.empty(1, 3, 224, 224))
-    assert sum(operations.macs_by_module.values()) == sum(operations.macs_by_operator.values())
     assert operations.gmacs == pytest.approx(gmacs, rel=0.005)
     assert operations.gmacs_thop == pytest.approx(gmacs_thop, rel=0.005)

@@ -10,7 +10,7 @@ import torch
 from harness.errors import RequestError
 from harness.networks import published
 from harness.networks.published import PublishedFile, fetch_published, published_file, read_state
-from harness.records.published import published_cells
+from harness.reproduction.published import published_cells
 
 
 def test_the_tables_hold_three_data_sets_of_ten_models():

@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
-
 from harness.report.contradictions import find_contradictions, render_contradictions
-from harness.report.material import Material, read_material
+
+from harness.records.material import Material, read_material
 
 RESULTS = Path(__file__).resolve().parents[3] / "results"
 

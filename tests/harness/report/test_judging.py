@@ -1,10 +1,10 @@
 """Verdicts on published figures: each rule at its edges, with figures worked out by hand."""
 
 import pytest
-
-from harness.records.published import PublishedCell, PublishedConditions
 from harness.report.judging import judge_accuracy, judge_latency
 from harness.report.judging_costs import judge_count, judge_size
+
+from harness.reproduction.published import PublishedCell, PublishedConditions
 
 
 def cell(**changes):

@@ -12,7 +12,7 @@ import pytest
 from harness.records.cell import Record
 from harness.records.cost import CostRecord
 from harness.records.latency import LatencyRecord
-from harness.report.material import Material
+from harness.records.material import Material
 from harness.report.page import PLOTLY, find_pictures, render_page, render_page_files
 from harness.report.page_data import PER_BLOCK, field_meanings
 from harness.report.page_parts import PageTable, Section

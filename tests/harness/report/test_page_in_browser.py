@@ -7,9 +7,9 @@ import pytest
 
 from harness.errors import RequestError
 from harness.records.cell import CELLS
+from harness.records.material import Material
 from harness.registry import ROOT
 from harness.report.figures import refresh_figures
-from harness.report.material import Material
 from harness.report.site import write_texts
 from studies.browser import find_chromium, open_browser, open_page
 

@@ -3,8 +3,8 @@
 import pytest
 
 from harness.errors import RequestError
+from harness.records.material import Material
 from harness.report.figures import refresh_figures, stale_figures
-from harness.report.material import Material
 from harness.report.page import render_page_files
 from harness.report.roofline import Bound, plot_roofline, read_rooflines
 

@@ -1,12 +1,12 @@
 """Which rows a table has, and which runs belong to one of them."""
 
-from harness.records.published import published_cells
 from harness.report.rows import (
     group_runs,
     latency_beside_reference,
     make_rows,
     published_costs,
 )
+from harness.reproduction.published import published_cells
 
 
 def repeat(make_record, seed, **changes):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.records.material import Material, read_material
 from harness.report import judging
-from harness.report.material import Material, read_material
 from harness.report.site import render_files, render_readme
 from harness.report.verdicts import (
     judge_all,

@@ -1,6 +1,6 @@
-"""Where the published tables contradict themselves, each beside what we measured or counted.
+"""The contradictions in the published tables, each beside what we measured or counted.
 
-The list is that of the publication's figures and weight files; see configs/published/README.md.
+They concern the publication's figures and weight files: see configs/published/README.md.
 """
 
 from __future__ import annotations
@@ -9,51 +9,51 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from harness.records.cost import CostRecord
-from harness.report.columns import published_ratio
-from harness.report.material import Material
-from harness.report.missing import cost_command, latency_command, run_command
-from harness.report.rows import REFERENCE, latency_beside_reference
+from harness.records.material import Material
+from harness.reproduction.commands import cost_command, latency_command, run_command
+from harness.reproduction.latency import latency_beside_reference
+from harness.reproduction.published import (
+    REFERENCE,
+    PublishedCell,
+    published_cells,
+    published_ratio,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Contradiction:
-    """One of them.
+    """One contradiction in the publication.
 
     Attributes:
+        key: A few words that name it.
         printed: What the publication prints, and what is wrong with it.
         ours: Our figures on it; None where there are none yet.
-        command: What would make them.
+        command: The command that measures our figures.
     """
 
+    key: str
     printed: str
     ours: str | None
     command: str
 
 
 def find_contradictions(material: Material) -> list[Contradiction]:
-    """Return them all, with our figures as far as there are any."""
+    """Return all contradictions in their order, with our figures as far as there are any."""
     return [make(material) for make in _ALL]
 
 
-def explain(dataset: str, model: str, figure: str) -> int | None:
-    """Return the number of the contradiction that says why a published figure is what it is."""
-    for (name, row, kind), number in _EXPLAINED.items():
-        if name in (dataset, "") and (row, kind) == (model, figure):
-            return number
-    return None
+def explanation(dataset: str, model: str, figure: str) -> str:
+    """Return the key of the contradiction that explains a published figure; empty: none does."""
+    key = _EXPLANATIONS.get((dataset, model, figure))
+    return key or _EXPLANATIONS.get(("", model, figure), "")
 
 
-def render_contradictions(material: Material) -> str:
-    """Return them as a Markdown table."""
-    lines = ["| | what is printed | our figures |", "| ---: | :--- | :--- |"]
-    for number, each in enumerate(find_contradictions(material), start=1):
-        ours = each.ours or f"not measured yet: `{each.command}`"
-        lines.append(f"| {number} | {each.printed} | {ours} |")
-    return "\n".join(lines) + "\n"
+def _published(dataset: str, model: str) -> PublishedCell:
+    return published_cells()[dataset, model]
 
 
 def _unit_of_latency(m: Material) -> Contradiction:
-    cell, ours = m.published("emnist", REFERENCE), None
+    cell, ours = _published("emnist", REFERENCE), None
     for device in ("cuda", "cpu"):
         timed = [each for each in m.latencies if each.dataset in ("emnist", "cifar10", "svhn")]
         found = latency_beside_reference(timed, REFERENCE, device)
@@ -63,6 +63,7 @@ def _unit_of_latency(m: Material) -> Contradiction:
                 f"ResNet-50 takes {row.latency_ms_p50:.3g} ms on {comparison.machine.device_name}"
             )
     return Contradiction(
+        key="unit of latency",
         printed=f"Latency is headed s/image, ResNet-50 has {cell.latency_ms}: these are ms",
         ours=ours,
         command=latency_command("emnist", [REFERENCE]),
@@ -70,9 +71,10 @@ def _unit_of_latency(m: Material) -> Contradiction:
 
 
 def _two_rows_of_dinov2(m: Material) -> Contradiction:
-    cell = m.published("cifar10", "deit")
+    cell = _published("cifar10", "deit")
     deit, dino = m.cost("cifar10", "deit"), m.cost("cifar10", "dinov2")
     return Contradiction(
+        key="two rows of DINOv2",
         printed="The DeiT rows of CIFAR-10 and SVHN are labelled DinoV2; CIFAR-10's has "
         f"{cell.file_mb} MB and {cell.gmacs_thop} G",
         ours=f"DeiT-Tiny {_size(deit)}, DINOv2 {_size(dino)}" if deit and dino else None,
@@ -81,9 +83,10 @@ def _two_rows_of_dinov2(m: Material) -> Contradiction:
 
 
 def _dinov2_of_another_shape(m: Material) -> Contradiction:
-    svhn, cifar = m.published("svhn", "dinov2"), m.published("cifar10", "dinov2")
+    svhn, cifar = _published("svhn", "dinov2"), _published("cifar10", "dinov2")
     ours, grey = m.cost("svhn", "dinov2"), m.cost("emnist", "dinov2")
     return Contradiction(
+        key="DINOv2 of another shape",
         printed=f"DINOv2 has {svhn.file_mb} MB and {svhn.gmacs_thop} G for SVHN, {cifar.file_mb} "
         f"and {cifar.gmacs_thop} for CIFAR-10, though the shapes are the same",
         ours=f"SVHN's shape {_size(ours)}; EMNIST's {_size(grey)}, which is what is printed"
@@ -94,8 +97,8 @@ def _dinov2_of_another_shape(m: Material) -> Contradiction:
 
 
 def _quantised_in_float(m: Material) -> Contradiction:
-    cell = m.published("cifar10", "resnet_quantized")
-    times = published_ratio(cell, m.published("cifar10", REFERENCE)) or 0
+    cell = _published("cifar10", "resnet_quantized")
+    times = published_ratio(cell, _published("cifar10", REFERENCE)) or 0
     cost, ours = m.cost("cifar10", REFERENCE), None
     if cost is not None:
         ours = f"its float graph: {_operations(cost)}"
@@ -106,6 +109,7 @@ def _quantised_in_float(m: Material) -> Contradiction:
                 f"; in int8 {found[1].ratio:.2f} × fp32's time on {found[0].machine.device_name}"
             )
     return Contradiction(
+        key="quantized network in float",
         printed=f"ResNet-50 QAT has {cell.gmacs_thop} G and {times:.1f} times fp32's latency: thop "
         "does not know the fake-quantised layers, and no int8 kernel ran",
         ours=ours,
@@ -114,7 +118,7 @@ def _quantised_in_float(m: Material) -> Contradiction:
 
 
 def _pruned_at_two_sizes(m: Material) -> Contradiction:
-    small, large = m.published("cifar10", "vgg_pruned"), m.published("svhn", "vgg_pruned")
+    small, large = _published("cifar10", "vgg_pruned"), _published("svhn", "vgg_pruned")
     ours, costs = None, [m.cost("cifar10", "vgg", size) for size in (32, 224)]
     if costs[0] and costs[1]:
         at_32, at_224 = (cost.gmacs_thop or 0 for cost in costs if cost)
@@ -124,6 +128,7 @@ def _pruned_at_two_sizes(m: Material) -> Contradiction:
         )
     times = float(large.gmacs_thop) / float(small.gmacs_thop)
     return Contradiction(
+        key="pruned network at two sizes",
         printed=f"VGG-16 pruned has {small.gmacs_thop} G for CIFAR-10 and {large.gmacs_thop} G, "
         f"{times:.0f} times as many, for SVHN: it was counted at 32 px and at 224",
         ours=ours,
@@ -132,9 +137,10 @@ def _pruned_at_two_sizes(m: Material) -> Contradiction:
 
 
 def _attention_left_out(m: Material) -> Contradiction:
-    cell = m.published("cifar10", "vit")
+    cell = _published("cifar10", "vit")
     vit, deit = m.cost("cifar10", "vit"), m.cost("cifar10", "deit")
     return Contradiction(
+        key="attention not counted",
         printed=f"ViT-B/16 has {cell.gmacs_thop} G: thop leaves out attention",
         ours=f"ViT-B/16: {_operations(vit)}; DeiT-Tiny: {_operations(deit)}"
         if vit and deit
@@ -144,7 +150,7 @@ def _attention_left_out(m: Material) -> Contradiction:
 
 
 def _moments_in_the_files(m: Material) -> Contradiction:
-    cell, cost, ours = m.published("cifar10", "trunk"), m.cost("cifar10", "trunk"), None
+    cell, cost, ours = _published("cifar10", "trunk"), m.cost("cifar10", "trunk"), None
     if cost is not None and cost.paths:
         low, high = (choose(p.weights_mb for p in cost.paths) for choose in (min, max))
         ours = (
@@ -152,6 +158,7 @@ def _moments_in_the_files(m: Material) -> Contradiction:
             f"{3 * low:.2f}–{3 * high:.2f} MB"
         )
     return Contradiction(
+        key="optimizer moments in the files",
         printed=f"TRUNK has {cell.file_mb} MB for CIFAR-10: the files hold Adam's moments too, and "
         "the longest path is left out",
         ours=ours,
@@ -160,7 +167,7 @@ def _moments_in_the_files(m: Material) -> Contradiction:
 
 
 def _work_on_padding(m: Material) -> Contradiction:
-    cell, cost, ours = m.published("emnist", "trunk"), m.cost("emnist", "trunk"), None
+    cell, cost, ours = _published("emnist", "trunk"), m.cost("emnist", "trunk"), None
     pairs = [
         (path.gmacs, path.gmacs_unpadded)
         for path in (cost.paths if cost else ())
@@ -173,6 +180,7 @@ def _work_on_padding(m: Material) -> Contradiction:
             f"{1 - low_bare / low:.0%} to {1 - high_bare / high:.0%} of the work is padding"
         )
     return Contradiction(
+        key="work on padding",
         printed=f"TRUNK has {cell.gmacs_thop} G for EMNIST: its MobileNet nodes pad their 1×1 "
         "convolutions, so that maps grow",
         ours=ours,
@@ -183,11 +191,12 @@ def _work_on_padding(m: Material) -> Contradiction:
 def _disk_in_the_latency(m: Material) -> Contradiction:
     parts, printed = [], []
     for dataset in ("emnist", "cifar10", "svhn"):
-        printed.append(m.published(dataset, "trunk").latency_ms)
+        printed.append(_published(dataset, "trunk").latency_ms)
         record = m.record(dataset, "trunk", published=True)
         if record is not None and record.latency.latency_ms_p50 is not None:
             parts.append(f"{record.latency.latency_ms_p50:.2f} ms for {dataset}")
     return Contradiction(
+        key="disk in the latency",
         printed=f"TRUNK takes {', '.join(printed)} ms: nodes are read from disk for every image",
         ours=f"the published trees, in memory: {', '.join(parts)}" if parts else None,
         command=f"{run_command('emnist', ['trunk'])} --weights published",
@@ -205,6 +214,7 @@ def _chosen_on_the_test_set(m: Material) -> Contradiction:
                 f"{tree['held_out']:.0%} of the training images held out"
             )
     return Contradiction(
+        key="epoch chosen on the test set",
         printed="TRUNK's best epoch was chosen on the test set",
         ours=f"the last epoch, no test image looked at: {'; '.join(parts)}" if parts else None,
         command=run_command("emnist", ["trunk"]),
@@ -212,9 +222,10 @@ def _chosen_on_the_test_set(m: Material) -> Contradiction:
 
 
 def _deit_counts_exchanged(m: Material) -> Contradiction:
-    grey, colour = m.published("emnist", "deit"), m.published("cifar10", "deit")
+    grey, colour = _published("emnist", "deit"), _published("cifar10", "deit")
     first, second = (m.cost(dataset, "deit") for dataset in ("emnist", "cifar10"))
     return Contradiction(
+        key="DeiT counts exchanged",
         printed=f"DeiT has {grey.gmacs_thop} G for EMNIST's one channel, and {colour.gmacs_thop} "
         "for CIFAR-10's three: fewer for more",
         ours=f"{first.gmacs_thop:.2f} and {second.gmacs_thop:.2f}: they were exchanged"
@@ -247,18 +258,18 @@ _ALL: tuple[Callable[[Material], Contradiction], ...] = (
     _deit_counts_exchanged,
 )
 
-# By data set (empty: all), model and kind of figure, which of them says why it is as it is.
-_EXPLAINED = {
-    ("svhn", "dinov2", "size"): 3,
-    ("svhn", "dinov2", "count"): 3,
-    ("", "resnet_quantized", "count"): 4,
-    ("", "resnet_quantized", "latency"): 4,
-    ("", "vgg_pruned", "count"): 5,
-    ("", "vgg_pruned", "latency"): 5,
-    ("cifar10", "trunk", "size"): 7,
-    ("cifar10", "trunk", "count"): 7,
-    ("", "trunk", "latency"): 9,
-    ("", "trunk", "accuracy"): 10,
-    ("emnist", "deit", "count"): 11,
-    ("cifar10", "deit", "count"): 11,
+# The key of the contradiction that explains a figure, by data set (empty: all), model and figure.
+_EXPLANATIONS = {
+    ("svhn", "dinov2", "size"): "DINOv2 of another shape",
+    ("svhn", "dinov2", "count"): "DINOv2 of another shape",
+    ("", "resnet_quantized", "count"): "quantized network in float",
+    ("", "resnet_quantized", "latency"): "quantized network in float",
+    ("", "vgg_pruned", "count"): "pruned network at two sizes",
+    ("", "vgg_pruned", "latency"): "pruned network at two sizes",
+    ("cifar10", "trunk", "size"): "optimizer moments in the files",
+    ("cifar10", "trunk", "count"): "optimizer moments in the files",
+    ("", "trunk", "latency"): "disk in the latency",
+    ("", "trunk", "accuracy"): "epoch chosen on the test set",
+    ("emnist", "deit", "count"): "DeiT counts exchanged",
+    ("cifar10", "deit", "count"): "DeiT counts exchanged",
 }

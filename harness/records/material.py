@@ -1,4 +1,4 @@
-"""Everything that reports are made of: what was measured, counted and published."""
+"""Everything that lies in a results folder: the three kinds of record together."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 from harness.records.cell import CELLS, Record
 from harness.records.cost import COSTS, CostRecord
 from harness.records.latency import LATENCIES, LatencyRecord
-from harness.records.published import PublishedCell, published_cells
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,10 +33,6 @@ class Material:
         names = {r.cell.dataset for r in self.records} | {c.dataset for c in self.costs}
         return sorted(names | {each.dataset for each in self.latencies})
 
-    def published(self, dataset: str, model: str) -> PublishedCell:
-        """Return what was published of a model on a data set."""
-        return published_cells()[dataset, model]
-
     def cost(self, dataset: str, model: str, size: int | None = None) -> CostRecord | None:
         """Return what was counted of a model, at one image size or at the largest."""
         found = [c for c in self.costs if (c.dataset, c.model) == (dataset, model)]
@@ -53,7 +48,7 @@ class Material:
 
 
 def read_material(results: Path) -> Material:
-    """Read all that reports are made of.
+    """Read all records in a results folder.
 
     Raises:
         RequestError: A file is broken, or does not belong where it lies.

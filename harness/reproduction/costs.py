@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from harness.records.cell import Record
-from harness.records.cost import CostRecord
-from harness.records.published import PublishedCell
-from harness.report.judging import Verdict, blank_verdict, nothing_measured
-from harness.report.missing import cost_command
+from harness.records.cost import CostPath, CostRecord, cost_place
+from harness.records.parts import Operations, PathCosts
+from harness.reproduction.commands import cost_command
+from harness.reproduction.published import PublishedCell
+from harness.reproduction.verdict import Verdict, blank_verdict, nothing_measured
 
 SIZE_TOLERANCE = 0.005
 
@@ -25,28 +26,25 @@ def judge_size(cell: PublishedCell, cost: CostRecord | None, record: Record | No
     verdict = blank_verdict(cell, "size", cell.file_mb)
     if cost is not None:
         parts = [path.file_mb for path in cost.paths] or [cost.file_mb]
-        what, evidence = "file", _cost_file(cost)
+        what = "file"
     elif record is not None and record.memory.weights_mb is not None:
         parts = [path.weights_mb for path in record.paths] or [record.memory.weights_mb]
-        what, evidence = (
-            "parameters and buffers",
-            f"records/{record.cell.dataset}/{record.stem}.json",
-        )
+        what = "parameters and buffers"
     else:
         return nothing_measured(verdict, "not counted", cost_command)
     ours, printed = _ends(parts, cell.file_mb), cell.file_mb.split("-")
     near = all(
-        abs(value - float(text)) <= max(SIZE_TOLERANCE * float(text), half_unit(text))
+        abs(value - float(text)) <= max(SIZE_TOLERANCE * float(text), _half_unit(text))
         for value, text in zip(ours, printed, strict=True)
     )
-    measured = "-".join(f"{v:.{max(2, digits(t))}f}" for v, t in zip(ours, printed, strict=True))
+    measured = "-".join(f"{v:.{max(2, _digits(t))}f}" for v, t in zip(ours, printed, strict=True))
     word = "within" if near else "not within"
     return replace(
         verdict,
         measured=measured,
         outcome="reproduced" if near else "differs",
         reason=f"{what} of {measured} MB, {cell.file_mb} published: {word} 0.5%",
-        evidence=evidence,
+        evidence=_evidence(cost, record),
     )
 
 
@@ -59,23 +57,20 @@ def judge_count(cell: PublishedCell, cost: CostRecord | None, record: Record | N
         record: The cell's record at the published shape.
     """
     verdict = blank_verdict(cell, "count", cell.gmacs_thop)
+    counted: Sequence[Operations | PathCosts | CostRecord | CostPath]
     if cost is not None:
-        sources: list[tuple[float | None, float | None]] = [
-            (path.gmacs_thop, path.gmacs) for path in cost.paths
-        ] or [(cost.gmacs_thop, cost.gmacs)]
-        evidence = _cost_file(cost)
+        counted = cost.paths or [cost]
     elif record is not None:
-        sources = [(path.gmacs_thop, path.gmacs) for path in record.paths]
-        sources = sources or [(record.operations.gmacs_thop, record.operations.gmacs)]
-        evidence = f"records/{record.cell.dataset}/{record.stem}.json"
+        counted = record.paths or [record.operations]
     else:
         return nothing_measured(verdict, "not counted", cost_command)
-    counts = [count for count, _ in sources if count is not None]
-    true = [count for _, count in sources if count is not None]
+    counts = [each.gmacs_thop for each in counted if each.gmacs_thop is not None]
+    true = [each.gmacs for each in counted if each.gmacs is not None]
     if not counts:
+        evidence = _evidence(cost, record)
         return replace(verdict, reason="thop does not count it", evidence=evidence)
     ours, printed = _ends(counts, cell.gmacs_thop), cell.gmacs_thop.split("-")
-    rounded = [f"{v:.{digits(text)}f}" for v, text in zip(ours, printed, strict=True)]
+    rounded = [f"{v:.{_digits(text)}f}" for v, text in zip(ours, printed, strict=True)]
     equal = rounded == printed
     exact = "-".join(f"{value:.4f}" for value in ours)
     return replace(
@@ -85,18 +80,18 @@ def judge_count(cell: PublishedCell, cost: CostRecord | None, record: Record | N
         reason=f"thop counts {exact}, {cell.gmacs_thop} published: "
         f"{'the same' if equal else 'not the same'} when rounded; "
         f"true: {'-'.join(f'{value:.4g}' for value in _ends(true, cell.gmacs_thop))} GMACs",
-        evidence=evidence,
+        evidence=_evidence(cost, record),
     )
 
 
-def digits(printed: str) -> int:
+def _digits(printed: str) -> int:
     """Return the number of digits behind the point of a printed number."""
     return len(printed.partition(".")[2])
 
 
-def half_unit(printed: str) -> float:
+def _half_unit(printed: str) -> float:
     """Return half a unit of the last digit of a printed number."""
-    return 0.5 * 10.0 ** -digits(printed)
+    return 0.5 * 10.0 ** -_digits(printed)
 
 
 def _ends(values: Sequence[float], printed: str) -> list[float]:
@@ -104,5 +99,8 @@ def _ends(values: Sequence[float], printed: str) -> list[float]:
     return [min(values), max(values)] if "-" in printed else [max(values)]
 
 
-def _cost_file(cost: CostRecord) -> str:
-    return f"costs/{cost.dataset}/{cost.model}-{cost.image_size}.json"
+def _evidence(cost: CostRecord | None, record: Record | None) -> str:
+    """Return the file below the results folder that a verdict rests on."""
+    if cost is not None:
+        return cost_place(cost.dataset, cost.model, cost.image_size).as_posix()
+    return f"records/{record.cell.dataset}/{record.stem}.json" if record else ""

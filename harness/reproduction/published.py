@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cache
 
+from harness.records.cost import CostRecord
+from harness.registry import ROOT
 from harness.util.files import read_csv
 
-FOLDER = Path(__file__).resolve().parents[2] / "configs" / "published"
+REFERENCE = "resnet"
+"""The model whose latency the other models' latencies are divided by."""
+
+_FOLDER = ROOT / "configs" / "published"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +44,9 @@ class PublishedConditions:
     """What one row of a published table was measured on.
 
     Attributes:
-        test_images: In the official test split.
-        image_size: Side of the images at the network's input, pixels.
-        start: What training started from: imagenet or random; empty: something else.
+        test_images: Number of images in the official test split.
+        image_size: Side of the images at the network's input, in pixels.
+        start: The weights that training started from: imagenet or random; empty: other ones.
         device: cpu or cuda.
     """
 
@@ -50,12 +56,14 @@ class PublishedConditions:
     device: str
 
 
+@cache
 def published_cells() -> dict[tuple[str, str], PublishedCell]:
     """Return the published cells by data set and model."""
-    rows = read_csv(FOLDER / "tables.csv")
+    rows = read_csv(_FOLDER / "tables.csv")
     return {(row["dataset"], row["model"]): PublishedCell(**row) for row in rows}
 
 
+@cache
 def published_conditions() -> dict[tuple[str, str], PublishedConditions]:
     """Return what the published cells were measured on, by data set and model."""
     return {
@@ -65,5 +73,29 @@ def published_conditions() -> dict[tuple[str, str], PublishedConditions]:
             start=row["start"],
             device=row["device"],
         )
-        for row in read_csv(FOLDER / "conditions.csv")
+        for row in read_csv(_FOLDER / "conditions.csv")
     }
+
+
+def published_ratio(cell: PublishedCell, reference: PublishedCell | None) -> float | None:
+    """Return the published latency of a cell divided by that of ResNet-50 in the same table."""
+    if reference is None:
+        return None
+    return float(cell.latency_ms) / float(reference.latency_ms)
+
+
+def published_costs(costs: Iterable[CostRecord]) -> dict[str, CostRecord]:
+    """Return what was counted at the published image size, by model.
+
+    Where several sizes were counted of a model that was not published, it is the largest.
+
+    Args:
+        costs: Counted costs of one data set.
+    """
+    conditions = published_conditions()
+    found: dict[str, CostRecord] = {}
+    for cost in sorted(costs, key=lambda each: (each.model, each.image_size)):
+        wanted = conditions.get((cost.dataset, cost.model))
+        if wanted is None or wanted.image_size == cost.image_size:
+            found[cost.model] = cost
+    return found

@@ -1,0 +1,64 @@
+"""The verdict on one published figure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from harness.registry import model_files
+from harness.reproduction.commands import Command
+from harness.reproduction.published import PublishedCell
+
+Outcome = Literal["reproduced", "differs", "cannot be judged"]
+Figure = Literal["accuracy", "latency", "size", "count"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """Whether one published figure reproduces, and why.
+
+    Attributes:
+        dataset: The data set's name.
+        model: The model's name.
+        label: The published name of the row.
+        figure: The kind of figure.
+        published: The figure as printed; for a latency the ratio of the printed times.
+        measured: Our figure in the same unit; None where nothing comparable was measured.
+        outcome: The verdict.
+        reason: Why that is the verdict.
+        command: The command that measures the figure, where nothing was measured.
+        evidence: The file below `results/` that the verdict rests on; empty: none.
+        p_different: p-value of the test for a difference of accuracies; None for other figures.
+        p_equivalent: p-value of the test for their equivalence; None for other figures.
+    """
+
+    dataset: str
+    model: str
+    label: str
+    figure: Figure
+    published: str
+    measured: str | None = None
+    outcome: Outcome = "cannot be judged"
+    reason: str = ""
+    command: str = ""
+    evidence: str = ""
+    p_different: float | None = None
+    p_equivalent: float | None = None
+
+
+def blank_verdict(cell: PublishedCell, figure: Figure, published: str) -> Verdict:
+    """Return the verdict on a figure before anything is known about it."""
+    return Verdict(
+        dataset=cell.dataset,
+        model=cell.model,
+        label=cell.label,
+        figure=figure,
+        published=published,
+    )
+
+
+def nothing_measured(verdict: Verdict, why: str, command: Command) -> Verdict:
+    """Return a verdict with the command that measures the figure, if the model exists."""
+    if verdict.model not in model_files():
+        return replace(verdict, reason="this version has no such model")
+    return replace(verdict, reason=why, command=command(verdict.dataset, [verdict.model]))
