@@ -26,7 +26,7 @@ def main(
     weights_dir: options.WeightsDir = ROOT / "weights",
     published_dir: options.PublishedDir = None,
     recipe: options.Recipe = "",
-    results_dir: options.ResultsDir = ROOT / "results",
+    results_dir: options.ResultsDir = ROOT / "results" / "own",
     assignments: options.Assignments = None,
     measure: options.Measure = "all",
     runtimes: options.Runtimes = None,

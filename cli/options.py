@@ -49,7 +49,7 @@ PublishedDir = Annotated[
 Recipe = Annotated[
     str, Option(help="Settings from configs/<model>.<recipe>.yaml, e.g. published for trunk.")
 ]
-ResultsDir = Annotated[Path, Option(help="Folder of results.", show_default="results")]
+ResultsDir = Annotated[Path, Option(help="Folder of results.", show_default="results/own")]
 Measure = Annotated[str, Option(help=f"{'; '.join(_FIRST)}; or {_LAST}.")]
 Runtimes = Annotated[
     list[str] | None,
@@ -88,7 +88,7 @@ _SETTINGS = {
     "threads": "threads",
 }
 _LISTS = {"dataset": "datasets", "model": "models"}
-_DEFAULTS: dict[str, Any] = {"datasets": [], "models": [], "results_dir": ROOT / "results"}
+_DEFAULTS: dict[str, Any] = {"datasets": [], "models": [], "results_dir": ROOT / "results" / "own"}
 
 
 def make_request(options: Mapping[str, Any]) -> Request:

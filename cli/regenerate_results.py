@@ -22,6 +22,7 @@ sys.path.insert(0, str(ROOT))
 
 from cli.options import read_command
 from harness.errors import CellError, RequestError
+from harness.records.publishing import publish_records
 from harness.report.site import regenerate, stale_files
 from harness.verification.checks import Places
 
@@ -30,9 +31,16 @@ Verify = Annotated[
     bool,
     Option("--verify", help="Recompute what records say, where it can be; exit 1 if it differs."),
 ]
+Publish = Annotated[
+    bool,
+    Option("--publish", help="Copy own records into results/, in place of those that are there."),
+]
 Names = Annotated[
     list[str] | None,
-    Argument(metavar="[RECORD]...", help="With --verify: digits/resnet-cpu; all by default."),
+    Argument(
+        metavar="[RECORD]...",
+        help="With --verify or --publish: digits/resnet-cpu; all by default.",
+    ),
 ]
 DataDir = Annotated[Path, Option(help="With --verify: folder of the official images.")]
 DataFile = Annotated[
@@ -49,6 +57,7 @@ def main(
     records: Names = None,
     check: Check = False,
     verify: Verify = False,
+    publish: Publish = False,
     data_dir: DataDir = ROOT / "data",
     data_file: DataFile = None,
     weights_dir: WeightsDir = ROOT / "weights",
@@ -64,17 +73,20 @@ def main(
         results_dir=ROOT / "results",
     )
     try:
-        sys.exit(_run(check, verify, records or [], places))
+        sys.exit(_run(check, verify, publish, records or [], places))
     except (CellError, RequestError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
 
 
-def _run(check: bool, verify: bool, names: list[str], places: Places) -> int:
-    if check and verify:
-        raise RequestError("--check and --verify: one at a time")
-    if names and not verify:
-        raise RequestError(f"'{names[0]}': records are named with --verify alone")
+def _run(check: bool, verify: bool, publish: bool, names: list[str], places: Places) -> int:
+    if check + verify + publish > 1:
+        raise RequestError("--check, --verify and --publish: one at a time")
+    if names and not (verify or publish):
+        raise RequestError(f"'{names[0]}': records are named with --verify or --publish alone")
+    if publish:
+        for path in publish_records(ROOT / "results" / "own", ROOT / "results", names):
+            print(f"{path.relative_to(ROOT)} published")
     return _check() if check else _verify(names, places) if verify else _regenerate()
 
 

@@ -32,12 +32,12 @@ if TYPE_CHECKING:
 
     from harness.report.table import Table
 
-Output = Annotated[Path, Option(help="Folder of the pictures.", show_default="results/trees")]
+Output = Annotated[Path, Option(help="Folder of the pictures.", show_default="results/own/trees")]
 NodeName = Annotated[str, Option("--node", help="A node's name, such as root or 0-3.")]
 ClassName = Annotated[str | None, Option("--class", help="A class of the node, to compare.")]
 Volatility = Annotated[str, Option(metavar="FIRST:LAST:STEP", help="What to try, both ends too.")]
 
-PICTURES = ROOT / "results" / "trees"
+PICTURES = ROOT / "results" / "own" / "trees"
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
 

@@ -13,6 +13,8 @@ from harness.errors import RequestError, unknown_name
 from harness.spec import CompressedSpec, DatasetSpec
 
 ROOT = Path(__file__).resolve().parent.parent
+REFERENCE_RESULTS = ROOT / "results"
+"""The results that came with the project; a user's own lie in `results/own/`."""
 
 
 def model_files(root: Path = ROOT) -> dict[str, Path]:

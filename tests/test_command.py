@@ -46,14 +46,14 @@ QUICK = ("--set", "measurement.latency_seconds=0.5", "--set", "measurement.throu
 
 
 def read_record(project):
-    return CELLS.read(project / "results/records/digits/my_net-cpu.json").flat
+    return CELLS.read(project / "results/own/records/digits/my_net-cpu.json").flat
 
 
 def test_a_new_folder_is_listed_trained_measured_and_tabulated(project):
     assert "my_net" in run(project, "comparisons.py", "--list").stdout
     planned = run(project, "comparisons.py", *CELL, *QUICK, "--epochs", "2", "--plan")
     assert "train 2 epochs" in " ".join(planned.stdout.split())
-    assert not (project / "results" / "records").exists()
+    assert not (project / "results/own/records").exists()
 
     done = run(project, "comparisons.py", *CELL, *QUICK, "--epochs", "2")
     assert done.returncode == 0, done.stderr
@@ -70,8 +70,8 @@ def test_a_new_folder_is_listed_trained_measured_and_tabulated(project):
     # Convolutions 3x3 with stride 2 from 32 pixels on, then the linear layer.
     macs = 9 * (16**2 * 32 + 8**2 * 32 * 64 + 4**2 * 64 * 128) + 128 * 10
     assert record["gmacs"] == pytest.approx(macs / 1e9)
-    assert "| My Net |" in (project / "results/digits.md").read_text()
-    assert (project / "results/figures/digits/my_net-cpu-confusion.png").exists()
+    assert "| My Net |" in (project / "results/own/digits.md").read_text()
+    assert (project / "results/own/figures/digits/my_net-cpu-confusion.png").exists()
     (run_folder,) = (project / "runs/digits-my_net").iterdir()
     assert [step for step, _ in read_curve(run_folder, "train/loss")] == [1, 2]
     (accuracy,) = read_curve(run_folder, "test/accuracy_top1")

@@ -57,7 +57,7 @@ def compare(project, models, *arguments):
 
 
 def read_record(project, model):
-    return CELLS.read(project / f"results/records/digits/{model}-cpu.json").flat
+    return CELLS.read(project / f"results/own/records/digits/{model}-cpu.json").flat
 
 
 def test_two_folders_are_two_compressed_models(project):
@@ -82,7 +82,7 @@ def test_two_folders_are_two_compressed_models(project):
     check_half(half)
     same = ("base_weights_sha256", "accuracy_base", "weights_mb_base", "params_base")
     assert all(int8["compression"][name] == half["compression"][name] for name in same)
-    table = (project / "results/digits.md").read_text()
+    table = (project / "results/own/digits.md").read_text()
     assert "| My net, my_int8 |" in table
     assert "2 epochs at 32 px from my_net weights" in table
     assert "latency at batch 1 in int8, accuracy in int8" in table

@@ -50,7 +50,7 @@ def test_it_is_planned_run_in_children_and_shown(project):
     assert (done.returncode, done.stderr) == (0, "")
     # With the heads of 10 classes, and one channel of grey.
     assert done.stdout == "mobilenet: 2,236,106 parameters\ndeit: 5,391,178 parameters\n"
-    counted = (project / "results/parameters/digits/deit.txt").read_text()
+    counted = (project / "results/own/parameters/digits/deit.txt").read_text()
     assert counted == "5391178\n"
 
 

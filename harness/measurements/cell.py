@@ -12,11 +12,12 @@ from harness.errors import CellError, RequestError
 from harness.jobs import Job, Request
 from harness.launch.local import run_in_child
 from harness.measurements.contract import Measurement, Outcome
+from harness.registry import REFERENCE_RESULTS
 from harness.util.error_text import explain
 
 if TYPE_CHECKING:
     from harness.plan.cells import Planned
-    from harness.records.cell import Status
+    from harness.records.cell import Record, Status
 
 
 class WholeCell(Measurement["Planned", Job]):
@@ -88,12 +89,23 @@ class WholeCell(Measurement["Planned", Job]):
         return int(record.status != "ok")
 
     def show(self, outcome: Outcome[Planned]) -> None:
-        """Print the records of the cells beside what was published."""
+        """Print the records of the cells beside what was published, then the reference results."""
         from harness.plan.cells import find_job_record
         from harness.report.tables import print_records
 
         records = [find_job_record(item.job) for item in outcome.ran]
         print_records([record for record in records if record is not None])
+        if outcome.results != REFERENCE_RESULTS:
+            print_records(_references(outcome.ran), "the reference results")
+
+
+def _references(ran: Sequence[Planned]) -> list[Record]:
+    """Return the records of the same cells that came with the project."""
+    from harness.plan.cells import find_job_record
+
+    jobs = [dataclasses.replace(each.job, results_dir=REFERENCE_RESULTS) for each in ran]
+    found = [find_job_record(job) for job in jobs]
+    return [record for record in found if record is not None]
 
 
 def _write_unmeasured(planned: Planned, status: Status, reason: str) -> None:

@@ -38,14 +38,16 @@ def _letter(index: int) -> str:
     return (_letter(more - 1) if more else "") + _LETTERS[last]
 
 
-def print_records(records: Sequence[Record]) -> None:
+def print_records(records: Sequence[Record], title: str = "measured beside published") -> None:
     """Print a table for each data set: what was run, with the notes in the rows."""
     notes = Column[Row](name="Notes", get=lambda row: "; ".join(row_notes(row)))
     for dataset, group in groupby(records, key=lambda record: record.cell.dataset):
         members = list(group)
         rows = [row for row in make_rows(members) if row.runs]
-        columns = (_MODEL, *columns_of(rows, published=False), notes)
-        print_table(Table.of(rows, columns, f"{dataset}: measured beside published"))
+        published = any(row.published for row in rows)
+        measures = columns_of(rows, published=published)
+        columns = (_MODEL, *(with_published(measures) if published else measures), notes)
+        print_table(Table.of(rows, columns, f"{dataset}: {title}"))
         fairness = describe_fairness(members)
         if fairness is not None:
             print(f"fair: {fairness}")

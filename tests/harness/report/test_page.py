@@ -158,9 +158,8 @@ def test_no_script_runs_but_the_pages_own(make_run):
 
 
 def test_what_json_does_not_have_is_named(make_run):
-    history = [{"epoch": 1, "loss": float("nan"), "accuracy": 0.1}]
-    page = Page(render(make_run(history=history)))
-    assert page.json["details-0"][0]["history"]["loss"] == ["nan"]
+    page = Page(render(make_run(environment={"swap_gb": float("nan")})))
+    assert page.json["details-0"][0]["environment"] == {"swap_gb": "nan"}
 
 
 def test_the_same_bytes_twice_and_an_empty_page(make_run, make_latency_record):
