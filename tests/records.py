@@ -1,4 +1,4 @@
-"""Records made from fields by name, whichever part of the record each belongs to."""
+"""Records made from fields by name, and the findings that reports make of them."""
 
 import dataclasses
 import json
@@ -6,7 +6,9 @@ import json
 from harness.records.cell import CELLS
 from harness.records.cost import COSTS
 from harness.records.latency import LATENCIES
+from harness.records.material import Material
 from harness.records.migration import nest_cell, nest_cost, nest_latency
+from harness.report.site import make_findings
 
 
 def cell_record(**fields):
@@ -29,3 +31,7 @@ def _parse(store, nest, fields):
 def changed(record, **fields):
     """Return a cell's record with other values in some fields, whichever part they belong to."""
     return cell_record(**(record.flat | fields))
+
+
+def findings_of(records=(), costs=(), latencies=()):
+    return make_findings(Material(records=records, costs=costs, latencies=latencies))

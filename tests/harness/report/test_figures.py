@@ -7,11 +7,11 @@ import pytest
 from matplotlib.scale import LogTransform
 from PIL import Image
 
+from harness.records.material import read_material
 from harness.report import figures
 from harness.report.canvas import new_figure, render_figure
 from harness.report.figures import refresh_figures, stale_figures
 from harness.report.labels import Label, place_labels
-from harness.report.material import read_material
 
 ROOT = Path(__file__).resolve().parents[3]
 NAMES = [

@@ -10,7 +10,7 @@ from harness.records.cell import CELLS
 from harness.records.latency import LATENCIES
 from harness.report.latency import print_latency, render_latency, render_latency_csv
 from harness.report.site import refresh, render_files, stale_files
-from tests.records import cell_record
+from tests.records import cell_record, findings_of
 
 GOLDEN = """
 ## Latency side by side, 2 CPU threads
@@ -114,7 +114,7 @@ def test_the_golden_csv(make_latency_record, make_row):
 
 
 def test_a_page_has_both_sections(make_latency_record):
-    files = render_files([make_cell()], [make_latency_record()])
+    files = render_files(findings_of([make_cell()], latencies=[make_latency_record()]))
     page = files[Path("cifar10.md")]
     assert page.startswith("# cifar10\n\n| Model | Top-1")
     assert "failed: loss is nan" in page
@@ -123,7 +123,9 @@ def test_a_page_has_both_sections(make_latency_record):
 
 
 def test_a_page_has_the_section_that_there_is(make_latency_record):
-    files = render_files([make_cell(dataset="svhn")], [make_latency_record()])
+    files = render_files(
+        findings_of([make_cell(dataset="svhn")], latencies=[make_latency_record()])
+    )
     names = "cifar10.md cifar10.tex cifar10-latency.csv svhn.md svhn.csv svhn.tex verdicts.md"
     assert set(map(str, files)) == {*names.split(), "verdicts.csv"}
     assert files[Path("cifar10.md")].endswith(f"\n{GOLDEN}")
@@ -131,7 +133,7 @@ def test_a_page_has_the_section_that_there_is(make_latency_record):
 
 
 def test_a_page_without_a_table_has_that_section_alone(make_latency_record):
-    files = render_files([], [make_latency_record(dataset="digits")])
+    files = render_files(findings_of(latencies=[make_latency_record(dataset="digits")]))
     assert files[Path("digits.md")] == f"# digits\n{GOLDEN}"
     assert set(map(str, files)) == {"digits.md", "digits-latency.csv"}
 

@@ -18,6 +18,7 @@ from harness.report.page_data import PER_BLOCK, field_meanings
 from harness.report.page_parts import PageTable, Section
 from harness.report.page_sections import first_sections, last_sections
 from harness.report.table import Column, Shown, Table
+from harness.reproduction.judging import judge_publication
 
 HOSTILE = "</script><script>alert(1)</script><!-- <img src=x onerror=alert(2)> {{ 7 * 7 }} & \"'"
 
@@ -191,7 +192,7 @@ def test_comparisons_of_latencies_are_tables_with_their_records(make_latency_rec
 
 def test_verdicts_lead_to_what_they_rest_on(make_cost):
     material = Material(records=[], costs=[make_cost(gmacs_thop=5.0)])
-    (section,) = first_sections(material)
+    (section,) = first_sections(judge_publication(material))
     assert section.texts[0].startswith("Of the 120 published figures 1 reproduce, 1 differ")
     counts, differing, *datasets, contradictions = [each.table for each in section.tables]
     assert counts.frame.values.tolist() == [
@@ -211,7 +212,7 @@ def test_verdicts_lead_to_what_they_rest_on(make_cost):
 
 
 def test_without_anything_published_there_are_no_verdicts(make_run):
-    assert first_sections(Material(records=[make_run()])) == []
+    assert first_sections(judge_publication(Material(records=[make_run()]))) == []
     assert last_sections(Material(records=[make_run()])) == []
 
 
@@ -241,7 +242,8 @@ def test_pictures_of_trees_are_shown_svg_first(tmp_path):
 
 
 def test_what_the_page_needs_lies_beside_it(tmp_path, make_run):
-    files = render_page_files(tmp_path, Material(records=[make_run()]))
+    material = Material(records=[make_run()])
+    files = render_page_files(tmp_path, material, judge_publication(material))
     assert set(files) == {
         Path("index.html"),
         *(Path("assets/plotly-basic.min.js"), Path("assets/plotly-basic.LICENSE")),

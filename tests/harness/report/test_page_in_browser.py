@@ -7,11 +7,11 @@ import pytest
 
 from harness.errors import RequestError
 from harness.records.cell import CELLS
-from harness.records.material import Material
 from harness.registry import ROOT
 from harness.report.figures import refresh_figures
 from harness.report.site import write_texts
 from studies.browser import find_chromium, open_browser, open_page
+from tests.records import findings_of
 
 HOSTILE = "<img src=x onerror=\"document.title='hacked'\"></script><b>bold</b>"
 
@@ -40,7 +40,7 @@ def page(make_run, tmp_path_factory):
     many = [make_run(f"net{n:03d}", dataset="many", accuracy_top1=50.0 + n / 4) for n in range(119)]
     for record in (*real, *many):
         CELLS.write(results, record)
-    write_texts(results, Material(records=[*real, *many]))
+    write_texts(results, findings_of([*real, *many]))
     refresh_figures(results, real[:1])
     return results / "index.html"
 

@@ -3,10 +3,10 @@
 import pytest
 
 from harness.errors import RequestError
-from harness.records.material import Material
 from harness.report.figures import refresh_figures, stale_figures
 from harness.report.page import render_page_files
 from harness.report.roofline import Bound, plot_roofline, read_rooflines
+from tests.records import findings_of
 
 CSV = """model,image_size,hardware,latency_bound_ms,reason
 ours:resnet,32,a processor,0.5,
@@ -43,7 +43,8 @@ def test_the_line_of_equality_is_where_it_belongs(results, make_run):
 
 def test_the_figure_is_drawn_and_on_the_page_at_once(results, make_run):
     record = make_run(history=[], confusion_matrix=[], accuracy_top1=None)
-    (page, *_) = render_page_files(results, Material(records=[record])).values()
+    findings = findings_of([record])
+    (page, *_) = render_page_files(results, findings.material, findings.reproduction).values()
     assert 'src="figures/roofline-digits-cpu.svg"' in page
     assert len(stale_figures(results, [record])) == 2
     refresh_figures(results, [record])

@@ -1,11 +1,6 @@
 """Which rows a table has, and which runs belong to one of them."""
 
-from harness.report.rows import (
-    group_runs,
-    latency_beside_reference,
-    make_rows,
-    published_costs,
-)
+from harness.report.rows import group_runs, make_rows
 from harness.reproduction.published import published_cells
 
 
@@ -74,33 +69,6 @@ def test_a_run_at_another_size_than_was_counted_stands_in_a_row_of_its_own(make_
     )
     assert (ran.record, ran.cost, ran.published) == (small, None, None)
     assert named["VGG-16"].record == whole
-
-
-def test_counts_are_those_of_the_published_size(make_cost):
-    costs = [make_cost(image_size=size) for size in (32, 224, 256)]
-    assert published_costs(costs)["resnet"].image_size == 224
-    assert published_costs(costs[:1]) == {}
-    ours = [make_cost(dataset="digits", image_size=size) for size in (64, 32)]
-    assert published_costs(ours)["resnet"].image_size == 64
-
-
-def test_the_ratio_is_that_of_the_fewest_threads_in_eager(make_latency_record, make_row):
-    two = make_latency_record(threads=2)
-    one = make_latency_record(threads=1, rows=(make_row("vit", "ViT", 3.0),))
-    assert latency_beside_reference([two, one], "vit", "cpu")[1].ratio == 3.0
-    assert latency_beside_reference([two], "vit", "cpu")[1].ratio == 2.5
-    assert latency_beside_reference([two], "trunk", "cpu") is None  # not timed
-    assert latency_beside_reference([two], "vit", "cuda") is None
-    assert latency_beside_reference([make_latency_record(reference="vit")], "vit", "cpu") is None
-
-
-def test_a_doubtful_comparison_is_not_trusted(make_latency_record, make_row):
-    drifted = make_latency_record(threads=1, drifted=True)
-    busy = make_latency_record(threads=2, busy="others")
-    good = make_latency_record(threads=4, rows=(make_row("vit", "ViT", 4.0),))
-    found = latency_beside_reference([drifted, busy, good], "vit", "cpu", trusted=True)
-    assert found[1].ratio == 4.0
-    assert latency_beside_reference([drifted, busy], "vit", "cpu", trusted=True) is None
 
 
 def test_a_ratio_at_another_size_is_not_the_rows(make_record, make_cost, make_latency_record):

@@ -3,41 +3,26 @@
 import csv
 import io
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
-from harness.records.material import Material, read_material
-from harness.report import judging
+from harness.records.material import Material
 from harness.report.site import render_files, render_readme
-from harness.report.verdicts import (
-    judge_all,
-    render_summary,
-    render_verdicts,
-    render_verdicts_csv,
-)
-
-RESULTS = Path(__file__).resolve().parents[3] / "results"
+from harness.report.verdicts import render_summary, render_verdicts, render_verdicts_csv
+from harness.reproduction import verdict
+from harness.reproduction.judging import judge_publication
+from tests.records import findings_of
 
 
-def test_every_published_figure_has_a_verdict():
-    verdicts = judge_all([], [], [])
-    assert len(verdicts) == 30 * 4
-    keys = [(v.dataset, v.model, v.figure) for v in verdicts]
-    assert len(set(keys)) == 120
-    assert list(dict.fromkeys(dataset for dataset, *_ in keys)) == ["emnist", "cifar10", "svhn"]
-    assert {v.outcome for v in verdicts} == {"cannot be judged"}
-    assert all(v.reason for v in verdicts)
-
-
-def some_verdicts(make_record, make_cost):
+def reproduction(make_record, make_cost):
     """One figure that reproduces, and two that differ."""
     costs = [
         make_cost(),
         make_cost(model="deit", file_mb=22.16, gmacs_thop=1.0784),
         make_cost(dataset="emnist", model="deit", file_mb=30.0, gmacs_thop=1.0592),
     ]
-    return judge_all([make_record(accuracy_top1=70.0)], costs, [])
+    records = [make_record(accuracy_top1=70.0)]
+    return judge_publication(Material(records=records, costs=costs))
 
 
 SUMMARY = """\
@@ -63,14 +48,13 @@ true: 4.087 GMACs; 1.06 is what the shape of emnist has; contradiction 11.
 
 
 def test_the_summary_counts_and_names_what_differs(make_record, make_cost):
-    assert render_summary(some_verdicts(make_record, make_cost)) == SUMMARY
+    assert render_summary(reproduction(make_record, make_cost).verdicts) == SUMMARY
 
 
 def test_the_page_has_every_figure_and_what_would_tell(make_record, make_cost, monkeypatch):
     here = ["resnet", "vgg", "convnext", "mobilenet", "vit", "dinov2", "deit", "trunk"]
-    monkeypatch.setattr(judging, "model_files", lambda: here)
-    verdicts = some_verdicts(make_record, make_cost)
-    page = render_verdicts(verdicts, Material(records=[], costs=[], latencies=[]))
+    monkeypatch.setattr(verdict, "model_files", lambda: here)
+    page = render_verdicts(reproduction(make_record, make_cost))
     assert "| ResNet50 | ✗ 85.09 → 70.00 | ? 1 → – | ✓ 94.43 → 94.43 | ✓ 4.13 → 4.13 |" in page
     assert "| DeIT | ? 89.48 → – | ? 0.703 → – | ✓ 22.17 → 22.16 | ✗ 1.06 → 1.08 |" in page
     assert (
@@ -79,11 +63,11 @@ def test_the_page_has_every_figure_and_what_would_tell(make_record, make_cost, m
         "resnet,vgg,convnext,mobilenet,vit,dinov2,deit,trunk --measure cost`"
     ) in page
     assert page.count("\n| 11 |") == 1
-    assert page.count("not measured yet: `python comparisons.py") == 11
+    assert page.count("not measured yet: `python comparisons.py") == 9
 
 
 def test_the_csv_has_every_verdict(make_record, make_cost):
-    verdicts = some_verdicts(make_record, make_cost)
+    verdicts = reproduction(make_record, make_cost).verdicts
     rows = list(csv.DictReader(io.StringIO(render_verdicts_csv(verdicts))))
     assert Counter(row["outcome"] for row in rows) == {
         "reproduced": 3,
@@ -98,27 +82,11 @@ def test_the_csv_has_every_verdict(make_record, make_cost):
 
 def test_the_summary_stands_in_the_readme(make_record, make_cost):
     text = "<!-- results: verdicts -->\nold\n<!-- results: end -->\n"
-    made = render_readme(text, [make_record()], (), [make_cost()])
+    made = render_readme(text, findings_of([make_record()], [make_cost()]))
     assert made.startswith("<!-- results: verdicts -->\nOf the 120 published figures 2 reproduce,")
 
 
 @pytest.mark.parametrize("dataset", ["digits", "svhn"])
 def test_the_page_is_there_where_anything_published_is(make_record, dataset):
-    files = {str(path) for path in render_files([make_record(dataset=dataset)])}
+    files = {str(path) for path in render_files(findings_of([make_record(dataset=dataset)]))}
     assert ({"verdicts.md", "verdicts.csv"} <= files) == (dataset == "svhn")
-
-
-def test_the_committed_verdicts_rest_on_files_that_are_there():
-    material = read_material(RESULTS)
-    verdicts = judge_all(material.records, material.costs, material.latencies)
-    judged = [v for v in verdicts if v.outcome != "cannot be judged"]
-    assert len(judged) >= 40
-    assert all(v.measured and (RESULTS / v.evidence).exists() for v in judged)
-    # What was published of the sizes and counts of these reproduces, whatever else changes.
-    found = {(v.dataset, v.model, v.figure): v.outcome for v in verdicts}
-    for dataset in ("emnist", "cifar10", "svhn"):
-        for model in ("resnet", "vgg", "convnext", "mobilenet", "vit"):
-            assert found[dataset, model, "size"] == "reproduced"
-            assert found[dataset, model, "count"] == "reproduced"
-    assert found["svhn", "dinov2", "count"] == "differs"
-    assert found["cifar10", "trunk", "size"] == "differs"
