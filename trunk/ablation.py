@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.report.canvas import FAINT, INK, MARK, new_figure
-from harness.util.files import atomic_path
+from harness.report.table import write_csv
+from harness.util.files import write_text
 from trunk.tree import Tree
 
 if TYPE_CHECKING:
@@ -68,13 +68,7 @@ def write_rows(rows: Sequence[Row], path: Path) -> Path:
     Raises:
         CellError: The disk is full or the folder cannot be written to.
     """
-    with (
-        atomic_path(path) as temporary,
-        temporary.open("w", encoding="utf-8", newline="") as file,
-    ):
-        writer = csv.DictWriter(file, [field.name for field in fields(Row)], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({k: _round(v) for k, v in asdict(row).items()} for row in rows)
+    write_text(path, write_csv({k: _round(v) for k, v in asdict(row).items()} for row in rows))
     return path
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from harness.errors import RequestError
 from harness.jobs import Job
 from harness.networks.published import FOLDER, PublishedFile, fetch_published, read_state
 from harness.networks.weights import load_state
-from harness.util.files import file_sha256
+from harness.util.files import file_sha256, read_csv
 from trunk.published_maps import MappedNode, read_maps
 from trunk.routing import Trunk
 from trunk.tree import Node, NodeNetwork, Tree, check_classes
@@ -82,9 +81,7 @@ def fetch_published_tree(published: PublishedTree, weights_dir: Path, *, offline
     Raises:
         RequestError: A file is not there and cannot be had, or its digest is wrong.
     """
-    with (FOLDER / "trunk_weights.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    for row in rows:
+    for row in read_csv(FOLDER / "trunk_weights.csv"):
         if Path(row["dataset"], row["backbone"], row["volatility"]) == published.folder:
             wanted = PublishedFile(
                 dataset=row["dataset"],

@@ -6,13 +6,9 @@ import shutil
 import sys
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING
 
 from harness.errors import CellError, RequestError
 from harness.profiling.request import Request, parse_request
-
-if TYPE_CHECKING:
-    from harness.profiling.report import Report
 
 
 def run(options: Mapping[str, object]) -> int:
@@ -42,32 +38,17 @@ def _list(request: Request) -> int:
 
 def _compare(request: Request) -> int:
     from harness.profiling.comparing import compare, drawing_roof
+    from harness.profiling.forms import render
     from harness.profiling.plots import plot_report
     from harness.report.canvas import save_figure
 
     report = compare(request)
     shown = bool(report.analyses or report.layers_of)
-    print(_render(request, report), end="")
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    text = render(report, request.format, transpose=request.transpose, width=width)
+    print(text, end="")
     if request.plot is not None and report.analyses:
         plot = partial(plot_report, report, drawing_roof(report.options))
         save_figure(plot, [request.plot])
         print(f"{request.plot} written", file=sys.stderr)
     return int(bool(report.failures)) if shown else 2
-
-
-def _render(request: Request, report: Report) -> str:
-    from harness.profiling import structured, tables
-
-    if request.format == "csv":
-        return structured.render_csv(report)
-    if request.format == "json":
-        return structured.render_json(report)
-    if request.format == "markdown":
-        return tables.render_markdown(report, request.transpose)
-    if request.format == "html":
-        from harness.profiling.comparing import drawing_roof
-        from harness.profiling.page import render_html
-
-        return render_html(report, drawing_roof(report.options), request.transpose)
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    return tables.render_table(report, request.transpose, width)

@@ -10,16 +10,14 @@ import pytest
 from PIL import Image
 
 from harness.profiling.analysis import Failure, Options
+from harness.profiling.forms import render
 from harness.profiling.layers import group_layers
 from harness.profiling.metrics import Metrics
 from harness.profiling.names import ModelName
-from harness.profiling.page import render_html
 from harness.profiling.plots import plot_report
 from harness.profiling.ranking import rank, recommend
 from harness.profiling.report import Report, describe_counting
 from harness.profiling.roofline import Roof
-from harness.profiling.structured import render_csv, render_json
-from harness.profiling.tables import render_markdown, render_table
 from harness.report.canvas import render_figure
 
 ROOF = Roof(
@@ -60,9 +58,9 @@ def test_every_form_names_accounting_images_batch_precision_hardware_and_failure
     report, transpose
 ):
     texts = [
-        render_table(report, transpose),
-        render_markdown(report, transpose),
-        render_html(report, ROOF, transpose).replace("&lt;", "<").replace("&amp;", "&"),
+        render(report, "table", transpose=transpose),
+        render(report, "markdown", transpose=transpose),
+        render(report, "html", transpose=transpose).replace("&lt;", "<").replace("&amp;", "&"),
     ]
     for text in texts:
         assert "accounting: complete: every operator" in text
@@ -78,7 +76,7 @@ def test_every_form_names_accounting_images_batch_precision_hardware_and_failure
 
 
 def test_the_table_is_aligned_models_across(report):
-    lines = render_table(report, transpose=False).splitlines()
+    lines = render(report, "table", transpose=False).splitlines()
     header = next(line for line in lines if "hf:odd" in line)
     parameters = next(line for line in lines if line.startswith("parameters, M"))
     assert header.split() == ["small", "hf:odd", "timm:$large$"]
@@ -88,7 +86,7 @@ def test_the_table_is_aligned_models_across(report):
 
 
 def test_the_transposed_table_has_models_down(report):
-    text = render_table(report, transpose=True)
+    text = render(report, "table", transpose=True)
     size = text.split("\nsize\n")[1].split("\n\n")[0].splitlines()
     assert [line.split()[0] for line in size[1:]] == ["small", "hf:odd", "timm:$large$"]
     assert len({len(line) for line in size}) == 1
@@ -96,8 +94,8 @@ def test_the_transposed_table_has_models_down(report):
 
 @pytest.mark.parametrize("transpose", [False, True])
 def test_a_narrow_terminal_gets_several_tables_and_loses_nothing(report, transpose):
-    wide = render_table(report, transpose)
-    narrow = render_table(report, transpose, width=60)
+    wide = render(report, "table", transpose=transpose)
+    narrow = render(report, "table", transpose=transpose, width=60)
     tables, _ = narrow.split("\nsmallest: ")
     # What says how it was counted is no table.
     lines = tables.split("\n\n", 1)[1].splitlines()
@@ -106,14 +104,14 @@ def test_a_narrow_terminal_gets_several_tables_and_loses_nothing(report, transpo
 
 
 def test_markdown_has_as_many_cells_in_every_row_and_no_stray_bars(report):
-    for table in render_markdown(report, transpose=False).split("\n\n"):
+    for table in render(report, "markdown", transpose=False).split("\n\n"):
         rows = [line for line in table.splitlines() if line.startswith("|")]
         assert len({line.replace(r"\|", "").count("|") for line in rows}) <= 1
-    assert r"act\|2" in render_markdown(report, transpose=False)
+    assert r"act\|2" in render(report, "markdown", transpose=False)
 
 
 def test_json_has_every_figure_in_full_and_null_with_a_reason(report):
-    tree = json.loads(render_json(report))
+    tree = json.loads(render(report, "json", transpose=False))
     assert (tree["accounting"], tree["batch_size"], tree["precision"]) == ("complete", 4, "fp16")
     assert tree["hardware"]["name"] == "a device"
     small, odd, large = tree["models"]
@@ -128,12 +126,12 @@ def test_json_has_every_figure_in_full_and_null_with_a_reason(report):
 
 def test_csv_has_a_line_for_each_model_or_each_layer(report):
     models = Report(options=OPTIONS, rows=report.rows)
-    rows = list(csv.DictReader(io.StringIO(render_csv(models))))
+    rows = list(csv.DictReader(io.StringIO(render(models, "csv", transpose=False))))
     assert [row["model"] for row in rows] == ["small", "hf:odd", "timm:$large$"]
     assert rows[2]["params"] == "11689512"
     assert rows[0]["accounting"] == "complete"
     assert (rows[1]["params"], rows[1]["reason"]) == ("", "a < b & c")
-    layers = list(csv.DictReader(io.StringIO(render_csv(report))))
+    layers = list(csv.DictReader(io.StringIO(render(report, "csv", transpose=False))))
     assert [(row["model"], row["module"]) for row in layers] == [
         ("timm:$large$", "layer"),
         ("timm:$large$", "act|2"),
@@ -142,12 +140,12 @@ def test_csv_has_a_line_for_each_model_or_each_layer(report):
 
 def test_without_any_figures_there_is_no_table_of_dashes(report):
     nothing = Report(options=OPTIONS, rows=report.failures)
-    assert "parameters" not in render_table(nothing, transpose=False)
-    assert "hf:odd: no figures" in render_table(nothing, transpose=False)
+    assert "parameters" not in render(nothing, "table", transpose=False)
+    assert "hf:odd: no figures" in render(nothing, "table", transpose=False)
 
 
 def test_the_page_is_one_well_formed_file_with_the_picture_in_it(report):
-    page = render_html(report, ROOF, transpose=False)
+    page = render(report, "html", transpose=False)
     assert 'src="data:image/svg+xml;base64,' in page
     head, body = page.split("<body>")
     assert "://" not in head
