@@ -25,29 +25,7 @@ PICTURES = (".png", ".svg")
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """The options, under their names on the command line.
-
-    Attributes:
-        names: Models: names, patterns and comma lists.
-        list_all: Show the names that fit, and stop.
-        accounting: complete or published.
-        image_size: Side of the images, in pixels; None: each model's own.
-        batch_size: Images in the forward pass.
-        channels: Of the images.
-        classes: Number of logits.
-        precision: Whose bytes numbers have.
-        hardware: A device of configs/hardware.yaml, or this-machine; empty: none.
-        peak_tflops: With `bandwidth_gbs`, hardware that has no name.
-        bandwidth_gbs: 10^9 bytes a second.
-        transpose: Models down and metrics across.
-        sort_by: What models are sorted by, smallest first; None: as asked for.
-        recommend: What a model is wanted for; None: recommend none.
-        per_layer: A model whose layers are shown; empty: none.
-        format: Of the output.
-        plot: Where a picture goes, if anywhere.
-        with_results: A data set whose records stand beside; empty: none.
-        results_dir: Folder of the records.
-    """
+    """The options of `cli/compare_models.py`, whose help says what each means."""
 
     names: list[str]
     list_all: bool

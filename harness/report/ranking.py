@@ -133,13 +133,8 @@ def _section(group: SameImages, csv_name: str) -> str:
             if not pair.different:
                 alike[one.stem].append(_name(other))
     rows = [
-        (
-            rank,
-            _name(r),
-            _percent(r.accuracy),
-            _list(alike.get(r.stem)),
-        )
-        for rank, r in zip(group.ranks, group.records, strict=True)
+        (rank, _name(record), _percent(record.accuracy), _list(alike.get(record.stem)))
+        for rank, record in zip(group.ranks, group.records, strict=True)
     ]
     table = Table.of_texts(_HEADER, rows, align="rlrl").markdown()
     title = f"\n## Ranking on the {first.accuracy.n_test} test images of {first.data.data_name}\n\n"
