@@ -10,8 +10,8 @@ from harness.records.cell import CELLS
 from harness.report.frame import frame_records
 from harness.report.site import refresh, render_files, render_readme, stale_files
 from harness.report.table import write_csv
-from harness.report.tables import print_records, render_markdown
-from tests.records import cell_record, changed
+from harness.report.tables import print_records
+from tests.records import cell_record, changed, findings_of
 
 
 def make_record(**changes):
@@ -50,6 +50,11 @@ def make_record(**changes):
     return cell_record(**(fields | changes))
 
 
+def markdown(records, costs=(), latencies=()):
+    (text,) = findings_of(records, costs, latencies).tables.values()
+    return text
+
+
 GOLDEN = """\
 | Model | Top-1 % ↑ (95%) | Latency ms ↓ | Images/s ↑ | Weights MB ↓ | Peak MB ↓ | Params M ↓ \
 | GMACs ↓ | thop GMACs ↓ | Notes |
@@ -64,21 +69,21 @@ GOLDEN = """\
 
 
 def test_a_table_of_one_record():
-    assert render_markdown([make_record(dataset="ours")]) == GOLDEN
+    assert markdown([make_record(dataset="ours")]) == GOLDEN
 
 
 def test_the_notes_say_where_layers_were_frozen():
     ours = make_record(dataset="ours", params_trainable=20_490)
-    assert "- b: 0.02 of 23.53 M parameters trained\n" in render_markdown([ours])
-    assert render_markdown([changed(ours, params_trainable=23_528_522)]) == GOLDEN
+    assert "- b: 0.02 of 23.53 M parameters trained\n" in markdown([ours])
+    assert markdown([changed(ours, params_trainable=23_528_522)]) == GOLDEN
     random = make_record(params_trainable=20_490, weights_origin="random")
-    assert "parameters trained" not in render_markdown([random])
+    assert "parameters trained" not in markdown([random])
 
 
 def test_published_columns_stand_only_where_something_was_published():
-    text = render_markdown([make_record(dataset="digits")])
+    text = markdown([make_record(dataset="digits")])
     assert "published" not in text
-    text = render_markdown([make_record(), make_record(model="efficientnet", label="E")])
+    text = markdown([make_record(), make_record(model="efficientnet", label="E")])
     row = next(line for line in text.splitlines() if line.startswith("| E |"))
     # Five published cells, the ratio and the file that were not measured, the interval's own dash.
     assert row.count("–") == 8
@@ -93,13 +98,13 @@ def test_a_failed_cell_shows_its_reason_and_no_figure():
         status="failed",
         reason="loss is nan",
     )
-    row = render_markdown([record]).splitlines()[2]
+    row = markdown([record]).splitlines()[2]
     assert row == "| Net | – | – | – | – | – | – | – | – | a |"
-    assert "\n- a: failed: loss is nan\n" in render_markdown([record])
+    assert "\n- a: failed: loss is nan\n" in markdown([record])
 
 
 def test_a_small_figure_is_not_shown_as_none():
-    text = render_markdown([make_record(gmacs=0.00026368, latency_ms_p50=0.0)])
+    text = markdown([make_record(gmacs=0.00026368, latency_ms_p50=0.0)])
     assert "| 0.00026 |" in text
     assert "| 0.00 |" in text
 
@@ -126,13 +131,13 @@ def test_a_compressed_row_says_what_it_was_and_what_that_brought(make_epoch):
     }
     history = [make_epoch(stage="quantization")]
     changes = {"start": "resnet", "precision": "int8", "history": history}
-    table = render_markdown([make_record(compression=found, **changes)])
+    table = markdown([make_record(compression=found, **changes)])
     assert ": 2 epochs at 224 px from resnet weights, 1.5 min\n" in table
     assert ": × resnet: latency 0.17, weights 0.25, MACs 1.00\n" in table
     assert ": resnet itself 91.50%, fake-quantised 91.12%\n" in table
     assert "latency at batch 1 in int8, accuracy in int8" in table
     bare = {name: found[name] for name in found if not name.startswith("accuracy_")}
-    table = render_markdown([make_record(compression=bare | {"speed_up": None})])
+    table = markdown([make_record(compression=bare | {"speed_up": None})])
     assert ": × resnet: latency 0.17, weights 0.25\n" in table
 
 
@@ -145,7 +150,7 @@ def test_the_csv_keeps_measured_and_published_apart():
 
 
 def test_the_files_made_from_records():
-    files = {str(path): text for path, text in render_files([make_record()]).items()}
+    files = {str(path): text for path, text in render_files(findings_of([make_record()])).items()}
     assert files["training/cifar10/resnet-cpu.csv"] == (
         "epoch,loss,accuracy,learning_rate,seconds\n1,2,0.5,0.01,50\n2,1,0.75,0,40\n"
     )
@@ -166,11 +171,11 @@ def test_refreshing_twice_changes_nothing(tmp_path):
 def test_the_readme_takes_the_table_between_its_marks():
     text = "a\n<!-- results: ours -->\nold\n<!-- results: end -->\nb\n"
     record = make_record(dataset="ours")
-    once = render_readme(text, [record])
+    once = render_readme(text, findings_of([record]))
     assert once == f"a\n<!-- results: ours -->\n{GOLDEN}<!-- results: end -->\nb\n"
-    assert render_readme(once, [record]) == once
+    assert render_readme(once, findings_of([record])) == once
     with pytest.raises(RequestError, match="no records of 'ours'"):
-        render_readme(text, [])
+        render_readme(text, findings_of())
 
 
 def test_stale_files_are_named(tmp_path):
@@ -185,9 +190,10 @@ def test_stale_files_are_named(tmp_path):
 
 def test_a_reason_is_no_markup(capsys):
     record = make_record(status="failed", reason="a|b in [/path] [red]")
-    assert "- a: failed: a|b in [/path] [red]" in render_markdown([record])
-    assert r"| a\|b |" in render_markdown([make_record(label="a|b")])
-    print_records([record])
+    assert "- a: failed: a|b in [/path] [red]" in markdown([record])
+    assert r"| a\|b |" in markdown([make_record(label="a|b")])
+    # Without published columns the reason is on one line.
+    print_records([changed(record, dataset="ours")])
     assert "failed: a|b in [/path] [red]" in capsys.readouterr().out
 
 
@@ -198,7 +204,7 @@ PUBLISHED_ROW = (
 
 
 def test_published_figures_stand_beside_ours_for_all_ten_models():
-    lines = render_markdown([make_record()]).splitlines()
+    lines = markdown([make_record()]).splitlines()
     assert lines[0] == (
         "| Model | Top-1 % ↑ (95%) | published | Latency ms ↓ | published | ÷ ResNet-50 ↓ "
         "| published | Images/s ↑ | File MB ↓ | published | Weights MB ↓ | Peak MB ↓ | Params M ↓ "
@@ -216,7 +222,7 @@ def test_published_figures_stand_beside_ours_for_all_ten_models():
 
 def test_no_published_figure_is_in_a_measured_column():
     header, *lines = [
-        line.strip("| ").split(" | ") for line in render_markdown([make_record()]).splitlines()[:12]
+        line.strip("| ").split(" | ") for line in markdown([make_record()]).splitlines()[:12]
     ]
     for line in lines[2:]:
         measured = [cell for name, cell in zip(header, line, strict=True) if name != "published"]
@@ -226,7 +232,7 @@ def test_no_published_figure_is_in_a_measured_column():
 def test_the_ratio_to_resnet_stands_beside_the_published_one(make_latency_record, make_row):
     rows = (make_row("resnet", "ResNet-50", 1.0), make_row("vgg", "VGG-16", 2.5))
     latency = make_latency_record(rows=tuple(rows))
-    text = render_markdown([make_record(image_size=32)], (), [latency])
+    text = markdown([make_record(image_size=32)], (), [latency])
     header, _, resnet, _, _, vgg, *_ = (line.strip("| ").split(" | ") for line in text.splitlines())
     column = header.index("÷ ResNet-50 ↓")
     assert resnet[column : column + 2] == ["**1**", "1.00"]
@@ -235,7 +241,7 @@ def test_the_ratio_to_resnet_stands_beside_the_published_one(make_latency_record
 
 def best(records, column):
     header, lines = {}, []
-    text = render_markdown(records)
+    text = markdown(records)
     header, _, *lines = (line.strip("| ").split(" | ") for line in text.splitlines())
     place = header.index(column)
     return [line[0] for line in lines if len(line) > place and line[place].startswith("**")]
@@ -275,23 +281,23 @@ def test_runs_with_other_seeds_are_a_mean_and_a_standard_deviation():
         row("a", accuracy_top1=91.0, seed=1, repeat=True),
         row("a", accuracy_top1=95.0, seed=2, repeat=True),
     ]
-    (line,) = [text for text in render_markdown(runs).splitlines() if text.startswith("| A |")]
+    (line,) = [text for text in markdown(runs).splitlines() if text.startswith("| A |")]
     assert line == (
         "| A | 92.00 ± 2.65 (n=3) | 25.08 | 52 | 94.30 | 10.42 | 23.53 | 4.088 | 4.132 | a b c |"
     )
-    assert "mean ± standard deviation of 3 runs, seeds 42, 1, 2" in render_markdown(runs)
+    assert "mean ± standard deviation of 3 runs, seeds 42, 1, 2" in markdown(runs)
     assert len(list(csv.DictReader(io.StringIO(write_csv(frame_records(runs)))))) == 3
 
 
 def test_costs_that_differ_between_seeds_are_averaged_too():
     runs = [row("a", gmacs=1.0), row("a", gmacs=3.0, seed=1, repeat=True)]
-    (line,) = [text for text in render_markdown(runs).splitlines() if text.startswith("| A |")]
+    (line,) = [text for text in markdown(runs).splitlines() if text.startswith("| A |")]
     assert "| 2.000 ± 1.414 | 4.132 |" in line
 
 
 def test_a_note_has_one_letter_however_many_rows_it_is_of():
     records = [row(f"m{index:02}", epochs=index) for index in range(27)]
-    lines = render_markdown(records).splitlines()
+    lines = markdown(records).splitlines()
     assert lines[2].endswith("| a b |")
     assert lines[3].endswith("| c b |")
     assert "- b: images of some.npz, not the official split" in lines
@@ -300,7 +306,7 @@ def test_a_note_has_one_letter_however_many_rows_it_is_of():
 
 def test_the_size_of_a_file_is_that_of_the_same_shape(make_cost, make_path):
     def shown(record, cost, end=""):
-        lines = render_markdown([record], [cost]).splitlines()
+        lines = markdown([record], [cost]).splitlines()
         header, *rows = (line.strip("| ").split(" | ") for line in lines if line[:1] == "|")
         (line,) = [line for line in rows if line[0] == record.title + end]
         return line[header.index("File MB ↓")]
