@@ -64,7 +64,7 @@ def test_a_small_count(tmp_path):
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=3600,
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == "svhn/cost: 2 models\n"

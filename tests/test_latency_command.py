@@ -166,7 +166,7 @@ def test_a_small_comparison(tmp_path):
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=3600,
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == "digits/latency-cpu: 2 models in eager; 2 processes\n"

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def run(*arguments):
     command = [sys.executable, "cli/regenerate_results.py", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=3600)
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def driver(browser, page):
     return browser
 
 
-def wait_for(driver, script, seconds=20):
+def wait_for(driver, script, seconds=3600):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if driver.execute_script(script):

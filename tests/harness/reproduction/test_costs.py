@@ -61,7 +61,11 @@ def test_a_range_of_counts(make_cost, make_path, make_record):
     found = judge_count(cell(gmacs_thop="0.04-0.37"), cost, None)
     assert (found.outcome, found.measured) == ("reproduced", "0.04-0.37")
     assert found.reason.endswith("true: 0.08-0.34 GMACs")
-    paths = [{"gmacs_thop": 0.04, "gmacs": 0.03}, {"gmacs_thop": 0.4, "gmacs": 0.3}]
+    path = {"classes": 5, "params": 1, "weights_mb": 1.0, "images": 1, "latency_ms_p50": 1.0}
+    paths = [
+        path | {"name": "root", "gmacs_thop": 0.04, "gmacs": 0.03},
+        path | {"name": "1", "gmacs_thop": 0.4, "gmacs": 0.3},
+    ]
     found = judge_count(cell(gmacs_thop="0.04-0.4"), None, make_record(paths=paths))
     assert found.outcome == "reproduced"
 

@@ -156,7 +156,7 @@ def test_wandb_in_its_offline_mode(make_job, run, interrupt):
     wait_for(lambda: b"test/accuracy_top1" in b"".join(file.read_bytes() for file in files))
 
 
-def wait_for(condition, seconds=30):
+def wait_for(condition, seconds=3600):
     """Wait for a process of wandb's own, which writes after the run is closed."""
     end = time.monotonic() + seconds
     while not condition():
