@@ -15,6 +15,7 @@ from harness.records.cell import Record
 from harness.records.cost import CostRecord, cost_place
 from harness.records.latency import LatencyRecord, latency_place
 from harness.records.material import Material
+from harness.records.migration import PARTS
 from harness.report.page_parts import address_of
 from harness.report.points import (
     COSTS,
@@ -138,7 +139,15 @@ def describe_sources(material: Material) -> dict[str, dict[str, Any]]:
         latency_place(each.dataset, each.device, each.machine.threads): each
         for each in material.latencies
     } | {cost_place(each.dataset, each.model, each.image_size): each for each in material.costs}
-    return {address_of(path.as_posix()): asdict(each) for path, each in paths.items()}
+    return {address_of(path.as_posix()): _without_parts(each) for path, each in paths.items()}
+
+
+def _without_parts(record: LatencyRecord | CostRecord) -> dict[str, Any]:
+    """Return the fields of a record and of its parts by name."""
+    tree = asdict(record)
+    for part in ("machine", "provenance"):
+        tree |= tree.pop(part, {})
+    return tree
 
 
 def finite(tree: Any) -> Any:
@@ -158,7 +167,10 @@ def field_meanings(cls: type) -> dict[str, str]:
 
 
 def _meanings() -> dict[str, str]:
-    return field_meanings(CostRecord) | field_meanings(LatencyRecord) | field_meanings(Record)
+    meanings: dict[str, str] = {}
+    for cls in (CostRecord, LatencyRecord, Record, *PARTS.values()):
+        meanings |= field_meanings(cls)
+    return meanings
 
 
 def _row(record: Record) -> list[Any]:

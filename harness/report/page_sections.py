@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
-from typing import get_args
 
 from harness.records.cost import CostRecord, cost_place
 from harness.records.latency import LatencyRecord, latency_place
@@ -14,12 +12,10 @@ from harness.report.costs import COLUMNS as COST_COLUMNS
 from harness.report.latency import describe_comparison, describe_device, latency_table
 from harness.report.page_parts import PageTable, Section, address_of
 from harness.report.table import NOTHING, Column, Shown, Table
-from harness.report.verdicts import FIGURES, summarise
+from harness.report.verdicts import FIGURES, contradiction_table, outcome_table, summarise
 from harness.reproduction.contradictions import Contradiction
 from harness.reproduction.judging import Reproduction
-from harness.reproduction.verdict import Outcome, Verdict
-
-_OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+from harness.reproduction.verdict import Verdict
 
 _DATASET = Column[Verdict](name="Data set", get="dataset")
 _MODEL = Column[Verdict](name="Model", get="label")
@@ -36,14 +32,6 @@ _OUTCOME = Column[Verdict](name="Verdict", get="outcome", badge=True)
 _WHY = Column[Verdict](name="Why", get="reason")
 _COMMAND = Column[Verdict](name="What would tell", get="command")
 
-_CONTRADICTIONS = (
-    Column[tuple[int, Contradiction]](name="", get=lambda pair: pair[0], align="r"),
-    Column[tuple[int, Contradiction]](name="What is printed", get=lambda pair: pair[1].printed),
-    Column[tuple[int, Contradiction]](
-        name="Our figures",
-        get=lambda pair: pair[1].ours or f"not measured yet: {pair[1].command}",
-    ),
-)
 _COSTS = (
     Column[CostRecord](
         name="Model", get=lambda cost: Shown(text=cost.label, link=_cost_address(cost))
@@ -59,7 +47,7 @@ def first_sections(reproduction: Reproduction) -> list[Section]:
         return []
     verdicts = reproduction.verdicts
     tables = [
-        _counts(verdicts),
+        PageTable(table=outcome_table(verdicts)),
         _differing(verdicts),
         *(_of_dataset(name, list(g)) for name, g in groupby(verdicts, key=lambda v: v.dataset)),
         _contradictions(reproduction.contradictions),
@@ -91,15 +79,6 @@ def last_sections(material: Material) -> list[Section]:
     return sections
 
 
-def _counts(verdicts: Sequence[Verdict]) -> PageTable:
-    counts = Counter((verdict.figure, verdict.outcome) for verdict in verdicts)
-    rows = [
-        [title, *(counts[figure, outcome] for outcome in _OUTCOMES)]
-        for figure, title in FIGURES.items()
-    ]
-    return PageTable(table=Table.of_texts(["Figure", *_OUTCOMES], rows))
-
-
 def _differing(verdicts: Sequence[Verdict]) -> PageTable:
     found = [verdict for verdict in verdicts if verdict.outcome == "differs"]
     columns = (_DATASET, _MODEL, _FIGURE, _PUBLISHED, _OURS, _WHY)
@@ -120,10 +99,9 @@ def _of_dataset(dataset: str, verdicts: Sequence[Verdict]) -> PageTable:
 
 
 def _contradictions(contradictions: Sequence[Contradiction]) -> PageTable:
-    numbered = enumerate(contradictions, start=1)
     return PageTable(
         title="Where the publication contradicts itself",
-        table=Table.of(numbered, _CONTRADICTIONS),
+        table=contradiction_table(contradictions),
         folded=True,
     )
 

@@ -24,11 +24,7 @@ from harness.report.readme import VERDICTS, fill_readme
 from harness.report.rows import Row, make_rows
 from harness.report.table import write_csv
 from harness.report.tables import render_markdown
-from harness.report.verdicts import (
-    render_summary,
-    render_verdicts,
-    render_verdicts_csv,
-)
+from harness.report.verdicts import render_summary, render_verdicts, render_verdicts_csv
 from harness.reproduction.judging import Reproduction, judge_publication
 from harness.util.files import write_text
 

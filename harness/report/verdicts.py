@@ -39,16 +39,28 @@ _COMMANDS: dict[Figure, Command] = {
 
 def render_summary(verdicts: Sequence[Verdict]) -> str:
     """Return how many published figures reproduce, by kind, and which do not, as Markdown."""
-    lines = [
-        summarise(verdicts),
-        "",
-        "| | reproduced | differs | cannot be judged |",
-        "| :--- | ---: | ---: | ---: |",
+    counts = outcome_table(verdicts).markdown()
+    lines = [summarise(verdicts), "", counts, "What differs:", "", *_differing(verdicts)]
+    return "\n".join(lines) + "\n"
+
+
+def outcome_table(verdicts: Iterable[Verdict]) -> Table:
+    """Return how many figures of each kind have each outcome."""
+    counts = Counter((verdict.figure, verdict.outcome) for verdict in verdicts)
+    rows = [
+        [title, *(counts[figure, outcome] for outcome in _SIGNS)]
+        for figure, title in FIGURES.items()
     ]
-    for figure, title in FIGURES.items():
-        counts = Counter(v.outcome for v in verdicts if v.figure == figure)
-        lines.append(f"| {title} | " + " | ".join(str(counts[name]) for name in _SIGNS) + " |")
-    return "\n".join([*lines, "", "What differs:", "", *_differing(verdicts)]) + "\n"
+    return Table.of_texts(["Figure", *_SIGNS], rows)
+
+
+def contradiction_table(contradictions: Iterable[Contradiction], quote: str = "") -> Table:
+    """Return the contradictions by number; commands stand in quotes."""
+    rows = [
+        (number, each.printed, each.ours or f"not measured yet: {quote}{each.command}{quote}")
+        for number, each in enumerate(contradictions, start=1)
+    ]
+    return Table.of_texts(("No.", "What is printed", "Our figures"), rows, align="rl")
 
 
 def render_verdicts(reproduction: Reproduction) -> str:
@@ -68,7 +80,7 @@ def render_verdicts(reproduction: Reproduction) -> str:
             f"\n## What cannot be judged\n\n{_unjudged(verdicts)}",
             f"\n## The rules\n\n{_RULES}",
             "\n## Where the publication contradicts itself\n\n",
-            _contradictions(reproduction.contradictions),
+            contradiction_table(reproduction.contradictions, quote="`").markdown(),
         )
     )
 
@@ -135,11 +147,3 @@ def _unjudged(verdicts: Sequence[Verdict]) -> str:
             f"- {dataset}, {FIGURES[figure]} of {', '.join(v.label for v in group)}: {reason}{more}"
         )
     return "\n".join(lines or ["Nothing."]) + "\n"
-
-
-def _contradictions(contradictions: Sequence[Contradiction]) -> str:
-    lines = ["| | what is printed | our figures |", "| ---: | :--- | :--- |"]
-    for number, each in enumerate(contradictions, start=1):
-        ours = each.ours or f"not measured yet: `{each.command}`"
-        lines.append(f"| {number} | {each.printed} | {ours} |")
-    return "\n".join(lines) + "\n"

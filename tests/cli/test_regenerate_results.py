@@ -19,9 +19,9 @@ def run(*arguments):
     [
         (
             ["digits/resnet-cpu"],
-            "error: 'digits/resnet-cpu': records are named with --verify alone",
+            "error: 'digits/resnet-cpu': records are named with --verify or --publish alone",
         ),
-        (["--check", "--verify"], "error: --check and --verify: one at a time"),
+        (["--check", "--verify"], "error: --check, --verify and --publish: one at a time"),
         (
             ["--verify", "digits/resnt-cpu"],
             "error: unknown record 'digits/resnt-cpu': did you mean digits/resnet-cpu",

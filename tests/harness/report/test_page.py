@@ -13,6 +13,7 @@ from harness.records.cell import Record
 from harness.records.cost import CostRecord
 from harness.records.latency import LatencyRecord
 from harness.records.material import Material
+from harness.records.parts import Accuracy
 from harness.report.page import PLOTLY, find_pictures, render_page, render_page_files
 from harness.report.page_data import PER_BLOCK, field_meanings
 from harness.report.page_parts import PageTable, Section
@@ -255,16 +256,20 @@ def test_what_the_page_needs_lies_beside_it(tmp_path, make_run):
 
 @pytest.mark.parametrize("cls", [Record, LatencyRecord, CostRecord])
 def test_every_field_has_a_meaning(cls):
-    meanings = field_meanings(cls)
-    assert set(cls.__dataclass_fields__) == set(meanings)
+    assert set(cls.__dataclass_fields__) == set(field_meanings(cls))
+
+
+def test_every_field_that_the_page_shows_has_a_meaning_there(make_run):
+    meanings = Page(render(make_run())).json["data"]["meanings"]
+    assert set(make_run().flat) - set(meanings) == set()
     assert meanings["dataset"] == "The data set's name."
 
 
 def test_meanings_go_on_over_lines():
-    assert field_meanings(Record)["confusion_matrix"] == (
-        "Counts; rows are true classes, columns predictions."
+    assert field_meanings(Accuracy)["confusion_matrix"] == (
+        "Counts; rows are true classes, columns are predictions."
     )
     assert field_meanings(Record)["not_measured"] == (
         "Reasons, by the name of the field that is None."
     )
-    assert "how many images, top-1" in field_meanings(Record)["accuracy_fp32_check"]
+    assert "number of images, top-1" in field_meanings(Accuracy)["accuracy_fp32_check"]

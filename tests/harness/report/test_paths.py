@@ -4,8 +4,7 @@ import pytest
 
 from harness.report.paths import render_paths
 from harness.report.site import render_files
-from harness.report.tables import render_markdown
-from tests.records import cell_record
+from tests.records import cell_record, findings_of
 
 
 def path(name, images, **changes):
@@ -74,23 +73,23 @@ def test_the_published_line_stands_where_something_was_published(dataset):
 
 
 def test_the_page_of_a_data_set_has_the_section():
-    files = {str(name): text for name, text in render_files([record_of(PATHS)]).items()}
+    findings = findings_of([record_of(PATHS)])
+    files = {str(name): text for name, text in render_files(findings).items()}
     assert files["emnist.md"].endswith(render_paths([record_of(PATHS)]))
     assert render_paths([record_of([])]) == ""
 
 
 def test_the_notes_of_the_table_say_what_the_mean_is_of(make_epoch):
     history = [make_epoch(stage=name) for name in ("a", "a", "b")]
-    text = render_markdown([record_of(PATHS, history=history)])
+    text = findings_of([record_of(PATHS, history=history)]).tables["emnist"]
     assert "mean of 3 paths, 0.01–0.03 GMACs" in text
     assert "5 epochs in 2 stages at 28 px" in text
 
 
 def test_the_learning_curve_names_the_stages(make_epoch):
     history = [make_epoch(stage="root.classes", loss=0.123456789)]
-    files = {
-        str(name): text for name, text in render_files([record_of([], history=history)]).items()
-    }
+    findings = findings_of([record_of([], history=history)])
+    files = {str(name): text for name, text in render_files(findings).items()}
     assert files["training/emnist/trunk-cpu.csv"] == (
         "stage,epoch,loss,accuracy,learning_rate,seconds\nroot.classes,1,0.123457,0.5,0.01,1\n"
     )

@@ -7,8 +7,10 @@ import pytest
 
 from harness.errors import RequestError
 from harness.records.cell import CELLS
+from harness.report.frame import frame_records
 from harness.report.site import refresh, render_files, render_readme, stale_files
-from harness.report.tables import print_records, render_csv, render_markdown
+from harness.report.table import write_csv
+from harness.report.tables import print_records, render_markdown
 from tests.records import cell_record, changed
 
 
@@ -135,7 +137,7 @@ def test_a_compressed_row_says_what_it_was_and_what_that_brought(make_epoch):
 
 
 def test_the_csv_keeps_measured_and_published_apart():
-    (row,) = csv.DictReader(io.StringIO(render_csv([make_record()])))
+    (row,) = csv.DictReader(io.StringIO(write_csv(frame_records([make_record()]))))
     assert row["accuracy_top1"] == "91.234"
     assert row["published_accuracy_top1"] == "85.09"
     assert row["accuracy_top5"] == ""
@@ -278,7 +280,7 @@ def test_runs_with_other_seeds_are_a_mean_and_a_standard_deviation():
         "| A | 92.00 ± 2.65 (n=3) | 25.08 | 52 | 94.30 | 10.42 | 23.53 | 4.088 | 4.132 | a b c |"
     )
     assert "mean ± standard deviation of 3 runs, seeds 42, 1, 2" in render_markdown(runs)
-    assert len(list(csv.DictReader(io.StringIO(render_csv(runs))))) == 3
+    assert len(list(csv.DictReader(io.StringIO(write_csv(frame_records(runs)))))) == 3
 
 
 def test_costs_that_differ_between_seeds_are_averaged_too():

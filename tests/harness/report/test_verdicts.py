@@ -28,7 +28,7 @@ def reproduction(make_record, make_cost):
 SUMMARY = """\
 Of the 120 published figures 3 reproduce, 4 differ and 113 cannot be judged yet.
 
-| | reproduced | differs | cannot be judged |
+| Figure | reproduced | differs | cannot be judged |
 | :--- | ---: | ---: | ---: |
 | Top-1 % | 0 | 1 | 29 |
 | Latency ÷ ResNet-50 | 0 | 0 | 30 |

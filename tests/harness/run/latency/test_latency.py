@@ -92,20 +92,20 @@ def test_what_the_record_says_of_the_whole(make_job, monkeypatch):
     record = run_latency_job(job)
     (cores,) = notes
     assert seeds == [7]
-    assert record.cores == (None if cores is None else sorted(cores))
+    assert record.machine.cores == (None if cores is None else sorted(cores))
     assert cores is None or len(cores) == 1
-    assert set(record.load) == {
+    assert set(vars(record.machine.load)) == {
         *("load_average_before", "load_average_after", "others_share", "stolen_share"),
     }
-    assert record.busy is None or "CPU" in record.busy
+    assert record.machine.busy is None or "CPU" in record.machine.busy
     assert (record.reference, record.reference_runtime) == ("plain", "eager")
-    assert (record.dataset, record.device, record.threads) == ("digits", "cpu", 1)
+    assert (record.dataset, record.device, record.machine.threads) == ("digits", "cpu", 1)
     assert (record.processes, record.rounds) == (1, 20)
-    assert (record.seed, record.command) == (7, "again")
+    assert (record.seed, record.provenance.command) == (7, "again")
     assert record.drifted == (record.drift > 0.05)
     assert 0 <= record.reruns <= 2
     assert (record.data_name, len(record.data_sha256)) == ("digits", 64)
-    assert record.environment["threads"] == 1
+    assert record.provenance.environment["threads"] == 1
     time_models(job, 3)
     assert seeds[-1] == 10  # an order of its own in each process
 
@@ -231,4 +231,4 @@ def test_more_threads_than_cores_are_not_pinned(make_job):
         record = run_latency_job(job)
     finally:
         torch.set_num_threads(before)
-    assert (record.threads, record.cores) == (threads, None)
+    assert (record.machine.threads, record.machine.cores) == (threads, None)
