@@ -124,17 +124,6 @@ class Tree:
             for index, group in enumerate(node.groups)
         )
 
-    @cached_property
-    def leaf_paths(self) -> tuple[NodePath, ...]:
-        """The path of each class's leaf, by class."""
-        leaves = {
-            child: (*node.path, index)
-            for node in self.nodes
-            for index, child in enumerate(self.children(node))
-            if isinstance(child, int)
-        }
-        return tuple(leaves[label] for label in range(self.num_classes))
-
 
 def node_name(path: NodePath) -> str:
     """Return a path in a form fit for file names, state dicts and messages: root, 0-3."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-METHOD = "bytes that torch.save writes of the state dict"
-
 
 class _Counter:
     """Counts the bytes that are written to it."""

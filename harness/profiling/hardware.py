@@ -57,7 +57,7 @@ def read_hardware(path: Path = HARDWARE_FILE) -> dict[str, Hardware]:
         raise RequestError(f"{path.name}: {where}: {first['msg']}") from None
 
 
-def find_roof(name: str, precision: Precision, path: Path = HARDWARE_FILE) -> Roof:
+def find_roof(name: str, precision: Precision) -> Roof:
     """Return what a named device does at most with numbers of a precision.
 
     Raises:
@@ -65,7 +65,7 @@ def find_roof(name: str, precision: Precision, path: Path = HARDWARE_FILE) -> Ro
     """
     if name == THIS_MACHINE:
         return calibrate(precision)
-    known = read_hardware(path)
+    known = read_hardware()
     if name not in known:
         raise unknown_name("hardware", name, [*known, THIS_MACHINE], "configs/hardware.yaml")
     device = known[name]

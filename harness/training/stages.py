@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,8 +24,6 @@ from harness.training.objectives import Objective
 from harness.training.tracker import UNTRACKED, Tracker
 from harness.util.files import write_text
 from harness.util.hashing import hash_json
-
-logger = logging.getLogger(__name__)
 
 
 class Stages:

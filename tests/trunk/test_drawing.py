@@ -14,6 +14,7 @@ from PIL import Image
 
 from harness.errors import CellError
 from harness.report.canvas import SHADES, figure_files, save_figure
+from tests.trunk.leaves import leaf_paths
 from trunk.drawing import plot_likelihood, plot_membership, plot_tree
 from trunk.layout import layout_tree
 from trunk.traffic import edge_traffic
@@ -165,7 +166,7 @@ def test_rows_and_ribbons_never_meet(seed, confusion, random_tree):
         assert column[0][0] > 0
         assert column[-1][0] + column[-1][1] < layout.bottom
         assert all(y + width < below for (y, width), (below, _) in itertools.pairwise(column))
-    leaves = [layout.middles[path] for path in tree.leaf_paths]
+    leaves = [layout.middles[path] for path in leaf_paths(tree)]
     assert len({round(height, 3) for height in leaves}) == tree.num_classes
     for node in tree.nodes:
         children = [(*node.path, index) for index in range(len(node.groups))]

@@ -11,6 +11,7 @@ import torch
 from harness.errors import RequestError
 from harness.networks import published as harness_published
 from harness.networks.published import FOLDER
+from tests.trunk.leaves import leaf_paths
 from trunk.nodes import build_node
 from trunk.published import fetch_published_tree, load_published_trunk, published_tree
 from trunk.published_maps import read_maps
@@ -138,8 +139,8 @@ def test_the_svhn_tree_loads(wrapped, tmp_path):
     folder = write_svhn(tmp_path, wrapped)
     trunk = load_svhn(tmp_path)
     assert places(trunk, read_maps(folder)) == PLACES["svhn"]
-    assert trunk.tree.leaf_paths[9] == (0, 3)
-    assert trunk.tree.leaf_paths[5] == (3, 1)
+    assert leaf_paths(trunk.tree)[9] == (0, 3)
+    assert leaf_paths(trunk.tree)[5] == (3, 1)
     assert tuple(trunk(torch.rand(2, 3, 32, 32)).shape) == (2, 10)
 
 

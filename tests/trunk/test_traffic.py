@@ -5,6 +5,7 @@ import random
 import pytest
 
 from harness.errors import RequestError
+from tests.trunk.leaves import leaf_paths
 from trunk.traffic import Edge, edge_traffic
 
 # Rows true, columns predicted. Images by predicted class: 14, 6, 0, 10, 10; 40 in all.
@@ -64,7 +65,7 @@ def test_what_enters_a_node_leaves_it(seed, random_tree):
         below = [edges[(*node.path, index)] for index in range(len(node.groups))]
         entered = edges[node.path].images if node.path else sum(map(sum, confusion))
         assert sum(edge.images for edge in below) == entered
-    leaves = [edges[path] for path in tree.leaf_paths]
+    leaves = [edges[path] for path in leaf_paths(tree)]
     assert sum(leaf.share_percent for leaf in leaves) == pytest.approx(100)
     assert [leaf.correct for leaf in leaves] == [confusion[label][label] for label in classes]
 
