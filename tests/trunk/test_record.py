@@ -75,10 +75,10 @@ def test_the_record_says_what_routing_does(job):
     assert record.accuracy.accuracy_top5 is None
     columns = np.array(record.accuracy.confusion_matrix).sum(0).tolist()
     assert columns == routed.bincount(minlength=4).tolist()
-    paths = {path["name"]: path for path in record.paths}
+    paths = {path.name: path for path in record.paths}
     assert paths["root"]["images"] == columns[1] + columns[2]
     assert paths["0"]["images"] == columns[0] + columns[3]
-    total = sum(path["gmacs"] * path["images"] for path in record.paths)
+    total = sum(path.gmacs * path.images for path in record.paths)
     assert record.operations.gmacs == pytest.approx(total / 40)
     assert record.operations.params == sum(p.numel() for p in trunk.parameters())
     assert {entry["stage"] for entry in record.weights.history} == {
