@@ -76,12 +76,12 @@ def test_the_record_says_what_routing_does(job):
     columns = np.array(record.accuracy.confusion_matrix).sum(0).tolist()
     assert columns == routed.bincount(minlength=4).tolist()
     paths = {path.name: path for path in record.paths}
-    assert paths["root"]["images"] == columns[1] + columns[2]
-    assert paths["0"]["images"] == columns[0] + columns[3]
+    assert paths["root"].images == columns[1] + columns[2]
+    assert paths["0"].images == columns[0] + columns[3]
     total = sum(path.gmacs * path.images for path in record.paths)
     assert record.operations.gmacs == pytest.approx(total / 40)
     assert record.operations.params == sum(p.numel() for p in trunk.parameters())
-    assert {entry["stage"] for entry in record.weights.history} == {
+    assert {entry.stage for entry in record.weights.history} == {
         "root.classes",
         "root.groups",
         "0.classes",
