@@ -89,11 +89,15 @@ def test_a_results_folder_that_cannot_be_written_to(capsys, tmp_path):
 
 @pytest.mark.parametrize("measure", ["latency", "all"])
 @pytest.mark.parametrize(
-    "broken",
-    ["records/digits/mobilenet-cpu.json", "latency/x-cpu-1t.json", "costs/digits/deit-32.json"],
+    ("broken", "missing"),
+    [
+        ("records/digits/mobilenet-cpu.json", "cell"),
+        ("latency/x-cpu-1t.json", "dataset"),
+        ("costs/digits/deit-32.json", "dataset"),
+    ],
 )
 def test_broken_records_are_known_before_anything_runs(
-    capsys, tmp_path, monkeypatch, broken, measure
+    capsys, tmp_path, monkeypatch, broken, missing, measure
 ):
     def run(*_arguments, **_options):
         pytest.fail("it ran")
@@ -105,7 +109,7 @@ def test_broken_records_are_known_before_anything_runs(
     path.parent.mkdir(parents=True)
     path.write_text("{}")
     request = make_request(tmp_path, results_dir=results, measure=measure, models=["deit"])
-    refuse(capsys, tmp_path, request, str(path), "not a ", "dataset: Field required")
+    refuse(capsys, tmp_path, request, str(path), "not a ", f"{missing}: Field required")
 
 
 @pytest.mark.parametrize(
@@ -183,7 +187,7 @@ def test_a_small_comparison(tmp_path):
     assert rows["deit"]["ratio"] == pytest.approx(sum(rows["deit"]["ratio_by_process"]) / 2)
     assert rows["deit"]["latency_ms_p50"] > 0
     words = " ".join(arguments[:4])
-    assert record["command"].startswith(f"python comparisons.py {words} --device cpu")
+    assert record["provenance"]["command"].startswith(f"python comparisons.py {words} --device cpu")
 
     page = (results / "digits.md").read_text()
     assert page.startswith("# digits\n\n## Latency side by side, 1 CPU thread\n")

@@ -167,7 +167,7 @@ def test_everything_that_can_be_is_recomputed(ran):
     }
     tree = record_of(ran, "trunk")
     fields = {check.field for check in check_record(tree, places_in(ran))}
-    paths = {f"paths.{path['name']}.gmacs" for path in tree.paths}
+    paths = {f"paths.{path.name}.gmacs" for path in tree.paths}
     assert len(paths) > 1
     assert paths <= fields
 
