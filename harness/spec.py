@@ -168,7 +168,7 @@ class RoutedNetwork(Protocol):
 
 
 @runtime_checkable
-class ConvertedNetwork(Protocol):
+class QuantizedNetwork(Protocol):
     """A network whose layers no counter, tracer or meta device knows.
 
     Its `state_dict` holds all its weights as plain tensors.

@@ -15,7 +15,6 @@ from torch.utils._pytree import tree_leaves
 from harness.errors import CellError
 from harness.measure.networks import inference, meta_copy
 from harness.measure.process_memory import measure_process_peak_mb
-from harness.spec import ConvertedNetwork
 from harness.util.error_text import describe_error
 
 LIVE_STORAGES = "largest sum of live tensor storages, on the meta device"
@@ -168,9 +167,3 @@ def _cuda_peak_bytes(network: nn.Module, example: Tensor) -> int:
         network(example)
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device) - before
-
-
-def stored_mb(network: nn.Module) -> float:
-    """Return the MB (10^6 bytes) of its weights, those that no module shows among them."""
-    converted = isinstance(network, ConvertedNetwork)
-    return measure_state_mb(network) if converted else measure_weights_mb(network)

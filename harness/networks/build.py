@@ -10,7 +10,7 @@ from harness.data.preprocess import Preprocess
 from harness.errors import RequestError
 from harness.networks.freezing import freeze_backbone, freeze_layers
 from harness.settings_spec import Settings
-from harness.spec import ConvertedNetwork, ModelSpec
+from harness.spec import ModelSpec
 
 # What networks raise that refuse an image, or cannot run on a device without data.
 _DOES_NOT_RUN = (AssertionError, NotImplementedError, RuntimeError, TypeError, ValueError)
@@ -107,8 +107,3 @@ def _resized(spec: ModelSpec, settings: Settings, network: nn.Module) -> nn.Modu
 def first_line(error: Exception) -> str:
     """Return the first line of an error's message."""
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
-
-
-def counted_network(network: nn.Module) -> nn.Module:
-    """Return the network whose parameters and operations are counted as this one's."""
-    return network.float_network() if isinstance(network, ConvertedNetwork) else network

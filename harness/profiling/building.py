@@ -14,8 +14,8 @@ from torch import nn
 
 from harness.catalog import load_model
 from harness.errors import CellError, RequestError
+from harness.networks.adapter import adapt
 from harness.profiling.names import ModelName, Source, hf_classes
-from harness.spec import RoutedNetwork
 from harness.util.error_text import describe_error
 
 # For models whose library names no image size: what image classifiers are compared at.
@@ -88,7 +88,7 @@ def _build_ours(name: str, wanted: Wanted) -> Built:
             f"ours:{spec.base}"
         )
     network = spec.build(wanted.classes, wanted.channels, False)
-    if isinstance(network, RoutedNetwork):
+    if adapt(network).paths:
         raise RequestError(
             f"{spec.label} sends images different ways, so it has no one graph: comparisons.py "
             "counts each way"

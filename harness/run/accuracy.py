@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +18,10 @@ from harness.jobs import Job
 from harness.measure.accuracy import Accuracy, evaluate
 from harness.measure.networks import meta_copy
 from harness.measure.torchscript import trace
+from harness.networks.adapter import NetworkAdapter, adapt
 from harness.networks.build import make_preprocess
 from harness.settings_spec import Precision
-from harness.spec import ConvertedNetwork, ModelSpec, RoutedNetwork
+from harness.spec import ModelSpec
 from harness.util.error_text import describe_error
 from harness.util.progress import bar
 
@@ -65,14 +65,15 @@ def measure_accuracy(
     logger.info("%s: accuracy on %d test images", job.cell, len(data.test))
     settings = job.settings.evaluation
     low_precision = settings.precision == "bf16"
-    precision = network.precision if isinstance(network, ConvertedNetwork) else settings.precision
+    adapter = adapt(network)
+    precision = adapter.precision or settings.precision
     images = _batches(job, spec, data.test, f"{job.cell}, accuracy")
     with torch.autocast(job.cell.device, torch.bfloat16, enabled=low_precision):
-        method, forward, classify = _fastest(network, job, spec, data.test)
+        method, forward, classify = _fastest(adapter, job, spec, data.test)
         start = time.perf_counter()
         accuracy = evaluate(forward, images, len(data.classes), classify)
         seconds = time.perf_counter() - start
-    check = _check_precision(network, job, spec, data, accuracy) if low_precision else {}
+    check = _check_precision(adapter, job, spec, data, accuracy) if low_precision else {}
     return accuracy, AccuracyPass(
         accuracy_method=f"{method}; {precision}, batches of {settings.batch_size}",
         precision=precision,
@@ -121,33 +122,22 @@ def compile_for_batches(network: nn.Module, example: Tensor, precision: Precisio
     return compiled
 
 
-def _inference_copy(network: nn.Module) -> tuple[nn.Module, Network | None]:
-    """Return a copy for evaluation, and what decides on classes if not the highest logit."""
-    if isinstance(network, RoutedNetwork):
-        prepared = network.prepare_for_inference()
-        return prepared, cast("RoutedNetwork", prepared).route
-    return copy.deepcopy(network).eval().to(memory_format=torch.channels_last), None
-
-
 def _fastest(
-    network: nn.Module, job: Job, spec: ModelSpec, split: Split
+    adapter: NetworkAdapter, job: Job, spec: ModelSpec, split: Split
 ) -> tuple[str, Network, Network | None]:
-    """Return what was done to a network for speed, and the `_inference_copy` that came of it."""
-    eager, classify = _inference_copy(network)
-    if classify is not None:
-        return "routed, batch norm folded, channels last", eager, classify
-    settings = job.settings.evaluation
-    if isinstance(network, ConvertedNetwork):
-        return f"{network.kernels}, channels last", eager, None
+    """Return what was done to a network for speed, then its `forward` and `classify`."""
+    copied, settings = adapter.for_inference(), job.settings.evaluation
+    if copied.method:
+        return copied.method, copied.forward, copied.classify
     if job.cell.device == "cpu" and len(split) >= _BATCHES_WORTH_COMPILING * settings.batch_size:
         example, _ = next(_batches(job, spec, split, ""))
         try:
-            compiled = compile_for_batches(eager, example, settings.precision)
+            compiled = compile_for_batches(copied.forward, example, settings.precision)
         except CellError as error:
             logger.info("%s: not compiled: %s", job.cell, error)
         else:
             return "TorchScript with oneDNN Graph, channels last", compiled, None
-    return "eager, channels last", eager, None
+    return "eager, channels last", copied.forward, None
 
 
 def _fixed_batch(network: nn.Module, size: int) -> Network:
@@ -166,15 +156,15 @@ def _fixed_batch(network: nn.Module, size: int) -> Network:
 
 
 def _check_precision(
-    network: nn.Module, job: Job, spec: ModelSpec, data: ImageData, accuracy: Accuracy
+    adapter: NetworkAdapter, job: Job, spec: ModelSpec, data: ImageData, accuracy: Accuracy
 ) -> dict[str, Any]:
     """Classify some test images in fp32 too, and say what became of them in low precision."""
     generator = torch.Generator().manual_seed(job.settings.seed)
     rows = torch.randperm(len(data.test), generator=generator)[:_CHECKED_IMAGES]
     some = SubsetSplit(data.test, rows)
-    forward, classify = _inference_copy(network)
+    copied = adapter.for_inference()
     images = _batches(job, spec, some, f"{job.cell}, fp32 check")
-    exact = evaluate(forward, images, len(data.classes), classify)
+    exact = evaluate(copied.forward, images, len(data.classes), copied.classify)
     low = torch.from_numpy(accuracy.predictions.astype("int64"))[rows]
     changed = low.numpy() != exact.predictions
     return {

@@ -16,6 +16,7 @@ from harness.jobs import Job
 from harness.measure.accuracy import Accuracy
 from harness.measure.conditions import set_threads, undisturbed
 from harness.measure.environment import describe_environment
+from harness.networks.adapter import RoutedAdapter, adapt
 from harness.networks.build import build_network, make_preprocess
 from harness.records import parts as record_parts
 from harness.records.cell import Record, used_settings
@@ -31,7 +32,7 @@ from harness.run.compression import measure_compression
 from harness.run.costs import Costs, measure_costs, measure_routed_costs
 from harness.run.provenance import make_provenance
 from harness.run.provision import ReadyNetwork, ready_network
-from harness.spec import ModelSpec, RoutedNetwork
+from harness.spec import ModelSpec
 from harness.training.tracker import UNTRACKED, Tracker
 
 _BATCH = 256
@@ -145,7 +146,8 @@ def _measure_costs(
     network: nn.Module, job: Job, data: ImageData, preprocess: Preprocess, accuracy: Accuracy
 ) -> Costs:
     """Measure what test images cost."""
-    if not isinstance(network, RoutedNetwork):
+    adapter = adapt(network)
+    if not isinstance(adapter, RoutedAdapter):
         return measure_costs(network, _first_image(data, preprocess, job), job)
     # At random, because test images may be sorted by class, and so by path.
     generator = torch.Generator().manual_seed(job.settings.seed)
@@ -153,7 +155,7 @@ def _measure_costs(
     images = torch.cat([batch for batch, _ in data.test.batches(order, _BATCH)])
     images = preprocess(images.to(job.cell.device))
     predictions = torch.from_numpy(accuracy.predictions.astype("int64"))[order]
-    return measure_routed_costs(network, images, predictions, job)
+    return measure_routed_costs(adapter, images, predictions, job)
 
 
 def _measure_compression(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +14,7 @@ from harness.jobs import Job
 from harness.measure import latency as measured
 from harness.measure.counters import measure_cache
 from harness.measure.energy import measure_energy
-from harness.measure.memory import measure_peak_memory, measure_weights_mb, stored_mb
+from harness.measure.memory import measure_peak_memory, measure_weights_mb
 from harness.measure.operations import (
     count_parameters,
     count_trainable_parameters,
@@ -24,9 +23,9 @@ from harness.measure.operations import (
 from harness.measure.peak import measure_peak
 from harness.measure.throughput import filled, measure_throughput
 from harness.measure.training_memory import measure_training_peak
-from harness.networks.build import counted_network
+from harness.networks.adapter import NetworkAdapter, RoutedAdapter, adapt
 from harness.records.parts import Energy, Latency, Memory, Operations, PathCosts, Throughput
-from harness.spec import ConvertedNetwork, NetworkPath, RoutedNetwork
+from harness.spec import NetworkPath
 from harness.training.optimizers import make_optimizer
 
 logger = logging.getLogger(__name__)
@@ -67,17 +66,18 @@ def measure_costs(network: nn.Module, example: Tensor, job: Job) -> Costs:
         job: Says how long and how often.
     """
     logger.info("%s: operations and memory", job.cell)
-    operations, no_operations = _measure_operations(network, example)
-    memory, no_memory = _measure_memory(network, example)
-    training, no_training = _measure_training_memory(network, example, job)
+    adapter = adapt(network)
+    operations, no_operations = _measure_operations(adapter, example)
+    memory, no_memory = _measure_memory(adapter, example)
+    training, no_training = _measure_training_memory(adapter, example, job)
     logger.info("%s: latency, throughput, energy", job.cell)
     timed = _measure_latency({"network": network}, {"network": example}, job)["network"]
     throughput = _measure_throughput(network, example, operations.gflops, job)
     energy, no_energy = _measure_energy(network, example, throughput, job)
     reasons = no_operations | no_memory | no_training | no_energy
-    if isinstance(network, ConvertedNetwork):
+    if adapter.precision:
         throughput = replace(throughput, throughput_peak_share=None)
-        reasons["throughput_peak_share"] = f"the peak is that of fp32, not of {network.precision}"
+        reasons["throughput_peak_share"] = f"the peak is that of fp32, not of {adapter.precision}"
     return Costs(
         latency=_describe_latency(timed),
         throughput=throughput,
@@ -89,7 +89,7 @@ def measure_costs(network: nn.Module, example: Tensor, job: Job) -> Costs:
 
 
 def measure_routed_costs(
-    network: RoutedNetwork, images: Tensor, predictions: Tensor, job: Job
+    adapter: RoutedAdapter, images: Tensor, predictions: Tensor, job: Job
 ) -> Costs:
     """Measure what images cost that a network sends different ways.
 
@@ -98,16 +98,17 @@ def measure_routed_costs(
     The paths are those that an image took, the one with fewest operations first.
 
     Args:
-        network: On the job's device.
+        adapter: Of the network, on the job's device.
         images: Test images N×C×H×W, there.
         predictions: The class that each of them was sent to, int64 N, on the CPU.
         job: Says how long and how often.
     """
     logger.info("%s: operations, memory and latency of every path", job.cell)
-    rows = {path.name: _rows(path, predictions) for path in network.paths()}
+    route = adapter.routed.route
+    rows = {path.name: _rows(path, predictions) for path in adapter.paths}
     examples = {name: images[chosen[:1]] for name, chosen in rows.items() if len(chosen)}
-    timed = _measure_route(network, examples, images, job)
-    taken = [path for path in network.paths() if path.name in examples]
+    timed = _measure_route(route, examples, images, job)
+    taken = [path for path in adapter.paths if path.name in examples]
     paths = sorted(
         (
             _measure_path(path, examples[path.name], len(rows[path.name]), timed[path.name])
@@ -116,15 +117,15 @@ def measure_routed_costs(
         key=lambda each: (each.gmacs, each.name),
     )
     longest = next(path for path in taken if path.name == paths[-1].name)
-    memory, reasons = _measure_memory(longest.network, examples[longest.name])
-    operations = _mean_operations(cast("nn.Module", network), paths)
-    throughput = _measure_throughput(network.route, images, operations.gflops, job)
-    energy, no_energy = _measure_energy(network.route, images, throughput, job)
+    memory, reasons = _measure_memory(adapt(longest.network), examples[longest.name])
+    operations = _mean_operations(adapter.network, paths)
+    throughput = _measure_throughput(route, images, operations.gflops, job)
+    energy, no_energy = _measure_energy(route, images, throughput, job)
     reasons |= no_energy | {"peak_training_memory_mb": "it is trained in stages"}
     return Costs(
         latency=_describe_latency(timed[_ALL_PATHS]),
         throughput=throughput,
-        memory=replace(memory, weights_mb=measure_weights_mb(cast("nn.Module", network))),
+        memory=replace(memory, weights_mb=adapter.weights_mb),
         operations=operations,
         energy=energy,
         not_measured=reasons,
@@ -153,11 +154,11 @@ def _measure_path(
 
 
 def _measure_route(
-    network: RoutedNetwork, examples: dict[str, Tensor], images: Tensor, job: Job
+    route: measured.Network, examples: dict[str, Tensor], images: Tensor, job: Job
 ) -> dict[str, measured.Latency]:
     """Time an image of every path, and images one after the other, in the same rounds."""
-    networks: dict[str, measured.Network] = dict.fromkeys(examples, network.route)
-    networks[_ALL_PATHS] = measured.in_turn(network.route, images)
+    networks: dict[str, measured.Network] = dict.fromkeys(examples, route)
+    networks[_ALL_PATHS] = measured.in_turn(route, images)
     return _measure_latency(networks, {**examples, _ALL_PATHS: images[:1]}, job)
 
 
@@ -176,10 +177,10 @@ def _mean_operations(network: nn.Module, paths: Sequence[PathCosts]) -> Operatio
     )
 
 
-def _measure_operations(network: nn.Module, example: Tensor) -> tuple[Operations, _Reasons]:
-    counted = counted_network(network)
-    # A converted network has nothing to train any more: before, none of it was frozen.
-    trainable = count_trainable_parameters if counted is network else count_parameters
+def _measure_operations(adapter: NetworkAdapter, example: Tensor) -> tuple[Operations, _Reasons]:
+    counted = adapter.counted
+    # A quantized network is not trained any more; before, none of it was frozen.
+    trainable = count_parameters if adapter.precision else count_trainable_parameters
     sizes = Operations(params=count_parameters(counted), params_trainable=trainable(counted))
     try:
         found = measure_operations(counted, example)
@@ -189,20 +190,16 @@ def _measure_operations(network: nn.Module, example: Tensor) -> tuple[Operations
     return operations, {"gmacs_thop": found.gmacs_thop_reason}
 
 
-def _measure_memory(network: nn.Module, example: Tensor) -> tuple[Memory, _Reasons]:
-    weights = Memory(weights_mb=stored_mb(network))
-    # The layers of a converted network hold their weights where no module shows them.
-    converted = isinstance(network, ConvertedNetwork)
+def _measure_memory(adapter: NetworkAdapter, example: Tensor) -> tuple[Memory, _Reasons]:
+    weights = Memory(weights_mb=adapter.weights_mb)
     try:
-        found = measure_peak_memory(network, example, on_meta=not converted)
+        found = measure_peak_memory(adapter.network, example, on_meta=adapter.runs_on_meta)
     except CellError as error:
-        if converted:
-            raise
         return weights, dict.fromkeys(("peak_memory_mb", "peak_process_mb"), str(error))
     memory = replace(
         weights,
         peak_memory_mb=found.peak_memory_mb,
-        peak_process_mb=None if converted else found.peak_process_mb,
+        peak_process_mb=found.peak_process_mb,
     )
     return memory, {"peak_process_mb": found.peak_process_reason}
 
@@ -231,15 +228,15 @@ def _describe_latency(latency: measured.Latency) -> Latency:
 
 
 def _measure_training_memory(
-    network: nn.Module, example: Tensor, job: Job
+    adapter: NetworkAdapter, example: Tensor, job: Job
 ) -> tuple[float | None, _Reasons]:
     name = "peak_training_memory_mb"
-    if isinstance(network, ConvertedNetwork):
-        return None, {name: f"{network.precision} weights are not trained"}
+    if adapter.precision:
+        return None, {name: f"{adapter.precision} weights are not trained"}
     recipe = job.settings.pruning.training if job.settings.pruning else job.settings.training
     try:
         memory = measure_training_peak(
-            network,
+            adapter.network,
             example.expand(recipe.batch_size, -1, -1, -1),
             make_optimizer=lambda trained: make_optimizer(nn.ParameterList(trained), recipe),
         )

@@ -15,19 +15,14 @@ from harness.errors import RequestError
 from harness.jobs import Job
 from harness.measure.environment import describe_environment
 from harness.measure.file_size import measure_file_mb
-from harness.measure.memory import measure_live_peak_mb, measure_weights_mb, stored_mb
+from harness.measure.memory import measure_live_peak_mb, measure_weights_mb
 from harness.measure.operations import count_macs, count_parameters, measure_operations
-from harness.networks.build import build_network, counted_network
+from harness.networks.adapter import NetworkAdapter, adapt
+from harness.networks.build import build_network
 from harness.records.cost import CostPath, CostRecord
 from harness.registry import load_dataset
 from harness.run.provenance import make_provenance
-from harness.spec import (
-    DatasetSpec,
-    ModelSpec,
-    NetworkPath,
-    RoutedNetwork,
-    shape_is_trained,
-)
+from harness.spec import DatasetSpec, ModelSpec, NetworkPath, shape_is_trained
 
 
 def count_costs(job: Job) -> CostRecord:
@@ -42,12 +37,8 @@ def count_costs(job: Job) -> CostRecord:
     network, origin = _build(job, spec, dataset)
     size = spec.input_size(job.settings)
     image = torch.zeros(1, dataset.channels, size, size)
-    countable = counted_network(network)
-    counted = (
-        _count_paths(network, image)
-        if isinstance(network, RoutedNetwork)
-        else _count_whole(network, countable, image)
-    )
+    adapter = adapt(network)
+    counted = _count_paths(adapter, image) if adapter.paths else _count_whole(adapter, image)
     environment = dataclasses.asdict(describe_environment("cpu"))
     return CostRecord(
         dataset=job.cell.dataset,
@@ -57,8 +48,8 @@ def count_costs(job: Job) -> CostRecord:
         channels=dataset.channels,
         classes=len(dataset.classes),
         weights_origin=origin,
-        params=count_parameters(countable),
-        weights_mb=stored_mb(network),
+        params=count_parameters(adapter.counted),
+        weights_mb=adapter.weights_mb,
         file_mb=measure_file_mb(network),
         **counted,
         provenance=make_provenance(environment, started, job.command),
@@ -82,21 +73,23 @@ def _build(job: Job, spec: ModelSpec, dataset: DatasetSpec) -> tuple[nn.Module, 
     return network.eval(), "published"
 
 
-def _count_whole(network: nn.Module, countable: nn.Module, image: Tensor) -> dict[str, Any]:
-    operations = measure_operations(countable, image)
+def _count_whole(adapter: NetworkAdapter, image: Tensor) -> dict[str, Any]:
+    operations = measure_operations(adapter.counted, image)
     reason = operations.gmacs_thop_reason
     return {
         "gmacs": operations.gmacs,
         "gflops": operations.gflops,
         "gmacs_thop": operations.gmacs_thop,
-        "peak_memory_mb": measure_live_peak_mb(network, image, on_meta=countable is network),
+        "peak_memory_mb": measure_live_peak_mb(
+            adapter.network, image, on_meta=adapter.runs_on_meta
+        ),
         "not_measured": {"gmacs_thop": reason} if reason else {},
     }
 
 
-def _count_paths(network: RoutedNetwork, image: Tensor) -> dict[str, Any]:
+def _count_paths(adapter: NetworkAdapter, image: Tensor) -> dict[str, Any]:
     """Count every path; what the mean image takes depends on images, which are not looked at."""
-    paths = network.paths()
+    paths = adapter.paths
     counted = sorted((_count_path(path, image) for path in paths), key=lambda each: each.gmacs)
     longest = next(path for path in paths if path.name == counted[-1].name)
     return {

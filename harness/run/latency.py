@@ -18,20 +18,17 @@ from harness.errors import CellError
 from harness.jobs import Job, LatencyJob, Runtime
 from harness.measure.conditions import set_threads, watched
 from harness.measure.environment import describe_environment
-from harness.measure.latency import Network, in_turn
+from harness.measure.latency import Network
 from harness.measure.ratios import Rounds, time_side_by_side
-from harness.measure.runtimes import Prepared, prepare
+from harness.networks.adapter import TimedCall, adapt
 from harness.networks.build import make_preprocess
 from harness.networks.weights import read_sidecar, trained_weights_path
 from harness.records.latency import LatencyRow
 from harness.records.parts import Load, Machine
 from harness.run.provision import ReadyNetwork, ready_network
-from harness.spec import ConvertedNetwork, ModelSpec, RoutedNetwork
+from harness.spec import ModelSpec
 
 logger = logging.getLogger(__name__)
-
-# A routed network's images differ in cost, so it is given many in turn.
-_ROUTED_IMAGES = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +128,7 @@ def _load(job: Job, spec: ModelSpec, data: ImageData, number: int) -> _Model:
         job = dataclasses.replace(job, settings=settings)
     ready = ready_network(job, spec, data)
     logger.info("%s: %s weights", job.cell, ready.origin)
-    wanted = _ROUTED_IMAGES if isinstance(ready.network, RoutedNetwork) else 1
+    wanted = adapt(ready.network).timed_images
     generator = torch.Generator().manual_seed(job.settings.seed + number)
     order = torch.randperm(len(data.test), generator=generator)[:wanted]
     stored, _ = next(data.test.batches(order, len(order)))
@@ -154,51 +151,22 @@ def _prepare(model: _Model, runtime: Runtime) -> _Candidate:
         weights_sha256=model.ready.sha256,
         image_size=model.images.shape[-1],
     )
-    network, image = model.ready.network, model.images[:1]
+    image = model.images[:1]
     try:
-        if isinstance(network, RoutedNetwork):
-            found, call = _prepare_routed(network, model, runtime)
-        elif isinstance(network, ConvertedNetwork):
-            found, call = _describe_converted(network, runtime), network
-        else:
-            prepared = prepare(network, image, runtime)
-            found, call = _describe(prepared), prepared.call
+        timed = _timed_call(model, runtime)
     except CellError as error:
         logger.info("%s in %s: %s", model.job.cell, runtime, error)
-        found, call = {"reason": str(error)}, network
-    return _Candidate(row=dataclasses.replace(row, **found), call=call, image=image)
+        row = dataclasses.replace(row, reason=str(error))
+        return _Candidate(row=row, call=model.ready.network, image=image)
+    row = dataclasses.replace(row, runtime_method=timed.method, max_difference=timed.max_difference)
+    return _Candidate(row=row, call=timed.call, image=image)
 
 
-def _describe(prepared: Prepared) -> dict[str, Any]:
-    method = f"{prepared.version}: {prepared.method}"
-    return {"runtime_method": method, "max_difference": prepared.max_difference}
-
-
-def _prepare_routed(
-    network: RoutedNetwork, model: _Model, runtime: Runtime
-) -> tuple[dict[str, Any], Network]:
-    """Return what is to be said of a routed network, and a call that routes images in turn.
-
-    Raises:
-        CellError: It has no weights, which say what it takes, or no fixed graph for the runtime.
-    """
-    if model.ready.origin == "random":
+def _timed_call(model: _Model, runtime: Runtime) -> TimedCall:
+    adapter = adapt(model.ready.network)
+    if adapter.paths and model.ready.origin == "random":
         raise CellError("it is routed: what it takes depends on its weights, and there are none")
-    if runtime != "eager":
-        raise CellError(f"it is routed: there is no fixed graph for {runtime}")
-    method = f"{torch.__version__}: evaluation mode, fp32, {len(model.images)} images in turn"
-    return {"runtime_method": method}, in_turn(network.route, model.images)
-
-
-def _describe_converted(network: ConvertedNetwork, runtime: Runtime) -> dict[str, Any]:
-    """Return what is to be said of a converted network.
-
-    Raises:
-        CellError: It is to run elsewhere than in torch.
-    """
-    if runtime != "eager":
-        raise CellError(f"its {network.kernels} are not to be had in {runtime}")
-    return {"runtime_method": f"{torch.__version__}: evaluation mode, {network.kernels}"}
+    return adapter.timed_call(model.images, runtime)
 
 
 def _time(candidates: list[_Candidate], job: LatencyJob, number: int) -> Rounds:

@@ -16,9 +16,9 @@ from harness.errors import CellError, RequestError
 from harness.jobs import Job
 from harness.measure.conditions import set_threads
 from harness.measure.environment import device_name
-from harness.measure.memory import stored_mb
 from harness.measure.operations import count_parameters, measure_operations
-from harness.networks.build import build_network, counted_network
+from harness.networks.adapter import adapt
+from harness.networks.build import build_network
 from harness.networks.weights import read_sidecar, trained_weights_path
 from harness.records.cell import Record
 from harness.records.predictions import make_predictions
@@ -26,7 +26,7 @@ from harness.registry import find_dataset
 from harness.run.accuracy import measure_accuracy
 from harness.run.provision import ReadyNetwork, ready_network
 from harness.settings import settings_adapter
-from harness.spec import ModelSpec, RoutedNetwork
+from harness.spec import ModelSpec
 from harness.util.files import file_sha256
 from harness.verification.checks import Check, Places, compare, unknown
 
@@ -169,21 +169,22 @@ def _build(job: Job, spec: ModelSpec, images: ImageData) -> nn.Module:
 
 def _count(network: nn.Module, example: Tensor) -> dict[str, float | None]:
     """Return what is counted of a network; of one with paths, what is of the whole."""
+    adapter = adapt(network)
     whole: dict[str, float | None] = {
-        "params": count_parameters(counted_network(network)),
-        "weights_mb": stored_mb(network),
+        "params": count_parameters(adapter.counted),
+        "weights_mb": adapter.weights_mb,
     }
-    if isinstance(network, RoutedNetwork):
+    if adapter.paths:
         return whole
-    operations = measure_operations(counted_network(network), example)
+    operations = measure_operations(adapter.counted, example)
     return {**whole, "gmacs": operations.gmacs, "gmacs_thop": operations.gmacs_thop}
 
 
 def _count_paths(network: nn.Module, example: Tensor, record: Record) -> list[Check]:
     """Return whether the paths that images took cost what they did."""
-    if not isinstance(network, RoutedNetwork):
+    now = {path.name: path.network for path in adapt(network).paths}
+    if not now:
         return []
-    now = {path.name: path.network for path in network.paths()}
     checks = []
     for path in record.paths:
         name = f"paths.{path.name}"

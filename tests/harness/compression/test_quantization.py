@@ -22,7 +22,7 @@ from harness.errors import RequestError
 from harness.measure.memory import measure_weights_mb
 from harness.measure.operations import count_macs, count_parameters
 from harness.networks.weights import load_state, read_tensors, write_state
-from harness.spec import ConvertedNetwork
+from harness.spec import QuantizedNetwork
 from harness.verification.recompute import _count
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -104,7 +104,7 @@ def test_float_weights_do_not_fit(int8, tiny, tmp_path):
 
 
 def test_it_is_counted_on_its_float_layers(int8, tiny, images):
-    assert isinstance(int8, ConvertedNetwork)
+    assert isinstance(int8, QuantizedNetwork)
     counted = int8.float_network()
     assert count_macs(counted, images[:1]) == count_macs(tiny, images[:1])
     # Batch norm is folded: weights, and a bias for each channel and class.

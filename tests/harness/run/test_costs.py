@@ -8,6 +8,7 @@ from torch import nn
 
 from harness.compression.quantization import with_any_ranges
 from harness.jobs import Cell, Job
+from harness.networks.adapter import RoutedAdapter
 from harness.run.costs import measure_costs, measure_routed_costs
 from harness.settings_spec import MeasurementSettings, Settings
 from harness.spec import NetworkPath, RoutedNetwork
@@ -112,7 +113,7 @@ def test_a_fork_is_a_routed_network_and_a_layer_is_not(fork):
 
 def test_operations_are_the_mean_over_the_images_that_take_each_path(fork):
     images = images_of(0.1, 0.2, 0.3, 0.9)
-    costs = measure_routed_costs(fork, images, fork.route(images), JOB)
+    costs = measure_routed_costs(RoutedAdapter(fork, fork), images, fork.route(images), JOB)
     assert costs.operations.gmacs == pytest.approx((3 * 64 + 1056) / 4 / 1e9)
     assert costs.operations.gflops == pytest.approx(2 * costs.operations.gmacs)
     assert costs.operations.params == 65 + (64 * 16 + 16) + (16 * 2 + 2)
@@ -129,7 +130,7 @@ def test_operations_are_the_mean_over_the_images_that_take_each_path(fork):
 
 def test_peak_memory_is_that_of_the_path_with_most_operations(fork):
     images = images_of(0.1, 0.9)
-    costs = measure_routed_costs(fork, images, fork.route(images), JOB)
+    costs = measure_routed_costs(RoutedAdapter(fork, fork), images, fork.route(images), JOB)
     longest = images[1:]
     assert (
         costs.memory.peak_memory_mb == measure_costs(fork.large, longest, JOB).memory.peak_memory_mb
@@ -138,7 +139,7 @@ def test_peak_memory_is_that_of_the_path_with_most_operations(fork):
 
 def test_a_path_that_no_image_takes_is_left_out(fork):
     images = images_of(0.1, 0.2)
-    costs = measure_routed_costs(fork, images, fork.route(images), JOB)
+    costs = measure_routed_costs(RoutedAdapter(fork, fork), images, fork.route(images), JOB)
     assert [path.name for path in costs.paths] == ["small"]
     assert costs.operations.gmacs == pytest.approx(64e-9)
 
@@ -147,6 +148,6 @@ def test_latency_is_over_the_images_in_turn(fork):
     images = images_of(0.1, 0.2, 0.9)
     predictions = fork.route(images)
     fork.routed.clear()
-    measure_routed_costs(fork, images, predictions, JOB)
+    measure_routed_costs(RoutedAdapter(fork, fork), images, predictions, JOB)
     # Every image several times: alone in the rounds, and in the batches of the throughput.
     assert {round(level, 1) for level in fork.routed} == {0.1, 0.2, 0.9}

@@ -1,0 +1,178 @@
+"""One view of plain, routed and quantized networks: only `adapt` asks which kind a network is."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from harness.errors import CellError
+from harness.measure.latency import Network, in_turn
+from harness.measure.memory import measure_state_mb, measure_weights_mb
+from harness.measure.runtimes import prepare
+from harness.spec import NetworkPath, QuantizedNetwork, RoutedNetwork
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Inference:
+    """A copy of a network that is made for batches of test images.
+
+    Attributes:
+        forward: Maps N×C×H×W, channels last, to N×K logits.
+        classify: Maps the same to classes, int64 N; None: the class is that of the highest logit.
+        method: What was done to the copy; empty where it is a plain one, which may be compiled.
+    """
+
+    forward: nn.Module
+    classify: Callable[[Tensor], Tensor] | None = None
+    method: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TimedCall:
+    """A network in a runtime, as it is timed.
+
+    Attributes:
+        call: Maps one image, 1×C×H×W, to logits or to its class.
+        method: Library version and options.
+        max_difference: Largest relative difference from eager logits; None for eager calls that
+            are not compared.
+    """
+
+    call: Network
+    method: str
+    max_difference: float | None = None
+
+
+class NetworkAdapter:
+    """How a plain network, through which every image takes the same float layers, is measured.
+
+    Attributes:
+        network: The network itself.
+        precision: Of a quantized network's weights, e.g. int8; else None.
+        runs_on_meta: Whether its kernels exist on the meta device.
+        timed_images: How many test images its latency is taken over.
+    """
+
+    precision: str | None = None
+    runs_on_meta = True
+    timed_images = 1
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network = network
+
+    @property
+    def counted(self) -> nn.Module:
+        """The network whose parameters and operations are counted as this one's."""
+        return self.network
+
+    @property
+    def weights_mb(self) -> float:
+        """MB (10^6 bytes) of all weights."""
+        return measure_weights_mb(self.network)
+
+    @property
+    def paths(self) -> tuple[NetworkPath, ...]:
+        """The paths that images can take; empty where all images take the same layers."""
+        return ()
+
+    def for_inference(self) -> Inference:
+        """Return a copy for batches; the original stays as it is."""
+        network = copy.deepcopy(self.network).eval()
+        return Inference(forward=network.to(memory_format=torch.channels_last))
+
+    def timed_call(self, images: Tensor, runtime: str) -> TimedCall:
+        """Return the network in a runtime, ready to be timed.
+
+        Args:
+            images: `timed_images` test images, on the network's device.
+            runtime: One of `harness.measure.runtimes.RUNTIMES`.
+
+        Raises:
+            CellError: The runtime cannot take the network.
+        """
+        prepared = prepare(self.network, images[:1], runtime)
+        return TimedCall(
+            call=prepared.call,
+            method=f"{prepared.version}: {prepared.method}",
+            max_difference=prepared.max_difference,
+        )
+
+
+class RoutedAdapter(NetworkAdapter):
+    """How a network is measured that sends images along different paths."""
+
+    timed_images = 256
+
+    def __init__(self, network: nn.Module, routed: RoutedNetwork) -> None:
+        super().__init__(network)
+        self.routed = routed
+
+    @property
+    def paths(self) -> tuple[NetworkPath, ...]:
+        """All paths; every class is on exactly one."""
+        return self.routed.paths()
+
+    def for_inference(self) -> Inference:
+        """Return a copy with batch norm folded, which routes batches."""
+        prepared: Any = self.routed.prepare_for_inference()
+        return Inference(
+            forward=prepared,
+            classify=prepared.route,
+            method="routed, batch norm folded, channels last",
+        )
+
+    def timed_call(self, images: Tensor, runtime: str) -> TimedCall:
+        """Return a call that routes the images in turn, in eager torch alone."""
+        if runtime != "eager":
+            raise CellError(f"it is routed: there is no fixed graph for {runtime}")
+        return TimedCall(
+            call=in_turn(self.routed.route, images),
+            method=f"{torch.__version__}: evaluation mode, fp32, {len(images)} images in turn",
+        )
+
+
+class QuantizedAdapter(NetworkAdapter):
+    """How a network of integer kernels is measured; its float layers are what can be counted."""
+
+    runs_on_meta = False
+
+    def __init__(self, network: nn.Module, quantized: QuantizedNetwork) -> None:
+        super().__init__(network)
+        self.quantized, self.precision = quantized, quantized.precision
+
+    @property
+    def counted(self) -> nn.Module:
+        """A float network with the same layers."""
+        return self.quantized.float_network()
+
+    @property
+    def weights_mb(self) -> float:
+        """MB (10^6 bytes) of its state: its layers keep their weights where no module has them."""
+        return measure_state_mb(self.network)
+
+    def for_inference(self) -> Inference:
+        """Return a copy, which cannot be compiled any further."""
+        copied = super().for_inference().forward
+        return Inference(forward=copied, method=f"{self.quantized.kernels}, channels last")
+
+    def timed_call(self, images: Tensor, runtime: str) -> TimedCall:
+        """Return the network itself; other runtimes than eager torch lack its kernels."""
+        if runtime != "eager":
+            raise CellError(f"its {self.quantized.kernels} are not to be had in {runtime}")
+        eager = super().timed_call(images, runtime)
+        method = f"{torch.__version__}: evaluation mode, {self.quantized.kernels}"
+        return TimedCall(call=eager.call, method=method)
+
+
+def adapt(network: nn.Module) -> NetworkAdapter:
+    """Return the adapter of a network."""
+    if isinstance(network, RoutedNetwork):
+        return RoutedAdapter(network, network)
+    if isinstance(network, QuantizedNetwork):
+        return QuantizedAdapter(network, network)
+    return NetworkAdapter(network)
