@@ -1,38 +1,24 @@
 """The commands as a user runs them, in a copy of the project."""
 
 import json
-import shutil
-import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from harness.records.cell import CELLS
 from harness.records.predictions import Predictions
-
-ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("harness", "cli", "configs", "datasets", "monolithic_architectures")
+from tests.commands import Running, copy_project, run
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     """A copy of the project with one more model, made by `cli/new_model.py`."""
     copy = tmp_path_factory.mktemp("project")
-    for room in ROOMS:
-        shutil.copytree(ROOT / room, copy / room, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "comparisons.py", copy)
+    copy_project(copy)
     done = run(copy, "cli/new_model.py", "my_net")
     assert done.returncode == 0, done.stderr
     return copy
-
-
-def run(project, *arguments):
-    command = [sys.executable, *arguments]
-    return subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=3600)
 
 
 def read_curve(run_folder, name):
@@ -90,11 +76,9 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_weights(project):
     expected = read_record(project)["weights_sha256"]
 
     arguments = (*arguments, "--weights-dir", "w2", "--runs-dir", "r2")
-    command = [sys.executable, "comparisons.py", *arguments]
-    running = subprocess.Popen(command, cwd=project, stderr=subprocess.DEVNULL)
+    running = Running(project, "comparisons.py", *arguments)
     wait_for_checkpoint(running, project / "w2" / "digits")
-    running.send_signal(signal.SIGKILL)
-    running.wait()
+    running.kill()
     assert not list((project / "w2").rglob("*.safetensors"))
 
     planned = run(project, "comparisons.py", *arguments, "--plan")
@@ -113,7 +97,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_weights(project):
 
 def wait_for_checkpoint(running, folder):
     while not list(folder.glob("*.checkpoint")):
-        assert running.poll() is None, "it ended without a checkpoint"
+        assert not running.ended, "it ended without a checkpoint"
         time.sleep(0.02)
 
 

@@ -1,18 +1,12 @@
 """Compressed models as a user adds and runs them, in a copy of the project."""
 
-import shutil
-import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from harness.records.cell import CELLS
+from tests.commands import Running, copy_project, run
 
-ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("harness", "cli", "configs", "datasets", "monolithic_architectures")
 MODEL = '''"""My net, {what}."""
 
 from harness.spec import CompressedSpec
@@ -31,9 +25,7 @@ QUICK = ("--set", "measurement.latency_seconds=0.2", "--set", "measurement.throu
 def project(tmp_path_factory):
     """A copy of the project with a small network, and two folders of eight lines that shrink it."""
     copy = tmp_path_factory.mktemp("project")
-    for room in ROOMS:
-        shutil.copytree(ROOT / room, copy / room, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "comparisons.py", copy)
+    copy_project(copy)
     done = run(copy, "cli/new_model.py", "my_net")
     assert done.returncode == 0, done.stderr
     for name, compression in (("my_int8", "quantization"), ("my_half", "pruning")):
@@ -45,11 +37,6 @@ def project(tmp_path_factory):
     with (copy / "configs" / "my_half.yaml").open("a") as file:
         file.write("    steps: 64\n")
     return copy
-
-
-def run(project, *arguments):
-    command = [sys.executable, *arguments]
-    return subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=3600)
 
 
 def compare(project, models, *arguments):
@@ -130,11 +117,9 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_weights(project):
     for name, stage in (("my_int8", "quantization"), ("my_half", "fine_tuning")):
         folder = f"killed_{name}"
         arguments = (*CELL, *QUICK, "--model", name, "--weights-dir", folder)
-        command = [sys.executable, "comparisons.py", *arguments]
-        running = subprocess.Popen(command, cwd=project, stderr=subprocess.DEVNULL)
+        running = Running(project, "comparisons.py", *arguments)
         wait_for(running, project / folder / "digits", f"*.stages/{stage}.checkpoint")
-        running.send_signal(signal.SIGKILL)
-        running.wait()
+        running.kill()
         resumed = compare(project, name, "--weights-dir", folder, "--force")
         assert resumed.returncode == 0, resumed.stderr
         assert f"done, on with {stage}" in resumed.stderr
@@ -144,5 +129,5 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_weights(project):
 
 def wait_for(running, folder, pattern):
     while not list(folder.glob(pattern)):
-        assert running.poll() is None, f"it ended without {pattern}"
+        assert not running.ended, f"it ended without {pattern}"
         time.sleep(0.02)

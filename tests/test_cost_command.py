@@ -2,8 +2,6 @@
 
 import csv
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,8 +9,7 @@ import pytest
 from harness import commands
 from harness.plan.counts import plan_costs
 from tests import refusals
-
-ROOT = Path(__file__).resolve().parent.parent
+from tests.commands import ROOT, run
 
 
 def make_request(tmp_path, **changes):
@@ -59,13 +56,7 @@ def test_a_job_names_what_would_count_again(tmp_path):
 def test_a_small_count(tmp_path):
     results = tmp_path / "results"
     arguments = ("--dataset", "svhn", "--model", "mobilenet,deit", "--measure", "cost", "--offline")
-    done = subprocess.run(
-        [sys.executable, ROOT / "comparisons.py", *arguments, "--results-dir", results],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=3600,
-    )
+    done = run(tmp_path, ROOT / "comparisons.py", *arguments, "--results-dir", results)
     assert done.returncode == 0, done.stderr
     assert done.stderr == "svhn/cost: 2 models\n"
     assert "MobileNetV2" in done.stdout

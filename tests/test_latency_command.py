@@ -2,9 +2,6 @@
 
 import csv
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
@@ -15,9 +12,8 @@ from harness.measurements import MEASUREMENTS
 from harness.plan import latency as plan_latency
 from harness.records.latency import latency_place
 from tests import refusals
+from tests.commands import ROOT, run
 from tests.refusals import refuse
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(autouse=True)
@@ -165,13 +161,7 @@ def test_a_small_comparison(tmp_path):
         *("--set", "measurement.latency_processes=2"),
     )
     results = tmp_path / "results"
-    done = subprocess.run(
-        [sys.executable, ROOT / "comparisons.py", *arguments, "--results-dir", results],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=3600,
-    )
+    done = run(tmp_path, ROOT / "comparisons.py", *arguments, "--results-dir", results)
     assert done.returncode == 0, done.stderr
     assert done.stderr == "digits/latency-cpu: 2 models in eager; 2 processes\n"
     assert {path.relative_to(results).as_posix() for path in results.rglob("*.*")} == {

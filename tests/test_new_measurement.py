@@ -1,14 +1,11 @@
 """A measurement that is added as CONTRIBUTING says: one file and one entry, in a copy."""
 
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("harness", "cli", "configs", "datasets", "monolithic_architectures")
+from tests.commands import ROOT, copy_project, run
+
 ENTRIES = (
     (
         "from harness.measurements.latency import LatencySideBySide\n",
@@ -23,9 +20,7 @@ CELLS = ("--dataset", "digits", "--model", "mobilenet,deit", "--measure", "param
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     copy = tmp_path_factory.mktemp("project")
-    for room in ROOMS:
-        shutil.copytree(ROOT / room, copy / room, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "comparisons.py", copy)
+    copy_project(copy)
     folder = copy / "harness" / "measurements"
     shutil.copy(ROOT / "tests" / "parameters_measurement.py", folder / "parameters.py")
     text = (folder / "__init__.py").read_text()
@@ -36,17 +31,12 @@ def project(tmp_path_factory):
     return copy
 
 
-def run(project, *arguments):
-    command = [sys.executable, "comparisons.py", *arguments]
-    return subprocess.run(command, cwd=project, capture_output=True, text=True)
-
-
 def test_it_is_planned_run_in_children_and_shown(project):
-    planned = run(project, *CELLS, "--plan")
+    planned = run(project, "comparisons.py", *CELLS, "--plan")
     assert planned.stdout == (
         "digits/mobilenet-cpu: count parameters\ndigits/deit-cpu: count parameters\n"
     )
-    done = run(project, *CELLS, "--offline")
+    done = run(project, "comparisons.py", *CELLS, "--offline")
     assert (done.returncode, done.stderr) == (0, "")
     # With the heads of 10 classes, and one channel of grey.
     assert done.stdout == "mobilenet: 2,236,106 parameters\ndeit: 5,391,178 parameters\n"
@@ -56,14 +46,14 @@ def test_it_is_planned_run_in_children_and_shown(project):
 
 def test_it_is_named_in_the_help_and_in_refusals(project):
     assert "; or parameters: how many each model has." in " ".join(
-        run(project, "--help").stdout.replace("│", " ").split()
+        run(project, "comparisons.py", "--help").stdout.replace("│", " ").split()
     )
-    refused = run(project, *CELLS[:-1], "parameter")
+    refused = run(project, "comparisons.py", *CELLS[:-1], "parameter")
     assert (refused.returncode, refused.stderr) == (
         2,
         "error: unknown --measure 'parameter': did you mean parameters?\n",
     )
-    refused = run(project, *CELLS, "--fair")
+    refused = run(project, "comparisons.py", *CELLS, "--fair")
     assert (refused.returncode, refused.stderr) == (
         2,
         "error: --fair goes with --measure all: --measure parameters trains nothing\n",
@@ -72,7 +62,7 @@ def test_it_is_named_in_the_help_and_in_refusals(project):
 
 def test_what_breaks_in_one_child_is_one_line_and_the_others_go_on(project):
     (project / "own/parameters/digits/mobilenet.txt/in_the_way").mkdir(parents=True)
-    done = run(project, *CELLS, "--results-dir", "own")
+    done = run(project, "comparisons.py", *CELLS, "--results-dir", "own")
     assert done.returncode == 1
     assert done.stderr.startswith("digits/mobilenet-cpu: cannot write ")
     assert done.stderr.count("\n") == 1
