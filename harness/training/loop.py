@@ -52,7 +52,7 @@ class Batches(Protocol):
 
 @dataclass(kw_only=True)
 class _Tally:
-    """What an epoch has come to so far; sums stay on the device."""
+    """The running sums of an epoch; loss and number of right images stay on the device."""
 
     step: int = 0
     images: int = 0
@@ -67,15 +67,10 @@ class _Tally:
         self.loss_sum = self.loss_sum.to(loss.device) + loss * len(right)
         self.correct = self.correct.to(loss.device) + right.sum()
 
-    @property
-    def loss(self) -> float:
-        """Mean loss of the images so far."""
-        return self.loss_sum.item() / self.images
-
-    @property
-    def accuracy(self) -> float:
-        """Share of the images so far that were right."""
-        return self.correct.item() / self.images
+    def means(self) -> tuple[float, float]:
+        """Return the mean loss and the share of right images; the host waits for the device."""
+        loss_sum, correct = torch.stack([self.loss_sum, self.correct]).tolist()
+        return loss_sum / self.images, correct / self.images
 
 
 def train(
@@ -166,6 +161,8 @@ class _Run:
         AcceleratorState._reset_state(reset_partial_state=True)
         precision = "bf16" if settings.precision == "bf16" else "no"
         self.accelerator = Accelerator(mixed_precision=precision, cpu=device == "cpu")
+        _forget_preparation(network)
+        network.to(self.accelerator.device)
         if settings.channels_last:
             network.to(memory_format=torch.channels_last)
         optimizer = make_optimizer(network, settings)
@@ -194,16 +191,18 @@ class _Run:
                 tally.add(*self._step(inputs, labels))
                 tally.seconds = time.perf_counter() - start
                 if tally.step % _STEPS_BETWEEN_REPORTS == 0 or tally.step == self.batches.steps:
-                    self._check_finite(number)
-                    report(tally.images, _describe(tally))
+                    loss, accuracy = tally.means()
+                    self._check_finite(loss, number)
+                    report(tally.images, _describe(loss, accuracy, tally.images / tally.seconds))
                     if time.perf_counter() - saved > checkpoint_seconds:
                         save()
                         saved = time.perf_counter()
+        loss, accuracy = tally.means()
         self.logs.append(
             EpochLog(
                 epoch=number,
-                loss=tally.loss,
-                accuracy=tally.accuracy,
+                loss=loss,
+                accuracy=accuracy,
                 learning_rate=learning_rate,
                 seconds=tally.seconds,
             )
@@ -225,8 +224,7 @@ class _Run:
         self.schedule.step()
         return loss.detach(), right
 
-    def _check_finite(self, number: int) -> None:
-        loss = self.tally.loss
+    def _check_finite(self, loss: float, number: int) -> None:
         if not math.isfinite(loss):
             raise CellError(
                 f"training loss is {loss} in epoch {number}, by step {self.tally.step}: lower "
@@ -274,9 +272,14 @@ class _Run:
     def finish(self) -> None:
         """Leave the network as it was handed in: plain, on the CPU, ready to evaluate."""
         network = self.accelerator.unwrap_model(self.network, keep_fp32_wrapper=False)
+        _forget_preparation(network)
         network.to("cpu", memory_format=torch.contiguous_format).eval()
 
 
-def _describe(tally: _Tally) -> str:
-    rate = tally.images / tally.seconds
-    return f"loss {tally.loss:.3f}  acc {100 * tally.accuracy:.1f}%  {rate:.0f} images/s"
+def _describe(loss: float, accuracy: float, images_per_s: float) -> str:
+    return f"loss {loss:.3f}  acc {100 * accuracy:.1f}%  {images_per_s:.0f} images/s"
+
+
+def _forget_preparation(network: nn.Module) -> None:
+    """Remove the mark that accelerate leaves; with it, a copy would never be prepared again."""
+    vars(network).pop("_is_accelerate_prepared", None)
