@@ -1,26 +1,27 @@
-"""From what the command line asks for to everything that there is to say."""
+"""Making the report that a request asks for."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 
 from harness.errors import RequestError
-from harness.profiling.analysis import Analysis, Failure, Options, Row, analyse_all
+from harness.profiling.analysis import Analysis, Failure, Row, analyse_all
 from harness.profiling.hardware import USUAL_HARDWARE, find_roof, given_roof
 from harness.profiling.layers import group_layers
 from harness.profiling.names import ModelName, resolve_names
 from harness.profiling.ranking import rank, recommend, sort_rows
 from harness.profiling.report import Report
-from harness.profiling.request import Request
+from harness.profiling.request import Options, Request
 from harness.profiling.results import join_results, read_results
 from harness.profiling.roofline import Roof
 
 
 def compare(request: Request) -> Report:
-    """Count the models that a request names, and put in order what it wants to know of them.
+    """Count the models that a request names, and collect what it wants to know of them.
 
     Raises:
-        RequestError: A model, the hardware or the data set is not known.
+        RequestError: A model, the hardware or the data set is unknown.
     """
     names = resolve_names(request.names) if request.names or not request.per_layer else []
     layered = _one_name(request.per_layer) if request.per_layer else None
@@ -50,26 +51,19 @@ def make_options(request: Request) -> Options:
     """Return how models are counted.
 
     Raises:
-        RequestError: The hardware is not known, or cannot do the precision.
+        RequestError: The hardware is unknown, or does not have the precision.
     """
-    roof: Roof | None = None
+    roof = None
     if request.hardware:
         roof = find_roof(request.hardware, request.precision)
     elif request.peak_tflops is not None and request.bandwidth_gbs is not None:
         roof = given_roof(request.peak_tflops, request.bandwidth_gbs, request.precision)
-    return Options(
-        accounting=request.accounting,
-        image_size=request.image_size,
-        batch_size=request.batch_size,
-        channels=request.channels,
-        classes=request.classes,
-        precision=request.precision,
-        roof=roof,
-    )
+    same = [field.name for field in fields(Options) if field.name != "roof"]
+    return Options(roof=roof, **{name: getattr(request, name) for name in same})
 
 
 def drawing_roof(options: Options) -> Roof:
-    """Return the hardware of a recommendation or picture: the one asked for, else the usual one."""
+    """Return the hardware for recommendations and pictures: that asked for, else the usual one."""
     return options.roof or find_roof(USUAL_HARDWARE, options.precision)
 
 
@@ -83,7 +77,7 @@ def _one_name(text: str) -> ModelName:
 def _find_layered(
     name: ModelName | None, rows: Sequence[Row], options: Options
 ) -> tuple[Analysis | None, list[Failure]]:
-    """Return the model whose layers are shown; or why there are none, if no row says so yet."""
+    """Return the model whose layers are shown, or its failure where no row has that already."""
     if name is None:
         return None, []
     known = [row for row in rows if row.name == name]
@@ -94,7 +88,7 @@ def _find_layered(
 
 
 def _with_progress(names: Sequence[ModelName]) -> Iterable[ModelName]:
-    """Show on a terminal how far the counting is; many models take minutes."""
+    """Show progress on a terminal, as counting many models takes minutes."""
     from rich.console import Console
     from rich.progress import track
 

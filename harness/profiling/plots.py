@@ -1,4 +1,4 @@
-"""Pictures: the roofline with every operator on it, and size against operations."""
+"""The figure of a comparison: the roofline with every operator, and size against operations."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# More models than this leave no room for their names: beside points, and at all.
+# Beyond so many models there is no room for names beside points, or for a row each.
 _MOST_NAMES, _MOST_ROWS = 15, 40
 _TOP, _ROW = 4.6, 0.32  # inches
 _SMALLEST_AREA, _WHOLE_AREA = 4.0, 1200.0
@@ -47,7 +47,7 @@ def _title(report: Report, shown: int) -> str:
 
 
 def _plot_roof(axes: Axes, analyses: Sequence[Analysis], roof: Roof) -> None:
-    """Draw what can be reached at each intensity, and on it what each operator can."""
+    """Draw the attainable performance at each intensity, with every operator on it."""
     ridge = roof.ridge_flops_per_byte
     intensities = [each.intensity for a in analyses for each in a.graph.operators if each.intensity]
     corners = (min([*intensities, ridge]) / 2, ridge, max([*intensities, ridge]) * 2)
@@ -65,7 +65,7 @@ def _plot_roof(axes: Axes, analyses: Sequence[Analysis], roof: Roof) -> None:
 
 
 def _plot_rows(axes: Axes, analyses: Sequence[Analysis], names: Sequence[str], roof: Roof) -> None:
-    """Draw each model's operators in a row, those of one intensity together."""
+    """Draw the operators of each model in a row, those of the same intensity as one circle."""
     for index, analysis in enumerate(analyses):
         shares = _time_shares(analysis, roof)
         axes.scatter(
@@ -94,7 +94,7 @@ def _plot_rows(axes: Axes, analyses: Sequence[Analysis], names: Sequence[str], r
 
 
 def _time_shares(analysis: Analysis, roof: Roof) -> dict[float, float]:
-    """Return the share of the least time by intensity, of operators that have any."""
+    """Return the share of the least time by intensity, without operators of intensity 0."""
     total = sum(roof.bound_ms(each) for each in analysis.graph.operators) or 1.0
     shares: dict[float, float] = {}
     for operator in analysis.graph.operators:
@@ -105,7 +105,7 @@ def _time_shares(analysis: Analysis, roof: Roof) -> dict[float, float]:
 
 
 def _plot_sizes(axes: Axes, analyses: Sequence[Analysis], labels: Sequence[str]) -> None:
-    """Draw each model at its parameters and GMACs, coloured by its intensity; draw it last."""
+    """Draw models by parameters and GMACs, coloured by intensity; call it last, for its labels."""
     from matplotlib.colors import LogNorm
 
     axes.set(xlabel="parameters, M (log)", ylabel="GMACs (log)")

@@ -6,7 +6,7 @@ from torch import nn
 
 from harness.profiling.analysis import Analysis
 from harness.profiling.graph import Graph, Operator
-from harness.profiling.metrics import NetworkSize, compute_metrics
+from harness.profiling.metrics import compute_metrics
 from harness.profiling.names import ModelName
 
 
@@ -46,7 +46,7 @@ def make_analysis(name, operators=(), *, source="torchvision", roof=None, **size
         image_size=224,
         batch_size=1,
         graph=graph,
-        metrics=compute_metrics(graph, NetworkSize(**(sizes | size)), "complete", roof),
+        metrics=compute_metrics(graph, "complete", roof, **(sizes | size)),
         tensors=(("weight", (2, 5)),),
     )
 

@@ -12,11 +12,12 @@ import torch
 from typer.testing import CliRunner
 
 from cli.compare_models import main
-from harness.profiling.analysis import Options, analyse
+from harness.profiling.analysis import analyse
 from harness.profiling.columns import COLUMNS
 from harness.profiling.hardware import find_roof
 from harness.profiling.metrics import Metrics
 from harness.profiling.names import ModelName
+from harness.profiling.request import Options
 from harness.report.table import show_number
 
 ROOT = Path(__file__).resolve().parents[3]

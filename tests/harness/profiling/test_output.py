@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from PIL import Image
 
-from harness.profiling.analysis import Failure, Options
+from harness.profiling.analysis import Failure
 from harness.profiling.forms import render
 from harness.profiling.layers import group_layers
 from harness.profiling.metrics import Metrics
@@ -17,6 +17,7 @@ from harness.profiling.names import ModelName
 from harness.profiling.plots import plot_report
 from harness.profiling.ranking import rank, recommend
 from harness.profiling.report import Report, describe_counting
+from harness.profiling.request import Options
 from harness.profiling.roofline import Roof
 from harness.report.canvas import render_figure
 

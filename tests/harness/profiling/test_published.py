@@ -5,9 +5,10 @@ import torch
 from torch import nn
 
 from harness.errors import CellError
-from harness.profiling.analysis import Options, analyse
+from harness.profiling.analysis import analyse
 from harness.profiling.names import ModelName
 from harness.profiling.published import trace_published
+from harness.profiling.request import Options
 
 IMAGE = 3 * 8 * 8
 
