@@ -102,7 +102,7 @@ def _list(request: Request) -> int:
 
 def _compare(request: Request) -> int:
     """Show what is asked for; return 0, 1 if some models failed, 2 if nothing could be shown."""
-    from harness.profiling.comparing import compare, drawing_roof
+    from harness.profiling.comparing import compare
     from harness.profiling.forms import render
     from harness.profiling.plots import plot_report
     from harness.report.canvas import save_figure
@@ -111,8 +111,7 @@ def _compare(request: Request) -> int:
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     print(render(report, request.format, transpose=request.transpose, width=width), end="")
     if request.plot is not None and report.analyses:
-        plot = partial(plot_report, report, drawing_roof(report.options))
-        save_figure(plot, [request.plot])
+        save_figure(partial(plot_report, report), [request.plot])
         print(f"{request.plot} written", file=sys.stderr)
     return int(bool(report.failures)) if report.analyses or report.layers_of else 2
 

@@ -11,7 +11,6 @@ from itertools import groupby
 from typing import Any
 
 from harness.profiling.columns import COLUMNS, LAYER, MEASURED
-from harness.profiling.comparing import drawing_roof
 from harness.profiling.metrics import Metrics
 from harness.profiling.plots import plot_report
 from harness.profiling.report import (
@@ -84,8 +83,7 @@ def _make_tables(report: Report, transpose: bool) -> list[Table]:
 def _html(report: Report, tables: list[Table]) -> str:
     picture = ""
     if report.analyses:
-        plot = partial(plot_report, report, drawing_roof(report.options))
-        (svg,) = render_figure(plot, ["svg"])
+        (svg,) = render_figure(partial(plot_report, report), ["svg"])
         picture = base64.b64encode(svg).decode()
     context = {
         "counting": describe_counting(report.options),

@@ -100,16 +100,12 @@ def _resolve(text: str) -> list[ModelName]:
             if found := _matches(source, name):
                 return found
     for source in sources:
+        # A tag after a dot in timm's names says which weights, which decide the image size.
+        known = (name.partition(".")[0] if source == "timm" else name) in known_names(source)
         # The names of transformers are too short to be meant without their prefix.
-        if _is_known(source, name) and not (source == "hf" and len(sources) > 1):
+        if known and not (source == "hf" and len(sources) > 1):
             return [ModelName(source=source, name=name)]
     raise _unknown(text, sources)
-
-
-def _is_known(source: Source, name: str) -> bool:
-    # A tag after a dot in timm's names says which weights, which decide the image size.
-    plain = name.partition(".")[0] if source == "timm" else name
-    return plain in known_names(source)
 
 
 def _split(text: str) -> tuple[tuple[Source, ...], str]:

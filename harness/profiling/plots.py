@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from harness.profiling.analysis import Analysis
 from harness.profiling.metrics import COMPUTE_BOUND_ABOVE, MEMORY_BOUND_BELOW
 from harness.profiling.report import Report, describe_pass
+from harness.profiling.request import usual_roof
 from harness.profiling.roofline import Roof
 from harness.report.canvas import FAINT, INK, PAPER, new_figure
 from harness.report.labels import Label, place_labels, set_logarithmic
@@ -22,9 +23,9 @@ _TOP, _ROW = 4.6, 0.32  # inches
 _SMALLEST_AREA, _WHOLE_AREA = 4.0, 1200.0
 
 
-def plot_report(report: Report, roof: Roof) -> Figure:
+def plot_report(report: Report) -> Figure:
     """Plot the roofline and the models by size, above a row of operators for each model."""
-    shown = report.analyses[:_MOST_ROWS]
+    shown, roof = report.analyses[:_MOST_ROWS], usual_roof(report.options)
     names = [str(analysis.name) for analysis in shown]
     labels = names
     if len(names) > _MOST_NAMES:
@@ -32,18 +33,15 @@ def plot_report(report: Report, roof: Roof) -> Figure:
         names = [f"{name}  {number}" for name, number in zip(names, labels, strict=True)]
     rows = 0.8 + _ROW * len(shown)
     figure = new_figure(13.0, _TOP + rows)
-    figure.suptitle(_title(report, len(shown)), fontsize=10)
+    left_out = len(report.analyses) - len(shown)
+    more = f"; the last {left_out} models are left out" if left_out else ""
+    counting = f"{report.options.accounting} accounting, {describe_pass(report.options)}"
+    figure.suptitle(counting + more, fontsize=10)
     grid = figure.add_gridspec(2, 2, height_ratios=(_TOP, rows))
     _plot_roof(figure.add_subplot(grid[0, 0]), shown, roof)
     _plot_rows(figure.add_subplot(grid[1, :]), shown, names, roof)
     _plot_sizes(figure.add_subplot(grid[0, 1]), shown, labels)
     return figure
-
-
-def _title(report: Report, shown: int) -> str:
-    left_out = len(report.analyses) - shown
-    more = f"; the last {left_out} models are left out" if left_out else ""
-    return f"{report.options.accounting} accounting, {describe_pass(report.options)}{more}"
 
 
 def _plot_roof(axes: Axes, analyses: Sequence[Analysis], roof: Roof) -> None:

@@ -120,8 +120,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         given = _distinct(_tensors(list(arguments.values())))
         written = _written(func, arguments, given, result)
         if written and not _does_nothing(func):
-            read = [] if _takes_shape_only(base_name(func)) else given
-            self._add(func, arguments, read, written, macs)
+            # Operators such as `zeros_like` read only shapes.
+            shape_only = base_name(func).startswith("new_") or base_name(func).endswith("_like")
+            self._add(func, arguments, [] if shape_only else given, written, macs)
         return result
 
     def note_results(self, returned: object) -> None:
@@ -218,11 +219,6 @@ def _is_dropout_off(func: Any, arguments: Arguments) -> bool:
 def _does_nothing(func: Any) -> bool:
     """Return whether an operator touches no number: it makes an empty tensor or a view in place."""
     return "empty" in base_name(func) or torch.Tag.inplace_view in func.tags
-
-
-def _takes_shape_only(name: str) -> bool:
-    """Return whether an operator, such as `zeros_like`, reads none of the tensors it is given."""
-    return name.startswith("new_") or name.endswith("_like")
 
 
 def _tensors(tree: object) -> list[Tensor]:

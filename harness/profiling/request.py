@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field, PositiveInt, TypeAdapter, ValidationError
 
 from harness.errors import RequestError, unknown_name
-from harness.profiling.hardware import Precision
+from harness.profiling.hardware import USUAL_HARDWARE, Precision, find_roof
 from harness.profiling.metrics import Accounting
 from harness.profiling.roofline import Roof
 
@@ -38,26 +38,20 @@ class Options:
     """
 
     accounting: Accounting = "complete"
-    image_size: int | None = None
-    batch_size: int = 1
-    channels: int = 3
-    classes: int = 1000
+    image_size: PositiveInt | None = None
+    batch_size: PositiveInt = 1
+    channels: PositiveInt = 3
+    classes: PositiveInt = 1000
     precision: Precision = "fp32"
     roof: Roof | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class Request(Options):
     """The options of `cli/compare_models.py`, whose help says what each means."""
 
     names: list[str]
     list_all: bool
-    accounting: Accounting
-    image_size: PositiveInt | None
-    batch_size: PositiveInt
-    channels: PositiveInt
-    classes: PositiveInt
-    precision: Precision
     hardware: str
     peak_tflops: Positive | None
     bandwidth_gbs: Positive | None
@@ -69,6 +63,11 @@ class Request:
     plot: Path | None
     with_results: str
     results_dir: Path
+
+
+def usual_roof(options: Options) -> Roof:
+    """Return the hardware for recommendations and pictures: that asked for, else the usual one."""
+    return options.roof or find_roof(USUAL_HARDWARE, options.precision)
 
 
 def parse_request(options: Mapping[str, object]) -> Request:
