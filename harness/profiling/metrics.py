@@ -66,16 +66,9 @@ def compute_metrics(
     model_size_mb: float,
     peak_activations_mb: float,
 ) -> Metrics:
-    """Return every figure of a network: those of its graph, and four that the graph does not say.
+    """Return every figure of a network: those of its graph, and the four given, which it lacks.
 
-    Args:
-        graph: The operators of one forward pass.
-        accounting: How the graph was made, which decides what the intensity is.
-        roof: The hardware; None: no times.
-        params: The number of parameters; a shared one counts once.
-        trainable_params: The number of those that require a gradient.
-        model_size_mb: Parameters and buffers at the precision asked for.
-        peak_activations_mb: The largest sum of live results at that precision.
+    The accounting that the graph was made with decides what its intensity is.
     """
     operators = graph.operators
     macs = sum(operator.macs for operator in operators)

@@ -36,10 +36,7 @@ _OTHER_FUNCTIONS = {operator.sub, operator.isub, operator.truediv, torch.sub, to
 def trace_published(network: nn.Module, example: Tensor, element_bytes: int = 4) -> Graph:
     """Return a unit for each module that a network calls, and for each sum and product.
 
-    Args:
-        network: A network on the meta device.
-        example: N×C×H×W, on the meta device.
-        element_bytes: The bytes of each number.
+    The network and the example, N×C×H×W, are on the meta device; each number has `element_bytes`.
 
     Raises:
         CellError: torch.fx cannot trace the network, e.g. because its path depends on sizes.

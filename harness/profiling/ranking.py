@@ -39,7 +39,6 @@ class Extreme:
 
     Attributes:
         what: "smallest", "most FLOPs" and so on.
-        model: The name of the model.
         field: The field of `Metrics` that was compared.
         shown: The model's figure, with the unit.
     """
@@ -98,14 +97,9 @@ def rank(analyses: Sequence[Analysis]) -> list[Extreme]:
 
 
 def recommend(analyses: Sequence[Analysis], purpose: Purpose, roof: Roof) -> Recommendation:
-    """Return the models in the order of what matters for a purpose.
+    """Return at least one model in the order of what matters for a purpose on some hardware.
 
     Accuracy is not known here, so a smaller network always does better.
-
-    Args:
-        analyses: At least one model.
-        purpose: What the model is wanted for.
-        roof: The hardware that bounds times.
     """
     minimised, why, unit = _PURPOSES[purpose]
     names = [str(each.name) for each in analyses]

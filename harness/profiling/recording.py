@@ -53,10 +53,8 @@ class Recording:
 def record(network: nn.Module, example: Tensor, element_bytes: int = 4) -> Recording:
     """Record a forward pass without computing anything.
 
-    Args:
-        network: A network on the meta device.
-        example: N×C×H×W, on the meta device.
-        element_bytes: The bytes of a floating-point number; other types count as they are.
+    The network and the example, N×C×H×W, are on the meta device. A floating-point number counts
+    `element_bytes`, and other types as they are.
 
     Raises:
         CellError: The network cannot run on the meta device, e.g. because its path depends on
@@ -144,6 +142,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         predecessors = self._writers(read)
         if name in _OVERWRITING:
             read = read[1:]
+        channels = None
+        if name in _LAYERS:
+            channels = int(written[0].shape[-1 if name == "linear" else 1])
         weights = [tensor for tensor in read if tensor.untyped_storage() in self._weights]
         inputs = [tensor for tensor in read if tensor.untyped_storage() not in self._weights]
         operator = Operator(
@@ -154,7 +155,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             input_bytes=self._bytes(inputs),
             output_bytes=self._bytes(written),
             weight_bytes=self._bytes(weights),
-            channels=_channels(name, written[0]),
+            channels=channels,
             predecessors=tuple(sorted(predecessors)),
         )
         for tensor in written:
@@ -231,9 +232,3 @@ def _distinct(tensors: Iterable[Tensor]) -> list[Tensor]:
     for each in tensors:
         found.setdefault((each.untyped_storage(), each.storage_offset(), each.numel()), each)
     return list(found.values())
-
-
-def _channels(name: str, output: Tensor) -> int | None:
-    if name not in _LAYERS:
-        return None
-    return int(output.shape[-1] if name == "linear" else output.shape[1])

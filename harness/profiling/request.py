@@ -27,10 +27,8 @@ class Options:
     """How models are counted; the output names all of it.
 
     Attributes:
-        accounting: complete or published.
         image_size: The side of the square images in pixels; None: the size each model was made for.
         batch_size: The number of images in the forward pass that all figures describe.
-        channels: The number of channels of the images.
         classes: The number of logits.
         precision: The type of every floating-point number. It changes the number of bytes and the
             hardware's peak.

@@ -40,16 +40,11 @@ def read_results(dataset: str, results: Path) -> dict[str, Record]:
 def join_results(
     analyses: Sequence[Analysis], options: Options, records: Mapping[str, Record]
 ) -> dict[ModelName, Record]:
-    """Return the records of the models that have one.
+    """Return the records, given by the folder's name, of the models that have one.
 
     Only our folders have records. A model of a library gets the record of the folder whose network,
     built for the same images and classes, has tensors of the same names and shapes and as many
     multiply-accumulates.
-
-    Args:
-        analyses: The models.
-        options: How they were counted.
-        records: The records by the folder's name.
     """
     folders = {ModelName(source="ours", name=model): record for model, record in records.items()}
     twins: dict[object, Record] = {}

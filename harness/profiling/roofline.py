@@ -17,7 +17,6 @@ class Roof:
     """What a device does at most.
 
     Attributes:
-        name: The device's name.
         precision: The type of number that the peak holds for.
         peak_gflops_per_s: 10^9 floating-point operations a second.
         bandwidth_gb_per_s: 10^9 bytes a second, read and written, of its main memory.

@@ -61,16 +61,16 @@ def _residual():
     return on_meta(Residual(), 1, 3, 8, 8)
 
 
-@pytest.fixture(name="on_meta")
+@pytest.fixture(name="on_meta", scope="session")
 def _on_meta():
     return on_meta
 
 
-@pytest.fixture(name="make_operator")
+@pytest.fixture(name="make_operator", scope="session")
 def _make_operator():
     return make_operator
 
 
-@pytest.fixture(name="make_analysis")
+@pytest.fixture(name="make_analysis", scope="session")
 def _make_analysis():
     return make_analysis
