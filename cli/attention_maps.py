@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from typer import Option
@@ -17,9 +17,6 @@ from cli import options
 from harness.errors import RequestError, exit_on_error
 from harness.jobs import Request
 from harness.util.offline import go_offline
-
-if TYPE_CHECKING:
-    from cli.attention_source import Looking
 
 Model = Annotated[str, Option(help="A model's name: vit, deit, dinov2.")]
 ImageFile = Annotated[Path | None, Option("--image", help="A picture, in place of test images.")]
@@ -66,10 +63,10 @@ def main(
 def draw(
     request: Request, image: Path | None, *, count: str, layer: str, head: str, output: Path
 ) -> str:
-    """Draw one layer's attention over images, and say what share of it the patches get.
+    """Draw one layer's attention over images, and return which share of it the patches get.
 
     Raises:
-        RequestError: Something in the request is wrong.
+        RequestError: The request is wrong.
         CellError: The picture cannot be written.
     """
     if output.suffix not in (".png", ".svg"):
@@ -78,31 +75,26 @@ def draw(
     if not 1 <= images <= _MOST_IMAGES:
         raise RequestError(f"--images {count}: 1 to {_MOST_IMAGES} wanted")
     index = _number("--layer", layer)
-    wanted = None if head == "mean" else _number("--head", head, "mean or a whole number")
+    number = None if head == "mean" else _number("--head", head, "mean or a whole number")
 
     if request.offline:
         go_offline()
     from cli.attention_source import find_looking
-
-    return _draw(find_looking(request, image, images), index, wanted, output)
-
-
-def _draw(looking: Looking, layer: int, head: int | None, output: Path) -> str:
-    """Draw the mean of all heads (None) or one of them."""
     from harness.networks.attention import attention_layers, attention_maps, class_token_attention
     from harness.report.attention import AttentionPicture, plot_attention
     from harness.report.canvas import save_figure
 
-    maps = attention_maps(looking.network, looking.inputs, layer)
+    looking = find_looking(request, image, images)
+    maps = attention_maps(looking.network, looking.inputs, index)
     heads, tokens = maps.shape[1:3]
-    if head is not None and not 0 <= head < heads:
+    if number is not None and not 0 <= number < heads:
         raise RequestError(f"--head {head}: 0 to {heads - 1} or mean wanted")
     patches = class_token_attention(looking.network, maps, looking.inputs.shape[-1])
-    patches = patches.mean(1) if head is None else patches[:, head]
+    patches = patches.mean(1) if number is None else patches[:, number]
     layers = len(attention_layers(looking.network))
-    which = f"mean of {heads} heads" if head is None else f"head {head} of 0 to {heads - 1}"
+    which = f"mean of {heads} heads" if number is None else f"head {number} of 0 to {heads - 1}"
     picture = AttentionPicture(
-        title=f"{looking.title}\nblock {layer % layers} of 0 to {layers - 1}, {which}",
+        title=f"{looking.title}\nblock {index % layers} of 0 to {layers - 1}, {which}",
         images=looking.images.permute(0, 2, 3, 1).numpy(),
         captions=looking.captions,
         shares=patches.numpy(),

@@ -1,4 +1,4 @@
-"""Which network and which images attention is drawn for."""
+"""Finding the network and the images that attention is drawn for."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from harness.catalog import load_model
 from harness.data.folder import decode_image
-from harness.data.loading import ImageData, load_job_data
+from harness.data.loading import load_job_data
 from harness.data.preprocess import Preprocess, resize_uint8
 from harness.errors import RequestError
 from harness.jobs import Cell, Job, Request
@@ -25,21 +25,20 @@ from harness.settings import complete_settings, load_settings, parse_assignment
 from harness.settings_spec import Settings
 from harness.spec import ModelSpec
 
-# What pre-trained networks were mostly trained with; for a picture that is of no data set.
+# What most pre-trained networks were trained with, for a picture that belongs to no data set.
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
-# Of a head that nothing is asked of.
+# The size of a head that is not used.
 _ANY_CLASSES = 2
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Looking:
-    """A network and the images that it looks at.
+    """A network in evaluation mode and the images that it looks at.
 
     Attributes:
-        network: With its weights, in evaluation mode.
         images: uint8 N×C×S×S, at the network's size.
-        inputs: The same as the network takes them.
+        inputs: The same images as the network takes them.
         captions: One for each image.
         title: The model, and where its weights are from.
     """
@@ -55,9 +54,9 @@ def find_looking(request: Request, image: Path | None, count: int) -> Looking:
     """Return the network that the command line names, and an image file or test images.
 
     Args:
-        request: Names one model, and one data set or none.
+        request: The request, which names one model, and one data set or none.
         image: A picture to look at; None: test images of the data set.
-        count: How many of those, drawn at random by the settings' seed.
+        count: The number of test images, drawn at random by the settings' seed.
 
     Raises:
         RequestError: The network, its weights or the images cannot be had.
@@ -82,14 +81,20 @@ def _of_cell(job: Job, spec: ModelSpec, image: Path | None, count: int) -> Looki
         raise RequestError("--weights train: nothing is trained here; leave it out")
     set_threads(job.settings.threads)
     data = load_job_data(job, spec)
-    if job.settings.weights == "auto":
-        _check_trained(job, data)
+    trained = trained_weights_path(job, data.source.sha256)
+    if job.settings.weights == "auto" and not trained.exists():
+        raise RequestError(
+            f"{trained}: no such weights; `{job.command}` trains them, --weights imagenet and "
+            "random need no training"
+        )
     ready = ready_network(job, spec, data)
     preprocess = make_preprocess(job.settings, spec)
     if image is None:
-        stored, labels = _test_images(data, count, job.settings.seed)
+        generator = torch.Generator().manual_seed(job.settings.seed)
+        order = torch.randperm(len(data.test), generator=generator)[:count]
+        stored, labels = next(data.test.batches(order, count))
         stored = resize_uint8(stored, preprocess.image_size)
-        true = [data.classes[label] for label in labels]
+        true = [data.classes[label] for label in labels.tolist()]
     else:
         stored, true = _read_picture(image, data.channels, preprocess), [image.name]
     inputs = preprocess(stored)
@@ -117,30 +122,13 @@ def _of_picture(request: Request, spec: ModelSpec, image: Path) -> Looking:
     preprocess = make_preprocess(settings, spec)
     stored = _read_picture(image, 3, preprocess)
     build = build_pretrained if settings.weights == "imagenet" else build_network
-    network = build(spec, settings, _ANY_CLASSES, 3).eval()
     return Looking(
-        network=network,
+        network=build(spec, settings, _ANY_CLASSES, 3).eval(),
         images=stored,
         inputs=preprocess(stored),
         captions=(image.name,),
         title=f"{spec.label}, {_describe_untrained(settings, spec)}",
     )
-
-
-def _check_trained(job: Job, data: ImageData) -> None:
-    path = trained_weights_path(job, data.source.sha256)
-    if not path.exists():
-        raise RequestError(
-            f"{path}: no such weights; `{job.command}` trains them, --weights imagenet and random "
-            "need no training"
-        )
-
-
-def _test_images(data: ImageData, count: int, seed: int) -> tuple[Tensor, list[int]]:
-    generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(data.test), generator=generator)[:count]
-    images, labels = next(data.test.batches(order, count))
-    return images, labels.tolist()
 
 
 def _read_picture(path: Path, channels: int, preprocess: Preprocess) -> Tensor:
@@ -152,7 +140,7 @@ def _read_picture(path: Path, channels: int, preprocess: Preprocess) -> Tensor:
 
 @torch.no_grad()
 def _predict(ready: ReadyNetwork, inputs: Tensor, classes: tuple[str, ...]) -> list[str]:
-    """Return what to say of each image's prediction: nothing where there is none to be had."""
+    """Return what to add to each caption; nothing where the network was not trained for this."""
     if ready.origin not in ("trained", "published"):
         return [""] * len(inputs)
     found: list[int] = ready.network(inputs).argmax(1).tolist()

@@ -7,15 +7,22 @@ is computed. docs/MODEL_COMPARISON_METRICS.md explains each figure.
 
 from __future__ import annotations
 
+import shutil
 import sys
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer import Argument, Option
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+
+from harness.errors import exit_on_error
+
+if TYPE_CHECKING:
+    from harness.profiling.request import Request
 
 Names = Annotated[list[str] | None, Argument(help="Models or patterns; with --list, patterns.")]
 List = Annotated[bool, Option("--list", help="List the models that fit, and stop.")]
@@ -72,10 +79,41 @@ def main(
     results_dir: ResultsDir = ROOT / "results",
 ) -> None:
     """Compare models side by side, without weights."""
-    options = locals()  # under the names of the fields of harness.profiling.request.Request
-    from harness.profiling.command import run
+    options = {**locals(), "names": names or []}  # the fields of harness.profiling.request.Request
+    from harness.profiling.request import parse_request
 
-    sys.exit(run({**options, "names": names or []}))
+    try:
+        with exit_on_error():
+            request = parse_request(options)
+            sys.exit(_list(request) if list_all else _compare(request))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def _list(request: Request) -> int:
+    from harness.profiling.names import matching_names
+
+    for pattern in request.names or ["*"]:
+        for name in matching_names(pattern):
+            print(name)
+    return 0
+
+
+def _compare(request: Request) -> int:
+    """Show what is asked for; return 0, 1 if some models failed, 2 if nothing could be shown."""
+    from harness.profiling.comparing import compare
+    from harness.profiling.forms import render
+    from harness.profiling.plots import plot_report
+    from harness.report.canvas import save_figure
+
+    report = compare(request)
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    print(render(report, request.format, transpose=request.transpose, width=width), end="")
+    if request.plot is not None and report.analyses:
+        save_figure(partial(plot_report, report), [request.plot])
+        print(f"{request.plot} written", file=sys.stderr)
+    return int(bool(report.failures)) if report.analyses or report.layers_of else 2
 
 
 if __name__ == "__main__":

@@ -87,23 +87,15 @@ def _run(check: bool, verify: bool, publish: bool, names: list[str], places: Pla
     if publish:
         for path in publish_records(ROOT / "results" / "own", ROOT / "results", names):
             print(f"{path.relative_to(ROOT)} published")
-    return _check() if check else _verify(names, places) if verify else _regenerate()
+    if check:
+        stale = stale_files(ROOT)
+        for path in stale:
+            print(f"stale: {path.relative_to(ROOT)}; run python cli/regenerate_results.py")
+        return int(bool(stale))
+    if verify:
+        from harness.verification.command import verify as verify_records
 
-
-def _check() -> int:
-    stale = stale_files(ROOT)
-    for path in stale:
-        print(f"stale: {path.relative_to(ROOT)}; run python cli/regenerate_results.py")
-    return int(bool(stale))
-
-
-def _verify(names: list[str], places: Places) -> int:
-    from harness.verification.command import verify
-
-    return verify(names, places)
-
-
-def _regenerate() -> int:
+        return verify_records(names, places)
     print(f"{regenerate(ROOT)} records")
     return 0
 

@@ -26,9 +26,10 @@ from typer import Option
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from harness.profiling.analysis import Failure, Options, analyse_all
+from harness.profiling.analysis import Failure, analyse_all
 from harness.profiling.metrics import Accounting
 from harness.profiling.names import ModelName, Source, known_names
+from harness.profiling.request import Options
 
 Timm = Annotated[int, Option(help="How many of timm's models.")]
 Seed = Annotated[int, Option(help="Of the choice.")]

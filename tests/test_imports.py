@@ -49,7 +49,6 @@ def test_a_data_set_file_imports_nothing_heavy_until_images_are_loaded():
         "harness.commands",
         "harness.report.site",
         "harness.report.attention",
-        "harness.profiling.command",
         "monolithic_architectures",
         "cli.attention_maps",
         "cli.compare_models",

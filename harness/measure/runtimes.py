@@ -6,11 +6,7 @@ any other: live in one process, leave no thread busy after a call, and use as ma
 
 from __future__ import annotations
 
-import logging
 import textwrap
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from time import perf_counter
@@ -21,6 +17,7 @@ from torch import Tensor, nn
 from harness.errors import CellError, RequestError, unknown_name
 from harness.measure.runtime_builders import BUILDERS, LIBRARIES, Call
 from harness.util.error_text import describe_error
+from harness.util.quiet import quiet
 
 RUNTIMES = tuple(BUILDERS)
 MAX_DIFFERENCE = 1e-3
@@ -66,7 +63,7 @@ def prepare(network: nn.Module, example: Tensor, runtime: str) -> Prepared:
         raise unknown_name("runtime", runtime, RUNTIMES)
     require_libraries(runtime)
     network.eval()
-    with torch.inference_mode(), _quiet():
+    with torch.inference_mode(), quiet():
         expected = network(example)
         begin = perf_counter()
         try:
@@ -107,19 +104,6 @@ def _describe_cause(error: Exception) -> str:
     while isinstance(error.__cause__, Exception):
         error = error.__cause__
     return textwrap.shorten(describe_error(error), 300)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence what exporters and compilers log and warn of; put the settings back after."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
 
 
 def _checked_difference(logits: Tensor, expected: Tensor, runtime: str) -> float:

@@ -1,4 +1,4 @@
-"""One view of plain, routed and quantized networks: only `adapt` asks which kind a network is."""
+"""One interface to plain, routed and quantized networks; `adapt` alone asks which kind it is."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Inference:
     Attributes:
         forward: Maps N×C×H×W, channels last, to N×K logits.
         classify: Maps the same to classes, int64 N; None: the class is that of the highest logit.
-        method: What was done to the copy; empty where it is a plain one, which may be compiled.
+        method: What was done to the copy; empty for a plain copy, which may be compiled.
     """
 
     forward: nn.Module
@@ -39,8 +39,7 @@ class TimedCall:
     Attributes:
         call: Maps one image, 1×C×H×W, to logits or to its class.
         method: Library version and options.
-        max_difference: Largest relative difference from eager logits; None for eager calls that
-            are not compared.
+        max_difference: The largest relative difference from eager logits; None: not compared.
     """
 
     call: Network
@@ -49,13 +48,12 @@ class TimedCall:
 
 
 class NetworkAdapter:
-    """How a plain network, through which every image takes the same float layers, is measured.
+    """How a plain network is measured, in which every image takes the same float layers.
 
     Attributes:
-        network: The network itself.
-        precision: Of a quantized network's weights, e.g. int8; else None.
+        precision: The type of a quantized network's weights, e.g. int8; None for others.
         runs_on_meta: Whether its kernels exist on the meta device.
-        timed_images: How many test images its latency is taken over.
+        timed_images: The number of test images that its latency is taken over.
     """
 
     precision: str | None = None
@@ -67,17 +65,17 @@ class NetworkAdapter:
 
     @property
     def counted(self) -> nn.Module:
-        """The network whose parameters and operations are counted as this one's."""
+        """The network whose parameters and operations stand for this one's."""
         return self.network
 
     @property
     def weights_mb(self) -> float:
-        """MB (10^6 bytes) of all weights."""
+        """The size of all weights in MB (10^6 bytes)."""
         return measure_weights_mb(self.network)
 
     @property
     def paths(self) -> tuple[NetworkPath, ...]:
-        """The paths that images can take; empty where all images take the same layers."""
+        """The paths that images can take; empty where all images take the same one."""
         return ()
 
     def for_inference(self) -> Inference:
@@ -152,11 +150,11 @@ class QuantizedAdapter(NetworkAdapter):
 
     @property
     def weights_mb(self) -> float:
-        """MB (10^6 bytes) of its state: its layers keep their weights where no module has them."""
+        """The size of its state in MB: no module has its weights as parameters or buffers."""
         return measure_state_mb(self.network)
 
     def for_inference(self) -> Inference:
-        """Return a copy, which cannot be compiled any further."""
+        """Return a copy, which cannot be compiled further."""
         copied = super().for_inference().forward
         return Inference(forward=copied, method=f"{self.quantized.kernels}, channels last")
 

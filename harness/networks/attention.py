@@ -1,7 +1,7 @@
 """Attention maps: the weights that a vision transformer's forward pass used, read from its layers.
 
-Known are the layers of torchvision (`nn.MultiheadAttention`), of timm and of DINOv2's hub files
-(one projection `qkv`, the weights through a dropout `attn_drop`), and of transformers.
+They can be read from the layers of torchvision (`nn.MultiheadAttention`), of timm and of DINOv2's
+hub files (one projection `qkv`, the weights through a dropout `attn_drop`), and of transformers.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def attention_maps(network: nn.Module, images: Tensor, layer_idx: int = -1) -> T
 
     Args:
         network: A vision transformer.
-        images: What it takes, N×C×H×W, on its device.
-        layer_idx: Of the attention layers in order of registration; negative: from the last.
+        images: N×C×H×W, on its device.
+        layer_idx: Which of the attention layers, in order of registration; negative: from the last.
 
     Returns:
         N×heads×T×T with T tokens; row i says how token i's attention is divided, and adds up to 1.
@@ -48,7 +48,10 @@ def attention_maps(network: nn.Module, images: Tensor, layer_idx: int = -1) -> T
             f"0 to {len(layers) - 1} or -1 to {-len(layers)}"
         )
     kept: list[Tensor] = []
-    with _undisturbed(network), _opened(layers[layer_idx], kept.append):
+    layer = layers[layer_idx]
+    with _undisturbed(network), ExitStack() as until_done:
+        if open_layer := _reader(layer):
+            open_layer(until_done, layer, kept.append)
         network(images)
     title = f"{type(network).__name__}: attention layer {layer_idx}"
     if not kept:
@@ -67,13 +70,13 @@ def class_token_attention(network: nn.Module, maps: Tensor, image_size: int) -> 
     """Return how the class token's attention is divided over the patches.
 
     Args:
-        network: Its first convolution is what makes the patches.
-        maps: N×heads×T×T of it, the class token first and the patches last.
-        image_size: Side of the images, in pixels.
+        network: The network, whose first convolution makes the patches.
+        maps: N×heads×T×T of that network, the class token first and the patches last.
+        image_size: The side of the images in pixels.
 
     Returns:
-        N×heads×rows×columns. What other tokens get, the class token itself included, is left out:
-        the shares of an image add up to less than 1.
+        N×heads×rows×columns. The shares of an image add up to less than 1, as those of other
+        tokens, the class token itself included, are left out.
 
     Raises:
         RequestError: The tokens are not patches after a class token.
@@ -90,7 +93,7 @@ def class_token_attention(network: nn.Module, maps: Tensor, image_size: int) -> 
 
 
 def _reader(module: nn.Module) -> Callable[[ExitStack, Any, Keep], None] | None:
-    """Return what opens a layer for reading; None where it is no attention layer known here."""
+    """Return the function that opens a layer for reading; None for other layers."""
     if isinstance(module, nn.MultiheadAttention):
         return _open_multihead
     if isinstance(getattr(module, "qkv", None), nn.Linear):
@@ -100,17 +103,6 @@ def _reader(module: nn.Module) -> Callable[[ExitStack, Any, Keep], None] | None:
     ):
         return _open_transformers
     return None
-
-
-@contextmanager
-def _opened(layer: nn.Module, keep: Keep) -> Iterator[None]:
-    """Let a layer hand its weights to `keep` for as long as the block lasts."""
-    reader = _reader(layer)
-    if reader is None:
-        raise RequestError(f"{type(layer).__name__} is no attention layer known here")
-    with ExitStack() as until_done:
-        reader(until_done, layer, keep)
-        yield
 
 
 def _open_multihead(until_done: ExitStack, layer: nn.MultiheadAttention, keep: Keep) -> None:

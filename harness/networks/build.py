@@ -1,4 +1,4 @@
-"""Networks built for a cell's settings, and whether they take its images."""
+"""Building networks for a cell's settings, and checking that they take its images."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from harness.networks.freezing import freeze_backbone, freeze_layers
 from harness.settings_spec import Settings
 from harness.spec import ModelSpec
 
-# What networks raise that refuse an image, or cannot run on a device without data.
+# What a network raises that refuses an image, or cannot run on a device without data.
 _DOES_NOT_RUN = (AssertionError, NotImplementedError, RuntimeError, TypeError, ValueError)
 
 
 def make_preprocess(settings: Settings, spec: ModelSpec) -> Preprocess:
-    """Return what turns stored images into network input under these settings."""
+    """Return the preprocessing that turns stored images into network input under these settings."""
     return Preprocess(image_size=spec.input_size(settings), mean=settings.mean, std=settings.std)
 
 
 def build_network(
     spec: ModelSpec, settings: Settings, num_classes: int, channels: int, pretrained: bool = False
 ) -> nn.Module:
-    """Build a network for the settings, its random parts from the settings' seed.
+    """Build a network for the settings; their seed decides its random parts.
 
     Raises:
-        RequestError: The network cannot take images of that size, or freeze that much.
+        RequestError: The network cannot take images of that size, or has too few layers to freeze.
     """
     set_seed(settings.seed)
     return adapted(spec, settings, spec.build(num_classes, channels, pretrained))
@@ -39,7 +39,7 @@ def build_pretrained(
     """Build a network as `build_network` does, with pre-trained weights.
 
     Raises:
-        RequestError: There are none, or they cannot be had.
+        RequestError: There are no such weights, or they cannot be had.
     """
     if not spec.pretrained:
         raise RequestError(f"{spec.label} has no pre-trained weights")
@@ -55,53 +55,44 @@ def check_fit(settings: Settings, spec: ModelSpec, num_classes: int, channels: i
     """Make sure that images can be preprocessed and run, without weights or real images.
 
     Raises:
-        RequestError: The statistics do not fit the channels, the network refuses the size, or more
-            is to be frozen than it has.
+        RequestError: The statistics do not fit the channels, the network refuses the size, or it
+            has too few layers to freeze.
     """
     preprocess = make_preprocess(settings, spec)
     preprocess(torch.zeros(1, channels, 8, 8, dtype=torch.uint8))
-    try:
-        _forward_once(settings, spec, num_classes, channels, "meta")
-    except _DOES_NOT_RUN:
-        # Some networks run on real tensors only: the last word is the CPU's.
+    size = preprocess.image_size
+    for device in ("meta", "cpu"):
         try:
-            _forward_once(settings, spec, num_classes, channels, "cpu")
+            with torch.device(device), torch.inference_mode():
+                network = build_network(spec, settings, num_classes, channels).to(device).eval()
+                network(torch.zeros(1, channels, size, size))
         except _DOES_NOT_RUN as error:
-            size, reason = preprocess.image_size, first_line(error)
-            raise RequestError(f"image_size {size} does not fit {spec.label}: {reason}") from error
-
-
-def _forward_once(
-    settings: Settings, spec: ModelSpec, num_classes: int, channels: int, device: str
-) -> None:
-    size = spec.input_size(settings)
-    with torch.device(device), torch.inference_mode():
-        network = build_network(spec, settings, num_classes, channels).to(device).eval()
-        network(torch.zeros(1, channels, size, size))
+            # Some networks run on real tensors only, so what the meta device refuses the CPU tries.
+            if device == "cpu":
+                reason = first_line(error)
+                message = f"image_size {size} does not fit {spec.label}: {reason}"
+                raise RequestError(message) from error
+        else:
+            return
 
 
 def adapted(spec: ModelSpec, settings: Settings, network: nn.Module) -> nn.Module:
-    """Return a built network made for the settings' image size, and frozen as they say.
+    """Return a built network, resized for the settings' images and frozen as they say.
 
     Raises:
-        RequestError: It cannot take images of that size, or freeze that much.
+        RequestError: The network cannot take images of that size, or has too few layers to freeze.
     """
-    network, recipe = _resized(spec, settings, network), settings.training
+    size, recipe = spec.input_size(settings), settings.training
+    if size != spec.image_size and spec.resize is not None:
+        try:
+            network = spec.resize(network, size)
+        except (AssertionError, ValueError) as error:
+            raise RequestError(f"image_size {size} does not fit {spec.label}: {error}") from error
     if recipe.freeze_backbone:
         freeze_backbone(network, spec.label)
     elif recipe.freeze_layers:
         freeze_layers(network, recipe.freeze_layers, spec.label)
     return network
-
-
-def _resized(spec: ModelSpec, settings: Settings, network: nn.Module) -> nn.Module:
-    size = spec.input_size(settings)
-    if size == spec.image_size or spec.resize is None:
-        return network
-    try:
-        return spec.resize(network, size)
-    except (AssertionError, ValueError) as error:
-        raise RequestError(f"image_size {size} does not fit {spec.label}: {error}") from error
 
 
 def first_line(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Layer groups: what a network is built of in order, so that its first parts can be frozen."""
+"""Layer groups: the parts of a network in their order, the first of which can be frozen."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 
 from harness.errors import RequestError
 
-# Fewer are a stem and one body: the body is what is to be taken apart.
+# A network with fewer groups is a stem and one body, which has to be taken apart.
 _FEWEST_GROUPS = 3
 _NORMS = (
     *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm),
@@ -26,8 +26,8 @@ class LayerGroup:
 
     Attributes:
         name: The qualified name of its first module.
-        modules: In order of registration; none contains another.
-        own_parameters: Parameters that are in none of them, such as a class token.
+        modules: Its modules in order of registration; none contains another.
+        own_parameters: Parameters outside these modules, such as a class token.
     """
 
     name: str
@@ -42,8 +42,8 @@ class LayerGroup:
 
 
 def find_head(network: nn.Module) -> nn.Linear | None:
-    """Return the last layer that has parameters, where it is linear; None: there is no head."""
-    layers = [m for m in network.modules() if any(True for _ in m.parameters(recurse=False))]
+    """Return the last layer that has parameters if it is linear; None: the network has no head."""
+    layers = _layers(network)
     return layers[-1] if layers and isinstance(layers[-1], nn.Linear) else None
 
 
@@ -51,10 +51,10 @@ def layer_groups(network: nn.Module) -> tuple[LayerGroup, ...]:
     """Return the layer groups of a network, in order of registration, without its head.
 
     Each child of the network that has parameters is a group; a norm belongs to what it follows. A
-    network with fewer than three groups keeps its layers in containers: these give way to their
-    own children, level by level, until there are three or nothing is left to open. What contains
-    the head is always opened. Parameters of the network's own and of opened containers, such as a
-    class token or a position table, belong to the first group.
+    network with fewer than three groups keeps its layers in containers. These are replaced by their
+    own children, level by level, until there are three groups or nothing is left to open. What
+    contains the head is always opened. Parameters of the network itself and of opened containers,
+    such as a class token or a position table, belong to the first group.
     """
     head = find_head(network)
     opened, parts = [network], _children(network, "", head)
@@ -85,12 +85,12 @@ def freeze_layers(network: nn.Module, count: int, title: str = "") -> None:
     `train()` says. Dropout in them stays as it is.
 
     Args:
-        network: Frozen in place.
-        count: From 0; all groups of a network without a head would leave nothing to train.
-        title: What to call the network in an error; empty: its class.
+        network: The network, which is changed in place.
+        count: From 0 to the number of groups, less one where no head would be left to train.
+        title: The name of the network in an error; empty: its class.
 
     Raises:
-        RequestError: There are not so many groups.
+        RequestError: The network has fewer groups.
     """
     groups = layer_groups(network)
     free = groups if find_head(network) else groups[:-1]
@@ -149,8 +149,12 @@ def _join_norms(parts: Sequence[Part]) -> list[list[Part]]:
 
 
 def _is_norm(module: nn.Module) -> bool:
-    layers = (m for m in module.modules() if any(True for _ in m.parameters(recurse=False)))
-    return all(isinstance(layer, _NORMS) for layer in layers)
+    return all(isinstance(layer, _NORMS) for layer in _layers(module))
+
+
+def _layers(network: nn.Module) -> list[nn.Module]:
+    """Return the modules that have parameters of their own."""
+    return [m for m in network.modules() if any(True for _ in m.parameters(recurse=False))]
 
 
 def _freeze(group: LayerGroup) -> None:
@@ -159,12 +163,12 @@ def _freeze(group: LayerGroup) -> None:
     for module in group.modules:
         for part in module.modules():
             if getattr(part, "running_mean", None) is not None:
-                # On the norm itself, so that copies and whoever calls train() keep to it; not
-                # another class, because counters of operations know layers by exact class.
+                # Replaced on the norm itself, so that copies keep it and train() respects it. The
+                # class stays, because counters of operations know layers by their exact class.
                 part.train = partial(_stay_in_eval, part)  # type: ignore[method-assign]
                 part.eval()
 
 
 def _stay_in_eval(module: nn.Module, _mode: bool = True) -> nn.Module:
-    """Stand in for `train` of a frozen norm."""
+    """Replace `train` of a frozen norm."""
     return type(module).train(module, mode=False)

@@ -1,8 +1,9 @@
-"""Published weight files: which there are, fetching them, and reading them without unpickling."""
+"""Published weight files: listing, fetching, and reading them without unpickling."""
 
 from __future__ import annotations
 
 import hashlib
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -30,7 +31,7 @@ class PublishedFile:
 
     @property
     def url(self) -> str:
-        """Where the file is downloaded from."""
+        """The address that the file is downloaded from."""
         return f"{REPOSITORY_URL}/{self.commit}/{quote(self.path)}"
 
 
@@ -58,24 +59,21 @@ def fetch_published(
 
     Args:
         file: What to fetch.
-        weights_dir: The file goes to `published/<path>` below it.
-        offline: Never download.
-        folder: One that has published files already, under their paths; nothing is downloaded.
+        weights_dir: The folder where the file goes to `published/<path>`.
+        offline: Whether to never download.
+        folder: A folder that has published files already, under their paths; None: download.
 
     Raises:
-        RequestError: It is not there and cannot be had, or its digest is wrong.
+        RequestError: The file cannot be had, or its digest is wrong.
     """
     if folder is not None:
         path = folder / file.path
         if not path.exists():
             raise RequestError(f"--published-dir: {path} is not there")
-        verify_published(file, path)
-        return path
-    path = weights_dir / "published" / file.path
-    if not path.exists():
-        if offline:
-            raise RequestError(_by_hand(file, path, "--offline, and it is not there"))
-        _download(file, path)
+    else:
+        path = weights_dir / "published" / file.path
+        if not path.exists():
+            _download(file, path, offline)
     verify_published(file, path)
     return path
 
@@ -84,16 +82,14 @@ def verify_published(file: PublishedFile, path: Path) -> None:
     """Check a file against the published digest.
 
     Raises:
-        RequestError: It is another file.
+        RequestError: The digest is that of another file.
     """
-    digest = hashlib.new(
-        "sha1" if file.digest_kind == "git-sha1" else "sha256", usedforsecurity=False
-    )
+    digest = hashlib.sha256()
     if file.digest_kind == "git-sha1":
-        digest.update(f"blob {path.stat().st_size}\0".encode())
+        head = f"blob {path.stat().st_size}\0".encode()
+        digest = hashlib.sha1(head, usedforsecurity=False)
     with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
+        hashlib.file_digest(stream, lambda: digest)
     if digest.hexdigest() != file.digest:
         raise RequestError(
             f"{path}: its {file.digest_kind} is {digest.hexdigest()}, published: {file.digest}; "
@@ -104,11 +100,11 @@ def verify_published(file: PublishedFile, path: Path) -> None:
 def read_state(path: Path) -> StateDict:
     """Read a state dict from a `.pt` file without running any code in it.
 
-    Takes a bare state dict or a dict that holds one as `model_state_dict` or `state_dict`, and
-    leaves out the counters of thop.
+    The file holds a state dict, bare or as `model_state_dict` or `state_dict` of a dict. Counters
+    of thop are left out.
 
     Raises:
-        RequestError: The file is corrupt, or holds something else than tensors.
+        RequestError: The file is corrupt, or holds anything else than tensors.
     """
     import torch
 
@@ -129,17 +125,14 @@ def read_state(path: Path) -> StateDict:
     return without_counters(loaded)
 
 
-def _download(file: PublishedFile, path: Path) -> None:
-    import sys
-
+def _download(file: PublishedFile, path: Path, offline: bool) -> None:
     import torch
 
+    what, by_hand = f"published weights of {file.dataset}/{file.model}", f"put {file.url} at {path}"
+    if offline:
+        raise RequestError(f"{what}: --offline, and it is not there; {by_hand}")
     with atomic_path(path) as temporary:
         try:
             torch.hub.download_url_to_file(file.url, str(temporary), progress=sys.stderr.isatty())
         except OSError as error:
-            raise RequestError(_by_hand(file, path, f"no download ({error})")) from error
-
-
-def _by_hand(file: PublishedFile, path: Path, reason: str) -> str:
-    return f"published weights of {file.dataset}/{file.model}: {reason}; put {file.url} at {path}"
+            raise RequestError(f"{what}: no download ({error}); {by_hand}") from error

@@ -1,4 +1,4 @@
-"""Weights of a cell on disk: safetensors, with a JSON sidecar that says what they are."""
+"""Weights of a cell on disk: a safetensors file, with a JSON sidecar that describes it."""
 
 from __future__ import annotations
 
@@ -28,26 +28,20 @@ class Sidecar:
     """What a weights file holds and how it came about.
 
     Attributes:
-        dataset: The data set's name.
-        model: The model's name.
-        num_classes: Classes that the network tells apart.
-        image_size: Side of the images that it takes, in pixels.
-        recipe_hash: Of the settings that the weights depend on.
-        data_sha256: Digest of the images that it was trained on.
-        start: imagenet, random, or the model whose trained weights it was.
-        seed: Of every random choice in training.
+        image_size: The side of the images that the network takes, in pixels.
+        recipe_hash: The hash of the settings that the weights depend on.
+        data_sha256: The digest of the images that the network was trained on.
+        start: imagenet, random, or the model whose trained weights training began from.
         threads: CPU threads; another number gives other rounding.
-        device: cpu or cuda.
-        training_seconds: Sum over the epochs.
+        training_seconds: The sum over the epochs.
         logs: One entry an epoch: epoch, loss, accuracy, learning_rate, seconds; and its stage,
             where there were several.
-        settings: The recipe itself; of a tree, that of its first stage, of a compressed model that
-            of its last.
-        sha256: Of the safetensors file.
+        settings: The recipe: that of a tree's first stage, and of a compressed model's last.
+        sha256: The digest of the safetensors file.
         structure: What else it takes to build the network: `ModelSpec.describe`.
-        tree: How a tree of networks was grown; None for the others.
+        tree: How a tree of networks was grown; None for other models.
         compression: What a compressed model was made from, how, and the accuracies on the way;
-            None for the others.
+            None for other models.
     """
 
     dataset: str
@@ -69,17 +63,11 @@ class Sidecar:
     compression: dict[str, Any] | None = None
 
 
-def weights_path(folder: Path, dataset: str, model: str, recipe: str, data_sha256: str) -> Path:
-    """Return the file of a recipe on some data, so that variants do not overwrite each other."""
-    key = hash_json([recipe, data_sha256])[:8]
-    return folder / dataset / f"{model}-{key}.safetensors"
-
-
 def read_sidecar(weights: Path) -> Sidecar | None:
     """Return the sidecar of a weights file; None where either of the two files is missing.
 
     Raises:
-        RequestError: The sidecar is not one.
+        RequestError: The file cannot be read as a sidecar.
     """
     path = weights.with_suffix(".json")
     if not (weights.exists() and path.exists()):
@@ -96,7 +84,7 @@ def save_weights(weights: Path, network: nn.Module, sidecar: Sidecar) -> Sidecar
     """Write the parameters and buffers of a network, then the sidecar, each atomically.
 
     Returns:
-        The sidecar, completed by the SHA-256 of the file.
+        The sidecar with the SHA-256 of the file.
 
     Raises:
         CellError: The disk is full or the folder cannot be written to.
@@ -128,7 +116,7 @@ def write_state(path: Path, network: nn.Module) -> None:
     Raises:
         CellError: The disk is full or the folder cannot be written to.
     """
-    # Clones, because safetensors refuses tensors that share memory.
+    # Cloned, because safetensors refuses tensors that share memory.
     state = {key: value.detach().cpu().contiguous().clone() for key, value in _plain(network)}
     with atomic_path(path) as temporary:
         try:
@@ -141,7 +129,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """Read a safetensors file.
 
     Raises:
-        RequestError: It is none.
+        RequestError: The file has another format.
     """
     try:
         return safetensors.torch.load_file(path)
@@ -153,7 +141,7 @@ def load_state(network: nn.Module, state: Mapping[str, Tensor], where: str) -> N
     """Load a state dict whose keys and shapes must be exactly the network's.
 
     Raises:
-        RequestError: Naming the first tensor that is missing, foreign or of another shape.
+        RequestError: A tensor is missing, foreign or of another shape; the first one is named.
     """
     wanted = dict(_plain(network))
     missing = [key for key in wanted if key not in state]
@@ -194,21 +182,21 @@ def base_job(job: Job, spec: ModelSpec) -> Job:
 
 
 def trained_weights_path(job: Job, data_sha256: str) -> Path:
-    """Return where the weights that this job would train lie."""
-    recipe = recipe_hash(job.settings)
-    return weights_path(job.weights_dir, job.cell.dataset, job.cell.model, recipe, data_sha256)
+    """Return the file for the weights that this job would train; each recipe and data has one."""
+    key = hash_json([recipe_hash(job.settings), data_sha256])[:8]
+    return job.weights_dir / job.cell.dataset / f"{job.cell.model}-{key}.safetensors"
 
 
 def checkpoint_path(weights: Path) -> Path:
-    """Return where an unfinished training of these weights is kept."""
+    """Return the file of an unfinished training of these weights."""
     return weights.with_suffix(".checkpoint")
 
 
 def stages_folder(weights: Path) -> Path:
-    """Return where the stages of an unfinished training of these weights are kept."""
+    """Return the folder of the stages of an unfinished training of these weights."""
     return weights.with_suffix(".stages")
 
 
 def tracking_path(weights: Path) -> Path:
-    """Return where it is noted how far an unfinished training of these weights is tracked."""
+    """Return the file that notes how far an unfinished training of these weights is tracked."""
     return weights.with_suffix(".tracking.json")

@@ -1,12 +1,8 @@
-"""Networks built for counting: on the meta device, so without weights and without memory."""
+"""Building networks for counting on the meta device, where they need no weights and no memory."""
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,59 +12,38 @@ from harness.catalog import load_model
 from harness.errors import CellError, RequestError
 from harness.networks.adapter import adapt
 from harness.profiling.names import ModelName, Source, hf_classes
+from harness.profiling.request import Options
 from harness.util.error_text import describe_error
+from harness.util.quiet import quiet
 
-# For models whose library names no image size: what image classifiers are compared at.
+# The image size of models whose library names none.
 _USUAL_IMAGE_SIZE = 224
 
-
-@dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """What networks are built for.
-
-    Attributes:
-        image_size: Side of the square images, in pixels; None: what each model was made for.
-        channels: Of the images.
-        classes: Number of logits.
-    """
-
-    image_size: int | None
-    channels: int
-    classes: int
+_Built = tuple[nn.Module, int]  # with the side in pixels of the images that it takes
 
 
-@dataclass(frozen=True, kw_only=True)
-class Built:
-    """A network without weights.
+def build(name: ModelName, options: Options) -> tuple[nn.Module, int]:
+    """Build a model on the meta device, for the images and classes of the options.
 
-    Attributes:
-        network: On the meta device, in evaluation mode.
-        image_size: Side of the square images that it is to be run on.
-    """
-
-    network: nn.Module
-    image_size: int
-
-
-def build(name: ModelName, wanted: Wanted) -> Built:
-    """Build a model on the meta device.
+    Returns:
+        The network in evaluation mode, and the side in pixels of the square images that it takes.
 
     Raises:
-        CellError: Its library cannot build it, or not for such images.
+        CellError: The library cannot build the model, or not for such images.
     """
     try:
-        with _quiet():
-            built = _on_meta(lambda: _BUILDERS[name.source](name.name, wanted))
+        with quiet():
+            network, image_size = _on_meta(lambda: _BUILDERS[name.source](name.name, options))
     except RequestError as error:
         raise CellError(str(error)) from error
     except Exception as error:
         raise CellError(f"cannot be built: {describe_error(error)}") from error
-    _fit_channels(built.network, wanted.channels)
-    return Built(network=built.network.to("meta").eval(), image_size=built.image_size)
+    _fit_channels(network, options.channels)
+    return network.to("meta").eval(), image_size
 
 
-def _on_meta(make: Callable[[], Built]) -> Built:
-    """Build with every tensor on the meta device, or where that fails, only the parameters."""
+def _on_meta(make: Callable[[], _Built]) -> _Built:
+    """Build with every tensor on the meta device; where that fails, the parameters alone."""
     try:
         with torch.device("meta"):
             return make()
@@ -80,85 +55,75 @@ def _on_meta(make: Callable[[], Built]) -> Built:
             return make()
 
 
-def _build_ours(name: str, wanted: Wanted) -> Built:
+def _build_ours(name: str, options: Options) -> _Built:
     spec = load_model(name)
     if spec.compress is not None:
         raise RequestError(
             f"{spec.label} is made of a trained network, so its graph is not known before: count "
             f"ours:{spec.base}"
         )
-    network = spec.build(wanted.classes, wanted.channels, False)
+    network = spec.build(options.classes, options.channels, False)
     if adapt(network).paths:
         raise RequestError(
             f"{spec.label} sends images different ways, so it has no one graph: comparisons.py "
             "counts each way"
         )
-    size = wanted.image_size or spec.image_size
+    size = options.image_size or spec.image_size
     if size != spec.image_size and spec.resize is not None:
         network = spec.resize(network, size)
-    return Built(network=network, image_size=size)
+    return network, size
 
 
-def _build_torchvision(name: str, wanted: Wanted) -> Built:
+def _build_torchvision(name: str, options: Options) -> _Built:
     import torchvision
 
-    size = wanted.image_size
+    size = options.image_size
     if size is None:
         size = torchvision.models.get_model_weights(name).DEFAULT.transforms().crop_size[0]
-    options: dict[str, Any] = {}
+    config: dict[str, Any] = {"weights": None, "num_classes": options.classes}
     if name.startswith("vit_"):
-        options["image_size"] = size
+        config["image_size"] = size
     elif name.startswith("maxvit_"):
-        options["input_size"] = (size, size)
+        config["input_size"] = (size, size)
     elif name == "googlenet":
-        # As it is with weights: what helped to train it is gone.
-        options["aux_logits"] = False
+        # Its weights come without the classifiers that only helped training.
+        config["aux_logits"] = False
     if name in ("googlenet", "inception_v3"):
-        options["init_weights"] = False
-    network = torchvision.models.get_model(
-        name, weights=None, num_classes=wanted.classes, **options
-    )
-    return Built(network=network, image_size=size)
+        config["init_weights"] = False
+    return torchvision.models.get_model(name, **config), size
 
 
-def _build_timm(name: str, wanted: Wanted) -> Built:
+def _build_timm(name: str, options: Options) -> _Built:
     import timm
 
     config = timm.get_pretrained_cfg(name)
     native = int(config.input_size[-1]) if config else _USUAL_IMAGE_SIZE
-    size = wanted.image_size or native
-    fixed = size != native and config is not None and config.fixed_input_size
-    network = timm.create_model(
-        name,
-        num_classes=wanted.classes,
-        in_chans=wanted.channels,
-        **({"img_size": size} if fixed else {}),
-    )
-    return Built(network=network, image_size=size)
+    size = options.image_size or native
+    shape = {"num_classes": options.classes, "in_chans": options.channels}
+    if size != native and config is not None and config.fixed_input_size:
+        shape["img_size"] = size
+    return timm.create_model(name, **shape), size
 
 
-def _build_hf(name: str, wanted: Wanted) -> Built:
+def _build_hf(name: str, options: Options) -> _Built:
     import transformers
 
     config = transformers.CONFIG_MAPPING[name]()
-    # Models of images and text keep what belongs to the images apart.
+    # Models of images and text have a configuration of their own for images.
     vision = getattr(config, "vision_config", config)
-    config.num_labels = wanted.classes
+    config.num_labels = options.classes
     for key in ("num_channels", "in_channels"):
         if isinstance(getattr(vision, key, None), int):
-            setattr(vision, key, wanted.channels)
-    native = getattr(vision, "image_size", None)
-    size = wanted.image_size or _side(native) or _USUAL_IMAGE_SIZE
+            setattr(vision, key, options.channels)
+    native: Any = getattr(vision, "image_size", None)
+    square = native is None or isinstance(native, int)
+    size = options.image_size or (native if square else int(native[0])) or _USUAL_IMAGE_SIZE
     if native is not None:
-        vision.image_size = size if isinstance(native, int) else type(native)((size, size))
-    return Built(network=getattr(transformers, hf_classes()[name])(config), image_size=size)
+        vision.image_size = size if square else type(native)((size, size))
+    return getattr(transformers, hf_classes()[name])(config), size
 
 
-def _side(image_size: Any) -> int | None:
-    return image_size if image_size is None or isinstance(image_size, int) else int(image_size[0])
-
-
-_BUILDERS: dict[Source, Callable[[str, Wanted], Built]] = {
+_BUILDERS: dict[Source, Callable[[str, Options], _Built]] = {
     "ours": _build_ours,
     "torchvision": _build_torchvision,
     "timm": _build_timm,
@@ -167,22 +132,9 @@ _BUILDERS: dict[Source, Callable[[str, Wanted], Built]] = {
 
 
 def _fit_channels(network: nn.Module, channels: int) -> None:
-    """Let the first convolution take images of other channels, where its library has not."""
+    """Let the first convolution take so many channels, where the library did not see to it."""
     stem = next((each for each in network.modules() if isinstance(each, nn.Conv2d)), None)
     if stem is not None and stem.in_channels == 3 != channels:
         shape = (stem.out_channels, channels, *stem.kernel_size)
         stem.in_channels = channels
         stem.weight = nn.Parameter(torch.empty(shape, device="meta"))
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Hold back what libraries have to say on weights and names, which is beside the point here."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)

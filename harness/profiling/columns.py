@@ -1,4 +1,4 @@
-"""The figures as they are shown: names with units, digits, groups."""
+"""The columns of the tables: each figure with its name, unit, digits and group."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def _figure(group: str, name: str, get: str, digits: int = 0, scale: float = 1.0
     return Column(name=name, get=get, digits=digits, scale=scale, group=group)
 
 
-# Each is a field of `Metrics`, in its order.
+# The fields of `Metrics`, in their order.
 COLUMNS: tuple[Column[Any], ...] = (
     _figure("size", "parameters, M", "params", 2, 1e-6),
     _figure("size", "trainable, M", "trainable_params", 2, 1e-6),
@@ -41,7 +41,7 @@ COLUMNS: tuple[Column[Any], ...] = (
     _figure("roofline", "memory-bound, % of time", "memory_bound_time_percent", 1),
 )
 
-# Fields of a record, shown beside where there is one.
+# Fields of a record, shown beside models that have one.
 MEASURED: tuple[Column[Any], ...] = (
     Column(name="top-1, %", get="accuracy_top1", digits=2),
     Column(name="latency, ms", get="latency_ms_p50", digits=2),
@@ -49,7 +49,7 @@ MEASURED: tuple[Column[Any], ...] = (
     Column(name="energy, J/image", get="energy_j_per_image", digits=3),
 )
 
-# Fields of a `Layer`; the last two where there is hardware.
+# Fields of a `Layer`; the last two are shown where there is hardware.
 LAYER: tuple[Column[Any], ...] = (
     Column(name="module", get=lambda layer: layer.module or "(the network itself)"),
     Column(name="operators", get="operators"),

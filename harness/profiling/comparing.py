@@ -1,44 +1,56 @@
-"""From what the command line asks for to everything that there is to say."""
+"""Making the report that a request asks for."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from rich.console import Console
+from rich.progress import track
 
 from harness.errors import RequestError
-from harness.profiling.analysis import Analysis, Failure, Options, Row, analyse_all
-from harness.profiling.hardware import USUAL_HARDWARE, find_roof, given_roof
+from harness.profiling.analysis import Analysis, Failure, analyse_all
+from harness.profiling.hardware import find_roof, given_roof
 from harness.profiling.layers import group_layers
 from harness.profiling.names import ModelName, resolve_names
 from harness.profiling.ranking import rank, recommend, sort_rows
 from harness.profiling.report import Report
-from harness.profiling.request import Request
+from harness.profiling.request import Request, usual_roof
 from harness.profiling.results import join_results, read_results
 from harness.profiling.roofline import Roof
 
 
 def compare(request: Request) -> Report:
-    """Count the models that a request names, and put in order what it wants to know of them.
+    """Count the models that a request names, and collect what it wants to know of them.
 
     Raises:
-        RequestError: A model, the hardware or the data set is not known.
+        RequestError: A model, the hardware or the data set is unknown.
     """
     names = resolve_names(request.names) if request.names or not request.per_layer else []
-    layered = _one_name(request.per_layer) if request.per_layer else None
+    layered = resolve_names([request.per_layer]) if request.per_layer else []
+    if len(layered) > 1:
+        raise RequestError(
+            f"--per-layer {request.per_layer}: one model wanted, this means {len(layered)}"
+        )
     dataset = request.with_results
     records = read_results(dataset, request.results_dir) if dataset else {}
-    options = make_options(request)
+    options = replace(request, roof=_find_roof(request))
     rows = sort_rows(analyse_all(_with_progress(names), options), request.sort_by)
-    layers_of, failed = _find_layered(layered, rows, options)
     analyses = [row for row in rows if isinstance(row, Analysis)]
+    found = [row for row in rows if row.name in layered]
+    if layered and not found:
+        found = analyse_all(layered, options)
+        # Why there are no layers is said as of any other model.
+        rows += [row for row in found if isinstance(row, Failure)]
+    layers_of = next((row for row in found if isinstance(row, Analysis)), None)
+    recommendation = None
+    if request.recommend and analyses:
+        recommendation = recommend(analyses, request.recommend, usual_roof(options))
     return Report(
         options=options,
-        rows=[*rows, *failed],
+        rows=rows,
         extremes=rank(analyses),
-        recommendation=(
-            recommend(analyses, request.recommend, drawing_roof(options))
-            if request.recommend and analyses
-            else None
-        ),
+        recommendation=recommendation,
         layers_of=layers_of,
         layers=group_layers(layers_of.graph, options.roof) if layers_of else (),
         dataset=dataset,
@@ -46,58 +58,16 @@ def compare(request: Request) -> Report:
     )
 
 
-def make_options(request: Request) -> Options:
-    """Return how models are counted.
-
-    Raises:
-        RequestError: The hardware is not known, or cannot do the precision.
-    """
-    roof: Roof | None = None
+def _find_roof(request: Request) -> Roof | None:
     if request.hardware:
-        roof = find_roof(request.hardware, request.precision)
-    elif request.peak_tflops is not None and request.bandwidth_gbs is not None:
-        roof = given_roof(request.peak_tflops, request.bandwidth_gbs, request.precision)
-    return Options(
-        accounting=request.accounting,
-        image_size=request.image_size,
-        batch_size=request.batch_size,
-        channels=request.channels,
-        classes=request.classes,
-        precision=request.precision,
-        roof=roof,
-    )
-
-
-def drawing_roof(options: Options) -> Roof:
-    """Return the hardware of a recommendation or picture: the one asked for, else the usual one."""
-    return options.roof or find_roof(USUAL_HARDWARE, options.precision)
-
-
-def _one_name(text: str) -> ModelName:
-    names = resolve_names([text])
-    if len(names) != 1:
-        raise RequestError(f"--per-layer {text}: one model wanted, this means {len(names)}")
-    return names[0]
-
-
-def _find_layered(
-    name: ModelName | None, rows: Sequence[Row], options: Options
-) -> tuple[Analysis | None, list[Failure]]:
-    """Return the model whose layers are shown; or why there are none, if no row says so yet."""
-    if name is None:
-        return None, []
-    known = [row for row in rows if row.name == name]
-    (found,) = known or analyse_all([name], options)
-    if isinstance(found, Analysis):
-        return found, []
-    return None, [] if known else [found]
+        return find_roof(request.hardware, request.precision)
+    if request.peak_tflops is not None and request.bandwidth_gbs is not None:
+        return given_roof(request.peak_tflops, request.bandwidth_gbs, request.precision)
+    return None
 
 
 def _with_progress(names: Sequence[ModelName]) -> Iterable[ModelName]:
-    """Show on a terminal how far the counting is; many models take minutes."""
-    from rich.console import Console
-    from rich.progress import track
-
+    """Show progress on a terminal, as counting many models takes minutes."""
     console = Console(stderr=True)
     return track(
         names, "counting", console=console, transient=True, disable=not console.is_terminal

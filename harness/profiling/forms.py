@@ -1,4 +1,4 @@
-"""A report in each of its forms: aligned text, Markdown, CSV, JSON and HTML."""
+"""A report in each of its formats: aligned text, Markdown, CSV, JSON and HTML."""
 
 from __future__ import annotations
 
@@ -11,10 +11,15 @@ from itertools import groupby
 from typing import Any
 
 from harness.profiling.columns import COLUMNS, LAYER, MEASURED
-from harness.profiling.comparing import drawing_roof
 from harness.profiling.metrics import Metrics
 from harness.profiling.plots import plot_report
-from harness.profiling.report import Report, describe_counting, describe_models, notes
+from harness.profiling.report import (
+    MEASURED_HOW,
+    Report,
+    describe_counting,
+    describe_models,
+    notes,
+)
 from harness.profiling.request import Format
 from harness.report.canvas import render_figure
 from harness.report.html import render_template
@@ -22,51 +27,52 @@ from harness.report.table import Column, Table, write_csv
 
 _COUNTING = ("accounting", "batch_size", "channels", "classes", "precision")
 _METRICS = tuple(field.name for field in dataclasses.fields(Metrics))
-_MEASURED = (
-    *(f"measured_{column.get}" for column in MEASURED),
-    *("measured_on", "measured_as", "measured_device", "measured_image_size"),
-)
+_MEASURED = (*(f"measured_{column.get}" for column in MEASURED), *MEASURED_HOW)
 _MODEL = Column[Any](name="", get="model")
 _IMAGE = Column[Any](name="image, px", get="image_size", align="r")
 
 
 def render(report: Report, form: Format, *, transpose: bool, width: int | None = None) -> str:
-    """Return a report in a form.
+    """Return a report in one of its formats.
 
     Args:
         report: What to show.
-        form: table, markdown, csv, json or html.
-        transpose: Models down and metrics across, a table for each group of metrics.
-        width: Of the terminal: columns that do not fit go into another table; None: no limit.
+        form: The format.
+        transpose: Whether models stand below each other, in a table for each group of metrics.
+        width: The terminal's width; columns beyond it go into another table. None: no limit.
     """
     if form == "csv":
         return _csv(report)
     if form == "json":
         return _json(report)
-    tables = make_tables(report, transpose)
+    tables = _make_tables(report, transpose)
     if form == "html":
         return _html(report, tables)
     texts, bullet = [table.text(width) for table in tables], ""
     if form == "markdown":
-        texts, bullet = [_markdown(table) for table in tables], "- "
+        titles = [f"**{table.title}**\n\n" if table.title else "" for table in tables]
+        texts = [t + table.markdown().rstrip("\n") for t, table in zip(titles, tables, strict=True)]
+        bullet = "- "
     lists = [describe_counting(report.options), *_closing(report).values()]
     first, *last = ["\n".join(f"{bullet}{line}" for line in lines) for lines in lists if lines]
     return "\n\n".join([first, *texts, *last]) + "\n"
 
 
-def make_tables(report: Report, transpose: bool) -> list[Table]:
-    """Return the tables of a report, of models first, then of layers.
-
-    Models stand side by side in one table, or below each other in one for each group of figures.
-    """
+def _make_tables(report: Report, transpose: bool) -> list[Table]:
+    """Return the tables of models, then that of layers."""
     tables, models = [], describe_models(report)
+    # Times need hardware.
+    figures = [c for c in COLUMNS if report.options.roof or c.group != "roofline"]
+    measured_on = f"measured on {report.dataset}"
+    if report.dataset:
+        figures += [replace(c, get=f"measured_{c.get}", group=measured_on) for c in MEASURED]
     if report.analyses and transpose:
-        for group, columns in groupby(_columns(report), key=lambda column: column.group):
-            image = [] if group == _measured_on(report) else [_IMAGE]
+        for group, columns in groupby(figures, key=lambda column: column.group):
+            image = [] if group == measured_on else [_IMAGE]
             tables.append(Table.of(models, [_MODEL, *image, *columns], group))
     elif report.analyses:
         image_size = replace(_IMAGE, name="image size, px")
-        tables.append(Table.of(models, [_MODEL, image_size, *_columns(report)]).transposed())
+        tables.append(Table.of(models, [_MODEL, image_size, *figures]).transposed())
     if report.layers_of:
         title = f"{report.layers_of.name} at {report.layers_of.image_size} px, by module"
         shown = LAYER if report.options.roof else LAYER[:-2]
@@ -74,29 +80,10 @@ def make_tables(report: Report, transpose: bool) -> list[Table]:
     return tables
 
 
-def _columns(report: Report) -> list[Column[Any]]:
-    """Return the figures of models, times where there is hardware, and what was measured."""
-    columns = [c for c in COLUMNS if report.options.roof or c.group != "roofline"]
-    if report.dataset:
-        group = _measured_on(report)
-        columns += [replace(c, get=f"measured_{c.get}", group=group) for c in MEASURED]
-    return columns
-
-
-def _measured_on(report: Report) -> str:
-    return f"measured on {report.dataset}"
-
-
-def _markdown(table: Table) -> str:
-    title = f"**{table.title}**\n\n" if table.title else ""
-    return title + table.markdown().rstrip("\n")
-
-
 def _html(report: Report, tables: list[Table]) -> str:
     picture = ""
     if report.analyses:
-        plot = partial(plot_report, report, drawing_roof(report.options))
-        (svg,) = render_figure(plot, ["svg"])
+        (svg,) = render_figure(partial(plot_report, report), ["svg"])
         picture = base64.b64encode(svg).decode()
     context = {
         "counting": describe_counting(report.options),
@@ -109,33 +96,22 @@ def _html(report: Report, tables: list[Table]) -> str:
 
 def _closing(report: Report) -> dict[str, list[str]]:
     """Return what is said below the tables, by its heading."""
-    pairs = zip(report.extremes[::2], report.extremes[1::2], strict=True)
-    rankings = [
-        "; ".join(f"{each.what}: {each.model} ({each.shown})" for each in pair) for pair in pairs
-    ]
-    return {
-        "Rankings": rankings,
-        "Recommendation": _recommendation(report),
-        "Notes": notes(report),
-    }
-
-
-def _recommendation(report: Report) -> list[str]:
-    """Return which model is recommended, what was minimised and why, and all scores."""
-    found = report.recommendation
-    if found is None:
-        return []
-    order = ", ".join(f"{name} {score:.4g} {found.unit}" for name, score in found.scores)
-    return [
-        f"recommended for {found.purpose}: {found.scores[0][0]}",
-        f"minimised: {found.minimised}",
-        f"why: {found.why}; accuracy is not known to it",
-        f"order: {order}",
-    ]
+    ends = [f"{each.what}: {each.model} ({each.shown})" for each in report.extremes]
+    rankings = [f"{low}; {high}" for low, high in zip(ends[::2], ends[1::2], strict=True)]
+    recommendation, found = [], report.recommendation
+    if found:
+        order = ", ".join(f"{name} {score:.4g} {found.unit}" for name, score in found.scores)
+        recommendation = [
+            f"recommended for {found.purpose}: {found.scores[0][0]}",
+            f"minimised: {found.minimised}",
+            f"why: {found.why}; accuracy is not known to it",
+            f"order: {order}",
+        ]
+    return {"Rankings": rankings, "Recommendation": recommendation, "Notes": notes(report)}
 
 
 def _json(report: Report) -> str:
-    """Return everything, with what could not be had as null and the reason."""
+    """Return everything; what could not be had is null, with the reason."""
     tree: dict[str, Any] = {
         **_counting(report),
         "hardware": dataclasses.asdict(report.options.roof) if report.options.roof else None,
@@ -151,7 +127,7 @@ def _json(report: Report) -> str:
 
 
 def _csv(report: Report) -> str:
-    """Return a line for each model, or for each layer where layers were asked for."""
+    """Return a line for each layer where layers were asked for, else for each model."""
     shared = _counting(report)
     if report.layers_of:
         shared = {"model": report.layers_of.name, **shared}

@@ -1,15 +1,16 @@
-"""How many floating-point operations an ATen operator takes, products aside.
+"""The floating-point operations of an ATen operator besides its products.
 
-A multiply-accumulate is two operations, and those of convolutions, matrix products and attention
-are counted by `harness.measure.operations`. The rest is counted here after one rule: a step of the
-plain algorithm on one number is one operation, whether it adds, compares or takes an exponential.
-fvcore, thop and the published accounting have other constants; next to the products none of them
-weigh much.
+A multiply-accumulate is two operations; `harness.measure.operations` counts those of convolutions,
+matrix products and attention. Everything else is counted here by one rule: a step of the plain
+algorithm on one number is one operation, whether it adds, compares or takes an exponential. fvcore,
+thop and the published accounting have other constants; next to the products none of them matter
+much.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -29,15 +30,15 @@ PER_BICUBIC_PIXEL = 31  # sixteen products, fifteen sums
 
 Arguments = Mapping[str, Any]
 Formula = Callable[[Arguments, int, int], int]
-"""From an operator's arguments, the elements of its first input and those of its outputs."""
+"""Takes an operator's arguments, the elements of its first input and those of its outputs."""
 
 _FUSED_ATTENTION = "scaled_dot_product_attention"
-# torch marks most such operators as pointwise, but not all, or not in every version.
+# torch does not mark all of these operators as pointwise, or not in every version.
 _POINTWISE = {
     *("relu6", "hardtanh", "hardswish", "leaky_relu", "prelu", "rrelu", "elu", "selu", "celu"),
     *("silu", "gelu", "softplus", "mish", "where", "dropout"),
 }
-# Nothing is computed, though torch marks some of them as pointwise.
+# These compute nothing, though torch marks some of them as pointwise.
 _MOVES = {
     *("cat", "concat", "stack", "contiguous", "clone", "reshape", "flatten", "copy", "to"),
     *("type_as", "_to_copy", "pad", "constant_pad_nd", "reflection_pad2d", "roll", "flip"),
@@ -56,24 +57,27 @@ def extra_flops(operator: Any, arguments: Arguments, outputs: int, macs: int) ->
     Args:
         operator: `torch.ops.aten.<name>.<overload>`.
         arguments: Its arguments by their names in the schema.
-        outputs: Elements of all its outputs.
+        outputs: The number of elements of all its outputs.
         macs: Its multiply-accumulates.
     """
     name = base_name(operator)
     if name in _MOVES:
         return 0
-    formula = _FORMULAS.get(name)
-    if formula is not None:
-        return formula(arguments, _first_elements(arguments), outputs)
+    if name in _FORMULAS:
+        inputs = (
+            leaf for leaf in tree_leaves(list(arguments.values())) if isinstance(leaf, Tensor)
+        )
+        first_elements = next((tensor.numel() for tensor in inputs), 0)
+        return _FORMULAS[name](arguments, first_elements, outputs)
     if torch.Tag.pointwise in operator.tags or name in _POINTWISE:
         return outputs
     return 0 if macs else None
 
 
 def attention_macs(operator: Any, arguments: Arguments) -> int | None:
-    """Return the multiply-accumulates of both products of fused attention; None for another one.
+    """Return the multiply-accumulates of both products of fused attention; None for others.
 
-    A kernel that skips what a causal mask hides does fewer; that is not counted.
+    What a kernel saves by skipping the part that a causal mask hides is not subtracted.
     """
     if base_name(operator) != _FUSED_ATTENTION:
         return None
@@ -82,22 +86,13 @@ def attention_macs(operator: Any, arguments: Arguments) -> int | None:
 
 
 def base_name(operator: Any) -> str:
-    """Return "relu" for `aten.relu_.default`: whether it works in place is no matter here."""
+    """Return "relu" for `aten.relu_.default`: whether it works in place does not matter here."""
     name: str = operator._schema.name.partition("::")[2]
     return name.removesuffix("_")
 
 
-def _first_elements(arguments: Arguments) -> int:
-    tensors = (leaf for leaf in tree_leaves(list(arguments.values())) if isinstance(leaf, Tensor))
-    return next((tensor.numel() for tensor in tensors), 0)
-
-
 def _bias(arguments: Arguments, _: int, outputs: int) -> int:
     return outputs if arguments.get("bias") is not None else 0
-
-
-def _attention(arguments: Arguments, _: int, __: int) -> int:
-    return PER_SCORE * _scores(arguments)
 
 
 def _scores(arguments: Arguments) -> int:
@@ -125,24 +120,18 @@ def _windows(dimensions: int) -> Formula:
     """Count one operation for each element of each window; a single size goes for all sides."""
 
     def count(arguments: Arguments, _: int, outputs: int) -> int:
-        sizes = list(_listed(arguments["kernel_size"]))
-        window = 1
-        for size in sizes * dimensions if len(sizes) == 1 else sizes:
-            window *= size
-        return window * outputs
+        size = arguments["kernel_size"]
+        sizes = [size] if isinstance(size, int) else list(size)
+        return math.prod(sizes * dimensions if len(sizes) == 1 else sizes) * outputs
 
     return count
-
-
-def _listed(value: int | Iterable[int]) -> Iterable[int]:
-    return [value] if isinstance(value, int) else value
 
 
 _FORMULAS: dict[str, Formula] = {
     **dict.fromkeys(("conv1d", "conv2d", "conv3d", "convolution", "linear"), _bias),
     **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), _bias),
     **dict.fromkeys(("addmm", "baddbmm", "addbmm", "addmv"), _per_output(1)),
-    _FUSED_ATTENTION: _attention,
+    _FUSED_ATTENTION: lambda arguments, _, __: PER_SCORE * _scores(arguments),
     "batch_norm": _per_input(PER_BATCH_NORM_ELEMENT),
     **dict.fromkeys(("layer_norm", "group_norm", "instance_norm"), _norm(PER_NORM_ELEMENT)),
     "rms_norm": _norm(PER_RMS_NORM_ELEMENT),
@@ -150,20 +139,19 @@ _FORMULAS: dict[str, Formula] = {
     **dict.fromkeys(("avg_pool1d", "max_pool1d"), _windows(1)),
     **dict.fromkeys(("avg_pool2d", "max_pool2d"), _windows(2)),
     **dict.fromkeys(("avg_pool3d", "max_pool3d"), _windows(3)),
-    **dict.fromkeys(("adaptive_avg_pool1d", "adaptive_avg_pool2d"), _per_input(1)),
-    **dict.fromkeys(("adaptive_max_pool1d", "adaptive_max_pool2d"), _per_input(1)),
     **dict.fromkeys(
-        ("mean", "sum", "amax", "amin", "max", "min", "argmax", "argmin"), _per_input(1)
+        (
+            *("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_max_pool1d"),
+            *("adaptive_max_pool2d", "mean", "sum", "amax", "amin", "max", "min", "argmax"),
+            *("argmin", "prod", "cumsum", "logsumexp", "all", "any", "col2im"),
+        ),
+        _per_input(1),
     ),
-    **dict.fromkeys(("prod", "cumsum", "logsumexp", "all", "any", "col2im"), _per_input(1)),
     **dict.fromkeys(("var", "std", "var_mean", "std_mean"), _per_input(PER_VARIANCE_ELEMENT)),
-    "linalg_vector_norm": _per_input(PER_NORM_OF_VECTOR_ELEMENT),
-    "norm": _per_input(PER_NORM_OF_VECTOR_ELEMENT),
+    **dict.fromkeys(("linalg_vector_norm", "norm"), _per_input(PER_NORM_OF_VECTOR_ELEMENT)),
     "upsample_linear1d": _per_output(PER_LINEAR_POINT),
-    **dict.fromkeys(
-        ("upsample_bilinear2d", "_upsample_bilinear2d_aa"), _per_output(PER_BILINEAR_PIXEL)
-    ),
-    **dict.fromkeys(
-        ("upsample_bicubic2d", "_upsample_bicubic2d_aa"), _per_output(PER_BICUBIC_PIXEL)
-    ),
+    "upsample_bilinear2d": _per_output(PER_BILINEAR_PIXEL),
+    "_upsample_bilinear2d_aa": _per_output(PER_BILINEAR_PIXEL),
+    "upsample_bicubic2d": _per_output(PER_BICUBIC_PIXEL),
+    "_upsample_bicubic2d_aa": _per_output(PER_BICUBIC_PIXEL),
 }

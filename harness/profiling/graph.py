@@ -11,14 +11,14 @@ class Operator:
     """One operator of a forward pass, with what it computes and moves.
 
     Attributes:
-        name: "conv2d", an ATen operator without its overload; a module's class or a function in
-            the published accounting.
-        module: Qualified name of the module that runs it; the network itself is "".
+        name: An ATen operator without its overload, such as "conv2d"; in the published accounting
+            the class of a module, or a function.
+        module: The qualified name of the module that runs it; the network itself is "".
         macs: Multiply-accumulates of convolutions, matrix products and attention products.
         flops: Floating-point operations, two to a multiply-accumulate.
-        input_bytes: Read, weights aside.
-        output_bytes: Written.
-        weight_bytes: Read of parameters and buffers.
+        input_bytes: What it reads besides weights.
+        output_bytes: What it writes.
+        weight_bytes: What it reads of parameters and buffers.
         channels: What a convolution or linear layer puts out; None for other operators.
         predecessors: Positions of the operators whose results it reads, all before its own.
     """
@@ -35,7 +35,7 @@ class Operator:
 
     @property
     def traffic_bytes(self) -> int:
-        """All that it reads and writes."""
+        """All bytes that it reads and writes."""
         return self.input_bytes + self.output_bytes + self.weight_bytes
 
     @property
@@ -46,12 +46,12 @@ class Operator:
 
 @dataclass(frozen=True, kw_only=True)
 class Graph:
-    """The operators of a forward pass in the order they run.
+    """The operators of a forward pass, in the order in which they run.
 
     Attributes:
-        operators: Each after those that it waits for.
+        operators: Each stands after those that it waits for.
         results: Positions of the operators whose results the network returns.
-        unknown: Names of operators without a formula, whose FLOPs are taken for 0.
+        unknown: Names of operators without a formula, whose FLOPs count as 0.
     """
 
     operators: tuple[Operator, ...]
@@ -68,7 +68,7 @@ class Graph:
 
     @property
     def depth(self) -> int:
-        """Operators on the longest chain."""
+        """The number of operators on the longest chain."""
         return max(self.levels, default=0)
 
     @cached_property
@@ -82,7 +82,7 @@ class Graph:
 
     @property
     def max_width(self) -> int | None:
-        """The most channels that a layer puts out, the last ones aside; None without any."""
+        """The most channels of any layer but the last ones; None without such layers."""
         last = self._last_layers()
         widths = [
             operator.channels

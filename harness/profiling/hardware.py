@@ -1,11 +1,10 @@
-"""Devices and what they do at most: from `configs/hardware.yaml`, given by hand, or calibrated."""
+"""Hardware for the roofline: from `configs/hardware.yaml`, given by hand, or calibrated."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import yaml
 from pydantic import PositiveFloat, TypeAdapter, ValidationError
@@ -19,7 +18,7 @@ ELEMENT_BYTES: dict[Precision, int] = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 
 
 HARDWARE_FILE = ROOT / "configs" / "hardware.yaml"
 THIS_MACHINE = "this-machine"
-# Where a roofline is needed and no hardware was named; the output says so.
+# Used where a roofline is needed and no hardware was named; the output says so.
 USUAL_HARDWARE = "a100"
 
 
@@ -29,7 +28,7 @@ class Hardware:
 
     Attributes:
         label: The device's full name.
-        peak_tflops: 10^12 operations a second by precision; one that is missing it cannot do.
+        peak_tflops: 10^12 operations a second, by each precision that the device has.
         bandwidth_gbs: 10^9 bytes a second of its main memory.
         source: Where the figures are from.
     """
@@ -44,7 +43,7 @@ def read_hardware(path: Path = HARDWARE_FILE) -> dict[str, Hardware]:
     """Return the devices of a YAML file by name.
 
     Raises:
-        RequestError: The file is not YAML, or an entry lacks something.
+        RequestError: The file cannot be read or is not YAML, or an entry is incomplete.
     """
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -61,7 +60,7 @@ def find_roof(name: str, precision: Precision) -> Roof:
     """Return what a named device does at most with numbers of a precision.
 
     Raises:
-        RequestError: The name is not known, or the device cannot do that precision.
+        RequestError: The name is unknown, or the device does not have that precision.
     """
     if name == THIS_MACHINE:
         return calibrate(precision)
@@ -84,14 +83,7 @@ def find_roof(name: str, precision: Precision) -> Roof:
 
 
 def given_roof(peak_tflops: float, bandwidth_gbs: float, precision: Precision) -> Roof:
-    """Return a roof from figures on the command line.
-
-    Raises:
-        RequestError: One is not a number above 0.
-    """
-    for option, value in (("--peak-tflops", peak_tflops), ("--bandwidth-gbs", bandwidth_gbs)):
-        if not (math.isfinite(value) and value > 0):
-            raise RequestError(f"{option} {value:g}: a number above 0 wanted")
+    """Return a roof from figures on the command line, which `parse_request` has checked."""
     return Roof(
         name=f"{peak_tflops:g} TFLOP/s and {bandwidth_gbs:g} GB/s",
         precision=precision,
@@ -105,7 +97,7 @@ def calibrate(precision: Precision) -> Roof:
     """Measure this machine for a few seconds: its GPU where it has one, else its CPU.
 
     Raises:
-        RequestError: The precision is one that the calibration has no product for.
+        RequestError: The calibration has no product for this precision.
     """
     import torch
 
@@ -114,10 +106,9 @@ def calibrate(precision: Precision) -> Roof:
     from harness.measure.peak import measure_peak
 
     if precision not in ("fp32", "bf16"):
-        known = ", ".join(name for name in get_args(Precision) if name in ("fp32", "bf16"))
         raise RequestError(
-            f"--hardware {THIS_MACHINE} --precision {precision}: only {known} can be calibrated; "
-            "give --peak-tflops and --bandwidth-gbs"
+            f"--hardware {THIS_MACHINE} --precision {precision}: only fp32, bf16 can be "
+            "calibrated; give --peak-tflops and --bandwidth-gbs"
         )
     device = "cuda" if torch.cuda.is_available() else "cpu"
     peak, bandwidth = measure_peak(device, precision), measure_bandwidth(device)

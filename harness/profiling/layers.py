@@ -1,4 +1,4 @@
-"""The operators of one model, put together by the module that runs them."""
+"""The operators of one model, grouped by the module that runs them."""
 
 from __future__ import annotations
 
@@ -16,16 +16,13 @@ class Layer:
     """What the operators of one module take together.
 
     Attributes:
-        module: Its qualified name; the network itself is "".
-        operators: Their names, each with how often it runs if more than once.
-        macs: Multiply-accumulates.
-        flops: Floating-point operations.
-        traffic_mb: Read and written, MB.
-        weights_mb: Of that, weights.
-        intensity_flops_per_byte: FLOPs over bytes.
-        intensity_class: By the limits that networks are classed by.
-        latency_bound_ms: What they take at least; None without hardware.
-        bound: "compute" or "memory", whichever most of that time is due to; None without hardware.
+        module: The module's qualified name; the network itself is "".
+        operators: The names of the operators, each with how often it runs if more than once.
+        traffic_mb: What they read and write, in 10^6 bytes.
+        weights_mb: The part of that which is weights.
+        intensity_class: By the same limits as that of a whole network.
+        latency_bound_ms: The least time that they take; None without hardware.
+        bound: What most of that time is due to, "compute" or "memory"; None without hardware.
     """
 
     module: str
@@ -53,6 +50,9 @@ def _layer(module: str, operators: Sequence[Operator], roof: Roof | None) -> Lay
     traffic = sum(operator.traffic_bytes for operator in operators)
     intensity = flops / traffic if traffic else 0.0
     names = Counter(operator.name for operator in operators)
+    bound = None
+    if roof:
+        bound = "memory" if memory_bound_percent(operators, roof) > 50 else "compute"
     return Layer(
         module=module,
         operators=", ".join(f"{count}× {n}" if count > 1 else n for n, count in names.items()),
@@ -63,9 +63,5 @@ def _layer(module: str, operators: Sequence[Operator], roof: Roof | None) -> Lay
         intensity_flops_per_byte=intensity,
         intensity_class=classify_intensity(intensity),
         latency_bound_ms=latency_bound_ms(operators, roof) if roof else None,
-        bound=_bound(operators, roof) if roof else None,
+        bound=bound,
     )
-
-
-def _bound(operators: Sequence[Operator], roof: Roof) -> str:
-    return "memory" if memory_bound_percent(operators, roof) > 50 else "compute"

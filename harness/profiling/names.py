@@ -1,9 +1,9 @@
-"""Names on the command line turned into models: four sources, prefixes, wildcards, near matches."""
+"""Turning names and patterns on the command line into models of four sources."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
@@ -26,13 +26,13 @@ class ModelName:
     name: str
 
     def __str__(self) -> str:
-        """Return the name as the command line takes it; torchvision's need no prefix."""
+        """Return the name as the command line takes it; torchvision's names need no prefix."""
         return self.name if self.source == "torchvision" else f"{self.source}:{self.name}"
 
 
 @cache
 def known_names(source: Source) -> tuple[str, ...]:
-    """Return every model of a source; asking timm or transformers takes seconds the first time."""
+    """Return the models of a source; importing timm or transformers takes seconds at first."""
     if source == "ours":
         return tuple(model_files())
     if source == "torchvision":
@@ -48,28 +48,24 @@ def known_names(source: Source) -> tuple[str, ...]:
 
 @cache
 def hf_classes() -> Mapping[str, str]:
-    """Return transformers' image classifiers: the class by the model type."""
-    from transformers.models.auto.modeling_auto import (
-        MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as NAMES,
-    )
+    """Return the class of each of transformers' image classifiers, by the model type."""
+    from transformers.models.auto import modeling_auto
 
-    return {
-        model_type: found if isinstance(found, str) else found[0]
-        for model_type, found in NAMES.items()
-    }
+    names = modeling_auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
+    return {key: each if isinstance(each, str) else each[0] for key, each in names.items()}
 
 
 def resolve_names(asked: Iterable[str]) -> list[ModelName]:
     """Return the models that names and patterns mean, each once, in the order asked.
 
     A name without a prefix is looked up in our folders, then in torchvision, then in timm. A
-    pattern without one means torchvision's models, or timm's where none of torchvision's fits.
+    pattern without one means torchvision's models, or timm's if no model of torchvision fits.
 
     Args:
         asked: Names, patterns ("resnet*", "timm:vit_*_patch16_224", "hf:*") or comma lists.
 
     Raises:
-        RequestError: None at all, or one that nothing fits.
+        RequestError: There are no names, or nothing fits one of them.
     """
     names: list[ModelName] = []
     for text in (part.strip() for each in asked for part in each.split(",")):
@@ -84,7 +80,7 @@ def matching_names(pattern: str = "*") -> list[ModelName]:
     """Return the models of every source, or of the one before the colon, that fit a pattern.
 
     Raises:
-        RequestError: None does.
+        RequestError: No model does.
     """
     sources, wanted = _split(pattern)
     if not any(sign in wanted for sign in _WILDCARDS):
@@ -98,22 +94,18 @@ def matching_names(pattern: str = "*") -> list[ModelName]:
 def _resolve(text: str) -> list[ModelName]:
     sources, name = _split(text)
     if any(sign in name for sign in _WILDCARDS):
-        # Ours are torchvision's and timm's again, under names that few patterns mean.
+        # Our models are torchvision's and timm's again, under names that few patterns mean.
         usual: tuple[Source, ...] = ("torchvision", "timm")
         for source in sources if len(sources) == 1 else usual:
-            if found := list(_matches(source, name)):
+            if found := _matches(source, name):
                 return found
     for source in sources:
-        # The transformers' names are too short to be meant without saying so.
-        if _is_known(source, name) and not (source == "hf" and len(sources) > 1):
+        # A tag after a dot in timm's names says which weights, which decide the image size.
+        known = (name.partition(".")[0] if source == "timm" else name) in known_names(source)
+        # The names of transformers are too short to be meant without their prefix.
+        if known and not (source == "hf" and len(sources) > 1):
             return [ModelName(source=source, name=name)]
     raise _unknown(text, sources)
-
-
-def _is_known(source: Source, name: str) -> bool:
-    # timm's names may say after a dot which weights; their image size goes with them.
-    plain = name.partition(".")[0] if source == "timm" else name
-    return plain in known_names(source)
 
 
 def _split(text: str) -> tuple[tuple[Source, ...], str]:
@@ -121,16 +113,15 @@ def _split(text: str) -> tuple[tuple[Source, ...], str]:
     prefix, colon, rest = text.partition(":")
     if not colon:
         return SOURCES, text
-    for source in SOURCES:
-        if source == prefix:
-            return (source,), rest
-    raise RequestError(f"unknown source '{prefix}' of '{text}': {', '.join(SOURCES)}")
+    found = tuple(source for source in SOURCES if source == prefix)
+    if not found:
+        raise RequestError(f"unknown source '{prefix}' of '{text}': {', '.join(SOURCES)}")
+    return found, rest
 
 
-def _matches(source: Source, pattern: str) -> Iterator[ModelName]:
-    for name in known_names(source):
-        if fnmatchcase(name, pattern):
-            yield ModelName(source=source, name=name)
+def _matches(source: Source, pattern: str) -> list[ModelName]:
+    names = (name for name in known_names(source) if fnmatchcase(name, pattern))
+    return [ModelName(source=source, name=name) for name in names]
 
 
 def _unknown(text: str, sources: Iterable[Source]) -> RequestError:

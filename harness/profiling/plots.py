@@ -1,4 +1,4 @@
-"""Pictures: the roofline with every operator on it, and size against operations."""
+"""The figure of a comparison: the roofline with every operator, and size against operations."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from harness.profiling.analysis import Analysis
 from harness.profiling.metrics import COMPUTE_BOUND_ABOVE, MEMORY_BOUND_BELOW
 from harness.profiling.report import Report, describe_pass
+from harness.profiling.request import usual_roof
 from harness.profiling.roofline import Roof
 from harness.report.canvas import FAINT, INK, PAPER, new_figure
 from harness.report.labels import Label, place_labels, set_logarithmic
@@ -16,15 +17,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# More models than this leave no room for their names: beside points, and at all.
+# Beyond so many models there is no room for names beside points, or for a row each.
 _MOST_NAMES, _MOST_ROWS = 15, 40
 _TOP, _ROW = 4.6, 0.32  # inches
 _SMALLEST_AREA, _WHOLE_AREA = 4.0, 1200.0
 
 
-def plot_report(report: Report, roof: Roof) -> Figure:
+def plot_report(report: Report) -> Figure:
     """Plot the roofline and the models by size, above a row of operators for each model."""
-    shown = report.analyses[:_MOST_ROWS]
+    shown, roof = report.analyses[:_MOST_ROWS], usual_roof(report.options)
     names = [str(analysis.name) for analysis in shown]
     labels = names
     if len(names) > _MOST_NAMES:
@@ -32,7 +33,10 @@ def plot_report(report: Report, roof: Roof) -> Figure:
         names = [f"{name}  {number}" for name, number in zip(names, labels, strict=True)]
     rows = 0.8 + _ROW * len(shown)
     figure = new_figure(13.0, _TOP + rows)
-    figure.suptitle(_title(report, len(shown)), fontsize=10)
+    left_out = len(report.analyses) - len(shown)
+    more = f"; the last {left_out} models are left out" if left_out else ""
+    counting = f"{report.options.accounting} accounting, {describe_pass(report.options)}"
+    figure.suptitle(counting + more, fontsize=10)
     grid = figure.add_gridspec(2, 2, height_ratios=(_TOP, rows))
     _plot_roof(figure.add_subplot(grid[0, 0]), shown, roof)
     _plot_rows(figure.add_subplot(grid[1, :]), shown, names, roof)
@@ -40,14 +44,8 @@ def plot_report(report: Report, roof: Roof) -> Figure:
     return figure
 
 
-def _title(report: Report, shown: int) -> str:
-    left_out = len(report.analyses) - shown
-    more = f"; the last {left_out} models are left out" if left_out else ""
-    return f"{report.options.accounting} accounting, {describe_pass(report.options)}{more}"
-
-
 def _plot_roof(axes: Axes, analyses: Sequence[Analysis], roof: Roof) -> None:
-    """Draw what can be reached at each intensity, and on it what each operator can."""
+    """Draw the attainable performance at each intensity, with every operator on it."""
     ridge = roof.ridge_flops_per_byte
     intensities = [each.intensity for a in analyses for each in a.graph.operators if each.intensity]
     corners = (min([*intensities, ridge]) / 2, ridge, max([*intensities, ridge]) * 2)
@@ -65,7 +63,7 @@ def _plot_roof(axes: Axes, analyses: Sequence[Analysis], roof: Roof) -> None:
 
 
 def _plot_rows(axes: Axes, analyses: Sequence[Analysis], names: Sequence[str], roof: Roof) -> None:
-    """Draw each model's operators in a row, those of one intensity together."""
+    """Draw the operators of each model in a row, those of the same intensity as one circle."""
     for index, analysis in enumerate(analyses):
         shares = _time_shares(analysis, roof)
         axes.scatter(
@@ -94,7 +92,7 @@ def _plot_rows(axes: Axes, analyses: Sequence[Analysis], names: Sequence[str], r
 
 
 def _time_shares(analysis: Analysis, roof: Roof) -> dict[float, float]:
-    """Return the share of the least time by intensity, of operators that have any."""
+    """Return the share of the least time by intensity, without operators of intensity 0."""
     total = sum(roof.bound_ms(each) for each in analysis.graph.operators) or 1.0
     shares: dict[float, float] = {}
     for operator in analysis.graph.operators:
@@ -105,7 +103,7 @@ def _time_shares(analysis: Analysis, roof: Roof) -> dict[float, float]:
 
 
 def _plot_sizes(axes: Axes, analyses: Sequence[Analysis], labels: Sequence[str]) -> None:
-    """Draw each model at its parameters and GMACs, coloured by its intensity; draw it last."""
+    """Draw models by parameters and GMACs, coloured by intensity; call it last, for its labels."""
     from matplotlib.colors import LogNorm
 
     axes.set(xlabel="parameters, M (log)", ylabel="GMACs (log)")

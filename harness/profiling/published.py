@@ -1,7 +1,7 @@
-"""The published accounting: the modules of a torch.fx graph, by the publication's own constants.
+"""The published accounting: the modules of a torch.fx graph, with the publication's constants.
 
-It leaves attention, softmax, layer norm and pooling out and averages intensities over modules; it
-is kept because published tables were made with it. Every network counts at 4 bytes a number there.
+It leaves out attention, softmax, layer norm and pooling, and averages intensities over modules. It
+is kept because published tables were made with it, at 4 bytes a number.
 """
 
 from __future__ import annotations
@@ -28,12 +28,7 @@ _LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.GELU, nn.Hardswish)
 _SUMS_AND_PRODUCTS = {
-    operator.add,
-    operator.iadd,
-    operator.mul,
-    operator.imul,
-    torch.add,
-    torch.mul,
+    *(operator.add, operator.iadd, operator.mul, operator.imul, torch.add, torch.mul),
 }
 _OTHER_FUNCTIONS = {operator.sub, operator.isub, operator.truediv, torch.sub, torch.div}
 
@@ -41,13 +36,10 @@ _OTHER_FUNCTIONS = {operator.sub, operator.isub, operator.truediv, torch.sub, to
 def trace_published(network: nn.Module, example: Tensor, element_bytes: int = 4) -> Graph:
     """Return a unit for each module that a network calls, and for each sum and product.
 
-    Args:
-        network: On the meta device.
-        example: N×C×H×W, on the meta device.
-        element_bytes: Of each number.
+    The network and the example, N×C×H×W, are on the meta device; each number has `element_bytes`.
 
     Raises:
-        CellError: torch.fx cannot trace the network, e.g. as its path depends on sizes.
+        CellError: torch.fx cannot trace the network, e.g. because its path depends on sizes.
     """
     try:
         with inference(network), torch.device("meta"):
@@ -55,80 +47,57 @@ def trace_published(network: nn.Module, example: Tensor, element_bytes: int = 4)
             ShapeProp(traced).propagate(example)
     except Exception as error:
         raise CellError(f"torch.fx cannot trace it: {describe_error(error)}") from error
-    return _Units(traced, element_bytes).graph()
+    units: list[Operator] = []
+    # Nodes that are no units pass on what they wait for.
+    waits: dict[fx.Node, frozenset[int]] = {}
+    results = frozenset[int]()
+    for node in traced.graph.nodes:
+        waits[node] = frozenset[int]().union(*(waits[each] for each in node.all_input_nodes))
+        if node.op == "output":
+            results = waits[node]
+        elif _is_unit(node):
+            module = None
+            if node.op == "call_module":
+                module = traced.get_submodule(str(node.target))
+            units.append(_unit(node, module, element_bytes, tuple(sorted(waits[node]))))
+            waits[node] = frozenset([len(units) - 1])
+    return Graph(operators=tuple(units), results=results)
 
 
-class _Units:
-    """Turns the nodes of a traced network into operators; the others hand on what they wait for."""
-
-    def __init__(self, traced: fx.GraphModule, element_bytes: int) -> None:
-        self._traced = traced
-        self._element_bytes = element_bytes
-        self._operators: list[Operator] = []
-        self._waits: dict[fx.Node, frozenset[int]] = {}
-
-    def graph(self) -> Graph:
-        results: frozenset[int] = frozenset()
-        for node in self._traced.graph.nodes:
-            sources = [self._waits[source] for source in node.all_input_nodes]
-            self._waits[node] = frozenset[int]().union(*sources)
-            if node.op == "output":
-                results = self._waits[node]
-            elif _is_unit(node):
-                self._operators.append(self._unit(node))
-                self._waits[node] = frozenset([len(self._operators) - 1])
-        return Graph(operators=tuple(self._operators), results=results)
-
-    def _unit(self, node: fx.Node) -> Operator:
-        module = self._traced.get_submodule(str(node.target)) if node.op == "call_module" else None
-        outputs = _elements([node])
-        macs = _macs(module, outputs)
-        inputs = _elements(each for each in node.args if isinstance(each, fx.Node))
-        return Operator(
-            name=type(module).__name__ if module else str(getattr(node.target, "__name__", "")),
-            module=str(node.target) if module else _caller(node),
-            macs=macs,
-            flops=2 * macs or _other_flops(node, module, outputs),
-            input_bytes=self._element_bytes * inputs,
-            output_bytes=self._element_bytes * outputs,
-            weight_bytes=self._element_bytes * _weights(module),
-            channels=_channels(module),
-            predecessors=tuple(sorted(self._waits[node])),
-        )
+def _unit(
+    node: fx.Node, module: nn.Module | None, element_bytes: int, predecessors: tuple[int, ...]
+) -> Operator:
+    outputs = _elements([node])
+    channels, macs, weights, other_flops = None, 0, 0, 0
+    if isinstance(module, _LAYERS):
+        channels = module.out_features if isinstance(module, nn.Linear) else module.out_channels
+        # One for each weight that an output depends on.
+        macs = outputs * (module.weight.numel() // channels)
+        weights = sum(parameter.numel() for parameter in module.parameters())
+    elif isinstance(module, _BATCH_NORMS):
+        weights = BATCH_NORM_TENSORS * module.num_features
+        other_flops = PER_BATCH_NORM_ELEMENT * outputs
+    elif isinstance(module, _ACTIVATIONS) or node.target in _SUMS_AND_PRODUCTS:
+        other_flops = outputs
+    return Operator(
+        name=type(module).__name__ if module else str(getattr(node.target, "__name__", "")),
+        module=str(node.target) if module else _caller(node),
+        macs=macs,
+        flops=2 * macs or other_flops,
+        input_bytes=element_bytes * _elements(n for n in node.args if isinstance(n, fx.Node)),
+        output_bytes=element_bytes * outputs,
+        weight_bytes=element_bytes * weights,
+        channels=channels,
+        predecessors=predecessors,
+    )
 
 
 def _is_unit(node: fx.Node) -> bool:
     if node.op == "call_module":
         return True
     arithmetic = node.target in _SUMS_AND_PRODUCTS or node.target in _OTHER_FUNCTIONS
-    # Sizes are added and divided, too.
+    # Sizes are added and divided, too, but are no tensors.
     return node.op == "call_function" and arithmetic and bool(_elements([node]))
-
-
-def _macs(module: nn.Module | None, outputs: int) -> int:
-    """Return the multiply-accumulates: one for each weight that an output depends on."""
-    if not isinstance(module, _LAYERS):
-        return 0
-    width = module.out_features if isinstance(module, nn.Linear) else module.out_channels
-    return outputs * (module.weight.numel() // width)
-
-
-def _other_flops(node: fx.Node, module: nn.Module | None, outputs: int) -> int:
-    if isinstance(module, _BATCH_NORMS):
-        return PER_BATCH_NORM_ELEMENT * outputs
-    return outputs if isinstance(module, _ACTIVATIONS) or node.target in _SUMS_AND_PRODUCTS else 0
-
-
-def _weights(module: nn.Module | None) -> int:
-    if isinstance(module, _BATCH_NORMS):
-        return BATCH_NORM_TENSORS * module.num_features
-    return sum(p.numel() for p in module.parameters()) if isinstance(module, _LAYERS) else 0
-
-
-def _channels(module: nn.Module | None) -> int | None:
-    if not isinstance(module, _LAYERS):
-        return None
-    return module.out_features if isinstance(module, nn.Linear) else module.out_channels
 
 
 def _caller(node: fx.Node) -> str:
@@ -138,12 +107,12 @@ def _caller(node: fx.Node) -> str:
 
 
 def _elements(nodes: Iterable[fx.Node]) -> int:
-    """Return the elements of all tensors that nodes give."""
+    """Return the number of elements of all tensors that nodes give."""
     found = (node.meta.get("tensor_meta") for node in nodes)
     leaves = (leaf for each in found for leaf in tree_leaves(each, is_leaf=_is_metadata))
     return sum(math.prod(leaf.shape) for leaf in leaves if _is_metadata(leaf))
 
 
 def _is_metadata(tree: object) -> bool:
-    # It is a tuple itself, so it would be taken apart.
+    # It is a tuple itself, and would be taken apart as one.
     return isinstance(tree, TensorMetadata)

@@ -1,14 +1,14 @@
-"""Models put in order, and one recommended for a purpose, with what was minimised and why."""
+"""Sorting models, ranking them, and recommending one for a purpose."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 
 from harness.profiling.analysis import Analysis, Failure, Row
 from harness.profiling.columns import COLUMNS
-from harness.profiling.graph import Graph
 from harness.profiling.request import Purpose, SortKey
 from harness.profiling.roofline import Roof, latency_bound_ms
 
@@ -39,9 +39,8 @@ class Extreme:
 
     Attributes:
         what: "smallest", "most FLOPs" and so on.
-        model: Its name.
         field: The field of `Metrics` that was compared.
-        shown: Its figure, with the unit.
+        shown: The model's figure, with the unit.
     """
 
     what: str
@@ -55,11 +54,10 @@ class Recommendation:
     """Which model suits a purpose, going by cost alone.
 
     Attributes:
-        purpose: mobile, server, memory or latency.
         minimised: What was minimised.
         why: What that has to do with the purpose.
-        unit: Of the scores.
-        scores: Every model and what is minimised of it, best first.
+        unit: The unit of the scores.
+        scores: Every model and its value of what was minimised, best first.
     """
 
     purpose: Purpose
@@ -70,21 +68,19 @@ class Recommendation:
 
 
 def sort_rows(rows: Sequence[Row], key: SortKey | None) -> list[Row]:
-    """Return rows smallest first; those without the figure after them, failures last."""
-    if key is None:
-        return list(rows)
-    return sorted(rows, key=lambda row: _position(row, key))
+    """Return rows with the smallest first, then those without the figure, then failures."""
 
+    def position(row: Row) -> tuple[int, float, str]:
+        if isinstance(row, Failure):
+            return 2, 0.0, str(row.name)
+        value = getattr(row.metrics, _SORTED_BY[key]) if key in _SORTED_BY else 0.0
+        return (0, value, str(row.name)) if value is not None else (1, 0.0, str(row.name))
 
-def _position(row: Row, key: SortKey) -> tuple[int, float, str]:
-    if isinstance(row, Failure):
-        return 2, 0.0, str(row.name)
-    value = 0.0 if key == "name" else getattr(row.metrics, _SORTED_BY[key])
-    return (0, value, str(row.name)) if value is not None else (1, 0.0, str(row.name))
+    return list(rows) if key is None else sorted(rows, key=position)
 
 
 def rank(analyses: Sequence[Analysis]) -> list[Extreme]:
-    """Return the two ends of each ranking; none for fewer than two models."""
+    """Return the two ends of each ranking of at least two models."""
     columns = {column.get: column for column in COLUMNS}
     extremes: list[Extreme] = []
     for low, high, field in _RANKED:
@@ -94,96 +90,77 @@ def rank(analyses: Sequence[Analysis]) -> list[Extreme]:
         ordered = sorted(known, key=lambda each, name=field: getattr(each.metrics, name))  # type: ignore[misc]
         for what, each in ((low, ordered[0]), (high, ordered[-1])):
             column = columns[field]
-            shown = f"{column.show(each.metrics)} {_unit(column.name)}"
+            # "M" of "parameters, M", and a name without a comma as it is.
+            shown = f"{column.show(each.metrics)} {column.name.rpartition(', ')[2]}"
             extremes.append(Extreme(what=what, model=str(each.name), field=field, shown=shown))
     return extremes
 
 
-def _unit(name: str) -> str:
-    """Return "M" for "parameters, M", and what has no comma as it is."""
-    return name.rpartition(", ")[2]
-
-
 def recommend(analyses: Sequence[Analysis], purpose: Purpose, roof: Roof) -> Recommendation:
-    """Return the models in the order of what matters for a purpose.
+    """Return at least one model in the order of what matters for a purpose on some hardware.
 
     Accuracy is not known here, so a smaller network always does better.
-
-    Args:
-        analyses: At least one.
-        purpose: mobile, server, memory or latency.
-        roof: The hardware that times are bounded on.
     """
-    minimised, why, unit, scores = _PURPOSES[purpose](analyses, roof)
-    named = sorted(zip(map(_label, analyses), scores, strict=True), key=lambda pair: pair[1])
+    minimised, why, unit = _PURPOSES[purpose]
+    names = [str(each.name) for each in analyses]
+    pairs = zip(names, _scores(analyses, purpose, roof), strict=True)
     return Recommendation(
-        purpose=purpose, minimised=minimised, why=why, unit=unit, scores=tuple(named)
+        purpose=purpose,
+        minimised=minimised.format(hardware=f"{roof.name}, {roof.precision}"),
+        why=why,
+        unit=unit,
+        scores=tuple(sorted(pairs, key=itemgetter(1))),
     )
 
 
-_Scored = tuple[str, str, str, list[float]]
+# What each purpose minimises, why, and the unit.
+_PURPOSES: dict[Purpose, tuple[str, str, str]] = {
+    "mobile": (
+        "geometric mean of model size, FLOPs and peak activations, each as a multiple of the least",
+        "a phone downloads and stores the weights, its battery pays for the operations, and what "
+        "is live must fit beside other apps; none of the three may be traded for another cheaply",
+        "×",
+    ),
+    "server": (
+        "least time per image in large batches on {hardware}",
+        "a server groups requests: weights are read once for many images, so only the arithmetic "
+        "and the activations of each image are left to pay for",
+        "ms",
+    ),
+    "memory": (
+        "model size + peak activations",
+        "both have to be in memory at the same time",
+        "MB",
+    ),
+    "latency": (
+        "least time of one forward pass on {hardware}",
+        "each operator waits for its arithmetic or for its traffic, weights included, whichever "
+        "takes longer; real times are above this, most of all where operators are many and small",
+        "ms",
+    ),
+}
 
 
-def _label(analysis: Analysis) -> str:
-    return str(analysis.name)
-
-
-def _mobile(analyses: Sequence[Analysis], _: Roof) -> _Scored:
+def _scores(analyses: Sequence[Analysis], purpose: Purpose, roof: Roof) -> list[float]:
+    """Return what a purpose minimises, for each model."""
+    if purpose == "memory":
+        return [each.metrics.model_size_mb + each.metrics.peak_activations_mb for each in analyses]
+    if purpose == "latency":
+        return [latency_bound_ms(each.graph.operators, roof) for each in analyses]
+    if purpose == "server":
+        return [_throughput_bound_ms(each, roof) for each in analyses]
     costs = [
         (each.metrics.model_size_mb, each.metrics.gflops, each.metrics.peak_activations_mb)
         for each in analyses
     ]
     least = [min(column) or 1.0 for column in zip(*costs, strict=True)]
-    scores = [
+    return [
         math.prod(cost / best for cost, best in zip(each, least, strict=True)) ** (1 / len(least))
         for each in costs
     ]
-    return (
-        "geometric mean of model size, FLOPs and peak activations, each as a multiple of the least",
-        "a phone downloads and stores the weights, its battery pays for the operations, and what "
-        "is live must fit beside other apps; none of the three may be traded for another cheaply",
-        "×",
-        scores,
-    )
 
 
-def _server(analyses: Sequence[Analysis], roof: Roof) -> _Scored:
-    return (
-        f"least time per image in large batches on {roof.name}, {roof.precision}",
-        "a server groups requests: weights are read once for many images, so only the arithmetic "
-        "and the activations of each image are left to pay for",
-        "ms",
-        [_throughput_bound_ms(each.graph, roof) / each.batch_size for each in analyses],
-    )
-
-
-def _throughput_bound_ms(graph: Graph, roof: Roof) -> float:
-    unweighted = (replace(operator, weight_bytes=0) for operator in graph.operators)
-    return latency_bound_ms(unweighted, roof)
-
-
-def _memory(analyses: Sequence[Analysis], _: Roof) -> _Scored:
-    return (
-        "model size + peak activations",
-        "both have to be in memory at the same time",
-        "MB",
-        [each.metrics.model_size_mb + each.metrics.peak_activations_mb for each in analyses],
-    )
-
-
-def _latency(analyses: Sequence[Analysis], roof: Roof) -> _Scored:
-    return (
-        f"least time of one forward pass on {roof.name}, {roof.precision}",
-        "each operator waits for its arithmetic or for its traffic, weights included, whichever "
-        "takes longer; real times are above this, most of all where operators are many and small",
-        "ms",
-        [latency_bound_ms(each.graph.operators, roof) for each in analyses],
-    )
-
-
-_PURPOSES: dict[Purpose, Callable[[Sequence[Analysis], Roof], _Scored]] = {
-    "mobile": _mobile,
-    "server": _server,
-    "memory": _memory,
-    "latency": _latency,
-}
+def _throughput_bound_ms(analysis: Analysis, roof: Roof) -> float:
+    """Return the least time per image in batches so large that weights cost nothing."""
+    unweighted = (replace(operator, weight_bytes=0) for operator in analysis.graph.operators)
+    return latency_bound_ms(unweighted, roof) / analysis.batch_size

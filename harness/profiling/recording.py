@@ -1,8 +1,7 @@
 """The complete accounting: every ATen operator of an inference pass, recorded on the meta device.
 
-What a dispatch mode sees under `torch.inference_mode` is, operator for operator, the graph that
-`torch.export` makes (tests/harness/profiling/test_recording.py compares the two), in a fraction of
-the time.
+Under `torch.inference_mode` a dispatch mode sees, operator for operator, the graph that
+`torch.export` makes (tests/harness/profiling/test_recording.py compares them), in far less time.
 """
 
 from __future__ import annotations
@@ -11,12 +10,15 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import (
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+)
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
@@ -29,7 +31,7 @@ from harness.profiling.formulas import Arguments, attention_macs, base_name, ext
 from harness.profiling.graph import Graph, Operator
 from harness.util.error_text import describe_error
 
-# What they write over is not read first.
+# These operators do not read what they write over.
 _OVERWRITING = {"fill", "zero", "copy"}
 _LAYERS = {"conv1d", "conv2d", "conv3d", "convolution", "linear"}
 
@@ -39,7 +41,7 @@ class Recording:
     """A forward pass on the meta device.
 
     Attributes:
-        graph: Its operators. Views, and dropout in inference, are none: they move nothing.
+        graph: Its operators, without views and dropout in inference, which move nothing.
         peak_activation_bytes: The largest sum of live intermediate results and outputs, at the
             tensors' own size.
     """
@@ -49,15 +51,14 @@ class Recording:
 
 
 def record(network: nn.Module, example: Tensor, element_bytes: int = 4) -> Recording:
-    """Record a forward pass; nothing is computed.
+    """Record a forward pass without computing anything.
 
-    Args:
-        network: On the meta device.
-        example: N×C×H×W, on the meta device.
-        element_bytes: Of each floating-point number; others count as they are.
+    The network and the example, N×C×H×W, are on the meta device. A floating-point number counts
+    `element_bytes`, and other types as they are.
 
     Raises:
-        CellError: The network cannot run on the meta device, e.g. as its path depends on values.
+        CellError: The network cannot run on the meta device, e.g. because its path depends on
+            values.
     """
     weights = [*network.parameters(), *network.buffers()]
     live = LiveStorages([*weights, example])
@@ -78,7 +79,7 @@ def record(network: nn.Module, example: Tensor, element_bytes: int = 4) -> Recor
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Makes an `Operator` of each ATen operator that writes something.
 
-    The dataflow is followed by storages: an operator waits for the last one that wrote to a storage
+    The dataflow follows storages: an operator waits for the last one that wrote to a storage that
     it reads, so operators in place, and writes to parts of a tensor, come after one another.
     """
 
@@ -117,12 +118,13 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         given = _distinct(_tensors(list(arguments.values())))
         written = _written(func, arguments, given, result)
         if written and not _does_nothing(func):
-            read = [] if _takes_shape_only(base_name(func)) else given
-            self._add(func, arguments, read, written, macs)
+            # Operators such as `zeros_like` read only shapes.
+            shape_only = base_name(func).startswith("new_") or base_name(func).endswith("_like")
+            self._add(func, arguments, [] if shape_only else given, written, macs)
         return result
 
     def note_results(self, returned: object) -> None:
-        """Take note of what the network returned."""
+        """Note which operators made what the network returned."""
         self._results = frozenset(self._writers(_tensors(returned)))
 
     def graph(self) -> Graph:
@@ -140,6 +142,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         predecessors = self._writers(read)
         if name in _OVERWRITING:
             read = read[1:]
+        channels = None
+        if name in _LAYERS:
+            channels = int(written[0].shape[-1 if name == "linear" else 1])
         weights = [tensor for tensor in read if tensor.untyped_storage() in self._weights]
         inputs = [tensor for tensor in read if tensor.untyped_storage() not in self._weights]
         operator = Operator(
@@ -150,7 +155,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             input_bytes=self._bytes(inputs),
             output_bytes=self._bytes(written),
             weight_bytes=self._bytes(weights),
-            channels=_channels(name, written[0]),
+            channels=channels,
             predecessors=tuple(sorted(predecessors)),
         )
         for tensor in written:
@@ -175,23 +180,17 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 @contextmanager
 def _innermost_module(network: nn.Module) -> Iterator[list[str]]:
     """Yield the names of the modules running, innermost last; the network itself is ""."""
+    names = {module: name for name, module in network.named_modules()}
     running = [""]
 
-    def enter(name: str, *_: object) -> None:
-        running.append(name)
+    def enter(module: nn.Module, _: object) -> None:
+        running.append(names.get(module, running[-1]))
 
     def leave(*_: object) -> None:
         running.pop()
 
-    handles = []
-    for name, module in network.named_modules():
-        handles.append(module.register_forward_pre_hook(partial(enter, name)))
-        handles.append(module.register_forward_hook(leave))
-    try:
+    with register_module_forward_pre_hook(enter), register_module_forward_hook(leave):
         yield running
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _named_arguments(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -214,18 +213,13 @@ def _written(func: Any, arguments: Arguments, read: list[Tensor], result: object
 
 
 def _is_dropout_off(func: Any, arguments: Arguments) -> bool:
-    """Return whether an operator hands on its input; in some versions of torch it makes a copy."""
+    """Return whether an operator only passes its input on; some versions of torch copy it."""
     return base_name(func).endswith("dropout") and not arguments.get("train", True)
 
 
 def _does_nothing(func: Any) -> bool:
-    """Return whether an operator touches no number: an empty tensor is made, a view in place."""
+    """Return whether an operator touches no number: it makes an empty tensor or a view in place."""
     return "empty" in base_name(func) or torch.Tag.inplace_view in func.tags
-
-
-def _takes_shape_only(name: str) -> bool:
-    """Return whether an operator, such as `zeros_like`, reads none of the tensors it is given."""
-    return name.startswith("new_") or name.endswith("_like")
 
 
 def _tensors(tree: object) -> list[Tensor]:
@@ -233,16 +227,8 @@ def _tensors(tree: object) -> list[Tensor]:
 
 
 def _distinct(tensors: Iterable[Tensor]) -> list[Tensor]:
-    """Return each tensor once; the same elements under another shape are the same."""
+    """Return each tensor once; the same elements under another shape are the same tensor."""
     found: dict[tuple[Any, ...], Tensor] = {}
-    for tensor in tensors:
-        found.setdefault(
-            (tensor.untyped_storage(), tensor.storage_offset(), tensor.numel()), tensor
-        )
+    for each in tensors:
+        found.setdefault((each.untyped_storage(), each.storage_offset(), each.numel()), each)
     return list(found.values())
-
-
-def _channels(name: str, output: Tensor) -> int | None:
-    if name not in _LAYERS:
-        return None
-    return int(output.shape[-1] if name == "linear" else output.shape[1])

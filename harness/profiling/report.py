@@ -1,4 +1,4 @@
-"""Everything that one call of `cli/compare_models.py` has to say, before it is put into a form."""
+"""What one call of `cli/compare_models.py` reports, independent of the output format."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from harness.profiling.analysis import Analysis, Failure, Options, Row
+from harness.profiling.analysis import Analysis, Failure, Row
 from harness.profiling.columns import MEASURED
 from harness.profiling.hardware import ELEMENT_BYTES
 from harness.profiling.layers import Layer
 from harness.profiling.names import ModelName
 from harness.profiling.ranking import Extreme, Recommendation
+from harness.profiling.request import Options
 from harness.records.cell import Record
 
 _ACCOUNTINGS = {
@@ -21,6 +22,9 @@ _ACCOUNTINGS = {
     "layer norm and pooling; intensity is the mean over those with FLOPs",
 }
 
+# What is said of a record beside its figures.
+MEASURED_HOW = ("measured_on", "measured_as", "measured_device", "measured_image_size")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
@@ -28,13 +32,13 @@ class Report:
 
     Attributes:
         options: How the models were counted.
-        rows: A model each.
+        rows: One entry for each model.
         extremes: The ends of the rankings.
-        recommendation: For the purpose asked for, if one was.
-        layers_of: The model whose layers are shown; None: none's are.
-        layers: Those.
-        dataset: The data set whose records stand beside; empty: none's do.
-        measured: The records, of the models that have one.
+        recommendation: The one for the purpose asked for, if any.
+        layers_of: The model whose layers are shown, if any.
+        layers: The layers of that model.
+        dataset: The data set whose records are shown beside; empty: none.
+        measured: The records of the models that have one.
     """
 
     options: Options
@@ -48,21 +52,19 @@ class Report:
 
     @property
     def analyses(self) -> list[Analysis]:
-        """The rows with figures."""
+        """The rows that have figures."""
         return [row for row in self.rows if isinstance(row, Analysis)]
 
     @property
     def failures(self) -> list[Failure]:
-        """The rows without."""
+        """The rows that have none."""
         return [row for row in self.rows if isinstance(row, Failure)]
 
 
 def describe_counting(options: Options) -> list[str]:
-    """Return the lines that say how figures came about: without them they mean nothing."""
-    lines = [
-        f"accounting: {options.accounting}: {_ACCOUNTINGS[options.accounting]}",
-        describe_pass(options),
-    ]
+    """Return the lines that say how the figures came about; without them figures mean nothing."""
+    lines = [f"accounting: {options.accounting}: {_ACCOUNTINGS[options.accounting]}"]
+    lines.append(describe_pass(options))
     roof = options.roof
     if roof is not None:
         lines.append(
@@ -73,12 +75,9 @@ def describe_counting(options: Options) -> list[str]:
 
 
 def describe_pass(options: Options) -> str:
-    """Return what the figures are of."""
-    size = (
-        f"{options.image_size}×{options.image_size}"
-        if options.image_size
-        else "each model's own size"
-    )
+    """Return which forward pass the figures describe."""
+    side = options.image_size
+    size = f"{side}×{side}" if side else "each model's own size"
     return (
         f"one forward pass of {_count(options.batch_size, 'image')} of "
         f"{_count(options.channels, 'channel')}, {size}, {_count(options.classes, 'class')}, "
@@ -87,7 +86,7 @@ def describe_pass(options: Options) -> str:
 
 
 def notes(report: Report) -> list[str]:
-    """Return what has to be said of single models."""
+    """Return the remarks on single models."""
     lines = [f"{each.name}: no figures: {each.reason}" for each in report.failures]
     for each in report.analyses:
         if each.graph.unknown:
@@ -134,22 +133,16 @@ def _describe_model(report: Report, row: Row) -> dict[str, Any]:
         **asdict(row.metrics),
         "operators_without_formula": list(row.graph.unknown),
     }
-    return figures | (_describe_record(report, row.name) if report.dataset else {})
-
-
-def _describe_record(report: Report, name: ModelName) -> dict[str, Any]:
-    record = report.measured.get(name)
-    found = {
-        **{
-            f"measured_{column.get}": column.value(record.flat if record else {})
-            for column in MEASURED
-        },
-        "measured_on": report.dataset if record else None,
-        "measured_as": record.cell.model if record else None,
-        "measured_device": record.cell.device if record else None,
-        "measured_image_size": record.settings.image_size if record else None,
-    }
-    return found | ({"not_measured": _reasons(record)} if record else {})
+    if not report.dataset:
+        return figures
+    record = report.measured.get(row.name)
+    flat = record.flat if record else {}
+    figures |= {f"measured_{column.get}": column.value(flat) for column in MEASURED}
+    figures |= dict.fromkeys(MEASURED_HOW)
+    if record:
+        how = (report.dataset, record.cell.model, record.cell.device, record.settings.image_size)
+        figures |= dict(zip(MEASURED_HOW, how, strict=True)) | {"not_measured": _reasons(record)}
+    return figures
 
 
 def _reasons(record: Record) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What the command line of `cli/compare_models.py` asks for, checked."""
+"""What `cli/compare_models.py` is asked for, checked, and how it has models counted."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Annotated, Literal
 from pydantic import Field, PositiveInt, TypeAdapter, ValidationError
 
 from harness.errors import RequestError, unknown_name
-from harness.profiling.hardware import Precision
+from harness.profiling.hardware import USUAL_HARDWARE, Precision, find_roof
 from harness.profiling.metrics import Accounting
+from harness.profiling.roofline import Roof
 
 Format = Literal["table", "markdown", "csv", "json", "html"]
 Purpose = Literal["mobile", "server", "memory", "latency"]
@@ -20,21 +21,35 @@ SortKey = Literal[
 ]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
-PICTURES = (".png", ".svg")
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How models are counted; the output names all of it.
+
+    Attributes:
+        image_size: The side of the square images in pixels; None: the size each model was made for.
+        batch_size: The number of images in the forward pass that all figures describe.
+        classes: The number of logits.
+        precision: The type of every floating-point number. It changes the number of bytes and the
+            hardware's peak.
+        roof: The hardware; None: no times are computed.
+    """
+
+    accounting: Accounting = "complete"
+    image_size: PositiveInt | None = None
+    batch_size: PositiveInt = 1
+    channels: PositiveInt = 3
+    classes: PositiveInt = 1000
+    precision: Precision = "fp32"
+    roof: Roof | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class Request(Options):
     """The options of `cli/compare_models.py`, whose help says what each means."""
 
     names: list[str]
     list_all: bool
-    accounting: Accounting
-    image_size: PositiveInt | None
-    batch_size: PositiveInt
-    channels: PositiveInt
-    classes: PositiveInt
-    precision: Precision
     hardware: str
     peak_tflops: Positive | None
     bandwidth_gbs: Positive | None
@@ -48,22 +63,25 @@ class Request:
     results_dir: Path
 
 
-def parse_request(options: Mapping[str, object]) -> Request:
-    """Check the options against each other and against what there is.
+def usual_roof(options: Options) -> Roof:
+    """Return the hardware for recommendations and pictures: that asked for, else the usual one."""
+    return options.roof or find_roof(USUAL_HARDWARE, options.precision)
 
-    Args:
-        options: By the names of the fields of `Request`; numbers may be texts.
+
+def parse_request(options: Mapping[str, object]) -> Request:
+    """Check options, which have the names of the fields of `Request`; numbers may be texts.
 
     Raises:
-        RequestError: One does not fit, or some do not go together.
+        RequestError: An option has a wrong value, or some do not go together.
     """
     try:
         request = TypeAdapter(Request).validate_python(options)
     except ValidationError as error:
         first = error.errors()[0]
-        option, found = f"--{str(first['loc'][0]).replace('_', '-')}", first["input"]
+        field, found = str(first["loc"][0]), first["input"]
+        option = f"--{field.replace('_', '-')}"
         if first["type"] == "literal_error":
-            raise unknown_name(option, str(found), _choices(str(first["loc"][0]))) from None
+            raise unknown_name(option, str(found), _choices(field)) from None
         raise RequestError(f"{option} '{found}': {first['msg'].lower()}") from None
     _check_together(request)
     return request
@@ -77,10 +95,8 @@ def _check_together(request: Request) -> None:
         raise RequestError("give --hardware, or --peak-tflops and --bandwidth-gbs, not both")
     if request.sort_by == "latency" and not (request.hardware or all(by_hand)):
         raise RequestError("--sort-by latency wants --hardware, such as a100 or this-machine")
-    if request.plot is not None and request.plot.suffix.lower() not in PICTURES:
-        raise RequestError(
-            f"--plot {request.plot}: a file ending in {' or '.join(PICTURES)} wanted"
-        )
+    if request.plot is not None and request.plot.suffix.lower() not in (".png", ".svg"):
+        raise RequestError(f"--plot {request.plot}: a file ending in .png or .svg wanted")
     if request.format == "csv" and request.per_layer and request.names:
         raise RequestError("--format csv holds one table: leave out --per-layer or the other names")
 

@@ -1,4 +1,4 @@
-"""The roofline model: no operator is faster than its arithmetic or its traffic allows.
+"""The roofline model: no operator runs faster than its arithmetic or its traffic allows.
 
 Williams, Waterman and Patterson, "Roofline", Communications of the ACM 52(4), 2009,
 doi:10.1145/1498765.1498785.
@@ -17,11 +17,10 @@ class Roof:
     """What a device does at most.
 
     Attributes:
-        name: Of the device.
-        precision: Of the numbers that the peak holds for.
+        precision: The type of number that the peak holds for.
         peak_gflops_per_s: 10^9 floating-point operations a second.
         bandwidth_gb_per_s: 10^9 bytes a second, read and written, of its main memory.
-        source: Where the two are from.
+        source: Where the two figures are from.
     """
 
     name: str
@@ -32,7 +31,7 @@ class Roof:
 
     @property
     def ridge_flops_per_byte(self) -> float:
-        """The intensity from which on arithmetic is the limit."""
+        """The intensity above which arithmetic is the limit."""
         return self.peak_gflops_per_s / self.bandwidth_gb_per_s
 
     def attainable_gflops_per_s(self, intensity: float) -> float:
@@ -51,10 +50,6 @@ class Roof:
         """Return the milliseconds that an operator takes at least."""
         return max(self.compute_ms(operator), self.memory_ms(operator))
 
-    def is_memory_bound(self, operator: Operator) -> bool:
-        """Return whether its traffic takes longer than its arithmetic."""
-        return self.memory_ms(operator) > self.compute_ms(operator)
-
 
 def latency_bound_ms(operators: Iterable[Operator], roof: Roof) -> float:
     """Return the milliseconds that operators take at least, one after the other."""
@@ -62,7 +57,7 @@ def latency_bound_ms(operators: Iterable[Operator], roof: Roof) -> float:
 
 
 def memory_bound_percent(operators: Iterable[Operator], roof: Roof) -> float:
-    """Return how much of that time is due to operators whose traffic is the limit."""
-    each = [(roof.bound_ms(operator), roof.is_memory_bound(operator)) for operator in operators]
+    """Return the part of that time that is due to operators whose traffic is the limit."""
+    each = [(roof.bound_ms(o), roof.memory_ms(o) > roof.compute_ms(o)) for o in operators]
     total = sum(ms for ms, _ in each)
     return 100 * sum(ms for ms, limited in each if limited) / total if total else 0.0

@@ -46,8 +46,6 @@ def test_test_images_under_random_weights(drawn, tmp_path):
     assert (picture.shares.shape, picture.even_share) == ((3, 2, 2), 1 / 5)
     assert all(caption in "0123456789" for caption in picture.captions)
     assert "of the class token's attention" in done.stdout
-    invoke(*DIGITS, "--weights", "random", "--images", 3, "--output", tmp_path / "a.png")
-    assert np.array_equal(drawn[1].shares, picture.shares)
 
 
 @pytest.fixture
@@ -192,10 +190,11 @@ def test_every_image_is_drawn_with_its_shares(count, channels):
         assert above.get_clim() == (0, picture.shares.max())
 
 
-@pytest.mark.parametrize("kind", ["png", "svg"])
-def test_the_same_picture_is_the_same_file(kind, tmp_path):
+def test_the_same_picture_is_the_same_file(tmp_path):
     for name in ("a", "b"):
-        save_figure(lambda: plot_attention(picture_of(2, 1)), [tmp_path / f"{name}.{kind}"])
-    first = (tmp_path / f"a.{kind}").read_bytes()
-    assert first == (tmp_path / f"b.{kind}").read_bytes()
-    assert len(first) > 1000
+        files = [tmp_path / f"{name}.{kind}" for kind in ("png", "svg")]
+        save_figure(lambda: plot_attention(picture_of(2, 1)), files)
+    for kind in ("png", "svg"):
+        first = (tmp_path / f"a.{kind}").read_bytes()
+        assert first == (tmp_path / f"b.{kind}").read_bytes()
+        assert len(first) > 1000

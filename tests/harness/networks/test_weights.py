@@ -10,14 +10,16 @@ import torch
 from torch import nn
 
 from harness.errors import CellError, RequestError
+from harness.jobs import Cell, Job
 from harness.networks.weights import (
     Sidecar,
     load_state,
     load_weights,
     read_sidecar,
     save_weights,
-    weights_path,
+    trained_weights_path,
 )
+from harness.settings_spec import Settings
 from harness.training.checkpoints import save_checkpoint
 from harness.util.files import write_text
 
@@ -61,8 +63,18 @@ def test_what_is_read_is_what_was_written(saved):
 
 
 def test_another_recipe_or_other_data_is_another_file(tmp_path):
-    names = {weights_path(tmp_path, "a", "b", r, d) for r in "xy" for d in "xy"}
-    assert len(names) == 4
+    jobs = [
+        Job(
+            cell=Cell(dataset="digits", model="net", device="cpu"),
+            settings=Settings(seed=seed),
+            **dict.fromkeys(("data_dir", "weights_dir", "results_dir"), tmp_path),
+            data_file=None,
+            offline=True,
+            command="",
+        )
+        for seed in (1, 2)
+    ]
+    assert len({trained_weights_path(job, data) for job in jobs for data in "xy"}) == 4
 
 
 def test_missing_files_are_no_weights(saved):

@@ -6,7 +6,7 @@ from torch import nn
 
 from harness.profiling.analysis import Analysis
 from harness.profiling.graph import Graph, Operator
-from harness.profiling.metrics import NetworkSize, compute_metrics
+from harness.profiling.metrics import compute_metrics
 from harness.profiling.names import ModelName
 
 
@@ -46,7 +46,7 @@ def make_analysis(name, operators=(), *, source="torchvision", roof=None, **size
         image_size=224,
         batch_size=1,
         graph=graph,
-        metrics=compute_metrics(graph, NetworkSize(**(sizes | size)), "complete", roof),
+        metrics=compute_metrics(graph, "complete", roof, **(sizes | size)),
         tensors=(("weight", (2, 5)),),
     )
 
@@ -61,16 +61,16 @@ def _residual():
     return on_meta(Residual(), 1, 3, 8, 8)
 
 
-@pytest.fixture(name="on_meta")
+@pytest.fixture(name="on_meta", scope="session")
 def _on_meta():
     return on_meta
 
 
-@pytest.fixture(name="make_operator")
+@pytest.fixture(name="make_operator", scope="session")
 def _make_operator():
     return make_operator
 
 
-@pytest.fixture(name="make_analysis")
+@pytest.fixture(name="make_analysis", scope="session")
 def _make_analysis():
     return make_analysis

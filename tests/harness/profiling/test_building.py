@@ -8,14 +8,14 @@ from torch import nn
 
 from harness.errors import CellError
 from harness.profiling import building
-from harness.profiling.building import Wanted, build
+from harness.profiling.building import build
 from harness.profiling.names import ModelName
+from harness.profiling.request import Options
 from harness.spec import ModelSpec
 
 
 def make(source, name, **changes):
-    wanted = Wanted(**({"image_size": None, "channels": 3, "classes": 1000} | changes))
-    return build(ModelName(source=source, name=name), wanted)
+    return build(ModelName(source=source, name=name), Options(**changes))
 
 
 def first_conv(network):
@@ -35,14 +35,14 @@ def first_conv(network):
     ],
 )
 def test_nothing_has_data_and_the_image_size_is_the_models_own(source, name, image_size):
-    built = make(source, name)
-    tensors = [*built.network.parameters(), *built.network.buffers()]
+    network, found_size = make(source, name)
+    tensors = [*network.parameters(), *network.buffers()]
     assert {tensor.device.type for tensor in tensors} == {"meta"}
-    assert not built.network.training
-    assert built.image_size == image_size
+    assert not network.training
+    assert found_size == image_size
     image = torch.empty(1, 3, image_size, image_size, device="meta")
     with torch.inference_mode():
-        output = built.network(image)
+        output = network(image)
     assert getattr(output, "logits", output).shape == (1, 1000)
 
 
@@ -57,17 +57,17 @@ def test_nothing_has_data_and_the_image_size_is_the_models_own(source, name, ima
     ],
 )
 def test_images_of_another_size_channels_and_classes(source, name, image_size):
-    built = make(source, name, image_size=image_size, channels=1, classes=7)
-    assert first_conv(built.network).weight.shape[1] == 1
+    network, _ = make(source, name, image_size=image_size, channels=1, classes=7)
+    assert first_conv(network).weight.shape[1] == 1
     image = torch.empty(2, 1, image_size, image_size, device="meta")
     with torch.inference_mode():
-        output = built.network(image)
+        output = network(image)
     assert getattr(output, "logits", output).shape == (2, 7)
 
 
 def test_training_aids_that_the_weights_do_not_have_are_left_out():
-    parameters = make("torchvision", "googlenet").network.parameters()
-    assert sum(p.numel() for p in parameters) == 6_624_904
+    network, _ = make("torchvision", "googlenet")
+    assert sum(p.numel() for p in network.parameters()) == 6_624_904
 
 
 @pytest.mark.parametrize(
@@ -89,9 +89,9 @@ def test_a_model_that_cannot_be_built_says_why_in_one_line(source, name, changes
 
 
 def test_what_libraries_say_while_building_is_held_back(monkeypatch, caplog):
-    def noisy(name, wanted):
+    def noisy(name, options):
         logging.getLogger("timm").warning("no weights")
-        return building.Built(network=nn.Identity(), image_size=8)
+        return nn.Identity(), 8
 
     monkeypatch.setitem(building._BUILDERS, "timm", noisy)
     make("timm", "anything")
@@ -103,4 +103,5 @@ def test_what_libraries_say_while_building_is_held_back(monkeypatch, caplog):
 def test_a_folder_that_is_added_can_be_counted(monkeypatch):
     spec = ModelSpec(label="L", build=lambda c, i, _: nn.Conv2d(i, c, 1), image_size=8)
     monkeypatch.setattr(building, "load_model", {"mine": spec}.__getitem__)
-    assert make("ours", "mine", channels=2, classes=5).network.weight.shape == (5, 2, 1, 1)
+    network, _ = make("ours", "mine", channels=2, classes=5)
+    assert network.weight.shape == (5, 2, 1, 1)

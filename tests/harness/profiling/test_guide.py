@@ -9,14 +9,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from typer.testing import CliRunner
+import typer
 
 from cli.compare_models import main
-from harness.profiling.analysis import Options, analyse
+from harness.profiling.analysis import analyse
 from harness.profiling.columns import COLUMNS
-from harness.profiling.hardware import find_roof
+from harness.profiling.comparing import compare
+from harness.profiling.forms import render
 from harness.profiling.metrics import Metrics
 from harness.profiling.names import ModelName
+from harness.profiling.request import parse_request
 from harness.report.table import show_number
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -53,14 +55,14 @@ def compute(expression):
     return value(ast.parse(text, mode="eval").body)
 
 
-def run(arguments):
-    import typer
-
+@pytest.fixture(name="reports", scope="module")
+def _reports():
+    """What the commands of the two tables find, published accounting first."""
     app = typer.Typer()
     app.command()(main)
-    result = CliRunner().invoke(app, shlex.split(arguments))
-    assert result.exit_code == 0, result.stderr
-    return result.stdout
+    command = typer.main.get_command(app)
+    options = [command.make_context("", shlex.split(arguments)).params for arguments, _ in TABLES]
+    return [compare(parse_request(each)) for each in options]
 
 
 def test_every_metric_of_the_guide_is_in_the_tool_and_the_other_way_round():
@@ -77,25 +79,19 @@ def test_every_metric_says_how_to_read_it_when_to_use_it_and_has_an_example(metr
     assert SECTIONS[metric].count("Example: ") == len(EXAMPLE.findall(SECTIONS[metric]))
 
 
-@pytest.fixture(name="analysed", scope="module")
-def _analysed():
-    found = {}
-
-    def analysed(model, accounting):
-        if (model, accounting) not in found:
-            options = Options(accounting=accounting, roof=find_roof("a100", "fp32"))
-            name = ModelName(source="torchvision", name=model)
-            found[model, accounting] = analyse(name, options).metrics
-        return found[model, accounting]
-
-    return analysed
+@pytest.fixture(name="find_metrics", scope="module")
+def _find_metrics(reports):
+    found = {(a.name.name, r.options.accounting): a.metrics for r in reports for a in r.analyses}
+    name = ModelName(source="torchvision", name="googlenet")
+    found["googlenet", "complete"] = analyse(name, reports[1].options).metrics
+    return lambda *key: found[key]
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_the_worked_examples_come_to_what_the_tool_says(metric, analysed):
+def test_the_worked_examples_come_to_what_the_tool_says(metric, find_metrics):
     column = next(column for column in COLUMNS if column.get == metric)
     for model, published, expression, printed in EXAMPLE.findall(SECTIONS[metric]):
-        metrics = analysed(model, "published" if published else "complete")
+        metrics = find_metrics(model, "published" if published else "complete")
         assert column.show(metrics) == printed
         if metric == "intensity_class":
             assert expression == f"{metrics.intensity_flops_per_byte:.3f} < 10"
@@ -107,10 +103,44 @@ def test_the_worked_examples_come_to_what_the_tool_says(metric, analysed):
     f'"torch=={torch.__version__.split("+")[0]}"' not in (ROOT / "pyproject.toml").read_text(),
     reason="counts of operators depend on torch's version",
 )
-def test_the_tables_are_what_the_commands_print():
-    assert len(TABLES) == 2
-    for command, table in TABLES:
-        assert run(command) == table, f"run: python cli/compare_models.py {command}"
+def test_the_tables_are_what_the_commands_print(reports):
+    for (command, table), report in zip(TABLES, reports, strict=True):
+        assert command.endswith(" --format markdown")
+        text = render(report, "markdown", transpose=False)
+        assert text == table, f"run: python cli/compare_models.py {command}"
+
+
+# Figures of published tables, to the digits that were printed.
+PRINTED = {
+    "resnet18": {
+        "params": "11.69",
+        "gmacs": "1.814",
+        "gflops": "3.644",
+        "flops_per_param": "311.7",
+        "traffic_mb": "116.95",
+        "intensity_flops_per_byte": "24.76",
+    },
+    "mobilenet_v2": {
+        "params": "3.50",
+        "gmacs": "0.3008",
+        "gflops": "0.641",
+        "flops_per_param": "182.96",
+        "traffic_mb": "172.82",
+        "intensity_flops_per_byte": "4.675",
+    },
+    "resnet50": {"gflops": "8.249", "flops_per_param": "322.8"},
+    "efficientnet_b0": {"flops_per_param": "152.75"},
+    "swin_t": {"gflops": "5.93"},
+    "vit_b_16": {"intensity_flops_per_byte": "29.49"},
+}
+
+
+@pytest.mark.parametrize("model", PRINTED)
+def test_the_published_accounting_gives_the_printed_digits(model, find_metrics):
+    metrics = find_metrics(model, "published")
+    for name, printed in PRINTED[model].items():
+        value = getattr(metrics, name) / (1e6 if name == "params" else 1)
+        assert f"{value:.{len(printed.partition('.')[2])}f}" == printed
 
 
 def test_the_constants_of_the_guide_are_those_of_the_formulas():

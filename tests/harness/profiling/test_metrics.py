@@ -6,10 +6,15 @@ import pytest
 
 from harness.profiling.columns import COLUMNS
 from harness.profiling.graph import Graph
-from harness.profiling.metrics import Metrics, NetworkSize, classify_intensity, compute_metrics
+from harness.profiling.metrics import Metrics, classify_intensity, compute_metrics
 from harness.profiling.roofline import Roof
 
-SIZE = NetworkSize(params=50, trainable_params=40, model_size_mb=0.5, peak_activations_mb=0.25)
+SIZE = {
+    "params": 50,
+    "trainable_params": 40,
+    "model_size_mb": 0.5,
+    "peak_activations_mb": 0.25,
+}
 ROOF = Roof(
     name="a device",
     precision="fp32",
@@ -37,7 +42,7 @@ def _graph(make_operator):
 
 def test_all_figures_by_hand(graph):
     # Least time: 0.06, 0.01 (memory), 0.02 (memory), 0.02 ms.
-    assert compute_metrics(graph, SIZE, "complete", ROOF) == Metrics(
+    assert compute_metrics(graph, "complete", ROOF, **SIZE) == Metrics(
         params=50,
         trainable_params=40,
         model_size_mb=0.5,
@@ -68,20 +73,20 @@ def test_all_figures_by_hand(graph):
 
 
 def test_the_published_intensity_is_the_mean_over_units_with_flops(graph):
-    metrics = compute_metrics(graph, SIZE, "published", None)
+    metrics = compute_metrics(graph, "published", None, **SIZE)
     assert metrics.intensity_flops_per_byte == (60 + 5 + 20) / 3
 
 
 def test_without_hardware_there_are_no_times(graph):
-    metrics = compute_metrics(graph, SIZE, "complete", None)
+    metrics = compute_metrics(graph, "complete", None, **SIZE)
     assert metrics.ridge_flops_per_byte is None
     assert metrics.latency_bound_ms is None
     assert metrics.memory_bound_time_percent is None
 
 
 def test_an_empty_network_has_no_ratios():
-    size = NetworkSize(params=0, trainable_params=0, model_size_mb=0.0, peak_activations_mb=0.0)
-    metrics = compute_metrics(Graph(operators=(), results=frozenset()), size, "complete", ROOF)
+    graph = Graph(operators=(), results=frozenset())
+    metrics = compute_metrics(graph, "complete", ROOF, **dict.fromkeys(SIZE, 0))
     assert metrics.flops_per_param is None
     assert metrics.params_per_mac is None
     assert metrics.bytes_per_flop is None

@@ -5,8 +5,6 @@ import torch
 from torch import nn
 
 from harness.errors import CellError
-from harness.profiling.analysis import Options, analyse
-from harness.profiling.names import ModelName
 from harness.profiling.published import trace_published
 
 IMAGE = 3 * 8 * 8
@@ -75,52 +73,3 @@ def test_a_network_that_torch_fx_cannot_trace_is_refused_in_one_line(on_meta):
     with pytest.raises(CellError, match=r"^torch.fx cannot trace it: TraceError: \S+") as caught:
         trace_published(*on_meta(Choosing(), 1, 4))
     assert "\n" not in str(caught.value)
-
-
-def printed(name):
-    """Return the figures as they were printed, to their digits."""
-    metrics = analyse(
-        ModelName(source="torchvision", name=name), Options(accounting="published")
-    ).metrics
-    return {
-        "params_m": f"{metrics.params / 1e6:.2f}",
-        "gmacs": f"{metrics.gmacs:.3f}",
-        "mmacs": f"{metrics.gmacs * 1e3:.1f}",
-        "gflops": f"{metrics.gflops:.3f}",
-        "gflops_2": f"{metrics.gflops:.2f}",
-        "flops_per_param": f"{metrics.flops_per_param:.2f}",
-        "flops_per_param_1": f"{metrics.flops_per_param:.1f}",
-        "traffic_mb": f"{metrics.traffic_mb:.2f}",
-        "intensity": f"{metrics.intensity_flops_per_byte:.3f}",
-        "intensity_2": f"{metrics.intensity_flops_per_byte:.2f}",
-    }
-
-
-PRINTED = {
-    "resnet18": {
-        "params_m": "11.69",
-        "gmacs": "1.814",
-        "gflops": "3.644",
-        "flops_per_param_1": "311.7",
-        "traffic_mb": "116.95",
-        "intensity_2": "24.76",
-    },
-    "mobilenet_v2": {
-        "params_m": "3.50",
-        "mmacs": "300.8",
-        "gflops": "0.641",
-        "flops_per_param": "182.96",
-        "traffic_mb": "172.82",
-        "intensity": "4.675",
-    },
-    "resnet50": {"gflops": "8.249", "flops_per_param_1": "322.8"},
-    "efficientnet_b0": {"flops_per_param": "152.75"},
-    "swin_t": {"gflops_2": "5.93"},
-    "vit_b_16": {"intensity_2": "29.49"},
-}
-
-
-@pytest.mark.parametrize("name", PRINTED)
-def test_the_printed_digits(name):
-    found = printed(name)
-    assert {key: found[key] for key in PRINTED[name]} == PRINTED[name]

@@ -4,9 +4,10 @@ import pytest
 
 from harness.errors import RequestError
 from harness.profiling import results as results_module
-from harness.profiling.analysis import Options, analyse_all
+from harness.profiling.analysis import analyse_all
 from harness.profiling.names import resolve_names
 from harness.profiling.report import Report, notes
+from harness.profiling.request import Options
 from harness.profiling.results import join_results, read_results
 from harness.records.cell import CELLS
 from tests.records import cell_record
@@ -72,7 +73,7 @@ def test_a_library_has_the_record_of_a_folder_with_the_same_network(records):
 
 
 def test_folders_need_no_building(records, monkeypatch):
-    monkeypatch.setattr(results_module, "analyse", None)
+    monkeypatch.setattr(results_module, "analyse_all", None)
     assert set(join(["ours:mobilenet"], records)) == {"ours:mobilenet"}
 
 

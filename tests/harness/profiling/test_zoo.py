@@ -3,8 +3,9 @@
 import pytest
 import torchvision
 
-from harness.profiling.analysis import Failure, Options, analyse, analyse_all
+from harness.profiling.analysis import Failure, analyse, analyse_all
 from harness.profiling.names import ModelName, known_names, resolve_names
+from harness.profiling.request import Options
 
 # 224×224, 1000 classes; DINOv2 without a head, its position table interpolated.
 TRUE_GMACS = {
