@@ -138,33 +138,36 @@ class _Methods(TorchFunctionMode):
     def __init__(self, cuda):
         super().__init__()
         self.cuda = cuda
+        self._on_device = {
+            Tensor.device.__get__: lambda _: DEVICE,
+            Tensor.is_cuda.__get__: lambda _: True,
+            Tensor.numpy: self._refuse_numpy,
+            Tensor.tolist: self._read,
+            Tensor.__deepcopy__: lambda *args: cuda.mark(Tensor.__deepcopy__(*args)),
+        }
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        cuda, kwargs = self.cuda, dict(kwargs or {})
-        tensor = args[0] if args and isinstance(args[0], Tensor) else None
-        if func == Tensor.device.__get__:
-            return DEVICE if cuda.holds(tensor) else func(tensor)
-        if func == Tensor.is_cuda.__get__:
-            return cuda.holds(tensor)
-        if func in (Tensor.to, Tensor.cpu, Tensor.cuda) and tensor is not None:
-            return self._to(func, tensor, args[1:], kwargs)
+        kwargs = dict(kwargs or {})
+        if func in (Tensor.to, Tensor.cpu, Tensor.cuda):
+            return self._to(func, args[0], args[1:], kwargs)
         if func is Tensor.pin_memory:
-            return tensor
-        if func is Tensor.numpy and cuda.holds(tensor):
-            raise TypeError(f"cannot convert a tensor on {DEVICE} to numpy, at {_line()}")
-        if func is Tensor.tolist and cuda.holds(tensor):
-            cuda.reads[_line()] += 1
-            with torch._C.DisableTorchFunction():
-                return tensor.detach().clone().tolist()
-        if func is Tensor.__deepcopy__:
-            copied = func(*args, **kwargs)
-            return cuda.mark(copied) if cuda.holds(tensor) else copied
+            return args[0]
+        if func in self._on_device and self.cuda.holds(args[0]):
+            return self._on_device[func](*args, **kwargs)
         if _is_cuda(kwargs.get("device")):
             # A factory; what it makes of data on the host is copied over.
             if func in (torch.tensor, torch.as_tensor):
-                cuda.copies[_line()] += 1
-            return cuda.mark(func(*args, **{**kwargs, "device": "cpu"}))
+                self.cuda.copies[_line()] += 1
+            return self.cuda.mark(func(*args, **{**kwargs, "device": "cpu"}))
         return func(*args, **kwargs)
+
+    def _refuse_numpy(self, _tensor, **_options):
+        raise TypeError(f"cannot convert a tensor on {DEVICE} to numpy, at {_line()}")
+
+    def _read(self, tensor):
+        self.cuda.reads[_line()] += 1
+        with torch._C.DisableTorchFunction():
+            return tensor.detach().clone().tolist()
 
     def _to(self, func, tensor, args, kwargs):
         target = self._target(func, args, kwargs)
@@ -260,9 +263,7 @@ def emulated_cuda():
         stack.enter_context(mock.patch.object(torch, "autocast", _Autocast))
         stack.enter_context(mock.patch.object(torch.amp, "autocast", _Autocast))
         health = "_accelerator_graph_capture_health_check"
-        stack.enter_context(
-            mock.patch.object(torch.optim.Optimizer, health, lambda _self: None, create=True)
-        )
+        stack.enter_context(mock.patch.object(torch.optim.Optimizer, health, create=True))
         stack.enter_context(_Operators(cuda))
         stack.enter_context(_Methods(cuda))
         yield cuda
