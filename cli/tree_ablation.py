@@ -81,7 +81,7 @@ def _share(stages: Path, other: Path) -> None:
 def _judge(job: Job, spec: ModelSpec, data: ImageData, volatility: float) -> Row:
     from harness.measure.operations import count_parameters
     from harness.run.provision import ready_network
-    from trunk.ablation import Row, describe_shape
+    from trunk.ablation import Row
 
     loaded = Loaded(
         job=job,
@@ -89,6 +89,7 @@ def _judge(job: Job, spec: ModelSpec, data: ImageData, volatility: float) -> Row
         trunk=ready_network(job, spec, data).network,  # type: ignore[arg-type]
         data=data,
     )
+    tree = loaded.trunk.tree
     images, split = _images(job, data)
     accuracy = evaluate_routed(loaded, split)
     columns = zip(*accuracy.confusion_matrix, strict=True)
@@ -104,8 +105,10 @@ def _judge(job: Job, spec: ModelSpec, data: ImageData, volatility: float) -> Row
         gmacs_shortest=shortest,
         gmacs_mean=mean,
         gmacs_longest=longest,
+        nodes=len(tree.nodes),
+        depth=max(len(node.path) + 1 for node in tree.nodes),
+        root_groups=len(tree.root.groups),
         params=count_parameters(loaded.trunk),
-        **describe_shape(loaded.trunk.tree),
     )
 
 

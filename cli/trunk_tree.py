@@ -59,7 +59,7 @@ def draw(
     """Route the test images through a tree and draw where they went, and how many rightly."""
     request = tree_request(locals())
     from trunk.drawing import plot_tree
-    from trunk.tables import edge_table
+    from trunk.explaining import edge_table
     from trunk.traffic import edge_traffic
 
     with exit_on_error():
@@ -134,8 +134,14 @@ def ablate(
 
 def _explain(loaded: Loaded, node: str, class_name: str | None, output: Path) -> None:
     from trunk.drawing import plot_likelihood, plot_membership
-    from trunk.explaining import describe_groups, find_class, find_node, memberships
-    from trunk.tables import group_table, membership_table
+    from trunk.explaining import (
+        describe_groups,
+        find_class,
+        find_node,
+        group_table,
+        membership_table,
+        memberships,
+    )
 
     names = loaded.data.classes
     found = find_node(loaded.trunk.tree, node)
