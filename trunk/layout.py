@@ -58,9 +58,9 @@ def layout_tree(tree: Tree, edges: Sequence[Edge]) -> Layout:
     for node in tree.nodes:
         inside = [i for i, leaf in enumerate(leaves) if leaf.child[: len(node.path)] == node.path]
         middles[node.path] = (ends[inside[0]] + ends[inside[-1] + 1]) / 2
-        below = [edge for edge in edges if edge.parent == node.path]
-        start = middles[node.path] - sum(scale * edge.share_percent for edge in below) / 2
-        for edge in below:
+        leaving = [edge for edge in edges if edge.parent == node.path]
+        start = middles[node.path] - sum(scale * edge.share_percent for edge in leaving) / 2
+        for edge in leaving:
             width = scale * edge.share_percent
             starts[edge.child] = start + width / 2
             start += width
