@@ -137,9 +137,9 @@ def test_published_trees_route_real_images(
     routed = trunk.route(images)
     for others in (
         prepared.route(images),
-        torch.cat([trunk.route(image[None]) for image in images]),
-        torch.cat([prepared.route(image[None]) for image in images]),
+        torch.cat([trunk.route(image[None]) for image in images[:20]]),
+        torch.cat([prepared.route(image[None]) for image in images[:20]]),
     ):
         # Last bits differ between batch sizes and layouts, so one choice may be a near tie.
-        assert (others != routed).sum() <= 1
+        assert (others != routed[: len(others)]).sum() <= 1
     assert 100 * (routed == labels).double().mean().item() == pytest.approx(accuracy, abs=1.5)
