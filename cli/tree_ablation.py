@@ -1,4 +1,4 @@
-"""Trees of several volatilities: grow each, or take it up where it is, and judge it."""
+"""Trees of several volatilities: grow each that is not there yet, and judge it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from trunk.ablation import Row
 
 _MOST_VALUES = 100
-# The first stage knows nothing of volatility yet, so all the trees share it.
+# The first stage does not depend on the volatility, so all the trees share it.
 _SHARED_STAGE = "root.classes"
 
 
@@ -28,15 +28,18 @@ def parse_values(text: str) -> list[float]:
     """Return the volatilities that `first:last:step` means, both ends included.
 
     Raises:
-        RequestError: It is something else, or a volatility would not be above 0.
+        RequestError: The text is no such range, or a volatility would not be above 0.
     """
     try:
         first, last, step = map(float, text.split(":"))
     except ValueError:
-        raise _not_a_range(text) from None
+        first = last = step = math.nan
     count = (last - first) / step if step else math.nan
     if not (math.isfinite(count) and 0 <= count < _MOST_VALUES and first > 0 and last > 0):
-        raise _not_a_range(text)
+        raise RequestError(
+            f"--volatility '{text}': first:last:step wanted, all above 0 and at most "
+            f"{_MOST_VALUES} values, such as 0.7:1.3:0.1"
+        )
     return [round(first + index * step, 9) for index in range(math.floor(count + 1e-9) + 1)]
 
 
@@ -70,7 +73,7 @@ def _make_job(request: Request, volatility: float) -> tuple[Job, ModelSpec]:
 
 
 def _share(stages: Path, other: Path) -> None:
-    """Copy the stage that does not depend on the volatility, unless it is there."""
+    """Copy the shared stage from the folder of one tree to that of another, unless it is there."""
     # The JSON file first: a stage counts as done once its weights are there.
     for name in (f"{_SHARED_STAGE}.json", f"{_SHARED_STAGE}.safetensors"):
         if (stages / name).exists() and not (other / name).exists():
@@ -81,7 +84,7 @@ def _share(stages: Path, other: Path) -> None:
 def _judge(job: Job, spec: ModelSpec, data: ImageData, volatility: float) -> Row:
     from harness.measure.operations import count_parameters
     from harness.run.provision import ready_network
-    from trunk.ablation import Row, describe_shape
+    from trunk.ablation import Row
 
     loaded = Loaded(
         job=job,
@@ -89,6 +92,7 @@ def _judge(job: Job, spec: ModelSpec, data: ImageData, volatility: float) -> Row
         trunk=ready_network(job, spec, data).network,  # type: ignore[arg-type]
         data=data,
     )
+    tree = loaded.trunk.tree
     images, split = _images(job, data)
     accuracy = evaluate_routed(loaded, split)
     columns = zip(*accuracy.confusion_matrix, strict=True)
@@ -104,8 +108,10 @@ def _judge(job: Job, spec: ModelSpec, data: ImageData, volatility: float) -> Row
         gmacs_shortest=shortest,
         gmacs_mean=mean,
         gmacs_longest=longest,
+        nodes=len(tree.nodes),
+        depth=max(len(node.path) + 1 for node in tree.nodes),
+        root_groups=len(tree.root.groups),
         params=count_parameters(loaded.trunk),
-        **describe_shape(loaded.trunk.tree),
     )
 
 
@@ -128,20 +134,8 @@ def _path_gmacs(loaded: Loaded, images_by_class: list[int]) -> tuple[float, floa
     from harness.measure.operations import count_macs
 
     example = torch.empty(1, *loaded.trunk.tree.root.network.input_shape)
-    counts = [
-        (
-            count_macs(path.network, example) / 1e9,
-            sum(images_by_class[label] for label in path.classes),
-        )
-        for path in loaded.trunk.paths()
-    ]
-    total = sum(gmacs * images for gmacs, images in counts)
-    gmacs = [count for count, _ in counts]
+    paths = loaded.trunk.paths()
+    gmacs = [count_macs(path.network, example) / 1e9 for path in paths]
+    images = [sum(images_by_class[label] for label in path.classes) for path in paths]
+    total = sum(count * weight for count, weight in zip(gmacs, images, strict=True))
     return min(gmacs), total / sum(images_by_class), max(gmacs)
-
-
-def _not_a_range(text: str) -> RequestError:
-    return RequestError(
-        f"--volatility '{text}': first:last:step wanted, all above 0 and at most {_MOST_VALUES} "
-        "values, such as 0.7:1.3:0.1"
-    )

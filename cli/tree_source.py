@@ -1,17 +1,20 @@
-"""Which tree, and which images for it: what the commands on trees share."""
+"""The tree and the images that a command on trees is for: its options, loading and routing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import functools
+import inspect
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
-from cli.options import make_request
-from harness.errors import RequestError
+from cli import options
+from harness.errors import RequestError, exit_on_error
 from harness.jobs import Cell, Job, Request
+from harness.registry import ROOT
 from harness.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -35,14 +38,7 @@ _BATCH_SIZE = 256
 
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
-    """A tree with its weights, and the images that it is for.
-
-    Attributes:
-        job: Of the tree's cell.
-        spec: Of the model.
-        trunk: In evaluation mode, on the CPU.
-        data: The images, with the names of the classes.
-    """
+    """A tree with its weights, in evaluation mode on the CPU, and the images that it is for."""
 
     job: Job
     spec: ModelSpec
@@ -56,31 +52,58 @@ class Loaded:
 
     @property
     def title(self) -> str:
-        """What to call the tree in pictures."""
+        """The name of the tree in pictures."""
         from harness.registry import find_dataset
 
         known = find_dataset(self.dataset)
         return f"{self.spec.label}, {known.label if known else self.dataset}"
 
 
-def tree_request(options: Mapping[str, Any]) -> Request:
-    """Return what the options of a command on trees ask for."""
-    return make_request({**options, "models": ["trunk"]})
+def takes_tree(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that choose a tree, as its `request`, and report its errors."""
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        own = {name: given[name] for name in inspect.signature(command).parameters if name in given}
+        with exit_on_error():
+            command(options.make_request({**given, "models": ["trunk"]}), **own)
+
+    signatures = [inspect.signature(each, eval_str=True) for each in (command, _tree_options)]
+    (_, *own), shared = [signature.parameters.values() for signature in signatures]
+    run.__signature__ = inspect.Signature([*own, *shared])  # type: ignore[attr-defined]
+    return run
+
+
+def _tree_options(
+    dataset: options.OneDataset = None,
+    data_dir: options.DataDir = ROOT / "data",
+    data_file: options.DataFile = None,
+    weights: Weights = "auto",
+    weights_dir: options.WeightsDir = ROOT / "weights",
+    published_dir: PublishedDir = None,
+    recipe: Recipe = "",
+    threads: Threads = None,
+    assignments: options.Assignments = None,
+    offline: options.Offline = False,
+) -> None:
+    """Declare the options that choose a tree and its images."""
 
 
 def load_tree(request: Request) -> Loaded:
     """Return the tree that the command line names, and its images.
 
     Raises:
-        RequestError: The tree or the images cannot be had, or do not fit each other.
+        RequestError: The tree or the images are missing, or do not fit each other.
     """
     from harness.data.loading import load_job_data
+    from harness.networks.weights import trained_weights_path
     from harness.run.provision import ready_network
 
     job, spec = make_tree_job(request)
     data = load_job_data(job, spec)
-    if job.settings.weights != "published":
-        _check_trained(job, data)
+    path = trained_weights_path(job, data.source.sha256)
+    if job.settings.weights != "published" and not path.exists():
+        raise RequestError(f"{path}: no such tree; `{job.command}` grows it")
     ready = ready_network(job, spec, data)
     return Loaded(job=job, spec=spec, trunk=ready.network, data=data)  # type: ignore[arg-type]
 
@@ -100,11 +123,9 @@ def make_tree_job(request: Request) -> tuple[Job, ModelSpec]:
 
 
 def evaluate_routed(loaded: Loaded, images: Split | None = None) -> Accuracy:
-    """Route images through a tree; a class that a walk ends in counts as the highest logit.
+    """Route images, by default the test images, through a tree, and return its accuracy.
 
-    Args:
-        loaded: The tree.
-        images: Which images; None: the test images.
+    The class that a walk ends in counts as the class of the highest logit.
     """
     import torch
     from torch.nn.functional import one_hot
@@ -133,11 +154,3 @@ def evaluate_routed(loaded: Loaded, images: Split | None = None) -> Accuracy:
     low_precision = settings.evaluation.precision == "bf16"
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=low_precision):
         return evaluate(choose, batches(), len(loaded.data.classes))
-
-
-def _check_trained(job: Job, data: ImageData) -> None:
-    from harness.networks.weights import trained_weights_path
-
-    path = trained_weights_path(job, data.source.sha256)
-    if not path.exists():
-        raise RequestError(f"{path}: no such tree; `{job.command}` grows it")

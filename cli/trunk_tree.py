@@ -14,18 +14,8 @@ from typer import Option
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from cli import options
-from cli.tree_source import (
-    Loaded,
-    PublishedDir,
-    Recipe,
-    Threads,
-    Weights,
-    evaluate_routed,
-    load_tree,
-    tree_request,
-)
-from harness.errors import exit_on_error
+from cli.tree_source import evaluate_routed, load_tree, takes_tree
+from harness.jobs import Request
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,104 +33,40 @@ app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
 
 
 @app.command()
-def draw(
-    output: Output = PICTURES,
-    dataset: options.OneDataset = None,
-    data_dir: options.DataDir = ROOT / "data",
-    data_file: options.DataFile = None,
-    weights: Weights = "auto",
-    weights_dir: options.WeightsDir = ROOT / "weights",
-    published_dir: PublishedDir = None,
-    recipe: Recipe = "",
-    threads: Threads = None,
-    assignments: options.Assignments = None,
-    offline: options.Offline = False,
-) -> None:
+@takes_tree
+def draw(request: Request, output: Output = PICTURES) -> None:
     """Route the test images through a tree and draw where they went, and how many rightly."""
-    request = tree_request(locals())
     from trunk.drawing import plot_tree
-    from trunk.tables import edge_table
+    from trunk.explaining import edge_table
     from trunk.traffic import edge_traffic
 
-    with exit_on_error():
-        loaded = load_tree(request)
-        _check_output(output)
-        accuracy = evaluate_routed(loaded)
-        edges = edge_traffic(loaded.trunk.tree, accuracy.confusion_matrix)
-        title = (
-            f"{loaded.title}: {accuracy.n_test:,} test images, {accuracy.accuracy_top1:.2f}% right"
-        )
-        stem = output / f"{loaded.dataset}-tree"
-        _save(partial(plot_tree, loaded.trunk.tree, loaded.data.classes, edges, title), stem)
-        _print_table(title, edge_table(edges, loaded.data.classes))
+    loaded = load_tree(request)
+    _check_output(output)
+    accuracy = evaluate_routed(loaded)
+    edges = edge_traffic(loaded.trunk.tree, accuracy.confusion_matrix)
+    title = f"{loaded.title}: {accuracy.n_test:,} test images, {accuracy.accuracy_top1:.2f}% right"
+    stem = output / f"{loaded.dataset}-tree"
+    _save(partial(plot_tree, loaded.trunk.tree, loaded.data.classes, edges, title), stem)
+    _print_table(title, edge_table(edges, loaded.data.classes))
 
 
 @app.command()
+@takes_tree
 def explain(
+    request: Request,
     node: NodeName = "root",
     class_name: ClassName = None,
     output: Output = PICTURES,
-    dataset: options.OneDataset = None,
-    data_dir: options.DataDir = ROOT / "data",
-    data_file: options.DataFile = None,
-    weights: Weights = "auto",
-    weights_dir: options.WeightsDir = ROOT / "weights",
-    published_dir: PublishedDir = None,
-    recipe: Recipe = "",
-    threads: Threads = None,
-    assignments: options.Assignments = None,
-    offline: options.Offline = False,
 ) -> None:
     """Draw a node's likelihood matrix, and say which classes it groups, and why."""
-    with exit_on_error():
-        _explain(load_tree(tree_request(locals())), node, class_name, output)
-
-
-@app.command()
-def ablate(
-    volatility: Volatility,
-    output: Output = PICTURES,
-    dataset: options.OneDataset = None,
-    data_dir: options.DataDir = ROOT / "data",
-    data_file: options.DataFile = None,
-    weights: Weights = "auto",
-    weights_dir: options.WeightsDir = ROOT / "weights",
-    published_dir: PublishedDir = None,
-    recipe: Recipe = "",
-    threads: Threads = None,
-    assignments: options.Assignments = None,
-    offline: options.Offline = False,
-) -> None:
-    """Grow a tree at each volatility and compare accuracy, cost and shape.
-
-    The trees are judged on the training images held out by tree.held_out, which growing them has
-    not seen: so joint training, which sees all, is left out. Trees that are there are not grown
-    again.
-    """
-    request = tree_request(locals())
-    from cli.tree_ablation import grow_and_judge, parse_values
-    from trunk.ablation import plot_ablation, write_rows
-
-    with exit_on_error():
-        values = parse_values(volatility)
-        _check_output(output)
-        rows = []
-        for row in grow_and_judge(request, values):
-            rows.append(row)
-            stem = output / f"{row.dataset}-ablation"
-            print(f"{write_rows(rows, stem.with_suffix('.csv'))} written")
-        _save(partial(plot_ablation, rows), stem)
-
-
-def _explain(loaded: Loaded, node: str, class_name: str | None, output: Path) -> None:
+    from trunk import explaining
     from trunk.drawing import plot_likelihood, plot_membership
-    from trunk.explaining import describe_groups, find_class, find_node, memberships
-    from trunk.tables import group_table, membership_table
 
+    loaded = load_tree(request)
     names = loaded.data.classes
-    found = find_node(loaded.trunk.tree, node)
-    label = None if class_name is None else find_class(found, class_name, names)
-    degrees = {} if label is None else memberships(found, label)
+    found = explaining.find_node(loaded.trunk.tree, node)
+    label = None if class_name is None else explaining.find_class(found, class_name, names)
+    degrees = {} if label is None else explaining.memberships(found, label)
     _check_output(output)
     stem = output / f"{loaded.dataset}-node-{found.name}"
     _save(partial(plot_likelihood, found, names, loaded.title), stem)
@@ -148,10 +74,32 @@ def _explain(loaded: Loaded, node: str, class_name: str | None, output: Path) ->
         # By number: a class may be called "/", and files "a" and "A" are one on some systems.
         stem = stem.with_name(f"{stem.name}-class-{label}")
         _save(partial(plot_membership, found, names, label, degrees, loaded.title), stem)
-    _print_table(describe_groups(found), group_table(found, names))
+    _print_table(explaining.describe_groups(found), explaining.group_table(found, names))
     if label is not None:
         heading = f"node {found.name}: membership of class {names[label]}; similar: above one half"
-        _print_table(heading, membership_table(found, names, label, degrees))
+        _print_table(heading, explaining.membership_table(found, names, label, degrees))
+
+
+@app.command()
+@takes_tree
+def ablate(request: Request, volatility: Volatility, output: Output = PICTURES) -> None:
+    """Grow a tree at each volatility and compare accuracy, cost and shape.
+
+    The trees are judged on the training images held out by tree.held_out, which growing them has
+    not seen: so joint training, which sees all, is left out. Trees that are there are not grown
+    again.
+    """
+    from cli.tree_ablation import grow_and_judge, parse_values
+    from trunk.ablation import plot_ablation, write_rows
+
+    values = parse_values(volatility)
+    _check_output(output)
+    rows = []
+    for row in grow_and_judge(request, values):
+        rows.append(row)
+        stem = output / f"{row.dataset}-ablation"
+        print(f"{write_rows(rows, stem.with_suffix('.csv'))} written")
+    _save(partial(plot_ablation, rows), stem)
 
 
 def _check_output(output: Path) -> None:

@@ -1,9 +1,9 @@
-"""The networks to compare, one folder each with a `model.py`; and whole families of networks.
+"""The networks to compare, one folder each with a `model.py`, and families of networks by name.
 
     from monolithic_architectures import create_model
     network = create_model({"architecture": "resnet18", "num_classes": 10})
 
-docs/architectures.md describes the families. Torch is loaded when one is first asked for.
+docs/architectures.md describes the families. Torch is loaded when a function is first used.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Import what is asked for by name."""
+    """Import one of the functions on first use."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = "harness.networks.freezing" if name == "freeze_backbone" else f"{__name__}.families"

@@ -33,21 +33,21 @@ Probability = Annotated[float, Strict(), AllowInfNan(False), Ge(0), Lt(1)]
 
 @dataclass(frozen=True, kw_only=True)
 class ArchitectureConfig:
-    """What a network is made from.
+    """The options of a network.
 
     Attributes:
         architecture: One of the names of the families.
-        num_classes: Outputs of the head.
-        pretrained: Start from ImageNet weights, fetched by torchvision or timm; the head of 1000
-            classes is kept for 1000 classes, and new for another number.
-        freeze_layers: How many of the first layer groups training leaves as they are: the stem,
-            then each stage; of a vision transformer the embeddings, then each block.
-        dropout: Probability; of a ViT after the embeddings and every linear layer but the
-            projections to queries, keys and values, of the others before the head. None: the
+        num_classes: The number of outputs of the head.
+        pretrained: Start from ImageNet weights, fetched by torchvision or timm. Their head is kept
+            for 1000 classes and replaced by a random one for another number.
+        freeze_layers: The number of layer groups, counted from the input, that training leaves
+            unchanged: the stem, then each stage; of a ViT the embeddings, then each block.
+        dropout: A probability. In a ViT, dropout follows the embeddings and every linear layer but
+            the projections to queries, keys and values; elsewhere it precedes the head. None: the
             architecture's own, which is 0.2 to 0.5 for EfficientNets and 0 for the others.
-        attention_dropout: Probability, on attention weights; of a ViT only. None: 0.
-        in_channels: 1 (grey) or 3 (RGB). On grey images each filter of a pre-trained stem is the
-            sum of its three colours: it does what it does to a grey picture in RGB.
+        attention_dropout: A probability, for the attention weights of a ViT only. None: 0.
+        in_channels: 1 (grey) or 3 (RGB). For grey images each filter of a pre-trained stem is the
+            sum of its three colours, which has the same effect as a grey picture in RGB.
     """
 
     architecture: str
@@ -60,17 +60,13 @@ class ArchitectureConfig:
 
 
 class ViT(VisionTransformer):  # type: ignore[misc]  # timm has no types
-    """timm's vision transformer, which also shows where it looks."""
+    """timm's vision transformer, with its attention maps."""
 
     def get_attention_maps(self, images: Tensor, layer_idx: int = -1) -> Tensor:
-        """Return the attention weights that a forward pass in evaluation mode used.
+        """Return the attention weights of a block in a forward pass in evaluation mode.
 
-        Args:
-            images: N×C×H×W, normalised as in training.
-            layer_idx: Of the block; negative: from the last.
-
-        Returns:
-            N×heads×tokens×tokens, the class token first; each row adds up to 1.
+        Images are N×C×H×W, normalised as in training; a negative index counts from the last block.
+        The weights are N×heads×tokens×tokens, the class token first; each row adds up to 1.
 
         Raises:
             RequestError: There is no such block.
@@ -79,11 +75,11 @@ class ViT(VisionTransformer):  # type: ignore[misc]  # timm has no types
 
 
 def create_model(config: Mapping[str, Any]) -> nn.Module:
-    """Build a network of any of the families; `ArchitectureConfig` has the options.
+    """Build a network of any of the families from the options of `ArchitectureConfig`.
 
     Raises:
-        RequestError: An unknown architecture or option, a value that does not fit, more layers to
-            freeze than there are, or weights that cannot be had.
+        RequestError: An architecture or option is unknown, a value does not fit, there are fewer
+            layers than are to be frozen, or weights cannot be fetched.
     """
     return _create(config, (*RESNETS, *VITS, *EFFICIENTNETS))
 
@@ -102,7 +98,7 @@ def create_vit(config: Mapping[str, Any]) -> ViT:
     """Build a ViT with patches of 16 pixels (Dosovitskiy et al., 2020, arXiv:2010.11929).
 
     It takes images of 224 pixels, and of another multiple of 16 after timm's
-    `network.set_input_size(img_size=...)`. Raises what `create_model` does.
+    `network.set_input_size(img_size=...)`. It raises the errors of `create_model`.
     """
     return cast("ViT", _create(config, VITS))
 
@@ -130,11 +126,7 @@ def _create(config: Mapping[str, Any], architectures: tuple[str, ...]) -> nn.Mod
 
 
 def _check(config: Mapping[str, Any], architectures: tuple[str, ...]) -> ArchitectureConfig:
-    """Return the options as they are meant.
-
-    Raises:
-        RequestError: Something in them is wrong.
-    """
+    """Return the validated options."""
     if not isinstance(config, Mapping):
         raise RequestError(f"a mapping of options wanted, found {config!r}")
     known = [field.name for field in dataclasses.fields(ArchitectureConfig)]
@@ -160,9 +152,9 @@ def _check(config: Mapping[str, Any], architectures: tuple[str, ...]) -> Archite
 
 
 def _build_resnet(config: ArchitectureConfig) -> nn.Module:
-    network = _from_torchvision(config, {})
+    network = _from_torchvision(config)
     if config.dropout:
-        # Behind the pooling, which has no name in saved weights.
+        # After the pooling, so that the keys of saved weights stay the same.
         pooling = nn.Sequential(network.get_submodule("avgpool"), nn.Dropout(config.dropout))
         network.set_submodule("avgpool", pooling)
     return _with_ends(network, config, stem="conv1", head="fc")
@@ -170,7 +162,7 @@ def _build_resnet(config: ArchitectureConfig) -> nn.Module:
 
 def _build_efficientnet(config: ArchitectureConfig) -> nn.Module:
     dropout = {} if config.dropout is None else {"dropout": config.dropout}
-    network = _from_torchvision(config, dropout)
+    network = _from_torchvision(config, **dropout)
     return _with_ends(network, config, stem="features.0.0", head="classifier.1")
 
 
@@ -184,12 +176,12 @@ def _build_vit(config: ArchitectureConfig) -> nn.Module:
         proj_drop_rate=config.dropout or 0.0,
         attn_drop_rate=config.attention_dropout or 0.0,
     )
-    # timm's builder makes a class of its own; ours adds a method to it and no state.
+    # timm builds its own class; ours adds a method to it and no state.
     network.__class__ = ViT
     return network
 
 
-def _from_torchvision(config: ArchitectureConfig, options: dict[str, float]) -> nn.Module:
+def _from_torchvision(config: ArchitectureConfig, **options: float) -> nn.Module:
     weights = torchvision.models.get_model_weights(config.architecture)[_WEIGHTS]
     network: nn.Module = torchvision.models.get_model(
         config.architecture, weights=weights if config.pretrained else None, **options
@@ -200,7 +192,7 @@ def _from_torchvision(config: ArchitectureConfig, options: dict[str, float]) -> 
 def _with_ends(
     network: nn.Module, config: ArchitectureConfig, *, stem: str, head: str
 ) -> nn.Module:
-    """Return a network with a stem for the channels and a head for the classes."""
+    """Give a network a stem for the channels and a head for the classes."""
     if config.in_channels != 3:
         before = cast("nn.Conv2d", network.get_submodule(stem))
         network.set_submodule(stem, _grey(before, add_up=config.pretrained))
@@ -211,7 +203,7 @@ def _with_ends(
 
 
 def _grey(rgb: nn.Conv2d, *, add_up: bool) -> nn.Conv2d:
-    """Return a convolution for one channel, with the filters' sum over colours or the first."""
+    """Return a convolution for one channel, with the sum of each filter's colours or the first."""
     grey = nn.Conv2d(
         *(1, rgb.out_channels, cast("tuple[int, int]", rgb.kernel_size)),
         stride=cast("tuple[int, int]", rgb.stride),
@@ -219,6 +211,6 @@ def _grey(rgb: nn.Conv2d, *, add_up: bool) -> nn.Conv2d:
         bias=False,
     )
     with torch.no_grad():
-        # A random start is drawn by the number of outputs: one colour has the right spread.
+        # The spread of a random start depends on the outputs alone, so one colour has it too.
         grey.weight.copy_(rgb.weight.sum(1, keepdim=True) if add_up else rgb.weight[:, :1])
     return grey

@@ -1,4 +1,4 @@
-"""Trees grown with different settings, side by side: a table and a picture."""
+"""Comparison of trees that were grown with different volatilities: a CSV file and a picture."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from harness.report.canvas import FAINT, INK, MARK, new_figure
 from harness.report.table import write_csv
 from harness.util.files import write_text
-from trunk.tree import Tree
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,20 +20,14 @@ class Row:
     """One tree.
 
     Attributes:
-        dataset: The data set's name.
-        volatility: What it was grown with.
-        images: Which images it was judged on: held out, or test.
-        n_images: How many.
-        accuracy_top1: Percent of them that are routed to their class.
-        accuracy_top1_low: Lower end of the 95% Wilson interval.
-        accuracy_top1_high: Upper end.
+        images: The images that it was judged on: held-out or test.
+        accuracy_top1: Percent of the images that are routed to their class.
+        accuracy_top1_low: Lower end of the 95% Wilson interval; `accuracy_top1_high` is the upper.
         gmacs_mean: 10^9 multiply-accumulates of the mean image.
-        gmacs_shortest: Those of the cheapest path.
-        gmacs_longest: Those of the dearest.
-        nodes: Nodes with a network.
-        depth: Most networks on a path.
-        root_groups: Children of the root.
-        params: Parameters of all nodes.
+        gmacs_shortest: Those of the cheapest path; `gmacs_longest` is for the dearest.
+        nodes: The number of nodes with a network.
+        depth: The largest number of networks on a path.
+        root_groups: The number of children of the root.
     """
 
     dataset: str
@@ -53,30 +46,24 @@ class Row:
     params: int
 
 
-def describe_shape(tree: Tree) -> dict[str, int]:
-    """Return the fields of a row that say what shape a tree has."""
-    return {
-        "nodes": len(tree.nodes),
-        "depth": max(len(node.path) + 1 for node in tree.nodes),
-        "root_groups": len(tree.root.groups),
-    }
-
-
 def write_rows(rows: Sequence[Row], path: Path) -> Path:
     """Write the rows as CSV, atomically; return the path.
 
     Raises:
         CellError: The disk is full or the folder cannot be written to.
     """
-    write_text(path, write_csv({k: _round(v) for k, v in asdict(row).items()} for row in rows))
+    rounded = [
+        {k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in asdict(row).items()}
+        for row in rows
+    ]
+    write_text(path, write_csv(rounded))
     return path
 
 
 def plot_ablation(rows: Sequence[Row]) -> Figure:
     """Draw accuracy, path cost and shape against volatility.
 
-    Args:
-        rows: At least one, of one data set, judged on the same images.
+    There must be a row at least, and all must be of one data set and judged on the same images.
     """
     figure = new_figure(6.4, 6.2)
     upper, middle, lower = figure.subplots(3, 1, sharex=True)
@@ -99,7 +86,3 @@ def plot_ablation(rows: Sequence[Row]) -> Figure:
     lower.yaxis.get_major_locator().set_params(integer=True)
     lower.legend()
     return figure
-
-
-def _round(value: object) -> object:
-    return float(f"{value:.6g}") if isinstance(value, float) else value

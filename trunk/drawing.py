@@ -1,4 +1,7 @@
-"""Pictures of a tree: its traffic, a node's likelihood matrix, how a class belongs with others."""
+"""Pictures of a tree: its traffic, a node's likelihood matrix, and a class's memberships.
+
+In every function, `names` are the names of all classes of the tree, in the order of the labels.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,6 @@ if TYPE_CHECKING:
     from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
 
-Names = Sequence[str]
-"""Class names, in the order of the labels."""
-
 # Inches, in the picture of a tree.
 _HEAD, _RIBBON, _THIN_RIBBON, _LOWEST_BOX = 0.95, 1.05, 0.06, 0.34
 _LEAST_LIKELIHOOD = 1e-3
@@ -26,17 +26,14 @@ _NAME: dict[str, Any] = {"va": "center", "weight": "bold"}
 _FIGURES: dict[str, Any] = {"va": "center", "color": FAINT, "size": 7.5}
 
 
-def plot_tree(tree: Tree, names: Names, edges: Sequence[Edge], title: str) -> Figure:
+def plot_tree(tree: Tree, names: Sequence[str], edges: Sequence[Edge], title: str) -> Figure:
     """Draw a tree from left to right, with ribbons as wide as the traffic on its edges.
 
-    Args:
-        tree: The tree.
-        names: The names of all its classes.
-        edges: Its traffic, from `trunk.traffic.edge_traffic`.
-        title: The line above the picture.
+    The edges are those of `trunk.traffic.edge_traffic`.
     """
     layout = layout_tree(tree, edges)
-    box = max(text_width(_headline(node), 8) for node in tree.nodes) + 0.2
+    headlines = {node: f"{node.name} · {len(node.classes)} classes" for node in tree.nodes}
+    box = max(text_width(headline, 8) for headline in headlines.values()) + 0.2
     column = box + _RIBBON
     width, bottom = layout.depth * column + 0.1, layout.bottom + 0.1
     figure, axes = bare_axes(width, bottom + _HEAD)
@@ -45,25 +42,22 @@ def plot_tree(tree: Tree, names: Names, edges: Sequence[Edge], title: str) -> Fi
     colours = _accuracy_colours(edges)
     for edge in edges:
         _draw_ribbon(axes, edge, layout, column, colours)
-    for node in tree.nodes:
-        _draw_box(axes, node, layout, column, box)
+    for node, headline in headlines.items():
+        _draw_box(axes, node, headline, layout, column * len(node.path), box)
     _draw_leaves(axes, names, layout, column)
     _draw_legend(axes, colours, title)
     return figure
 
 
-def plot_likelihood(node: Node, names: Names, title: str) -> Figure:
-    """Draw a node's averaged softmax likelihood, its classes by group and the groups in squares.
+def plot_likelihood(node: Node, names: Sequence[str], title: str) -> Figure:
+    """Draw the averaged softmax likelihood of a node whose likelihood and volatility are known.
 
-    The scale is logarithmic, so that what is rarely confused shows as well. Likelihoods that make
-    two classes similar, above v/n, have a dot.
-
-    Args:
-        node: A node whose likelihood and volatility are known.
-        names: The names of all classes of the tree.
-        title: The text above the picture, before the name of the node.
+    The classes are sorted by group, and each group is in a square. The scale is logarithmic, so
+    that rare confusion shows as well. Likelihoods above v/n, which make two classes similar, have
+    a dot. The title begins the text above the picture.
     """
     from matplotlib.colors import LinearSegmentedColormap, LogNorm
+    from matplotlib.patches import Rectangle
 
     likelihood, volatility = node.likelihood or (), node.volatility or 0.0
     order = [node.classes.index(label) for group in node.groups for label in group]
@@ -84,8 +78,12 @@ def plot_likelihood(node: Node, names: Names, title: str) -> Figure:
         f"dots: similar, above v/n = {volatility:g}/{count} = {100 * threshold:.2f}%"
     )
     axes.set_title(text, loc="left", fontsize=9, pad=10)
-    _draw_groups(axes, node)
-    # Grouping reads pairs in ascending order alone.
+    start = -0.5
+    for size in map(len, node.groups):
+        square = Rectangle((start, start), size, size, fill=False, edgecolor=MARK, linewidth=1.6)
+        axes.add_patch(square).set_clip_on(False)
+        start += size
+    # Grouping reads only the part of the matrix above the diagonal.
     dots = [
         (x, y)
         for y in range(count)
@@ -98,16 +96,11 @@ def plot_likelihood(node: Node, names: Names, title: str) -> Figure:
 
 
 def plot_membership(
-    node: Node, names: Names, label: int, degrees: Mapping[int, float], title: str
+    node: Node, names: Sequence[str], label: int, degrees: Mapping[int, float], title: str
 ) -> Figure:
-    """Draw how much a class belongs with each other class of its node, the most first.
+    """Draw the `trunk.explaining.memberships` of a class of a node, the largest first.
 
-    Args:
-        node: The node.
-        names: The names of all classes of the tree.
-        label: The class.
-        degrees: The membership of each other class of the node, in (0, 1).
-        title: The text above the picture, before the name of the class.
+    The title begins the text above the picture.
     """
     others = sorted(degrees, key=lambda other: (-degrees[other], other))
     heights = [degrees[other] for other in others]
@@ -123,7 +116,7 @@ def plot_membership(
 
 
 def _accuracy_colours(edges: Sequence[Edge]) -> ScalarMappable:
-    """Return the scale of accuracies, from the tens below the lowest to 100%."""
+    """Return the colour scale of accuracies, from the multiple of 10 below the lowest to 100%."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LinearSegmentedColormap, Normalize
 
@@ -135,7 +128,7 @@ def _accuracy_colours(edges: Sequence[Edge]) -> ScalarMappable:
 def _draw_ribbon(
     axes: Axes, edge: Edge, layout: Layout, column: float, colours: ScalarMappable
 ) -> None:
-    """Draw an edge as a ribbon; as a dotted line where no image went."""
+    """Draw an edge as a ribbon, or as a dotted line where no image went."""
     import numpy as np
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path as Outline
@@ -155,16 +148,18 @@ def _draw_ribbon(
         [Outline.MOVETO, *curve, Outline.LINETO, *curve],
     )
     colour = colours.to_rgba(np.array(edge.accuracy_percent))
-    # Lines of the page's colour part the ribbons of a node, but would hide a thin one.
+    # Lines of the page's colour separate the ribbons of a node, but would hide a thin one.
     border = PAPER if half > _THIN_RIBBON / 2 else colour
     axes.add_patch(PathPatch(outline, facecolor=colour, edgecolor=border, linewidth=0.5))
 
 
-def _draw_box(axes: Axes, node: Node, layout: Layout, column: float, width: float) -> None:
-    """Draw a node as a box with its name, its number of classes and its figures."""
+def _draw_box(
+    axes: Axes, node: Node, headline: str, layout: Layout, left: float, width: float
+) -> None:
+    """Draw a node as a box with a headline and its figures."""
     from matplotlib.patches import FancyBboxPatch
 
-    left, middle = column * len(node.path), layout.middles[node.path]
+    middle = layout.middles[node.path]
     height = max(layout.thickness(node.path), _LOWEST_BOX)
     shape = "round,pad=0,rounding_size=0.05"
     box = FancyBboxPatch((left, middle - height / 2), width, height, shape)
@@ -172,12 +167,12 @@ def _draw_box(axes: Axes, node: Node, layout: Layout, column: float, width: floa
     axes.add_patch(box)
     figures = " · ".join(_figures(layout.edges[node.path])) if node.path else "all images"
     centre = left + width / 2
-    axes.text(centre, middle - 0.07, _headline(node), size=8, ha="center", **_NAME)
+    axes.text(centre, middle - 0.07, headline, size=8, ha="center", **_NAME)
     axes.text(centre, middle + 0.08, figures, ha="center", **_FIGURES)
 
 
-def _draw_leaves(axes: Axes, names: Names, layout: Layout, column: float) -> None:
-    """Draw each leaf as a bar, with the name of its class and, below each other, its figures."""
+def _draw_leaves(axes: Axes, names: Sequence[str], layout: Layout, column: float) -> None:
+    """Draw each leaf as a bar, with the name of its class and its figures, in aligned columns."""
     leaves = [edge for edge in layout.edges.values() if len(edge.classes) == 1]
     longest = max(text_width(name, 9) for name in names)
     for leaf in leaves:
@@ -191,7 +186,7 @@ def _draw_leaves(axes: Axes, names: Names, layout: Layout, column: float) -> Non
 
 
 def _draw_legend(axes: Axes, colours: ScalarMappable, title: str) -> None:
-    """Write the title, and what widths, colours and figures mean."""
+    """Write the title and the meaning of widths, colours and figures."""
     axes.text(0, 0.1 - _HEAD, title, size=11, **_NAME)
     bar = axes.inset_axes((0, 0.49 - _HEAD, 1.7, 0.1), transform=axes.transData)
     axes.figure.colorbar(colours, cax=bar, orientation="horizontal")
@@ -203,23 +198,7 @@ def _draw_legend(axes: Axes, colours: ScalarMappable, title: str) -> None:
     axes.text(1.9, 0.59 - _HEAD, colour, **_FIGURES)
 
 
-def _headline(node: Node) -> str:
-    return f"{node.name} · {len(node.classes)} classes"
-
-
 def _figures(edge: Edge) -> tuple[str, ...]:
     if edge.accuracy_percent is None:
         return ("no image",)
     return f"{edge.share_percent:.1f}%", f"{edge.accuracy_percent:.1f}%"
-
-
-def _draw_groups(axes: Axes, node: Node) -> None:
-    """Draw a square around each group."""
-    from matplotlib.patches import Rectangle
-
-    start = -0.5
-    for size in map(len, node.groups):
-        square = Rectangle((start, start), size, size, fill=False, edgecolor=MARK, linewidth=1.6)
-        square.set_clip_on(False)
-        axes.add_patch(square)
-        start += size

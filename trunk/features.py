@@ -1,4 +1,4 @@
-"""What a node below the root learns from: its parent's feature maps, computed once and kept."""
+"""The training inputs of a node: images at the root, else its parent's feature maps."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from harness.data.batches import count_steps, seeded_generator, shuffled
+from harness.data.batches import ImageBatches, count_steps, seeded_generator, shuffled
 from harness.errors import RequestError
 from harness.settings_spec import TrainingSettings
 from harness.training.loop import Batches
@@ -24,11 +24,7 @@ _BATCH = 250
 
 
 class NodeInputs:
-    """The input of one node's network for any training images.
-
-    Attributes:
-        rows: The images that its network learns from, as indices of the training images, int64.
-    """
+    """The input of one node's network, for any training images."""
 
     def __init__(
         self,
@@ -38,29 +34,23 @@ class NodeInputs:
         recipe: TrainingSettings,
         views: int,
     ) -> None:
-        """Take the networks above the node, root first, and how its images are augmented.
+        """Take what the input of a node depends on.
 
         Args:
-            fitting: Where the images come from.
-            ancestors: Trained networks; none for the root.
-            rows: What the node learns from.
-            recipe: Augments the kept maps.
-            views: How many times the images are augmented anew.
+            fitting: The source of the images.
+            ancestors: The trained networks above the node, root first; none for the root.
+            rows: The images that the node learns from, as indices of the training images, int64.
+            recipe: The augmentation and the precision of kept maps.
+            views: The number of times that images are augmented anew.
         """
         self.fitting, self.rows, self.recipe = fitting, rows, recipe
         self._ancestors = [network.to(fitting.device).eval() for network in ancestors]
-        self._views = views if _augments(recipe) else 1
+        augments = (recipe.rand_augment, recipe.shift_pixels, recipe.horizontal_flip, recipe.cutout)
+        self._views = views if any(augments) else 1
 
     def batches(self, recipe: TrainingSettings, targets: Tensor) -> Batches:
-        """Return what the node learns from, in batches.
-
-        Args:
-            recipe: Of the stage.
-            targets: What is to be learned of each of `rows`, int64.
-        """
-        labels = torch.full((len(self.fitting.split),), -1)
-        labels[self.rows] = targets
-        images = self.fitting.image_batches(recipe, labels)
+        """Return the inputs of `rows`, and their targets, int64, in the batches of a recipe."""
+        images = self._image_batches(recipe, targets)
         if not self._ancestors:
             return images
         if self._fits_in_memory:
@@ -68,7 +58,7 @@ class NodeInputs:
         return _ComputedBatches(self, images)
 
     def plain(self, rows: Tensor) -> Iterator[Tensor]:
-        """Yield the node's input for some images as they are, not augmented, in batches."""
+        """Yield the node's input for some images, not augmented, in batches."""
         for stored, _ in self.fitting.split.batches(rows, _BATCH):
             yield self.through_ancestors(self.fitting.preprocess(stored.to(self.fitting.device)))
 
@@ -89,10 +79,9 @@ class NodeInputs:
         return [self._keep(view) for view in range(self._views)]
 
     def _keep(self, view: int) -> Tensor:
-        labels = torch.full((len(self.fitting.split),), -1)
-        labels[self.rows] = torch.arange(len(self.rows))
-        # Its "labels" say which of the rows an image is; a batch of any size will do.
-        images = self.fitting.image_batches(_in_any_order(self.recipe), labels)
+        once = replace(self.recipe, batch_size=_BATCH, drop_last=False, balance_classes=False)
+        # The "targets" number the rows, because the batches come in random order.
+        images = self._image_batches(once, torch.arange(len(self.rows)))
         maps: Tensor | None = None
         for inputs, places in images.epoch(view, 0):
             found = self.through_ancestors(inputs)
@@ -104,6 +93,11 @@ class NodeInputs:
             raise RequestError("a node of the tree has no training image")
         return maps
 
+    def _image_batches(self, recipe: TrainingSettings, targets: Tensor) -> ImageBatches:
+        labels = torch.full((len(self.fitting.split),), -1)
+        labels[self.rows] = targets
+        return self.fitting.image_batches(recipe, labels)
+
     @property
     def _fits_in_memory(self) -> bool:
         example = next(self.plain(self.rows[:1]))
@@ -113,14 +107,14 @@ class NodeInputs:
 
 
 class _KeptBatches:
-    """Kept maps as `harness.training.loop.Batches`; an epoch takes the next view in turn."""
+    """Kept maps as `harness.training.loop.Batches`; each epoch takes the next view in turn."""
 
     def __init__(self, inputs: NodeInputs, targets: Tensor, recipe: TrainingSettings) -> None:
         self.inputs, self.targets, self.recipe = inputs, targets, recipe
         self.steps, self.images = count_steps(len(targets), recipe)
 
     def epoch(self, number: int, first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield maps and what is to be learned of them, from a step of an epoch on."""
+        """Yield maps and their targets, from a step of an epoch on."""
         fitting, views = self.inputs.fitting, self.inputs.kept
         maps = views[(number - 1) % len(views)]
         generator = seeded_generator(fitting.settings.seed, number, 0)
@@ -131,14 +125,14 @@ class _KeptBatches:
 
 
 class _ComputedBatches:
-    """Maps computed anew each epoch, where they are too many to keep."""
+    """Maps that are computed anew each epoch, because memory cannot hold them."""
 
     def __init__(self, inputs: NodeInputs, images: Batches) -> None:
         self.inputs, self.batches = inputs, images
         self.steps, self.images = images.steps, images.images
 
     def epoch(self, number: int, first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield maps and what is to be learned of them, from a step of an epoch on."""
+        """Yield maps and their targets, from a step of an epoch on."""
         for images, targets in self.batches.epoch(number, first_step):
             yield self.inputs.through_ancestors(images).float(), targets
 
@@ -147,8 +141,8 @@ def softmax_of(network: nn.Module, inputs: NodeInputs, rows: Tensor) -> Tensor:
     """Return a node's probabilities for its children, N×children, on the CPU.
 
     Args:
-        network: Maps the node's input to logits; put in evaluation mode.
-        inputs: The node's.
+        network: Maps the node's input to logits; it is put in evaluation mode.
+        inputs: The inputs of the node.
         rows: Training images, int64 N.
     """
     network.to(inputs.fitting.device).eval()
@@ -156,13 +150,3 @@ def softmax_of(network: nn.Module, inputs: NodeInputs, rows: Tensor) -> Tensor:
         parts = [network(maps.float()).softmax(1).cpu() for maps in inputs.plain(rows)]
     network.cpu()
     return torch.cat(parts)
-
-
-def _augments(recipe: TrainingSettings) -> bool:
-    changes = (recipe.rand_augment, recipe.shift_pixels, recipe.horizontal_flip, recipe.cutout)
-    return any(changes)
-
-
-def _in_any_order(recipe: TrainingSettings) -> TrainingSettings:
-    """Return a recipe that sees each image once."""
-    return replace(recipe, batch_size=_BATCH, drop_last=False, balance_classes=False)

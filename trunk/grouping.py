@@ -1,8 +1,12 @@
-"""Grouping: which classes of a node its network confuses, and so share a child.
+"""Grouping: the classes that a node's network confuses share a child.
 
 A. Goel et al., IEEE Design & Test 40(3), 2023, doi 10.1109/MDAT.2022.3217016. The published code
-draws 100,000 Bernoulli samples of `membership` and takes the majority; comparing `membership` with
-one half, that is the likelihood with v/n, gives the groups without chance.
+draws 100,000 Bernoulli samples of `membership` and takes the majority. Comparing `membership` with
+one half, that is the likelihood with v/n, gives the same groups without chance.
+
+In every function, `likelihood` is the averaged softmax likelihood A of n classes, n×n, and
+`volatility` is v: the larger, the fewer classes are similar. A volatility that is no positive
+number, and a matrix that is not square and finite, raise `RequestError`.
 """
 
 from __future__ import annotations
@@ -17,15 +21,13 @@ from trunk.tree import Groups
 
 
 def averaged_softmax(probabilities: Tensor, labels: Tensor) -> Tensor:
-    """Return the averaged softmax likelihood K×K between a node's classes.
+    """Return the averaged softmax likelihood n×n between a node's classes, in double precision.
+
+    Entry [i, j] is the mean probability of class j over the images of class i.
 
     Args:
-        probabilities: N×K, what the network gives each training image for each class.
-        labels: N integers in [0, K): the true classes, counted within the node.
-
-    Returns:
-        A in double precision; A[i, j] is the mean probability of class j over the images of
-        class i.
+        probabilities: N×n, of each class for each training image.
+        labels: N integers in [0, n): the true classes, counted within the node.
 
     Raises:
         RequestError: A class has no image.
@@ -39,17 +41,9 @@ def averaged_softmax(probabilities: Tensor, labels: Tensor) -> Tensor:
 
 
 def similar(likelihood: Tensor, volatility: float) -> Tensor:
-    """Return for which i < j the classes are similar: A[i, j] > v/n.
+    """Return which classes i < j are similar, that is A[i, j] > v/n: booleans n×n.
 
-    Args:
-        likelihood: A, n×n; only the part above its diagonal is read.
-        volatility: v; the larger, the fewer classes are similar.
-
-    Returns:
-        Booleans n×n, false on and below the diagonal.
-
-    Raises:
-        RequestError: The volatility is no positive number, or the matrix not square and finite.
+    Only the part of A above the diagonal is read; the result is false everywhere else.
     """
     return torch.triu(likelihood.double() > _threshold(likelihood, volatility), diagonal=1)
 
@@ -58,30 +52,15 @@ def membership(likelihood: Tensor, volatility: float) -> Tensor:
     """Return the degree n×n, in (0, 1), to which class j belongs with class i.
 
     It is sigmoid((A[i, j] - v/n) · 10·n·v), above one half exactly where A[i, j] > v/n.
-
-    Args:
-        likelihood: A, n×n.
-        volatility: v.
-
-    Raises:
-        RequestError: As `similar`.
     """
     distance = likelihood.double() - _threshold(likelihood, volatility)
     return torch.sigmoid(distance * 10 * len(likelihood) * volatility)
 
 
 def group_classes(likelihood: Tensor, volatility: float) -> Groups:
-    """Return the groups of similar classes: the connected components of `similar`.
+    """Return the groups of classes 0 to n-1: the connected components of `similar`.
 
-    Args:
-        likelihood: A, n×n.
-        volatility: v.
-
-    Returns:
-        Classes 0 to n-1, ascending within a group; groups in the order of their smallest class.
-
-    Raises:
-        RequestError: As `similar`.
+    Classes ascend within a group; groups are in the order of their smallest class.
     """
     pairs = similar(likelihood, volatility).nonzero().tolist()
     group_of = list(range(len(likelihood)))
@@ -98,30 +77,14 @@ def child_groups(likelihood: Tensor, volatility: float) -> Groups:
     """Return the classes of each child of a node: its groups, or single classes.
 
     Classes that all fall into one group cannot be told apart in steps: they become leaves.
-
-    Args:
-        likelihood: A, n×n.
-        volatility: v.
-
-    Raises:
-        RequestError: As `similar`.
     """
     groups = group_classes(likelihood, volatility)
     return tuple((label,) for label in groups[0]) if len(groups) == 1 else groups
 
 
-def check_volatility(volatility: float) -> None:
-    """Make sure that a volatility is one.
-
-    Raises:
-        RequestError: It is not a number, or not above 0.
-    """
+def _threshold(likelihood: Tensor, volatility: float) -> float:
     if not (math.isfinite(volatility) and volatility > 0):
         raise RequestError(f"volatility is {volatility}; it must be a number above 0, such as 1.0")
-
-
-def _threshold(likelihood: Tensor, volatility: float) -> float:
-    check_volatility(volatility)
     shape = tuple(likelihood.shape)
     if len(shape) != 2 or shape[0] != shape[1] or not likelihood.isfinite().all():
         raise RequestError(f"likelihood matrix of shape {shape}: it must be square and finite")

@@ -1,7 +1,8 @@
-"""Growing: train a node, see which classes it confuses, group them, train it anew, go down.
+"""Growing a tree: train each node, group the classes it confuses, train it anew, and descend.
 
-A. Goel et al., IEEE Design & Test 40(3), 2023, doi 10.1109/MDAT.2022.3217016, and the published
-code. What `TreeSettings` adds to that is ours; docs/trunk.md says what each part of it brings.
+The method is that of A. Goel et al., IEEE Design & Test 40(3), 2023, doi
+10.1109/MDAT.2022.3217016, and the published code. What `TreeSettings` adds to it is ours;
+docs/trunk.md gives the gain of each part.
 """
 
 from __future__ import annotations
@@ -23,19 +24,19 @@ from trunk.grouping import averaged_softmax, child_groups
 from trunk.nodes import NodeModule, build_node, feature_shape
 from trunk.routing import Trunk
 from trunk.tree import Groups, Node, NodeNetwork, NodePath, Tree, node_name
-from trunk.true_path import Branches, TruePathLoss, along_true_paths, child_of_class
+from trunk.true_path import Branches, along_true_paths, child_of_class, true_path_loss
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Grown:
-    """A node that is trained.
+    """A trained node.
 
     Attributes:
-        node: What it is.
-        network: What chooses among its children.
-        leaves: What tells its classes apart, from before they were grouped.
+        node: Its description.
+        network: The network that chooses among its children.
+        leaves: The network that tells its classes apart, from before they were grouped.
     """
 
     node: Node
@@ -44,7 +45,7 @@ class _Grown:
 
 
 class Logits(nn.Module):
-    """A node's network without its feature map, as training wants it."""
+    """A node's network that returns the logits alone, as training needs it."""
 
     def __init__(self, node: NodeModule) -> None:
         super().__init__()
@@ -59,7 +60,7 @@ class Logits(nn.Module):
 def grow(fitting: Fitting) -> Trunk:
     """Return a tree grown on training images, in evaluation mode on the CPU.
 
-    An interrupted run goes on at the node and epoch that it had reached.
+    An interrupted run continues at the node and epoch that it had reached.
 
     Raises:
         RequestError: The settings do not fit the images.
@@ -80,7 +81,7 @@ class _Grower:
         self.grown: dict[NodePath, _Grown] = {}
 
     def grow(self) -> Trunk:
-        """Grow all nodes, fold those that do not pay, and train the whole."""
+        """Grow all nodes, fold those that do not pay, and train the tree jointly."""
         waiting: deque[tuple[NodePath, tuple[int, ...]]] = deque()
         waiting.append(((), tuple(range(self.fitting.num_classes))))
         while waiting:
@@ -92,8 +93,12 @@ class _Grower:
         if self.settings.fold:
             self._fold()
         trunk = self._assemble()
-        if self.settings.joint is not None:
-            self._train_jointly(trunk, self.settings.joint)
+        recipe = self.settings.joint
+        if recipe is not None:
+            self.fitting.seed_all("joint")
+            objective = partial(true_path_loss, label_smoothing=recipe.label_smoothing)
+            batches = self.fitting.image_batches(recipe, self.labels)
+            self.fitting.stages.train("joint", trunk, batches, recipe, objective)
         return trunk.eval()
 
     def _grow_node(self, path: NodePath, classes: tuple[int, ...]) -> _Grown:
@@ -101,17 +106,14 @@ class _Grower:
         inputs = self._inputs(path, self._rows(classes, held_out=False), recipe)
         single = _single(classes)
         leaves = self._train_node(f"{name}.classes", path, single, inputs, recipe)
-        volatility = self._volatility(path)
-        likelihood = torch.tensor(
-            self.fitting.stages.compute(
-                f"{name}.likelihood", lambda: self._likelihood(leaves, inputs, classes)
-            ),
-            dtype=torch.float64,
+        volatility = self.settings.volatility
+        if not path and self.settings.root_volatility is not None:
+            volatility = self.settings.root_volatility
+        likelihood = self.fitting.stages.compute(
+            f"{name}.likelihood", lambda: self._likelihood(leaves, inputs, classes).tolist()
         )
-        groups = tuple(
-            tuple(classes[index] for index in group)
-            for group in child_groups(likelihood, volatility)
-        )
+        numbered = child_groups(torch.tensor(likelihood, dtype=torch.float64), volatility)
+        groups = tuple(tuple(classes[index] for index in group) for group in numbered)
         network = leaves
         if groups != single:
             recipe = self._recipe("groups", path)
@@ -122,7 +124,7 @@ class _Grower:
             path=path,
             groups=groups,
             network=self._describe_network(path, len(groups)),
-            likelihood=tuple(map(tuple, likelihood.tolist())),
+            likelihood=tuple(map(tuple, likelihood)),
             volatility=volatility,
         )
         return _Grown(node=node, network=network, leaves=leaves)
@@ -136,20 +138,15 @@ class _Grower:
         recipe: TrainingSettings,
         start: NodeModule | None = None,
     ) -> NodeModule:
-        """Return a network that tells groups of classes apart, trained from random weights.
+        """Return the network of a node, trained in a stage to tell groups of classes apart.
 
-        Args:
-            stage: Its name.
-            path: Of the node.
-            groups: What to tell apart.
-            inputs: Of the node.
-            recipe: How to train.
-            start: A network of the same node whose features training starts from.
+        Its weights start at random; its features start as those of `start` where they have the
+        same shapes.
         """
         self.fitting.seed_all(stage)
         network = build_node(self._describe_network(path, len(groups)))
         self._set_dropout(network)
-        if start is not None and _same_shapes(start.features, network.features):
+        if start is not None and _shapes(start.features) == _shapes(network.features):
             network.features.load_state_dict(start.features.state_dict())
         targets = child_of_class(groups)[self.labels[inputs.rows]]
         batches = inputs.batches(recipe, targets)
@@ -158,14 +155,13 @@ class _Grower:
 
     def _likelihood(
         self, network: NodeModule, inputs: NodeInputs, classes: tuple[int, ...]
-    ) -> list[list[float]]:
+    ) -> Tensor:
         rows = self._rows(classes, held_out=True) if self.settings.held_out else inputs.rows
         within = child_of_class(_single(classes))[self.labels[rows]]
-        likelihood = averaged_softmax(softmax_of(Logits(network), inputs, rows), within)
-        return [[float(value) for value in row] for row in likelihood]
+        return averaged_softmax(softmax_of(Logits(network), inputs, rows), within)
 
     def _fold(self) -> None:
-        """Put leaves in the place of nodes that are no better than those, the deepest first."""
+        """Replace the nodes that are no better than leaves by leaves, the deepest first."""
         for path in sorted(self.grown, key=len, reverse=True):
             grown = self.grown.get(path)
             if not path or grown is None or grown.network is grown.leaves:
@@ -175,10 +171,12 @@ class _Grower:
             )
             logger.info("%s: held out, routed %.4f, as leaves %.4f", grown.node.name, routed, flat)
             if flat >= routed:
-                below = [at for at in self.grown if at[: len(path)] == path and at != path]
-                for at in below:
-                    del self.grown[at]
-                self.grown[path] = self._as_leaves(grown)
+                for below in [at for at in self.grown if at[: len(path)] == path]:
+                    del self.grown[below]
+                groups = _single(grown.node.classes)
+                network = self._describe_network(path, len(groups))
+                node = replace(grown.node, groups=groups, network=network, volatility=None)
+                self.grown[path] = replace(grown, node=node, network=grown.leaves)
 
     def _compare_with_leaves(self, grown: _Grown) -> tuple[float, float]:
         """Return the held-out accuracy of a node with all below it, and of leaves instead."""
@@ -190,18 +188,6 @@ class _Grower:
         maps = torch.cat(list(inputs.plain(rows))).float()
         labels = self.labels[rows].to(maps.device)
         return _accuracy(branches, path, maps, labels), _accuracy(leaves, path, maps, labels)
-
-    def _as_leaves(self, grown: _Grown) -> _Grown:
-        groups = _single(grown.node.classes)
-        network = self._describe_network(grown.node.path, len(groups))
-        node = replace(grown.node, groups=groups, network=network, volatility=None)
-        return replace(grown, node=node, network=grown.leaves)
-
-    def _train_jointly(self, trunk: Trunk, recipe: TrainingSettings) -> None:
-        self.fitting.seed_all("joint")
-        objective = TruePathLoss(label_smoothing=recipe.label_smoothing)
-        batches = self.fitting.image_batches(recipe, self.labels)
-        self.fitting.stages.train("joint", trunk, batches, recipe, objective)
 
     def _assemble(self) -> Trunk:
         """Return the tree with copies of the networks."""
@@ -222,7 +208,7 @@ class _Grower:
         return NodeInputs(self.fitting, above, rows, recipe, self.settings.feature_views)
 
     def _rows(self, classes: tuple[int, ...], *, held_out: bool) -> Tensor:
-        """Return the training images of some classes, of those held out or of the others."""
+        """Return the rows of some classes among the held-out images, or among the others."""
         wanted = torch.isin(self.labels, torch.tensor(classes)) & (self.held_out == held_out)
         return wanted.nonzero()[:, 0]
 
@@ -231,11 +217,6 @@ class _Grower:
         if stage == "classes":
             return at_root if not path else settings.class_below or at_root
         return settings.grouping if not path else settings.grouping_below or settings.grouping
-
-    def _volatility(self, path: NodePath) -> float:
-        if not path and self.settings.root_volatility is not None:
-            return self.settings.root_volatility
-        return self.settings.volatility
 
     def _describe_network(self, path: NodePath, outputs: int) -> NodeNetwork:
         if path:
@@ -250,15 +231,12 @@ class _Grower:
 
 
 def choose_held_out(labels: Tensor, share: float, seed: int) -> Tensor:
-    """Return which training images are held out, the same share of every class, at random.
+    """Return which training images to hold out, drawn at random: booleans N.
 
     Args:
-        labels: int64 N.
-        share: Of each class's images, rounded down.
-        seed: Of the choice.
-
-    Returns:
-        Booleans N.
+        labels: The class of each image, int64 N.
+        share: The share of each class's images that is held out, rounded down.
+        seed: The seed of the draw.
     """
     held_out = torch.zeros(len(labels), dtype=torch.bool)
     generator = torch.Generator().manual_seed(seed)
@@ -275,8 +253,8 @@ def _accuracy(branches: Branches, start: NodePath, maps: Tensor, labels: Tensor)
         network.to(maps.device).eval()
     right = torch.ones_like(labels, dtype=torch.bool)
     with torch.no_grad():
-        for choices in along_true_paths(branches, start, maps, labels):
-            right[choices.rows] &= choices.logits.argmax(1) == choices.targets
+        for rows, logits, targets in along_true_paths(branches, start, maps, labels):
+            right[rows] &= logits.argmax(1) == targets
     return right.double().mean().item()
 
 
@@ -284,6 +262,5 @@ def _single(classes: tuple[int, ...]) -> Groups:
     return tuple((label,) for label in classes)
 
 
-def _same_shapes(one: nn.Module, other: nn.Module) -> bool:
-    shapes = [{k: v.shape for k, v in module.state_dict().items()} for module in (one, other)]
-    return shapes[0] == shapes[1]
+def _shapes(network: nn.Module) -> dict[str, torch.Size]:
+    return {key: value.shape for key, value in network.state_dict().items()}

@@ -1,4 +1,4 @@
-"""Layout: where the nodes, leaves and edges of a tree are in its picture."""
+"""Layout: the places of the nodes, leaves and edges of a tree in its picture."""
 
 from __future__ import annotations
 
@@ -37,18 +37,15 @@ class Layout:
     depth: int
 
     def thickness(self, path: NodePath) -> float:
-        """Return how wide the ribbon to a node or leaf is; the root's is that of all images."""
+        """Return the width of the ribbon to a node or leaf; the root has that of all images."""
         return self.inches_per_percent * (self.edges[path].share_percent if path else 100)
 
 
 def layout_tree(tree: Tree, edges: Sequence[Edge]) -> Layout:
     """Give each leaf a row of its own, and each node the middle between its outermost leaves.
 
-    Ribbons leave a node one below the other, so that together they are as wide as what it gets.
-
-    Args:
-        tree: The tree.
-        edges: Its traffic, depth first, from `trunk.traffic.edge_traffic`.
+    Ribbons leave a node one below the other, so that together they are as wide as the ribbon that
+    enters it. The edges are those of `trunk.traffic.edge_traffic`, depth first.
     """
     leaves = [edge for edge in edges if len(edge.classes) == 1]
     row = min(_HIGHEST_ROW, max(_LOWEST_ROW, _ALL_ROWS / len(leaves)))
@@ -61,12 +58,11 @@ def layout_tree(tree: Tree, edges: Sequence[Edge]) -> Layout:
     for node in tree.nodes:
         inside = [i for i, leaf in enumerate(leaves) if leaf.child[: len(node.path)] == node.path]
         middles[node.path] = (ends[inside[0]] + ends[inside[-1] + 1]) / 2
-        ribbons = {
-            edge.child: scale * edge.share_percent for edge in edges if edge.parent == node.path
-        }
-        start = middles[node.path] - sum(ribbons.values()) / 2
-        for child, width in ribbons.items():
-            starts[child] = start + width / 2
+        leaving = [edge for edge in edges if edge.parent == node.path]
+        start = middles[node.path] - sum(scale * edge.share_percent for edge in leaving) / 2
+        for edge in leaving:
+            width = scale * edge.share_percent
+            starts[edge.child] = start + width / 2
             start += width
     return Layout(
         edges={edge.child: edge for edge in edges},

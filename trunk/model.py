@@ -8,20 +8,18 @@ from typing import Any, cast
 
 from torch import nn
 
-from harness.errors import RequestError
-from harness.jobs import Job
 from harness.spec import ModelSpec
 from trunk.growing import grow
-from trunk.nodes import feature_shape
+from trunk.nodes import Shape, feature_shape
 from trunk.published import load_published
 from trunk.routing import Trunk
-from trunk.tree import Node, NodeNetwork, Tree, tree_from_json, tree_to_json
+from trunk.tree import Groups, Node, NodeNetwork, NodePath, Tree, tree_from_json, tree_to_json
 
 
 def build(num_classes: int, in_channels: int, pretrained: bool) -> nn.Module:
     """Build a tree of two levels, neighbouring classes together, with random weights.
 
-    It stands for the trees that are grown where nothing is known of them yet.
+    It stands in for the trees that are not grown yet.
     """
     del pretrained
     return _two_levels(num_classes, (in_channels, SPEC.image_size, SPEC.image_size))
@@ -46,37 +44,24 @@ def rebuild(structure: dict[str, Any], make: Callable[[], nn.Module]) -> nn.Modu
     return Trunk(tree_from_json(structure))
 
 
-def load_published_for(job: Job, num_classes: int) -> tuple[nn.Module, str]:
-    """Return the published tree of the job's data set with its weights, and a digest of them."""
-    trunk, digest = load_published(job, num_classes)
-    size, wanted = job.settings.image_size, trunk.tree.root.network.input_shape[1]
-    if size != wanted:
-        raise RequestError(f"image_size is {size}, the published tree takes {wanted} pixels")
-    return trunk, digest
-
-
-def _two_levels(num_classes: int, image_shape: tuple[int, int, int]) -> Trunk:
+def _two_levels(num_classes: int, image_shape: Shape) -> Trunk:
     width = max(2, math.isqrt(num_classes))
     classes = range(num_classes)
     groups = tuple(tuple(classes[start : start + width]) for start in classes[::width])
     if len(groups) == 1:
         groups = tuple((label,) for label in classes)
-    root = _node((), groups, "root", image_shape)
+    root = _node((), groups, image_shape)
     shape = feature_shape(root.network)
     below = [
-        _node((index,), tuple((label,) for label in group), "other", shape)
+        _node((index,), tuple((label,) for label in group), shape)
         for index, group in enumerate(groups)
         if len(group) > 1
     ]
     return Trunk(Tree(nodes=(root, *below)))
 
 
-def _node(
-    path: tuple[int, ...],
-    groups: tuple[tuple[int, ...], ...],
-    layers: str,
-    shape: tuple[int, int, int],
-) -> Node:
+def _node(path: NodePath, groups: Groups, shape: Shape) -> Node:
+    layers = "other" if path else "root"
     network = NodeNetwork(backbone="compact", layers=layers, input_shape=shape, outputs=len(groups))
     return Node(path=path, groups=groups, network=network)
 
@@ -90,5 +75,5 @@ SPEC = ModelSpec(
     section="tree",
     describe=describe,
     rebuild=rebuild,
-    load_published=load_published_for,
+    load_published=load_published,
 )

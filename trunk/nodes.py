@@ -1,7 +1,7 @@
-"""Node networks: the published layer lists as data, and what builds a network from one.
+"""Node networks: the published layer lists as data, and networks built from them.
 
-The lists are those of the published weight files (configs/published/trunk_weights.csv), whose
-state dicts load into these networks key by key.
+The lists describe the published weight files (configs/published/trunk_weights.csv), whose state
+dicts load into these networks key by key.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Conv:
 
 @dataclass(frozen=True, kw_only=True)
 class MaxPool:
-    """Maximum over squares of `size` pixels a side."""
+    """Maximum over squares of `size`×`size` pixels."""
 
     size: int
 
@@ -62,9 +62,9 @@ class Backbone:
     """A family of node networks.
 
     Attributes:
-        layers: Layer lists by name; a tree's root takes "root", the others "other" unless they
-            say otherwise.
-        activation: What follows each batch norm.
+        layers: Layer lists by name: "root" for the root, "other" for the other nodes unless the
+            tree says otherwise.
+        activation: The activation after each batch norm.
         averages: Whether the head is a 1×1 convolution averaged over the map, rather than a
             linear layer over the flattened map.
         pointwise_padding: Zeros around the input of each 1×1 convolution of an inverted residual.
@@ -163,7 +163,7 @@ def feature_shape(network: NodeNetwork) -> Shape:
 
 
 def fold_batch_norm(network: nn.Module) -> None:
-    """Fold each batch norm into the convolution before it, in place; for evaluation mode only."""
+    """Fold each batch norm into the convolution before it, in place; only for evaluation mode."""
     for sequence in network.modules():
         if isinstance(sequence, nn.Sequential):
             for index in reversed(range(1, len(sequence))):
@@ -186,9 +186,7 @@ def _modules(layer: Layer, channels: int, backbone: Backbone) -> list[nn.Module]
     """Return a layer as entries of one `Sequential`, so that published keys fit."""
     match layer:
         case Conv():
-            convolution = nn.Conv2d(
-                channels, layer.channels, kernel_size=3, stride=layer.stride, padding=1
-            )
+            convolution = nn.Conv2d(channels, layer.channels, 3, stride=layer.stride, padding=1)
             return _with_norm(convolution, backbone)
         case MaxPool():
             return [nn.MaxPool2d(layer.size)]
@@ -228,16 +226,12 @@ def _named(name: str, modules: list[nn.Module]) -> nn.Sequential:
 
 
 class _FlatHead(nn.Sequential):
-    """A linear layer over the flattened map."""
-
     def forward(self, maps: Tensor) -> Tensor:
         logits: Tensor = self[0](maps.flatten(1))
         return logits
 
 
 class _AverageHead(nn.Sequential):
-    """A convolution averaged over the map."""
-
     def forward(self, maps: Tensor) -> Tensor:
         logits: Tensor = self[0](maps)
         return logits.mean((2, 3))

@@ -1,4 +1,4 @@
-"""The published trees: which there are, their files fetched and verified, their weights loaded."""
+"""The published trees: a list of them, fetching and verifying their files, loading weights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.networks.weights import load_state
 from harness.util.files import file_sha256, read_csv
 from trunk.published_maps import MappedNode, read_maps
 from trunk.routing import Trunk
-from trunk.tree import Node, NodeNetwork, Tree, check_classes
+from trunk.tree import Node, NodeNetwork, Tree
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +24,8 @@ class PublishedTree:
     Attributes:
         dataset: The data set's name.
         backbone: A key of `trunk.nodes.BACKBONES`.
-        volatility: As the name of its folder has it.
-        root_volatility: That of the root, where it is another.
+        volatility: The grouping volatility, written as in the name of its folder.
+        root_volatility: The volatility of the root, where it differs.
         layers: Layer lists by node file, where they are not "root" and "other".
     """
 
@@ -37,7 +37,7 @@ class PublishedTree:
 
     @property
     def folder(self) -> Path:
-        """Where its files lie below the folder of all trees."""
+        """The folder of its files, relative to the folder of all trees."""
         return Path(self.dataset, self.backbone, self.volatility)
 
 
@@ -73,24 +73,15 @@ def published_tree(dataset: str) -> PublishedTree:
 def fetch_published_tree(published: PublishedTree, weights_dir: Path, *, offline: bool) -> Path:
     """Return the local folder of all published trees, with this one's files in it and verified.
 
-    Args:
-        published: The tree to fetch.
-        weights_dir: The weights folder; files go below `published` in it.
-        offline: Never download.
+    Files go below `published` in the weights folder; nothing is downloaded `offline`.
 
     Raises:
-        RequestError: A file is not there and cannot be had, or its digest is wrong.
+        RequestError: A file is missing and cannot be fetched, or its digest is wrong.
     """
     for row in read_csv(FOLDER / "trunk_weights.csv"):
-        if Path(row["dataset"], row["backbone"], row["volatility"]) == published.folder:
-            wanted = PublishedFile(
-                dataset=row["dataset"],
-                model="trunk",
-                digest=row["digest"],
-                commit=row["commit"],
-                path=row["path"],
-            )
-            fetch_published(wanted, weights_dir, offline=offline)
+        folder = Path(row["dataset"], row.pop("backbone"), row.pop("volatility"))
+        if folder == published.folder:
+            fetch_published(PublishedFile(model="trunk", **row), weights_dir, offline=offline)
     return weights_dir / "published" / "TRUNK" / "Datasets"
 
 
@@ -100,7 +91,7 @@ def load_published_trunk(published: PublishedTree, root: Path, num_classes: int)
     Args:
         published: The tree to load.
         root: The folder of all trees; the files lie in <dataset>/<backbone>/<volatility>.
-        num_classes: Classes of the data that it is for.
+        num_classes: The number of classes of the data that the tree is for.
 
     Raises:
         RequestError: The folder holds no such tree, a node file is missing, foreign or corrupt,
@@ -112,7 +103,10 @@ def load_published_trunk(published: PublishedTree, root: Path, num_classes: int)
         trunk = Trunk(Tree(nodes=tuple(_node(published, node) for node in nodes)))
     except RequestError as error:
         raise RequestError(f"{folder}: {error}") from error
-    check_classes(trunk.tree, num_classes, str(folder / "target_map.json"))
+    found = trunk.tree.num_classes
+    if found != num_classes:
+        where = folder / "target_map.json"
+        raise RequestError(f"{where}: a tree of {found} classes, the data has {num_classes}")
     for mapped, network in zip(nodes, trunk.networks.values(), strict=True):
         file = folder / "model_weights" / f"{mapped.file}.pt"
         load_state(network, read_state(file), str(file))
@@ -122,10 +116,11 @@ def load_published_trunk(published: PublishedTree, root: Path, num_classes: int)
 def load_published(job: Job, num_classes: int) -> tuple[Trunk, str]:
     """Return the published tree of a job's data set, and one digest of all its node files.
 
-    They are taken from `job.published_dir` where that is given, else fetched.
+    The files are taken from `job.published_dir` where that is given, else fetched.
 
     Raises:
-        RequestError: As `published_tree`, `fetch_published_tree` and `load_published_trunk`.
+        RequestError: As `published_tree`, `fetch_published_tree` and `load_published_trunk`, or
+            the tree takes images of another size.
     """
     published = published_tree(job.cell.dataset)
     if job.published_dir is None:
@@ -133,6 +128,9 @@ def load_published(job: Job, num_classes: int) -> tuple[Trunk, str]:
     else:
         root = job.published_dir / "trunk"
     trunk = load_published_trunk(published, root, num_classes)
+    size, wanted = job.settings.image_size, trunk.tree.root.network.input_shape[1]
+    if size != wanted:
+        raise RequestError(f"image_size is {size}, the published tree takes {wanted} pixels")
     files = sorted((root / published.folder / "model_weights").glob("*.pt"))
     digests = "".join(f"{file.name} {file_sha256(file)}\n" for file in files)
     return trunk, hashlib.sha256(digests.encode()).hexdigest()

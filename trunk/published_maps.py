@@ -1,7 +1,7 @@
-"""The maps beside the published node files: which file is where in the tree.
+"""The maps beside the published node files, which say where in the tree each file belongs.
 
-A node file is named after the order in which the published code made its nodes. The tree itself
-is in target_map.json, which gives each class its child index at every depth, and
+The published code numbered the node files in the order in which it made the nodes. The tree
+itself is in target_map.json, which gives each class its child index at every depth, and
 inputs_to_models.json lists the names of all nodes, leaves included, depth first.
 """
 
@@ -28,14 +28,11 @@ _INPUTS: TypeAdapter[dict[str, tuple[list[int], int]]] = TypeAdapter(
 
 @dataclass(frozen=True, kw_only=True)
 class MappedNode:
-    """What the maps say of one node with a network.
+    """The content of the maps for one node with a network.
 
     Attributes:
-        path: Where it is in the tree.
-        file: The stem of its files' names.
-        groups: The classes of each child.
-        input_shape: What its network takes.
-        likelihood: Its averaged softmax likelihood, n×n for its n classes.
+        file: The stem of the names of its files.
+        path, groups, input_shape, likelihood: As in `trunk.tree.Node` and `NodeNetwork`.
     """
 
     path: NodePath
@@ -46,16 +43,10 @@ class MappedNode:
 
 
 def read_maps(folder: Path) -> tuple[MappedNode, ...]:
-    """Read the maps of a published tree, which must agree with each other.
-
-    Args:
-        folder: That of one tree, <dataset>/<backbone>/<volatility>.
-
-    Returns:
-        The nodes with a network, depth first.
+    """Return the nodes with a network, depth first, from the maps in a published tree's folder.
 
     Raises:
-        RequestError: A map is missing, no tree, or at odds with another, or a node file is
+        RequestError: A map is missing, is no tree, or contradicts another, or a node file is
             missing or foreign.
     """
     if not folder.is_dir():
@@ -73,7 +64,7 @@ def read_maps(folder: Path) -> tuple[MappedNode, ...]:
 
 
 def _read_leaf_paths(file: Path) -> dict[int, NodePath]:
-    """Return the path of each class's leaf; -1 fills the lists of the shallower ones."""
+    """Return the path of each class's leaf; -1 fills the lists of the shallower leaves."""
     lists = _read_json(file, _LABEL_LISTS)
     labels = [str(label) for label in range(len(lists))]
     if sorted(lists) != sorted(labels):
@@ -88,12 +79,7 @@ def _read_leaf_paths(file: Path) -> dict[int, NodePath]:
 
 
 def _split(leaf_paths: Mapping[int, NodePath], at: NodePath) -> dict[NodePath, Groups]:
-    """Return the groups of the node at a path and of all below it, depth first.
-
-    Args:
-        leaf_paths: Those of the node's classes.
-        at: The node's path.
-    """
+    """Return the groups of the node at a path and of all below it, depth first."""
     depth = len(at)
     members: dict[int, list[int]] = {}
     for label, path in leaf_paths.items():
@@ -143,14 +129,11 @@ def _match_names(
 
 def _check_files(folder: Path, names: set[str]) -> None:
     there = {file.stem for file in folder.glob("*.pt")}
-    if names - there:
-        raise RequestError(
-            f"{folder / min(names - there)}.pt: missing; inputs_to_models.json has it"
-        )
-    if there - names:
-        raise RequestError(
-            f"{folder / min(there - names)}.pt: foreign: inputs_to_models.json does not have it"
-        )
+    if missing := names - there:
+        raise RequestError(f"{folder / min(missing)}.pt: missing; inputs_to_models.json has it")
+    if foreign := there - names:
+        reason = "foreign: inputs_to_models.json does not have it"
+        raise RequestError(f"{folder / min(foreign)}.pt: {reason}")
 
 
 def _read_node(
@@ -158,7 +141,7 @@ def _read_node(
 ) -> MappedNode:
     classes = sorted(label for group in groups for label in group)
     file = folder / f"{name}_supergroups.json"
-    # The classes of a node are counted anew, from 0, in its own files.
+    # The files of a node count its classes anew, from 0.
     here = [[classes.index(label) for label in group] for group in groups]
     if list(_read_json(file, _LABEL_LISTS).values()) != here:
         raise RequestError(f"{file}: its groups are not those of target_map.json, {here}")

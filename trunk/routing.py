@@ -23,7 +23,7 @@ class Trunk(nn.Module):
     the most likely of all.
 
     Attributes:
-        tree: What is where.
+        tree: The description of the nodes.
         networks: The node networks by `Node.name`, in the order of `tree.nodes`.
     """
 
@@ -36,7 +36,13 @@ class Trunk(nn.Module):
             RequestError: A node's input is not its parent's feature map, or as `build_node`.
         """
         super().__init__()
-        _check_shapes(tree)
+        for node in tree.nodes[1:]:
+            wanted = feature_shape(tree.by_path[node.path[:-1]].network)
+            if node.network.input_shape != wanted:
+                raise RequestError(
+                    f"node {node.name}: its network takes maps of {node.network.input_shape}, its "
+                    f"parent's are {wanted}"
+                )
         self.tree = tree
         self.networks = nn.ModuleDict({node.name: build_node(node.network) for node in tree.nodes})
         position = {node.path: index for index, node in enumerate(tree.nodes)}
@@ -49,14 +55,13 @@ class Trunk(nn.Module):
         classes = [
             [-1 - step for step in steps + [0] * (width - len(steps))] for steps in self._steps
         ]
-        # By node and choice: the class at a leaf, something negative at a node.
+        # By node and choice: the class at a leaf, a negative number at a node.
         self.register_buffer("leaves", torch.tensor(classes), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return log-probabilities N×classes: the sum of the choices' along each class's path.
+        """Return the log-probabilities N×classes of images N×C×H×W.
 
-        Args:
-            images: N×C×H×W.
+        That of a class is the sum of the log-probabilities of the choices along its path.
         """
         inputs, base = {0: images}, {0: images.new_zeros(len(images), dtype=torch.float32)}
         columns = [base[0]] * self.tree.num_classes
@@ -72,12 +77,9 @@ class Trunk(nn.Module):
 
     @torch.inference_mode()
     def route(self, images: Tensor) -> Tensor:
-        """Return the class N that each image's walk of best choices ends in.
+        """Return the class N that each of N×C×H×W images reaches by a walk of best choices.
 
         Every node sees only the images that reach it. The network must be in evaluation mode.
-
-        Args:
-            images: N×C×H×W.
         """
         if len(images) == 1:
             return torch.tensor([self._walk(images)], device=images.device)
@@ -88,7 +90,7 @@ class Trunk(nn.Module):
             index, inputs, rows = waiting.pop()
             maps, logits = networks[index](inputs)
             choices, steps = logits.argmax(1), self._steps[index]
-            # Rows that go on to a child node get their class there.
+            # Rows that continue to a child node get their class there.
             classes[rows] = self.leaves[index, choices]
             counts = choices.bincount(minlength=len(steps)).tolist()
             for step, chosen in zip(steps, choices.argsort(stable=True).split(counts), strict=True):
@@ -102,15 +104,14 @@ class Trunk(nn.Module):
         return {node.path: (node.groups, cast("NodeModule", network)) for node, network in pairs}
 
     def paths(self) -> tuple[NetworkPath, ...]:
-        """Return the way to each node that has leaves, named after it, with those leaves."""
+        """Return the path to each node that has leaves, named after the node, with those leaves."""
         found = []
         for node in self.tree.nodes:
-            leaves = [child for child in self.tree.children(node) if isinstance(child, int)]
+            leaves = tuple(child for child in self.tree.children(node) if isinstance(child, int))
             if leaves:
-                depths = range(len(node.path) + 1)
-                names = [node_name(node.path[:depth]) for depth in depths]
-                chain = _Chain([cast("NodeModule", self.networks[name]) for name in names])
-                found.append(NetworkPath(name=node.name, classes=tuple(leaves), network=chain))
+                names = [node_name(node.path[:depth]) for depth in range(len(node.path) + 1)]
+                chain = _Chain(*(self.networks[name] for name in names))
+                found.append(NetworkPath(name=node.name, classes=leaves, network=chain))
         return tuple(found)
 
     def prepare_for_inference(self) -> Trunk:
@@ -120,7 +121,7 @@ class Trunk(nn.Module):
         return prepared.to(memory_format=torch.channels_last)
 
     def prepare_for_single_images(self) -> Trunk:
-        """Return a copy for one fp32 image at a time on this CPU, its nodes compiled in seconds.
+        """Return a copy, compiled within seconds, for one fp32 image at a time on this CPU.
 
         Batches give the same classes, but are slow: each new shape is compiled anew.
         """
@@ -144,26 +145,12 @@ class Trunk(nn.Module):
         return -1 - index
 
 
-class _Chain(nn.Module):
-    """The networks from the root to one node, one after the other."""
-
-    def __init__(self, networks: list[NodeModule]) -> None:
-        super().__init__()
-        self.networks = nn.ModuleList(networks)
+class _Chain(nn.Sequential):
+    """The networks from the root to one node."""
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return the last one's logits; the others choose as well, as on the way they do."""
+        """Return the logits of the last network; the others compute theirs too, as in routing."""
         logits = inputs
-        for network in self.networks:
+        for network in self:
             inputs, logits = network(inputs)
         return logits
-
-
-def _check_shapes(tree: Tree) -> None:
-    for node in tree.nodes[1:]:
-        wanted = feature_shape(tree.by_path[node.path[:-1]].network)
-        if node.network.input_shape != wanted:
-            raise RequestError(
-                f"node {node.name}: its network takes maps of {node.network.input_shape}, its "
-                f"parent's are {wanted}"
-            )

@@ -1,7 +1,6 @@
-"""Traffic: how many images take each edge of a tree, and how many of them rightly.
+"""Traffic: the number of images on each edge of a tree, and of those that belong there.
 
-In TRUNK the predicted class tells the whole path that an image took, so a confusion matrix says
-all of it.
+The predicted class determines the whole path that an image took, so a confusion matrix is enough.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.errors import RequestError
-from trunk.tree import Node, NodePath, Tree
+from trunk.tree import NodePath, Tree
 
 Confusion = Sequence[Sequence[int]]
 """Images by true class (row) and predicted class (column)."""
@@ -18,15 +17,15 @@ Confusion = Sequence[Sequence[int]]
 
 @dataclass(frozen=True, kw_only=True)
 class Edge:
-    """What went from a node to one of its children.
+    """The images that went from a node to one of its children.
 
     Attributes:
-        parent: Path of the node.
-        child: Path of the child.
+        parent: The path of the node.
+        child: The path of the child.
         classes: The classes below the child, ascending; one where it is a leaf.
-        images: Images that went this way.
-        correct: Those of them whose class lies below the child.
-        share_percent: `images` of all images of the matrix.
+        images: The number of images that went this way.
+        correct: The number of those whose class lies below the child.
+        share_percent: `images` as a share of all images of the matrix.
     """
 
     parent: NodePath
@@ -38,7 +37,7 @@ class Edge:
 
     @property
     def accuracy_percent(self) -> float | None:
-        """`correct` of `images`; None where no image went this way."""
+        """`correct` as a share of `images`; None where no image went this way."""
         return 100 * self.correct / self.images if self.images else None
 
 
@@ -47,43 +46,11 @@ def edge_traffic(tree: Tree, confusion: Confusion) -> tuple[Edge, ...]:
 
     Args:
         tree: The tree that the images were routed through.
-        confusion: Of all its classes, in the order of the labels.
+        confusion: The confusion matrix of all its classes, in the order of the labels.
 
     Raises:
         RequestError: The matrix is for another number of classes, or counts no image.
     """
-    _check(tree, confusion)
-    images_of_class = [sum(column) for column in zip(*confusion, strict=True)]
-    edges = [
-        _edge(node, index, confusion, images_of_class)
-        for node in tree.nodes
-        for index in range(len(node.groups))
-    ]
-    return tuple(sorted(edges, key=lambda edge: edge.child))
-
-
-def _edge(parent: Node, index: int, confusion: Confusion, images_of_class: Sequence[int]) -> Edge:
-    """Return the traffic from a node to its child of this index.
-
-    Args:
-        parent: The node.
-        index: Of the child.
-        confusion: Images by true and predicted class.
-        images_of_class: Images by predicted class: the sums of the matrix's columns.
-    """
-    classes = parent.groups[index]
-    images = sum(images_of_class[label] for label in classes)
-    return Edge(
-        parent=parent.path,
-        child=(*parent.path, index),
-        classes=classes,
-        images=images,
-        correct=sum(confusion[true][predicted] for true in classes for predicted in classes),
-        share_percent=100 * images / sum(images_of_class),
-    )
-
-
-def _check(tree: Tree, confusion: Confusion) -> None:
     count = tree.num_classes
     if {len(confusion), *map(len, confusion)} != {count}:
         raise RequestError(
@@ -92,3 +59,18 @@ def _check(tree: Tree, confusion: Confusion) -> None:
         )
     if not any(map(any, confusion)):
         raise RequestError("confusion matrix without images: no traffic to speak of")
+    images_of_class = [sum(column) for column in zip(*confusion, strict=True)]
+    edges = []
+    for node in tree.nodes:
+        for index, classes in enumerate(node.groups):
+            images = sum(images_of_class[label] for label in classes)
+            edge = Edge(
+                parent=node.path,
+                child=(*node.path, index),
+                classes=classes,
+                images=images,
+                correct=sum(confusion[i][j] for i in classes for j in classes),
+                share_percent=100 * images / sum(images_of_class),
+            )
+            edges.append(edge)
+    return tuple(sorted(edges, key=lambda edge: edge.child))

@@ -1,4 +1,4 @@
-"""The tree: which classes each node tells apart, and where each class has its leaf."""
+"""The tree as data: the classes that each node tells apart, the leaf of each class, and JSON."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _STRICT = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
 
 @dataclass(frozen=True, kw_only=True)
 class NodeNetwork:
-    """What it takes to build a node's network.
+    """The description that a node's network is built from.
 
     Attributes:
         backbone: A key of `trunk.nodes.BACKBONES`.
-        layers: Which of the backbone's layer lists.
-        input_shape: C, H, W: of an image at the root, else of the parent's feature map.
-        outputs: How many children, or classes, the network tells apart.
+        layers: The name of one of the backbone's layer lists.
+        input_shape: C, H, W: of the image at the root, else of the parent's feature map.
+        outputs: The number of children, or classes, that the network tells apart.
     """
 
     __pydantic_config__ = _STRICT
@@ -47,9 +47,9 @@ class Node:
     """A node with a network.
 
     Attributes:
-        path: Where it is in the tree.
+        path: The node's place in the tree.
         groups: The classes of each child, ascending; a child of one class is a leaf.
-        network: What chooses among the children.
+        network: The network that chooses among the children.
         likelihood: Averaged softmax likelihood between the node's classes, n×n in ascending order
             of the classes; None where unknown.
         volatility: The grouping volatility that made `groups` of `likelihood`; None where unknown.
@@ -70,7 +70,7 @@ class Node:
 
     @property
     def name(self) -> str:
-        """The path in a form fit for file names, state dicts and messages: root, 0-3."""
+        """The path as text: `node_name`."""
         return node_name(self.path)
 
 
@@ -90,26 +90,17 @@ class Tree:
     nodes: tuple[Node, ...]
 
     def __post_init__(self) -> None:
-        paths = [node.path for node in self.nodes]
-        if not paths or paths[0] != () or paths != sorted(set(paths)):
-            raise RequestError("not a tree: the nodes are not the root and others, in order")
-        if self.root.classes != tuple(range(self.num_classes)):
-            raise RequestError(
-                f"not a tree: the root's {self.num_classes} classes are not 0 to "
-                f"{self.num_classes - 1}, each once"
-            )
-        for node in self.nodes:
-            _check_node(node)
-            _check_place(self, node)
+        if mistake := _find_mistake(self):
+            raise RequestError(f"not a tree: {mistake}")
 
     @property
     def root(self) -> Node:
-        """The node that sees the image."""
+        """The node whose network takes the image."""
         return self.nodes[0]
 
     @property
     def num_classes(self) -> int:
-        """How many classes the whole tree tells apart."""
+        """The number of classes that the whole tree tells apart."""
         return len(self.root.classes)
 
     @cached_property
@@ -128,23 +119,6 @@ class Tree:
 def node_name(path: NodePath) -> str:
     """Return a path in a form fit for file names, state dicts and messages: root, 0-3."""
     return "-".join(map(str, path)) or "root"
-
-
-def check_classes(tree: Tree, num_classes: int, where: str) -> None:
-    """Make sure that a tree is for data of this many classes.
-
-    Args:
-        tree: The tree.
-        num_classes: Classes of the data.
-        where: The file that the tree is from.
-
-    Raises:
-        RequestError: It is for another number.
-    """
-    if tree.num_classes != num_classes:
-        raise RequestError(
-            f"{where}: a tree of {tree.num_classes} classes, the data has {num_classes}"
-        )
 
 
 def tree_to_json(tree: Tree) -> dict[str, Any]:
@@ -169,51 +143,56 @@ def tree_from_json(plain: object) -> Tree:
 
 
 def describe_mistake(error: ValidationError) -> str:
-    """Return one line on the first thing that is wrong with a file's layout, and where it is."""
+    """Return the first mistake in a file's layout, and its place, in one line."""
     first = error.errors()[0]
     place = ".".join(map(str, first["loc"]))
     return f"{place}: {first['msg']}" if place else first["msg"]
 
 
-def _check_node(node: Node) -> None:
-    """Check what a node says of itself."""
+def _find_mistake(tree: Tree) -> str | None:
+    """Return the first reason why nodes make no tree, if there is one."""
+    paths = [node.path for node in tree.nodes]
+    if not paths or paths[0] != () or paths != sorted(set(paths)):
+        return "the nodes are not the root and others, in order"
+    count = tree.num_classes
+    if tree.root.classes != tuple(range(count)):
+        return f"the root's {count} classes are not 0 to {count - 1}, each once"
+    mistakes = (_find_node_mistake(node) or _find_misfit(tree, node) for node in tree.nodes)
+    return next(filter(None, mistakes), None)
+
+
+def _find_node_mistake(node: Node) -> str | None:
+    """Return what is wrong with a node, whatever the others are."""
+    name, count, children = f"node {node.name}", len(node.classes), len(node.groups)
     ascending = [tuple(sorted(set(group))) for group in node.groups]
-    if list(node.groups) != ascending or len(set(node.classes)) != len(node.classes):
-        raise RequestError(
-            f"not a tree: node {node.name}: its groups are not ascending lists that share no class"
-        )
-    if not all(node.groups) or len(node.groups) < 2:
-        raise RequestError(
-            f"not a tree: node {node.name}: it needs two or more groups, and none empty"
-        )
-    if node.network.outputs != len(node.groups):
-        raise RequestError(
-            f"not a tree: node {node.name}: its network has {node.network.outputs} outputs for "
-            f"{len(node.groups)} children"
-        )
-    sides = {len(node.classes)}
-    if node.likelihood is not None and {len(node.likelihood), *map(len, node.likelihood)} != sides:
-        raise RequestError(
-            f"not a tree: node {node.name}: its likelihood is not a matrix of "
-            f"{len(node.classes)}×{len(node.classes)}"
-        )
+    if list(node.groups) != ascending or len(set(node.classes)) != count:
+        return f"{name}: its groups are not ascending lists that share no class"
+    if not all(node.groups) or children < 2:
+        return f"{name}: it needs two or more groups, and none empty"
+    outputs = node.network.outputs
+    if outputs != children:
+        return f"{name}: its network has {outputs} outputs for {children} children"
+    matrix = node.likelihood
+    if matrix is not None and {len(matrix), *map(len, matrix)} != {count}:
+        return f"{name}: its likelihood is not a matrix of {count}×{count}"
+    return None
 
 
-def _check_place(tree: Tree, node: Node) -> None:
-    """Check a node against its parent's groups, and its own groups against its child nodes."""
+def _find_misfit(tree: Tree, node: Node) -> str | None:
+    """Return where a node contradicts its parent's groups, or lacks a child node for its own."""
     if node.path:
         parent = tree.by_path.get(node.path[:-1])
         index = node.path[-1]
         if parent is None or not 0 <= index < len(parent.groups):
-            raise RequestError(f"not a tree: node {node.name}: it has no parent")
+            return f"node {node.name}: it has no parent"
         if parent.groups[index] != node.classes:
-            raise RequestError(
-                f"not a tree: node {node.name}: its classes {list(node.classes)} are not the "
-                f"{list(parent.groups[index])} that its parent gives it"
+            given = list(parent.groups[index])
+            return (
+                f"node {node.name}: its classes {list(node.classes)} are not the {given} that its "
+                "parent gives it"
             )
     for index, group in enumerate(node.groups):
         path = (*node.path, index)
         if len(group) > 1 and path not in tree.by_path:
-            raise RequestError(
-                f"not a tree: there is no node {node_name(path)} for classes {list(group)}"
-            )
+            return f"there is no node {node_name(path)} for classes {list(group)}"
+    return None

@@ -1,1 +1,1 @@
-"""Compressed models: another model's trained network, quantised or pruned in one more step."""
+"""Compressed models: the trained network of another model, quantised or pruned."""

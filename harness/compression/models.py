@@ -1,4 +1,4 @@
-"""What a `CompressedSpec` comes to: the spec of a model that is its base in one more step."""
+"""The model spec of a compressed model: that of its base, with a training that compresses."""
 
 from __future__ import annotations
 
@@ -23,11 +23,8 @@ _CALIBRATION_IMAGES = 4
 def compressed_model(spec: CompressedSpec, base: ModelSpec) -> ModelSpec:
     """Return the model spec of a compressed model.
 
-    It is built, and takes images, as its base; `fit` compresses a trained one.
-
-    Args:
-        spec: The compressed model.
-        base: The model that its `base` names.
+    It is built as its base and takes the same images; `fit` compresses the trained base. `base` is
+    the model that `spec.base` names.
     """
     ways: dict[str, dict[str, Any]] = {
         "quantization": {
@@ -35,27 +32,22 @@ def compressed_model(spec: CompressedSpec, base: ModelSpec) -> ModelSpec:
             "compress": _quantize_at_once,
             "describe": _describe_quantized,
             "rebuild": _rebuild_quantized,
-            # Torch's int8 kernels are for CPUs.
+            # Torch has int8 kernels for CPUs alone.
             "devices": ("cpu",),
         },
         "pruning": {
             "fit": _fit_pruned,
             "compress": _prune_at_once,
-            "describe": _describe_pruned,
-            "rebuild": _rebuild_pruned,
+            "describe": lambda network, build: pruning.describe_shapes(network, build()),
+            "rebuild": lambda shapes, build: _reshaped(build(), shapes),
         },
     }
-    return dataclasses.replace(
-        base,
-        label=spec.label,
-        base=spec.base,
-        section=spec.compression,
-        **ways[spec.compression],
-    )
+    own = {"label": spec.label, "base": spec.base, "section": spec.compression}
+    return dataclasses.replace(base, **(ways[spec.compression] | own))
 
 
 def _fit_quantized(fitting: Fitting) -> nn.Module:
-    """Train a float network on with all numbers rounded, then convert it to int8."""
+    """Continue the training of the base with all numbers rounded, then convert it to int8."""
     settings = fitting.settings.quantization or QuantizationSettings()
     base, recipe, stages = _base_of(fitting), settings.training, fitting.stages
     network = base.network
@@ -76,7 +68,7 @@ def _fit_quantized(fitting: Fitting) -> nn.Module:
 
 
 def _fit_pruned(fitting: Fitting) -> nn.Module:
-    """Take channels out of a network, then train what is left of it."""
+    """Take channels out of the base, then train what is left."""
     settings = fitting.settings.pruning or PruningSettings()
     base, recipe, stages = _base_of(fitting), settings.training, fitting.stages
     stages.note("accuracy_base", lambda: base.accuracy(base.network))
@@ -100,26 +92,26 @@ def _base_of(fitting: Fitting) -> Base:
 
 
 def _quantize_at_once(network: nn.Module, settings: Settings, channels: int) -> nn.Module:
-    """Return the int8 network of a float one, its ranges from random images."""
+    """Return the int8 network of a float one, with ranges from random images."""
     wanted = settings.quantization or QuantizationSettings()
     generator = torch.Generator().manual_seed(settings.seed)
-    shape = (_CALIBRATION_IMAGES, channels, _size(settings), _size(settings))
-    images = torch.randn(shape, generator=generator)
+    shape = _image_shape(settings, channels)
+    images = torch.randn((_CALIBRATION_IMAGES, *shape), generator=generator)
     return quantization.with_any_ranges(network, wanted.backend, images)
 
 
 def _prune_at_once(network: nn.Module, settings: Settings, channels: int) -> nn.Module:
     """Return a copy with fewer channels, not trained any further."""
     pruned = copy.deepcopy(network).eval()
-    example = torch.zeros(1, channels, _size(settings), _size(settings))
+    example = torch.zeros(1, *_image_shape(settings, channels))
     pruning.prune(pruned, example, settings.pruning or PruningSettings())
     return pruned
 
 
-def _size(settings: Settings) -> int:
+def _image_shape(settings: Settings, channels: int) -> tuple[int, int, int]:
     if settings.image_size is None:
         raise ValueError("complete settings have an image size")
-    return settings.image_size
+    return channels, settings.image_size, settings.image_size
 
 
 def _describe_quantized(network: nn.Module, build: Callable[[], nn.Module]) -> dict[str, Any]:
@@ -135,17 +127,10 @@ def _rebuild_quantized(
         backend, shape = str(structure["backend"]), tuple(structure["image_shape"])
         images = torch.zeros(1, *shape)
     except (KeyError, TypeError) as error:
-        reason = describe_error(error)
-        raise RequestError(f"structure: not that of an int8 network ({reason})") from error
+        raise RequestError(
+            f"structure: not that of an int8 network ({describe_error(error)})"
+        ) from error
     return quantization.with_any_ranges(build().eval(), backend, images)
-
-
-def _describe_pruned(network: nn.Module, build: Callable[[], nn.Module]) -> dict[str, Any]:
-    return pruning.describe_shapes(network, build())
-
-
-def _rebuild_pruned(structure: dict[str, Any], build: Callable[[], nn.Module]) -> nn.Module:
-    return _reshaped(build(), structure)
 
 
 def _reshaped(network: nn.Module, shapes: dict[str, Any]) -> nn.Module:

@@ -1,7 +1,7 @@
-"""Structural pruning: whole channels taken out, with all that depends on them.
+"""Structural pruning: whole channels are taken out, with everything that depends on them.
 
-What depends on a channel follows from torch-pruning's dependency graph (Fang et al., 2023,
-arXiv:2301.12900); what is left is an ordinary network with narrower layers.
+The dependencies come from torch-pruning's graph (Fang et al., 2023, arXiv:2301.12900). The result
+is an ordinary network with narrower layers.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from harness.settings_spec import PruningSettings
 from harness.util.error_text import describe_error
 
 TOLERANCE = 0.03
-# A step may cut so many times as much as any before: channels are whole.
+# A step may cut this many times as much as any step before, because channels are whole.
 _SAFETY = 2.0
 _NORMS = {"l1": 1, "group_norm": 2}
 _LAYERS = (nn.Conv2d, nn.Linear)
-# What a module keeps its numbers of channels in, besides its tensors.
+# The types of attributes that hold a module's numbers of channels.
 _SIZES = (int, tuple)
 
 
 def prune(network: nn.Module, example: Tensor, settings: PruningSettings) -> None:
-    """Take channels out of a network, in place, until it does so many times less work.
+    """Take channels out of a network, in place, until its work is divided by the speed-up.
 
     Each step takes the same share of the original channels out of every layer (local pruning),
     those of least importance, until the multiply-accumulates are at most those wanted; the last
-    step is cut short where all of it would be too much. The layers whose output nobody takes in
-    keep their channels: they are the classes.
+    step is cut short where all of it would be too much. Layers whose output no other layer takes
+    in keep their channels, which are the classes.
 
     Args:
         network: In evaluation mode, on the CPU.
-        example: One image, 1×C×H×W; its size decides how much work each layer is.
-        settings: How much, and in how many steps.
+        example: One image, 1×C×H×W; its size determines the work of each layer.
+        settings: The speed-up, the number of steps and the importance.
 
     Raises:
         RequestError: The speed-up is not reached, or overshot, or the network cannot be pruned.
@@ -53,7 +53,7 @@ def prune(network: nn.Module, example: Tensor, settings: PruningSettings) -> Non
                 f"setting pruning.speed_up: {settings.speed_up:g} is out of reach: after all "
                 f"{settings.steps} steps (pruning.steps) it is {before / macs:.3g}"
             )
-        # Counting takes as long as pruning, so layer by layer only where a step may be too much.
+        # Counting is as slow as pruning: layer by layer only where a whole step may be too much.
         near = macs - _SAFETY * max(cuts, default=before) < wanted
         try:
             if near:
@@ -75,7 +75,7 @@ def prune(network: nn.Module, example: Tensor, settings: PruningSettings) -> Non
 def _step_layer_by_layer(
     pruner: Any, network: nn.Module, example: Tensor, macs: int, wanted: float
 ) -> int:
-    """Take a step, or as much of it as does not go too far past `wanted`; return what is left."""
+    """Take a step, or the part that stays near `wanted`; return the remaining multiply-adds."""
     counts = [macs]
     for group in pruner.step(interactive=True):
         group.prune()
@@ -87,11 +87,10 @@ def _step_layer_by_layer(
 
 
 def describe_shapes(network: nn.Module, original: nn.Module) -> dict[str, Any]:
-    """Return in what the layers of a pruned network differ from the original, as JSON holds it.
+    """Return how the layers of a pruned network differ from the original, as JSON holds it.
 
-    Returns:
-        `tensors`: the shapes of parameters and buffers, by key; `attributes`: the numbers of
-        channels and the like, by module and name.
+    `tensors` are the shapes of parameters and buffers, by key; `attributes` are the numbers of
+    channels and the like, by module and name.
     """
     parts, before = dict(network.named_modules()), _tensors(original)
     tensors = {
@@ -102,22 +101,16 @@ def describe_shapes(network: nn.Module, original: nn.Module) -> dict[str, Any]:
     attributes: dict[str, dict[str, Any]] = {}
     for name, part in original.named_modules():
         now = vars(parts[name])
-        changed = {
-            key: now[key]
-            for key, value in vars(part).items()
-            if type(value) in _SIZES and now[key] != value
-        }
-        if changed:
+        sizes = {key: value for key, value in vars(part).items() if type(value) in _SIZES}
+        if changed := {key: now[key] for key, value in sizes.items() if now[key] != value}:
             attributes[name] = changed
     return {"tensors": tensors, "attributes": attributes}
 
 
 def reshape(network: nn.Module, shapes: dict[str, Any]) -> None:
-    """Give the layers of a network the shapes of a pruned one; weights are zero where they change.
+    """Give an unpruned network, in place, the shapes that `describe_shapes` returned.
 
-    Args:
-        network: The original, with any weights; changed in place.
-        shapes: From `describe_shapes`.
+    Weights are zero where their shape changes.
 
     Raises:
         RequestError: They are not shapes of this network.
@@ -126,8 +119,7 @@ def reshape(network: nn.Module, shapes: dict[str, Any]) -> None:
         for name, values in shapes["attributes"].items():
             part = network.get_submodule(name)
             for key, value in values.items():
-                kind = type(getattr(part, key))
-                setattr(part, key, kind(value))
+                setattr(part, key, type(getattr(part, key))(value))
         for key, shape in shapes["tensors"].items():
             name, _, own = key.rpartition(".")
             part = network.get_submodule(name)
@@ -148,8 +140,8 @@ def _make_pruner(network: nn.Module, example: Tensor, settings: PruningSettings)
     importance = torch_pruning.importance.GroupMagnitudeImportance(p=_NORMS[settings.importance])
     try:
         with warnings.catch_warnings():
-            # It says how it prunes parameters that belong to no layer it knows: as is right for
-            # ConvNeXt's layer scales, which are C×1×1.
+            # The warning is about parameters of unknown layers, such as ConvNeXt's layer scales
+            # (C×1×1), which are pruned rightly.
             warnings.filterwarnings("ignore", "Unwrapped parameters detected", UserWarning)
             return torch_pruning.pruner.BasePruner(
                 network,
@@ -158,7 +150,7 @@ def _make_pruner(network: nn.Module, example: Tensor, settings: PruningSettings)
                 pruning_ratio=1.0,
                 iterative_steps=settings.steps,
                 ignored_layers=_outputs(network, example),
-                # By default all pruners share one dict each, and fill it.
+                # The defaults are dicts that all pruners would share and fill.
                 in_channel_groups={},
                 out_channel_groups={},
                 num_heads={},
@@ -171,10 +163,10 @@ def _outputs(network: nn.Module, example: Tensor) -> list[nn.Module]:
     """Return the layers whose output channels no other layer takes in."""
     graph = torch_pruning.DependencyGraph().build_dependency(network, example)
     layers = [part for part in network.modules() if isinstance(part, _LAYERS)]
-    return [layer for layer in layers if not _has_taker(graph, layer)]
+    return [layer for layer in layers if not _is_taken_in(graph, layer)]
 
 
-def _has_taker(graph: Any, layer: nn.Module) -> bool:
+def _is_taken_in(graph: Any, layer: nn.Module) -> bool:
     prune_out = graph.get_pruner_of_module(layer).prune_out_channels
     group = graph.get_pruning_group(layer, prune_out, [0])
     return any(

@@ -1,6 +1,6 @@
 """Quantisation-aware training and int8 networks, by the FX graph mode of `torch.ao.quantization`.
 
-Why that way and not torchao's is in docs/compression.md.
+docs/compression.md compares it with torchao.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _SCALES, _ZERO_POINTS = "_scales", "_zero_points"
 
 
 class Int8Network(nn.Module):
-    """A network that takes and returns float, and computes in int8 between.
+    """A network that takes and returns float, and computes in int8 in between.
 
     Its state dict holds plain tensors: int8 weights, each with its scales (float32, one for each
     output channel) and zero points, float32 biases, and the scales of the activations.
 
     Attributes:
-        backend: Of torch's int8 engines, the one whose kernels it uses.
-        image_shape: C×H×W of the images that its ranges began with.
+        backend: The int8 engine of torch whose kernels it uses.
+        image_shape: C×H×W of the images that its first ranges came from.
     """
 
     precision = "int8"
@@ -45,40 +45,37 @@ class Int8Network(nn.Module):
     ) -> None:
         super().__init__()
         self.graph, self.backend, self.image_shape = graph, backend, image_shape
-        # In a tuple, or it would be a part whose weights are saved.
+        # In a tuple, because a module attribute would be saved with the weights.
         self._float_network = (float_network,)
         self._packed_for: torch.Size | None = None
         self.register_state_dict_post_hook(_to_plain)  # type: ignore[no-untyped-call]
 
     @property
     def kernels(self) -> str:
-        """What runs its layers."""
+        """The kernels that run its layers, in words."""
         return f"int8 kernels of torch, {self.backend}"
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits, N×K, of images N×C×H×W.
 
-        With several threads a layer's weights are laid out for the first shape of images that it
-        meets, and laid out anew in every call with another, which can take 25 times as long as the
-        product. So they are packed anew, once, where the shape changes.
+        With several threads, torch lays out a layer's weights for the first shape of images and
+        again in every call with another shape, which can take 25 times as long as the product. So
+        they are packed anew, once, when the shape changes.
         """
         if self._packed_for not in (None, images.shape):
-            self._pack_anew()
+            with _engine(self.backend):
+                for layer in self.graph.modules():
+                    if hasattr(layer, "set_weight_bias"):
+                        layer.set_weight_bias(*layer._weight_bias())  # type: ignore[operator]
         self._packed_for = images.shape
         logits: Tensor = self.graph(images)
         return logits
 
-    def _pack_anew(self) -> None:
-        with _engine(self.backend):
-            for layer in self.graph.modules():
-                if hasattr(layer, "set_weight_bias"):
-                    layer.set_weight_bias(*layer._weight_bias())  # type: ignore[operator]
-
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
     ) -> Any:
-        """Take up what `state_dict` returned, all of it."""
-        packed = self.graph.state_dict()  # with the versions that the layers look for
+        """Load all that `state_dict` returned."""
+        packed = self.graph.state_dict()  # with the versions that the layers expect
         for key, value in packed.items():
             plain = f"graph.{key}"
             if isinstance(value, tuple):
@@ -88,19 +85,28 @@ class Int8Network(nn.Module):
                 packed[key] = _joined(plain, state_dict)
             else:
                 packed[key] = state_dict.get(plain, value)
-        with _engine(self.backend):  # weights are packed for the engine that is set
+        with _engine(self.backend):  # weights are packed for the current engine
             return self.graph.load_state_dict(packed, strict, assign)
 
     def float_network(self) -> nn.Module:
-        """Return its layers in float, batch norm folded, on the meta device."""
+        """Return the same layers in float, with batch norm folded, on the meta device."""
         return self._float_network[0]
 
 
-def check_backend(backend: str) -> None:
-    """Make sure that torch has a backend's kernels for this CPU.
+def prepare(network: nn.Module, backend: str, images: Tensor) -> GraphModule:
+    """Return a copy that rounds weights and activations as int8 will, and can be trained.
+
+    Convolutions, batch norms and activations are fused; weights have one scale for each output
+    channel. The ranges begin with those of some images, and follow every batch of training.
+
+    Args:
+        network: Float, on the CPU.
+        backend: The int8 engine of torch that the network is for.
+        images: N×C×H×W, ready for the network.
 
     Raises:
-        RequestError: It has not.
+        RequestError: Torch has no such backend for this CPU, or the network's graph depends on
+            values.
     """
     there = [engine for engine in torch.backends.quantized.supported_engines if engine != "none"]
     if backend not in there:
@@ -108,23 +114,6 @@ def check_backend(backend: str) -> None:
             f"setting quantization.backend: torch has no {backend} kernels for this CPU; "
             f"there are: {', '.join(there) or 'none'}"
         )
-
-
-def prepare(network: nn.Module, backend: str, images: Tensor) -> GraphModule:
-    """Return a copy that rounds weights and activations as int8 will, and can be trained.
-
-    Convolutions, batch norms and activations are fused; weights have one scale for each output
-    channel. The ranges begin with those of some images, and move on with every batch of training.
-
-    Args:
-        network: Float, on the CPU.
-        backend: As `check_backend`.
-        images: N×C×H×W, ready for the network.
-
-    Raises:
-        RequestError: No such backend, or the network's graph depends on values.
-    """
-    check_backend(backend)
     with _quiet(), _engine(backend):
         configuration = get_default_qat_qconfig_mapping(backend)
         try:
@@ -133,7 +122,7 @@ def prepare(network: nn.Module, backend: str, images: Tensor) -> GraphModule:
             )
         except Exception as error:
             raise RequestError(
-                f"the network cannot be quantised: its graph cannot be drawn up "
+                "the network cannot be quantised: its graph cannot be drawn up "
                 f"({describe_error(error)})"
             ) from error
         with torch.no_grad():
@@ -142,20 +131,16 @@ def prepare(network: nn.Module, backend: str, images: Tensor) -> GraphModule:
 
 
 def freeze(fake: GraphModule) -> None:
-    """Keep a trained network's ranges from now on."""
+    """Fix the ranges of a trained network."""
     fake.apply(disable_observer)
 
 
 def convert(
     fake: GraphModule, network: nn.Module, backend: str, image_shape: tuple[int, ...]
 ) -> Int8Network:
-    """Return the int8 network of a fake-quantised one.
+    """Return the int8 network of a fake-quantised one from `prepare`, which is not changed.
 
-    Args:
-        fake: From `prepare`, trained or not; it is not changed.
-        network: The one that `prepare` was given, for the shapes of its layers.
-        backend: Likewise.
-        image_shape: C×H×W of the images.
+    The network, the backend and the shape C×H×W of the images are those that `prepare` was given.
 
     Raises:
         RequestError: No layer would run in int8.
@@ -170,12 +155,9 @@ def convert(
 
 
 def with_any_ranges(network: nn.Module, backend: str, images: Tensor) -> Int8Network:
-    """Return the int8 network of a float one, its ranges from some images, without training.
+    """Return the int8 network of a float one, with the ranges of some images, without training.
 
-    Args:
-        network: Float, on the CPU.
-        backend: As `check_backend`.
-        images: N×C×H×W; any will do where weights are loaded after.
+    Any images N×C×H×W will do where weights are loaded afterwards.
 
     Raises:
         RequestError: As `prepare` and `convert`.
@@ -185,7 +167,7 @@ def with_any_ranges(network: nn.Module, backend: str, images: Tensor) -> Int8Net
 
 
 def _to_plain(_network: nn.Module, state: dict[str, Any], *_: object) -> None:
-    """Replace what only torch's quantised layers understand by plain tensors."""
+    """Replace the values that only torch's quantised layers understand by plain tensors."""
     for key, value in list(state.items()):
         if isinstance(value, Tensor) and not value.is_quantized:
             continue
@@ -206,7 +188,7 @@ def _split(key: str, weight: Tensor) -> dict[str, Tensor]:
         zero_points = torch.tensor(weight.q_zero_point())
     return {
         key: weight.int_repr(),
-        # They were computed in float32, and a zero point is one of the int8 values.
+        # Scales were computed in float32, and a zero point is one of the int8 values.
         key + _SCALES: scales.to(torch.float32),
         key + _ZERO_POINTS: zero_points.to(torch.int8),
     }
@@ -222,7 +204,7 @@ def _joined(key: str, plain: Mapping[str, Tensor]) -> Tensor:
 
 @contextmanager
 def _engine(backend: str) -> Iterator[None]:
-    """Let layers be packed for a backend; put the former one back after."""
+    """Let layers be packed for a backend; restore the former one afterwards."""
     before = torch.backends.quantized.engine
     torch.backends.quantized.engine = backend
     try:
@@ -233,12 +215,12 @@ def _engine(backend: str) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence what no user can do anything about: messages of `torch.ao.quantization`."""
+    """Silence messages of `torch.ao.quantization` about which a user can do nothing."""
     with warnings.catch_warnings():
         # It is deprecated in favour of torchao, and so are the tensors that its kernels take, of
-        # which torch warns once a process: docs/compression.md says why we stay.
+        # which torch warns once a process: docs/compression.md gives the reasons to stay.
         warnings.filterwarnings("ignore", "torch.ao.quantization is deprecated", DeprecationWarning)
         warnings.filterwarnings("ignore", "torch.quantize_per_tensor, torch.quantize", UserWarning)
-        # Its own configuration of x86 sets reduce_range, and it warns of that for every layer.
+        # Its own configuration of x86 sets reduce_range, and causes a warning for every layer.
         warnings.filterwarnings("ignore", "Please use quant_min and quant_max", UserWarning)
         yield

@@ -18,8 +18,7 @@ def build(num_classes: int, in_channels: int, pretrained: bool) -> nn.Module:
         "deit_tiny_patch16_224.fb_in1k",
         pretrained=pretrained,
         in_chans=in_channels,
-        # timm's own class, with the same arithmetic, is one that thop does not count
-        norm_layer=partial(nn.LayerNorm, eps=1e-6),
+        norm_layer=partial(nn.LayerNorm, eps=1e-6),  # thop does not count timm's own class
     )
     network.set_submodule("head", nn.Linear(192, num_classes))
     return network

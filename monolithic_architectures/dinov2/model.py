@@ -19,7 +19,7 @@ def build(num_classes: int, in_channels: int, pretrained: bool) -> nn.Module:
         "vit_base_patch14_reg4_dinov2.lvd142m",
         pretrained=pretrained,
         num_classes=0,
-        dynamic_img_size=True,  # keeps the 518-pixel position table, interpolated at every call
+        dynamic_img_size=True,  # interpolates the 518-pixel position table at every call
         init_values=1.0,  # the layer scale of the published network; timm starts from 1e-5
         norm_layer=partial(nn.LayerNorm, eps=1e-6),  # thop does not count timm's own class
     )

@@ -8,8 +8,8 @@ from torchvision.models.vgg import make_layers
 
 from harness.spec import ModelSpec
 
-# Widths of the 13 convolutions. Only three max-pools ("M"), so that the last six convolutions
-# see the same map: the network of Torch-Pruning's CIFAR benchmark, of 32-pixel images and above.
+# Widths of the 13 convolutions. There are only three max-pools ("M"), so that the last six
+# convolutions see the same map, as in Torch-Pruning's CIFAR benchmark, for images of 32 pixels on.
 LAYERS = [64, 64, "M", 128, 128, "M", 256, 256, 256, "M", *[512] * 6]
 
 
@@ -25,11 +25,11 @@ def build(num_classes: int, in_channels: int, pretrained: bool) -> nn.Module:
 
 
 def _copy_layers(source: nn.Module, target: nn.Module) -> None:
-    kinds = (nn.Conv2d, nn.BatchNorm2d)
-    pairs = [
-        [part for part in one.children() if isinstance(part, kinds)] for one in (source, target)
-    ]
-    for one, other in zip(*pairs, strict=True):
+    old, new = (
+        [part for part in parts.children() if isinstance(part, (nn.Conv2d, nn.BatchNorm2d))]
+        for parts in (source, target)
+    )
+    for one, other in zip(old, new, strict=True):
         other.load_state_dict(one.state_dict())
 
 

@@ -19,11 +19,11 @@ def group_names(name):
 
 
 def test_the_layer_groups_of_the_families():
-    for name in RESNETS:
+    for name in (RESNETS[0], RESNETS[-1]):
         assert group_names(name) == ["conv1", "layer1", "layer2", "layer3", "layer4"]
-    for name in EFFICIENTNETS:
+    for name in (EFFICIENTNETS[0], EFFICIENTNETS[-1]):
         assert group_names(name) == [f"features.{index}" for index in range(9)]
-    for name, blocks in zip(VITS, (12, 12, 12, 24), strict=True):
+    for name, blocks in ((VITS[0], 12), (VITS[-1], 24)):
         expected = ["patch_embed.proj", *(f"blocks.{index}" for index in range(blocks))]
         assert group_names(name) == expected
 

@@ -65,23 +65,24 @@ def save(tmp_path):
 
     def save(plot, *arguments):
         drawn = []
-        files = figure_files(tmp_path / f"picture-{next(numbers)}")
-        save_figure(lambda: drawn.append(plot(*arguments)) or drawn[0], files)
-        return drawn[0], files[1]
+        png = tmp_path / f"picture-{next(numbers)}.png"
+        save_figure(lambda: drawn.append(plot(*arguments)) or drawn[0], [png])
+        return drawn[0], png
 
     numbers = itertools.count()
     return save
 
 
 def written_texts(figure):
-    """Return every text that shows, those of axes' ticks too."""
+    """Return every text that shows, those of axes' ticks too, and where it is."""
     figure.draw_without_rendering()
-    texts = figure.findobj(Text)
-    return [text for text in texts if text.get_visible() and text.get_window_extent().width > 0]
+    texts = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text()]
+    boxes = [(text.get_text(), text.get_window_extent()) for text in texts]
+    return [(text, box) for text, box in boxes if box.width > 0]
 
 
 def overlapping(figure):
-    boxes = [(text.get_text(), text.get_window_extent()) for text in written_texts(figure)]
+    boxes = written_texts(figure)
     return [
         (first, second)
         for (first, a), (second, b) in itertools.combinations(boxes, 2)
@@ -119,7 +120,7 @@ def test_the_same_tree_gives_the_same_bytes(small_tree, tmp_path):
 def test_every_name_and_figure_of_a_tree_is_there(small_tree, save):
     edges = edge_traffic(small_tree, CONFUSION)
     figure, _ = save(plot_tree, small_tree, NAMES, edges, "The tree")
-    found = {text.get_text() for text in written_texts(figure)}
+    found = {text for text, _ in written_texts(figure)}
     # Worked out by hand in test_traffic.py.
     wanted = {
         *("The tree", "root · 5 classes", "all images"),
@@ -181,19 +182,20 @@ LONG = tuple(f"class number {label} of them all" for label in range(47))
 SHORT = tuple("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabdefghnqrt")
 
 
-@pytest.mark.parametrize("names", [SHORT, LONG], ids=["short", "long"])
-@pytest.mark.parametrize("confusion", [uniform, skewed])
+@pytest.mark.parametrize(
+    ("names", "confusion"), [(SHORT, uniform), (LONG, skewed)], ids=["short", "long"]
+)
 def test_a_wide_tree_can_be_read(names, confusion, save):
     tree = wide_tree()
     assert (tree.num_classes, len(tree.nodes)) == (47, 12)
     edges = edge_traffic(tree, confusion(47))
     figure, png = save(plot_tree, tree, names, edges, "TRUNK")
     assert overlapping(figure) == []
-    assert set(names) < {text.get_text() for text in written_texts(figure)}
+    assert set(names) < {text for text, _ in written_texts(figure)}
     assert_nothing_is_cut(png)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_random_tree_can_be_read(seed, random_tree, save):
     tree = random_tree(seed)
     edges = edge_traffic(tree, uniform(tree.num_classes))
@@ -257,14 +259,14 @@ def test_a_matrix_of_47_classes_can_be_read(save):
     matrix = tuple(tuple(0.5 if i == j else 0.5 / 46 for j in range(47)) for i in range(47))
     groups = (tuple(range(20)), *((label,) for label in range(20, 47)))
     node = make_node((), groups, likelihood=matrix, volatility=1.2)
-    for names in (SHORT, LONG):
-        degrees = dict.fromkeys(range(1, 47), 0.5)
-        for figure, png in (
-            save(plot_likelihood, node, names, "TRUNK"),
-            save(plot_membership, node, names, 0, degrees, "TRUNK"),
-        ):
-            assert overlapping(figure) == []
-            assert_nothing_is_cut(png)
+    degrees = dict.fromkeys(range(1, 47), 0.5)
+    for figure, png in (
+        save(plot_likelihood, node, LONG, "TRUNK"),
+        save(plot_membership, node, LONG, 0, degrees, "TRUNK"),
+        save(plot_membership, node, SHORT, 0, degrees, "TRUNK"),
+    ):
+        assert overlapping(figure) == []
+        assert_nothing_is_cut(png)
 
 
 def test_bars_fall_and_those_above_one_half_are_dark(node, save):
@@ -288,8 +290,7 @@ def test_what_cannot_be_drawn_leaves_nothing(small_tree, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-@pytest.mark.parametrize("module", ["trunk.traffic", "trunk.layout", "trunk.drawing"])
-def test_nothing_heavy_is_imported(module):
-    code = f"import sys, {module}; print(*({{'torch', 'matplotlib'}} & set(sys.modules)))"
+def test_nothing_heavy_is_imported():
+    code = "import sys, trunk.drawing; print(*({'torch', 'matplotlib'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr

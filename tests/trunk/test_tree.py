@@ -8,7 +8,7 @@ import pytest
 
 from harness.errors import RequestError
 from tests.trunk.leaves import leaf_paths
-from trunk.tree import Tree, check_classes, node_name, tree_from_json, tree_to_json
+from trunk.tree import Tree, node_name, tree_from_json, tree_to_json
 
 SEEDS = range(40)
 
@@ -109,9 +109,3 @@ def test_json_that_is_no_tree_is_named(old, new, message, small_tree):
     with pytest.raises(RequestError, match=f"^not a tree: .*{message}") as caught:
         tree_from_json(json.loads(text.replace(old, new, 1)))
     assert "\n" not in str(caught.value)
-
-
-def test_a_tree_is_for_as_many_classes_as_it_has(small_tree):
-    check_classes(small_tree, 5, "tree.json")
-    with pytest.raises(RequestError, match="tree.json: a tree of 5 classes, the data has 10"):
-        check_classes(small_tree, 10, "tree.json")

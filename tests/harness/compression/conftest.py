@@ -1,5 +1,7 @@
 """A tiny convolutional model, images for it, and cells that compress it."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
@@ -53,7 +55,7 @@ def images():
     return torch.randn(4, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def data():
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (24, 1, SIDE, SIDE), dtype=torch.uint8, generator=generator)
@@ -62,43 +64,46 @@ def data():
     return ImageData(train=split, test=split, classes=tuple("abc"), channels=1, source=source)
 
 
-@pytest.fixture
-def make_spec(monkeypatch):
+@pytest.fixture(scope="module")
+def make_spec():
     """Make the spec of the tiny model compressed in a way; its base is found by name."""
-    monkeypatch.setattr(provision, "load_model", {"tiny": BASE}.__getitem__)
 
     def make(compression):
         spec = CompressedSpec(label="Tiny, smaller", base="tiny", compression=compression)
         return compressed_model(spec, BASE)
 
-    return make
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(provision, "load_model", {"tiny": BASE}.__getitem__)
+        yield make
+
+
+def job_in(folder, compression, **changes):
+    """Return the job of a cell whose weights are in a folder."""
+    settings = Settings(
+        threads=1,
+        image_size=SIDE,
+        training=RECIPE,
+        checkpoint_minutes=0.0,
+        measurement=MeasurementSettings(
+            latency_rounds=20,
+            latency_seconds=0.01,
+            throughput_batch_sizes=(1,),
+            throughput_seconds=0.01,
+        ),
+        **({compression: SECTIONS[compression]} | changes),
+    )
+    return Job(
+        cell=Cell(dataset="emnist", model="smaller", device="cpu"),
+        settings=settings,
+        data_dir=folder,
+        data_file=None,
+        weights_dir=folder,
+        results_dir=folder,
+        offline=True,
+        command="",
+    )
 
 
 @pytest.fixture
 def make_job(tmp_path):
-    def make(compression, folder="weights", **changes):
-        settings = Settings(
-            threads=1,
-            image_size=SIDE,
-            training=RECIPE,
-            checkpoint_minutes=0.0,
-            measurement=MeasurementSettings(
-                latency_rounds=20,
-                latency_seconds=0.01,
-                throughput_batch_sizes=(1,),
-                throughput_seconds=0.01,
-            ),
-            **({compression: SECTIONS[compression]} | changes),
-        )
-        return Job(
-            cell=Cell(dataset="emnist", model="smaller", device="cpu"),
-            settings=settings,
-            data_dir=tmp_path,
-            data_file=None,
-            weights_dir=tmp_path / folder,
-            results_dir=tmp_path,
-            offline=True,
-            command="",
-        )
-
-    return make
+    return partial(job_in, tmp_path / "weights")

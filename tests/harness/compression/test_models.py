@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from harness.run import provision
 from harness.run.provision import ready_network
 from harness.settings_spec import PruningSettings, TrainingSettings
 from harness.training import fit, stages
-from tests.harness.compression.conftest import BASE, RECIPE, SECTIONS
+from tests.harness.compression.conftest import BASE, RECIPE, SECTIONS, job_in
 
 WAYS = ["quantization", "pruning"]
 ON_THE_WAY = {"quantization": "accuracy_fake_quantized", "pruning": "accuracy_pruned"}
@@ -28,10 +29,24 @@ def equal(one, other):
     return all(torch.equal(value, state[key]) for key, value in one.state_dict().items())
 
 
+@pytest.fixture(scope="module")
+def finished(make_spec, data, tmp_path_factory):
+    """The job and the network of a whole run of each way."""
+    jobs = {way: job_in(tmp_path_factory.mktemp(way), way) for way in WAYS}
+    return {way: (job, ready_network(job, make_spec(way), data)) for way, job in jobs.items()}
+
+
+def copy_weights(source, target, data):
+    """Put the weights of one job where another looks for them."""
+    old, new = (trained_weights_path(job, data.source.sha256) for job in (source, target))
+    new.parent.mkdir(parents=True, exist_ok=True)
+    for suffix in (".safetensors", ".json"):
+        shutil.copy(old.with_suffix(suffix), new.with_suffix(suffix))
+
+
 @pytest.mark.parametrize("way", WAYS)
-def test_a_base_is_trained_first_where_its_own_cell_finds_it(make_spec, make_job, data, way):
-    job, spec = make_job(way), make_spec(way)
-    ready = ready_network(job, spec, data)
+def test_a_base_is_trained_first_where_its_own_cell_finds_it(finished, make_spec, data, way):
+    (job, ready), spec = finished[way], make_spec(way)
     own = dataclasses.replace(
         base_job(job, spec), settings=dataclasses.replace(job.settings, **{way: None})
     )
@@ -46,23 +61,23 @@ def test_a_base_is_trained_first_where_its_own_cell_finds_it(make_spec, make_job
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_weights_of_the_base_are_taken_as_they_are(make_spec, make_job, data, way, monkeypatch):
+def test_weights_of_the_base_are_taken_as_they_are(
+    finished, make_spec, make_job, data, way, monkeypatch
+):
     job, spec = make_job(way), make_spec(way)
-    own = base_job(job, spec)
-    ready_network(own, BASE, data)
+    copy_weights(base_job(finished[way][0], spec), base_job(job, spec), data)
     monkeypatch.setattr(fit, "_train_alike", lambda *a: pytest.fail("trained again"))
     assert ready_network(job, spec, data).origin == "trained"
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_what_was_saved_is_loaded_with_its_notes(make_spec, make_job, data, way, monkeypatch):
-    job, spec = make_job(way), make_spec(way)
-    first = ready_network(job, spec, data)
+def test_what_was_saved_is_loaded_with_its_notes(finished, make_spec, data, way, monkeypatch):
+    job, first = finished[way]
     monkeypatch.setattr(provision, "learn", lambda *a: pytest.fail("trained again"))
-    second = ready_network(job, spec, data)
+    second = ready_network(job, make_spec(way), data)
     assert equal(first.network, second.network)
     images = torch.randn(2, 1, 8, 8)
-    assert torch.equal(first.network(images), second.network(images))
+    torch.testing.assert_close(first.network(images), second.network(images))
     notes = second.sidecar.compression
     assert notes == json.loads(json.dumps(first.sidecar.compression))
     assert 0 <= notes["accuracy_base"] <= 100
@@ -112,14 +127,12 @@ PHASES = {
 
 @pytest.mark.parametrize(("way", "phase"), PHASES)
 def test_a_killed_run_ends_with_the_same_weights(
-    make_spec, make_job, data, way, phase, monkeypatch
+    finished, make_spec, make_job, data, way, phase, monkeypatch
 ):
-    spec = make_spec(way)
-    whole = ready_network(make_job(way, "whole"), spec, data)
-    job = make_job(way, "cut")
+    (done, whole), job, spec = finished[way], make_job(way), make_spec(way)
     with monkeypatch.context() as patch:
         if phase != "float training":
-            ready_network(base_job(job, spec), BASE, data)
+            copy_weights(base_job(done, spec), base_job(job, spec), data)
         PHASES[way, phase](patch)
         with pytest.raises(Killed):
             ready_network(job, spec, data)
@@ -133,9 +146,8 @@ def test_a_killed_run_ends_with_the_same_weights(
     assert timeless[0] == timeless[1]
 
 
-def test_pruned_shapes_are_in_the_sidecar(make_spec, make_job, data):
-    job = make_job("pruning")
-    ready = ready_network(job, make_spec("pruning"), data)
+def test_pruned_shapes_are_in_the_sidecar(finished, data):
+    job, ready = finished["pruning"]
     path = trained_weights_path(job, data.source.sha256)
     shapes = read_sidecar(path).structure
     width = ready.network[0].out_channels
@@ -145,9 +157,9 @@ def test_pruned_shapes_are_in_the_sidecar(make_spec, make_job, data):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_broken_structure_is_refused(make_spec, make_job, data, way):
+def test_a_broken_structure_is_refused(finished, make_spec, make_job, data, way):
     job, spec = make_job(way), make_spec(way)
-    ready_network(job, spec, data)
+    copy_weights(finished[way][0], job, data)
     path = trained_weights_path(job, data.source.sha256).with_suffix(".json")
     path.write_text(json.dumps(json.loads(path.read_text()) | {"structure": {"image_shape": 3}}))
     with pytest.raises(RequestError, match=rf"{path.name}: structure: not "):

@@ -11,13 +11,7 @@ import torch
 from torch import nn
 
 from harness.compression import quantization
-from harness.compression.quantization import (
-    check_backend,
-    convert,
-    freeze,
-    prepare,
-    with_any_ranges,
-)
+from harness.compression.quantization import convert, freeze, prepare, with_any_ranges
 from harness.errors import RequestError
 from harness.measure.memory import measure_weights_mb
 from harness.measure.operations import count_macs, count_parameters
@@ -132,13 +126,13 @@ def test_the_engine_is_put_back(tiny, images):
     assert torch.backends.quantized.engine == before
 
 
-def test_a_backend_that_is_not_there(monkeypatch):
+def test_a_backend_that_is_not_there(tiny, images, monkeypatch):
     backends = types.SimpleNamespace(quantized=types.SimpleNamespace(supported_engines=["none"]))
     monkeypatch.setattr(quantization.torch, "backends", backends)
     with pytest.raises(
         RequestError, match="torch has no x86 kernels for this CPU; there are: none"
     ):
-        check_backend("x86")
+        prepare(tiny, "x86", images)
 
 
 class NeedsData(nn.Module):
