@@ -1,0 +1,111 @@
+"""Whole cells of every model on an emulated GPU: trained, stopped, resumed and measured."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+from harness.catalog import load_model
+from harness.jobs import Cell, Job
+from harness.measure import peak
+from harness.registry import load_dataset, model_files
+from harness.run import provision
+from harness.run.cell import run_cell
+from harness.settings import complete_settings, load_settings
+from tests.emulated_cuda import NAME, emulated_cuda
+
+# One width is enough for the data path; larger networks take minutes under emulation.
+IN_THE_SUITE = ("deit", "efficientnet", "mobilenet", "resnet_quantized", "trunk", "vgg_pruned")
+IMAGE_SIZES = {"dinov2": 28, "trunk": 8}
+QUICK = {
+    "threads": 1,
+    "training.epochs": 2,
+    "training.batch_size": 4,
+    "training.start": "random",
+    "measurement.latency_rounds": 20,
+    "measurement.latency_seconds": 0.01,
+    "measurement.throughput_seconds": 0.01,
+    "measurement.throughput_batch_sizes": (1, 2),
+}
+STAGE = {"epochs": 1, "batch_size": 8, "start": "random"}
+SECTIONS = {
+    "trunk": {"tree": {"backbone": "compact", "grouping": STAGE, "joint": STAGE, "fold": True}},
+    "resnet_quantized": {"quantization.training": STAGE},
+    "vgg_pruned": {"pruning.training": STAGE, "pruning.steps": 8},
+}
+
+
+def models():
+    return [
+        name if name in IN_THE_SUITE else pytest.param(name, marks=pytest.mark.slow)
+        for name in model_files()
+    ]
+
+
+@pytest.fixture
+def cuda(monkeypatch):
+    # A product as large as a GPU wants would take a CPU minutes.
+    monkeypatch.setitem(peak._SIDE, "cuda", 64)
+    with emulated_cuda() as cuda:
+        yield cuda
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """A file of 8×8 images of digits, four of each class to train on and two to test on."""
+    digits = load_digits()
+    rows = np.concatenate([np.flatnonzero(digits.target == k)[:6] for k in range(10)])
+    stored, labels = (digits.images[rows] * 15).astype(np.uint8), digits.target[rows]
+    test = np.arange(len(rows)) % 3 == 0
+    path = tmp_path_factory.mktemp("images") / "few.npz"
+    np.savez(
+        path,
+        train_images=stored[~test],
+        train_labels=labels[~test],
+        test_images=stored[test],
+        test_labels=labels[test],
+        classes=np.array(list("0123456789")),
+    )
+    return path
+
+
+def make_job(folder, images, model, **overrides):
+    spec = load_model(model)
+    usual = {"image_size": IMAGE_SIZES.get(model, 32)}
+    settings = load_settings("digits", model, usual | QUICK | SECTIONS.get(model, {}) | overrides)
+    return Job(
+        cell=Cell(dataset="digits", model=model, device="cuda"),
+        settings=complete_settings(settings, spec, load_dataset("digits")),
+        data_dir=folder,
+        data_file=images,
+        weights_dir=folder / "weights",
+        results_dir=folder / "results",
+        offline=True,
+        command="",
+    )
+
+
+class StopError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("model", models())
+def test_a_cell_is_trained_stopped_resumed_and_measured(cuda, tmp_path, images, model, monkeypatch):
+    job = make_job(tmp_path, images, model)
+    with monkeypatch.context() as patch, pytest.raises(StopError):
+        patch.setattr(provision, "measure_accuracy", stop)
+        run_cell(job)
+    record = run_cell(job)
+    assert record.status == "ok"
+    assert record.machine.device_name == NAME
+    measured = ("accuracy_top1", "latency_ms_p50", "throughput_images_per_s", "peak_memory_mb")
+    assert all(record.flat[name] is not None for name in measured)
+    again = run_cell(dataclasses.replace(job, results_dir=tmp_path / "again"))
+    assert again.weights.weights_sha256 == record.weights.weights_sha256
+    assert again.accuracy.predictions_sha256 == record.accuracy.predictions_sha256
+
+
+def stop(*_arguments):
+    raise StopError
