@@ -11,11 +11,10 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Any, Literal
 
-from harness.records.cell import Record
+from harness.records.cell import PARTS, Record
 from harness.records.cost import CostRecord, cost_place
 from harness.records.latency import LatencyRecord, latency_place
 from harness.records.material import Material
-from harness.records.migration import PARTS
 from harness.report.page_parts import address_of
 from harness.report.points import (
     COSTS,
