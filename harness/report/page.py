@@ -22,8 +22,7 @@ from harness.report.page_data import (
     describe_sources,
     finite,
 )
-from harness.report.page_parts import Picture, Section
-from harness.report.page_sections import first_sections, last_sections
+from harness.report.page_sections import Picture, Section, first_sections, last_sections
 from harness.report.points import COSTS
 from harness.report.roofline import Roofline, read_rooflines
 from harness.reproduction.judging import Reproduction

@@ -15,7 +15,7 @@ from harness.records.cell import PARTS, Record
 from harness.records.cost import CostRecord, cost_place
 from harness.records.latency import LatencyRecord, latency_place
 from harness.records.material import Material
-from harness.report.page_parts import address_of
+from harness.report.page_sections import address_of
 from harness.report.points import (
     COSTS,
     Cost,

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from harness.records.cost import CostRecord
 from harness.records.material import Material
-from harness.reproduction.commands import cost_command, latency_command, run_command
 from harness.reproduction.latency import latency_beside_reference
 from harness.reproduction.published import REFERENCE, published_cells, published_ratio
+from harness.reproduction.verdict import cost_command, latency_command, run_command
 
 _DATASETS = ("emnist", "cifar10", "svhn")
 
