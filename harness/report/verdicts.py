@@ -1,4 +1,4 @@
-"""The page, the summary and the CSV file of the verdicts on the published figures."""
+"""The verdicts on the published figures: Markdown page, summary and CSV file."""
 
 from __future__ import annotations
 
