@@ -73,10 +73,11 @@ def settle(figure: Figure) -> None:
     Logarithms differ in the last bit between processors, and with them the room for the numbers
     along an axis. So positions are rounded, to less than a thousandth of a pixel.
     """
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
     from matplotlib.transforms import Bbox
 
-    if figure.get_layout_engine() is None:
-        return
+    if not isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):
+        return  # it has no layout, or is settled already
     for _ in range(2):  # the room that the numbers need depends on the room that there is
         figure.draw_without_rendering()
     figure.set_layout_engine("none")
