@@ -94,13 +94,13 @@ class Record:
 
     @property
     def stem(self) -> str:
-        """What files about this record are called."""
+        """The name of files about this record, without their ending."""
         repeat_seed = self.settings.seed if self.settings.repeat else None
         return _stem(self.cell.model, self.cell.device, self.published, repeat_seed)
 
     @property
     def title(self) -> str:
-        """What to call the model in tables and figures."""
+        """The name of the model in tables and figures."""
         return self.label + (" (published weights)" if self.published else "")
 
     @property

@@ -1,4 +1,4 @@
-"""Where records lie: JSON files of one frozen dataclass each, written whole and read strictly."""
+"""Stores of records: JSON files of one frozen dataclass each, written whole and read strictly."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Store(Generic[T]):
     """All files of one kind of record below a results folder.
 
     Attributes:
-        kind: What such a file is called in messages ("record").
+        kind: Name of such a file in messages ("record").
         cls: The dataclass that a file holds; `schema` is among its fields.
         schema: The version of the layout that this version of the project writes.
         pattern: Matches the files below a results folder.

@@ -65,7 +65,7 @@ class Column(Generic[T]):
             a text, a `Shown`, or None for what is not known, which is shown as a dash.
         digits: Digits of a number; None: as Python writes it.
         form: What digits count: "f" those after the point, "g" all, "%" those of a percentage.
-        scale: From the number to the unit of the name.
+        scale: Factor from the number to the unit in the name.
         align: l (left) or r (right); empty: r if `digits` are given.
         better: Whether high or low figures are better; the header has an arrow, and the best of
             several is bold. Empty: neither.

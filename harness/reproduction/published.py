@@ -41,7 +41,7 @@ class PublishedCell:
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedConditions:
-    """What one row of a published table was measured on.
+    """The conditions under which one row of a published table was measured.
 
     Attributes:
         test_images: Number of images in the official test split.

@@ -117,7 +117,7 @@ def test_the_last_bit_of_a_logarithm_does_not_change_a_picture(monkeypatch):
         for figure in figures.list_figures(ROOT / "none", records)
         if figure.stem.name == "accuracy-latency"
     ]
-    expected = render_figure(plot, ["svg", "png"], palette=True)
+    expected = render_figure(plot, ["svg"])
     transform = LogTransform.transform_non_affine
     for factor in (1 - 2**-53, 1 + 2**-52):
         monkeypatch.setattr(
@@ -125,4 +125,4 @@ def test_the_last_bit_of_a_logarithm_does_not_change_a_picture(monkeypatch):
             "transform_non_affine",
             lambda self, values, factor=factor: factor * transform(self, values),
         )
-        assert render_figure(plot, ["svg", "png"], palette=True) == expected
+        assert render_figure(plot, ["svg"]) == expected
