@@ -7,25 +7,24 @@ from harness.records.cell import CELLS
 from harness.records.cost import COSTS
 from harness.records.latency import LATENCIES
 from harness.records.material import Material
-from harness.records.migration import nest_cell, nest_cost, nest_latency
 from harness.report.site import make_findings
 
 
 def cell_record(**fields):
-    return _parse(CELLS, nest_cell, fields)
+    return _parse(CELLS, fields)
 
 
 def cost_record(**fields):
-    return _parse(COSTS, nest_cost, fields)
+    return _parse(COSTS, fields)
 
 
 def latency_record(**fields):
-    return _parse(LATENCIES, nest_latency, fields)
+    return _parse(LATENCIES, fields)
 
 
-def _parse(store, nest, fields):
+def _parse(store, fields):
     plain = json.loads(json.dumps(fields, default=dataclasses.asdict))
-    return store.parse({**nest(plain), "schema": store.schema})
+    return store.parse({**store.migrate(plain), "schema": store.schema})
 
 
 def changed(record, **fields):

@@ -1,1 +1,1 @@
-"""Records: what measurements leave behind, how it is stored, and what may be compared."""
+"""Records of measurements: their types, their files, and which of them may be compared."""

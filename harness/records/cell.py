@@ -1,4 +1,4 @@
-"""What a cell leaves behind: one JSON file, the only source of every table and figure."""
+"""The record of a cell: one JSON file, the only source of every table and figure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 from harness.errors import CellError, RequestError
 from harness.jobs import Cell, Job
-from harness.records.migration import PARTS, nest_cell
 from harness.records.parts import (
     Accuracy,
     Compression,
@@ -26,11 +25,9 @@ from harness.records.parts import (
     UsedSettings,
     Weights,
 )
-from harness.records.store import STRICT, Store
+from harness.records.store import STRICT, Store, Tree, nest_parts, parts_of
 from harness.settings import settings_hash
 from harness.util.files import atomic_path
-
-SCHEMA: Literal[2] = 2
 
 Status = Literal["ok", "failed", "unsupported"]
 
@@ -67,7 +64,7 @@ class Record:
 
     __pydantic_config__ = STRICT
 
-    schema: Literal[2] = SCHEMA
+    schema: Literal[2] = 2
     cell: Cell
     label: str
     status: Status
@@ -97,13 +94,13 @@ class Record:
 
     @property
     def stem(self) -> str:
-        """What files about this record are called."""
+        """The name of files about this record, without their ending."""
         repeat_seed = self.settings.seed if self.settings.repeat else None
         return _stem(self.cell.model, self.cell.device, self.published, repeat_seed)
 
     @property
     def title(self) -> str:
-        """What to call the model in tables and figures."""
+        """The name of the model in tables and figures."""
         return self.label + (" (published weights)" if self.published else "")
 
     @property
@@ -117,10 +114,8 @@ def _stem(model: str, device: str, published: bool, repeat_seed: int | None) -> 
     return f"{model}{'-published' if published else ''}-{device}{seed}"
 
 
-def _place(record: Record) -> Path:
-    return Path("records") / record.cell.dataset / f"{record.stem}.json"
-
-
+PARTS = parts_of(Record)
+"""The classes of the record's parts by name, but for `paths` and `compression`."""
 _CONTAINERS = {
     *("settings", "history", "classes", "accuracy_fp32_check", "confusion_matrix"),
     *("cores", "load", "environment"),
@@ -136,13 +131,20 @@ SCALARS = (
 )
 """The names of the fields of `Record.flat` that hold a single value."""
 
+
+def _nest(fields: Tree) -> Tree:
+    # Schema 1 had an empty mapping for what was not there.
+    absent = {name: fields.get(name) or None for name in ("compression", "load")}
+    return nest_parts(Record, fields | absent)
+
+
 CELLS = Store(
     kind="record",
     cls=Record,
-    schema=SCHEMA,
+    schema=Record.schema,
     pattern="records/*/*.json",
-    place=_place,
-    migrations={1: nest_cell},
+    place=lambda record: Path("records") / record.cell.dataset / f"{record.stem}.json",
+    migrate=_nest,
 )
 """The records of a results folder, by data set, then model, then device."""
 

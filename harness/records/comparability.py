@@ -1,10 +1,9 @@
-"""Whether accuracies may be compared: in which settings the cells of one data set differ.
+"""Fairness of comparisons: in which settings the cells of one data set differ.
 
-What a network was trained on, for how long and in which way has to be the same for all, or the
+All networks must have been trained on the same images, for as long and in the same way, or the
 difference between two accuracies is not one between two models. Some settings belong to a model by
-its design; those are named, and hold nothing against a comparison: the image size that it is built
-or configured for, the stages of a network that is a tree, and what a compressed one went through
-after its base was trained.
+its design; they are named, but do not make a comparison unfair: the image size that a model is
+built or configured for, the stages of a tree, and the compression of a trained network.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from harness.errors import RequestError
@@ -27,7 +25,7 @@ from harness.settings_spec import Settings, TrainingSettings
 from harness.spec import ModelSpec
 
 _DEFAULTS = dataclasses.asdict(TrainingSettings())
-# Settings that do nothing but beside a value of another one.
+# Settings that have an effect only beside certain values of another one.
 _ONLY_WITH: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "betas": ("optimizer", ("adam", "adamw")),
     "momentum": ("optimizer", ("sgd",)),
@@ -36,7 +34,7 @@ _ONLY_WITH: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "step_epochs": ("schedule", ("step",)),
     "step_factor": ("schedule", ("step",)),
 }
-# The layout of images in memory: other rounding, not another training.
+# The layout of images in memory changes rounding alone.
 _NO_MATTER = ("channels_last",)
 
 
@@ -45,7 +43,7 @@ class Conditions:
     """What an accuracy depends on, apart from the model.
 
     Attributes:
-        values: By name; what does not apply is left out.
+        values: The conditions by name; those that do not apply are left out.
         own: Names of the values that are the model's own, by its design.
     """
 
@@ -90,11 +88,7 @@ def compare(conditions: Sequence[Conditions]) -> Fairness:
 
 
 def describe_fairness(records: Sequence[Record]) -> str | None:
-    """Return whether the accuracies of records of one data set may be compared, and why not.
-
-    Returns:
-        None where there are not two accuracies.
-    """
+    """Return whether accuracies on one data set may be compared; None for fewer than two."""
     compared = [record for record in records if record.accuracy.accuracy_top1 is not None]
     if len(compared) < 2:
         return None
@@ -103,9 +97,6 @@ def describe_fairness(records: Sequence[Record]) -> str | None:
 
 def require_fair(jobs: Sequence[tuple[Job, ModelSpec]]) -> None:
     """Make sure that the cells of each data set are to be run under the same conditions.
-
-    Args:
-        jobs: Each with its model.
 
     Raises:
         RequestError: They are not; it says what to set.
@@ -153,7 +144,7 @@ def conditions_of_record(record: Record) -> Conditions:
 
 
 def conditions_of_job(job: Job, spec: ModelSpec) -> Conditions:
-    """Return the conditions that a cell is to be run under, as far as they are known before."""
+    """Return the conditions that a cell is to be run under, as far as they are known yet."""
     settings = dataclasses.asdict(job.settings)
     trained = job.settings.weights in ("auto", "train")
     values = {
@@ -176,32 +167,23 @@ def conditions_of_job(job: Job, spec: ModelSpec) -> Conditions:
 
 
 def _training(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the seed and the recipe, without what does nothing in it."""
-    # A setting that came later than the record was at its default, which changes nothing.
+    """Return the seed and the recipe, without settings that have no effect in it."""
+    # A setting that is younger than the record was at its default.
     recipe = _DEFAULTS | dict(settings.get("training", {}))
-    active = {
-        name: value
-        for name, value in recipe.items()
-        if name not in _NO_MATTER and _is_active(name, recipe)
-    }
+    active = {name: value for name, value in recipe.items() if _is_active(name, recipe)}
     return {"seed": settings.get("seed")} | active
 
 
 def _is_active(name: str, recipe: Mapping[str, Any]) -> bool:
     owner, choices = _ONLY_WITH.get(name, ("", ()))
-    return not owner or recipe[owner] in choices
-
-
-@cache
-def _models() -> dict[str, Path]:
-    return model_files()
+    return name not in _NO_MATTER and (not owner or recipe[owner] in choices)
 
 
 @cache
 def _own_sizes(dataset: str, model: str) -> frozenset[int | None]:
-    """Return the image sizes that a model is built or configured for; none that are not known."""
+    """Return the known image sizes that a model is built or configured for."""
     # A compressed model is built as its base.
-    path = _models().get(base_name(model) or model)
+    path = model_files().get(base_name(model) or model)
     if path is None:
         return frozenset()
     try:
@@ -215,14 +197,14 @@ def _assignments(present: Settings, fairness: Fairness) -> list[str]:
     """Return the options that give all models what one of them has."""
     settings = dataclasses.asdict(present)
     recipe = settings["training"]
-    names = list(fairness.differing)
-    names += [
+    differing = fairness.differing
+    depending = [
         name
         for name, (owner, _) in _ONLY_WITH.items()
-        if owner in names and name not in names and _is_active(name, recipe)
+        if owner in differing and _is_active(name, recipe)
     ]
     options = []
-    for name in names:
+    for name in dict.fromkeys([*differing, *depending]):
         if name == "weights":
             options.append("--weights train")
         elif name == "start":
@@ -237,8 +219,11 @@ def _assignments(present: Settings, fairness: Fairness) -> list[str]:
 
 
 def _option(name: str, value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value)
-    return f"--set {shlex.quote(f'{name}={text}')}"
+    return f"--set {shlex.quote(f'{name}={_text(value)}')}"
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _list(found: Mapping[str, Sequence[str]]) -> str:
@@ -252,6 +237,5 @@ def _texts(values: Iterable[Any]) -> list[str]:
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             numbers.add(value)
         else:
-            text = value if isinstance(value, str) else json.dumps(value)
-            words.add("none" if value is None else text)
+            words.add("none" if value is None else _text(value))
     return [*dict.fromkeys(f"{number:g}" for number in sorted(numbers)), *sorted(words)]

@@ -1,34 +1,31 @@
-"""What counting a model's costs leaves behind: one JSON file for a data set, model and size."""
+"""The record of a model's counted costs: one JSON file for a data set, model and image size."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from harness.records.migration import nest_cost
 from harness.records.parts import Provenance
-from harness.records.store import STRICT, Store
-
-SCHEMA: Literal[2] = 2
+from harness.records.store import STRICT, Store, nest_parts
 
 
 @dataclass(frozen=True, kw_only=True)
 class CostPath:
-    """One of the ways through a network that sends images different ways, the parts it runs.
+    """The counted costs of one path through a routed network.
 
     Attributes:
-        name: Of the path.
-        classes: How many classes are at its end.
-        params: Number of parameters.
-        weights_mb: Bytes of parameters and buffers, MB.
+        name: Name of the path.
+        classes: Number of classes at its end.
+        params: Number of parameters that run on it.
+        weights_mb: Bytes of its parameters and buffers, MB.
         file_mb: Size of their file, MB.
         gmacs: True multiply-accumulates of one image, 10^9.
-        gmacs_thop: What thop counts, 10^9.
-        gmacs_unpadded: As `gmacs`, if no 1×1 convolution were padded; None: none is.
+        gmacs_thop: Multiply-accumulates as thop counts them, 10^9.
+        gmacs_unpadded: `gmacs` as it would be without padding of 1×1 convolutions; None where
+            there is no such padding.
     """
-
-    __pydantic_config__ = STRICT
 
     name: str
     classes: int
@@ -70,7 +67,7 @@ class CostRecord:
 
     __pydantic_config__ = STRICT
 
-    schema: Literal[2] = SCHEMA
+    schema: Literal[2] = 2
     dataset: str
     model: str
     label: str
@@ -98,9 +95,9 @@ def cost_place(dataset: str, model: str, image_size: int) -> Path:
 COSTS = Store(
     kind="record of costs",
     cls=CostRecord,
-    schema=SCHEMA,
+    schema=CostRecord.schema,
     pattern="costs/*/*.json",
     place=lambda record: cost_place(record.dataset, record.model, record.image_size),
-    migrations={1: nest_cost},
+    migrate=partial(nest_parts, CostRecord),
 )
 """The counted costs of a results folder, by data set, model and image size."""

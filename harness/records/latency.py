@@ -1,17 +1,15 @@
-"""What a comparison of latencies leaves behind: one JSON file, as a cell leaves its record."""
+"""The record of a comparison of latencies: one JSON file for a data set, device and threads."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from harness.jobs import Device
-from harness.records.migration import nest_latency
 from harness.records.parts import Machine, Provenance
-from harness.records.store import STRICT, Store
-
-SCHEMA: Literal[2] = 2
+from harness.records.store import STRICT, Store, nest_parts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,10 +22,11 @@ class LatencyRow:
         runtime: eager, compile, onnxruntime or openvino.
         runtime_method: Its version and the options that matter.
         weights_origin: trained, published, imagenet or random.
-        weights_sha256: Of the weights file, if there is one.
+        weights_sha256: Digest of the weights file, if there is one.
         image_size: Side of the image, pixels.
         max_difference: Largest difference of its logits from eager's, as a share of the largest.
-        latency_ms_p05: 5th percentile over rounds, of one image, data on the device.
+        latency_ms_p05: 5th percentile over rounds of the time of one image, its data already on
+            the device.
         latency_ms_p50: Median.
         latency_ms_p95: 95th percentile.
         latency_ms_p99: 99th percentile.
@@ -38,8 +37,6 @@ class LatencyRow:
         ratio_by_process: Median over the rounds of a process of its time divided by the
             reference's; empty in records of before several processes were.
     """
-
-    __pydantic_config__ = STRICT
 
     model: str
     label: str
@@ -61,7 +58,7 @@ class LatencyRow:
 
     @property
     def name(self) -> str:
-        """What no other row of the comparison is called."""
+        """The row's unique name in the comparison."""
         return f"{self.model} in {self.runtime}"
 
 
@@ -92,7 +89,7 @@ class LatencyRecord:
 
     __pydantic_config__ = STRICT
 
-    schema: Literal[2] = SCHEMA
+    schema: Literal[2] = 2
     dataset: str
     device: Device
     reference: str
@@ -119,9 +116,9 @@ def latency_place(dataset: str, device: str, threads: int) -> Path:
 LATENCIES = Store(
     kind="comparison",
     cls=LatencyRecord,
-    schema=SCHEMA,
+    schema=LatencyRecord.schema,
     pattern="latency/*.json",
     place=lambda record: latency_place(record.dataset, record.device, record.machine.threads),
-    migrations={1: nest_latency},
+    migrate=partial(nest_parts, LatencyRecord),
 )
 """The comparisons of a results folder, by data set, device and number of threads."""

@@ -1,4 +1,4 @@
-"""Everything that lies in a results folder: the three kinds of record together."""
+"""All records of a results folder: its cells, comparisons of latencies and counted costs."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from harness.records.latency import LATENCIES, LatencyRecord
 
 @dataclass(frozen=True, kw_only=True)
 class Material:
-    """What lies in a results folder, or a part of it."""
+    """The records of a results folder, or those of one data set."""
 
     records: Sequence[Record]
     latencies: Sequence[LatencyRecord] = ()
     costs: Sequence[CostRecord] = ()
 
     def of(self, dataset: str) -> Material:
-        """Return what there is of one data set."""
+        """Return the records of one data set."""
         return Material(
             records=[each for each in self.records if each.cell.dataset == dataset],
             latencies=[each for each in self.latencies if each.dataset == dataset],
@@ -29,15 +29,15 @@ class Material:
 
     @property
     def datasets(self) -> list[str]:
-        """The names of the data sets that there is anything of."""
+        """The names of the data sets that have records of any kind."""
         names = {r.cell.dataset for r in self.records} | {c.dataset for c in self.costs}
         return sorted(names | {each.dataset for each in self.latencies})
 
     def cost(self, dataset: str, model: str, size: int | None = None) -> CostRecord | None:
         """Return what was counted of a model, at one image size or at the largest."""
         found = [c for c in self.costs if (c.dataset, c.model) == (dataset, model)]
-        found = [c for c in found if size in (None, c.image_size)]
-        return max(found, key=lambda c: c.image_size, default=None)
+        sized = [c for c in found if size in (None, c.image_size)]
+        return max(sized, key=lambda c: c.image_size, default=None)
 
     def record(self, dataset: str, model: str, *, published: bool) -> Record | None:
         """Return the record of a model, of published weights or not; one made on a CPU first."""

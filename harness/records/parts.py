@@ -1,6 +1,6 @@
 """The typed parts that records are made of.
 
-A field has one name wherever it stands: in the record's file, in the tables that users get from
+A field has one name everywhere: in the record's file, in the tables that users get from
 `harness.report.load_results`, and among the reasons in `not_measured`. Its unit is in the name.
 """
 
@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le
-
-from harness.records.store import STRICT
 
 Count = Annotated[int, Ge(0)]
 Positive = Annotated[int, Ge(1)]
@@ -40,8 +38,6 @@ class Accuracy:
         confusion_matrix: Counts; rows are true classes, columns are predictions.
     """
 
-    __pydantic_config__ = STRICT
-
     accuracy_top1: Percent | None = None
     accuracy_top1_low: Percent | None = None
     accuracy_top1_high: Percent | None = None
@@ -68,8 +64,6 @@ class Latency:
         latency_rounds: Number of timed calls.
     """
 
-    __pydantic_config__ = STRICT
-
     latency_ms_p05: Amount | None = None
     latency_ms_p50: Amount | None = None
     latency_ms_p95: Amount | None = None
@@ -89,8 +83,6 @@ class Throughput:
             operations a second.
     """
 
-    __pydantic_config__ = STRICT
-
     throughput_images_per_s: Amount | None = None
     throughput_batch_size: Positive | None = None
     throughput_peak_share: Amount | None = None
@@ -108,8 +100,6 @@ class Memory:
         peak_training_memory_mb: The peak of a training step at the recipe's batch size: saved
             activations, gradients and the optimizer's state, in fp32.
     """
-
-    __pydantic_config__ = STRICT
 
     weights_mb: Amount | None = None
     peak_memory_mb: Amount | None = None
@@ -130,8 +120,6 @@ class Operations:
         gmacs_thop: Multiply-accumulates as thop counts them, 10^9 (the published "G-Flops").
     """
 
-    __pydantic_config__ = STRICT
-
     params: Count | None = None
     params_trainable: Count | None = None
     gmacs: Amount | None = None
@@ -148,8 +136,6 @@ class Energy:
         cache_references_per_image: Cache references an image, at batch 1.
         cache_misses_per_image: Cache misses an image, at batch 1.
     """
-
-    __pydantic_config__ = STRICT
 
     energy_j_per_image: Amount | None = None
     cache_references_per_image: Amount | None = None
@@ -170,8 +156,6 @@ class PathCosts:
         images: Number of test images that took it.
         latency_ms_p50: Median time of an image on it, milliseconds.
     """
-
-    __pydantic_config__ = STRICT
 
     name: str
     classes: Positive
@@ -212,8 +196,6 @@ class Compression:
         latency_drift_base: Drift of the base's median over the rounds, as a share.
     """
 
-    __pydantic_config__ = STRICT
-
     base: str
     method: str
     base_weights_sha256: str | None = None
@@ -249,8 +231,6 @@ class Load:
         stolen_share: Share of the CPU that the hypervisor gave to other machines.
     """
 
-    __pydantic_config__ = STRICT
-
     load_average_before: Amount | None = None
     load_average_after: Amount | None = None
     others_share: float | None = None
@@ -269,8 +249,6 @@ class Machine:
         load: What else the machine did.
         busy: Why the machine counts as busy; None where it does not.
     """
-
-    __pydantic_config__ = STRICT
 
     device_name: str = ""
     threads: Count = 0
@@ -291,8 +269,6 @@ class Epoch:
         learning_rate: Learning rate at its end.
         seconds: Duration.
     """
-
-    __pydantic_config__ = STRICT
 
     stage: str | None = None
     epoch: Positive
@@ -316,8 +292,6 @@ class Weights:
         history: The log of each epoch.
     """
 
-    __pydantic_config__ = STRICT
-
     weights_origin: Literal["", "trained", "published", "imagenet", "random"] = ""
     weights_sha256: str | None = None
     start: str | None = None
@@ -339,8 +313,6 @@ class UsedSettings:
         settings: The settings themselves.
     """
 
-    __pydantic_config__ = STRICT
-
     image_size: Count = 0
     seed: int = 0
     repeat: bool = False
@@ -359,8 +331,6 @@ class Data:
         data_official: Whether train and test are the official split.
         classes: Class names in the order of the labels.
     """
-
-    __pydantic_config__ = STRICT
 
     data_name: str = ""
     data_sha256: str = ""
@@ -381,8 +351,6 @@ class Provenance:
         command: The command that makes it again.
         environment: The machine and the versions of the software.
     """
-
-    __pydantic_config__ = STRICT
 
     git_commit: str | None = None
     git_dirty: bool | None = None

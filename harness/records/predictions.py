@@ -1,4 +1,4 @@
-"""What a cell took each test image for: kept beside its record, compact and readable anywhere."""
+"""The predicted class of each test image, kept in a compact file beside the cell's record."""
 
 from __future__ import annotations
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-SCHEMA: Literal[1] = 1
-
 
 @dataclass(frozen=True, kw_only=True)
 class Predictions:
@@ -30,7 +28,7 @@ class Predictions:
     Attributes:
         schema: Version of this layout.
         images: Number of test images.
-        labels_sha256: Of their labels as little-endian uint16.
+        labels_sha256: Digest of their labels as little-endian uint16.
         classes: The class of each as little-endian uint16, compressed.
         right: A bit for each image, 1 where the class is its label, the first image in the lowest
             bit of the first byte; compressed.
@@ -38,7 +36,7 @@ class Predictions:
 
     __pydantic_config__ = STRICT
 
-    schema: Literal[1] = SCHEMA
+    schema: Literal[1] = 1
     images: int
     labels_sha256: str
     classes: str
@@ -55,17 +53,12 @@ class Predictions:
         return int.from_bytes(_unpack(self.right), "little")
 
 
-PREDICTIONS = Store(kind="file of predictions", cls=Predictions, schema=SCHEMA)
+PREDICTIONS = Store(kind="file of predictions", cls=Predictions, schema=Predictions.schema)
 """The predictions beside the records of a results folder, at their `predictions_place`."""
 
 
 def make_predictions(classes: NDArray[np.uint16], labels: NDArray[np.int64]) -> Predictions:
-    """Return predictions to be kept.
-
-    Args:
-        classes: What each test image was taken for, N.
-        labels: What it is, N.
-    """
+    """Return the predictions of N test images, by their predicted classes and their labels."""
     import numpy as np
 
     right = np.packbits(classes == labels, bitorder="little")

@@ -1,4 +1,4 @@
-"""A user's own records, made those of the project."""
+"""Publishing: copies a user's own records into the results of the project."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def publish_records(own: Path, results: Path, names: Sequence[str]) -> list[Path
     """Copy records, with the predictions beside them, from one results folder into another.
 
     Args:
-        own: The folder that they are copied from.
-        results: The folder that they are copied to.
+        own: The results folder that they are copied from.
+        results: The results folder that they are copied to.
         names: `digits/resnet-cpu` for a cell, `latency/digits-cpu-2t` and `costs/digits/resnet-32`
             for the other kinds; empty: all.
 
@@ -33,7 +33,11 @@ def publish_records(own: Path, results: Path, names: Sequence[str]) -> list[Path
     for store in (CELLS, COSTS, LATENCIES):
         store.read_all(own)
     patterns = (CELLS.pattern, COSTS.pattern, LATENCIES.pattern)
-    found = {_name(path.relative_to(own)): path for p in patterns for path in own.glob(p)}
+    found = {
+        path.relative_to(own).with_suffix("").as_posix().removeprefix("records/"): path
+        for pattern in patterns
+        for path in own.glob(pattern)
+    }
     for name in names:
         if name not in found:
             raise unknown_name("record", name, found, "below results/own")
@@ -47,7 +51,3 @@ def publish_records(own: Path, results: Path, names: Sequence[str]) -> list[Path
                     shutil.copyfile(path, temporary)
                 written.append(target)
     return written
-
-
-def _name(path: Path) -> str:
-    return path.with_suffix("").as_posix().removeprefix("records/")

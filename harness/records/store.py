@@ -1,14 +1,14 @@
-"""Where records lie: JSON files of one frozen dataclass each, written whole and read strictly."""
+"""Stores of records: JSON files of one frozen dataclass each, written whole and read strictly."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_type_hints
 
 from harness.errors import RequestError
 from harness.util.files import write_text
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter, ValidationError
 
 STRICT = {"extra": "forbid", "allow_inf_nan": False}
-"""The `__pydantic_config__` of a dataclass whose files are read here."""
+"""The `__pydantic_config__` of a dataclass whose files are read here; its parts inherit it."""
 
 T = TypeVar("T")
 Tree = dict[str, Any]
@@ -28,14 +28,13 @@ class Store(Generic[T]):
     """All files of one kind of record below a results folder.
 
     Attributes:
-        kind: What such a file is called in messages ("record").
+        kind: Name of such a file in messages ("record").
         cls: The dataclass that a file holds; `schema` is among its fields.
         schema: The version of the layout that this version of the project writes.
         pattern: Matches the files below a results folder.
         place: Returns where a record belongs below a results folder; None where its contents do
             not say.
-        migrations: Turns the fields of an older schema into those of the next one, by the older
-            schema's number.
+        migrate: Turns the fields of the schema before into those of this one, if it can.
     """
 
     kind: str
@@ -43,20 +42,17 @@ class Store(Generic[T]):
     schema: int
     pattern: str = ""
     place: Callable[[T], Path] | None = None
-    migrations: Mapping[int, Callable[[Tree], Tree]] = dataclasses.field(default_factory=dict)
+    migrate: Callable[[Tree], Tree] | None = None
 
     def write(self, results: Path, record: T, place: Path | None = None) -> Path:
         """Write a record atomically in place of an earlier one, and return its path.
 
-        Args:
-            results: The results folder.
-            record: The record.
-            place: Where it goes below the folder, if its contents do not say.
+        Where the contents of a record do not say where it belongs, `place` does.
 
         Raises:
             CellError: The disk is full or the folder cannot be written to.
         """
-        path = results / (place or self._place(record))
+        path = results / (place or self.locate(record))
         fields = dataclasses.asdict(record)  # type: ignore[call-overload]
         write_text(path, to_text(fields))
         return path
@@ -107,7 +103,7 @@ class Store(Generic[T]):
 
     def _read_in_place(self, results: Path, path: Path) -> T:
         record = self.read(path)
-        wanted = results / self._place(record)
+        wanted = results / self.locate(record)
         if path != wanted:
             there = ", where there is another" if wanted.exists() else ""
             raise RequestError(
@@ -115,7 +111,8 @@ class Store(Generic[T]):
             )
         return record
 
-    def _place(self, record: T) -> Path:
+    def locate(self, record: T) -> Path:
+        """Return where a record belongs below a results folder, by its contents."""
         if self.place is None:
             raise ValueError(f"the contents of a {self.kind} do not say where it belongs")
         return self.place(record)
@@ -149,18 +146,34 @@ class Store(Generic[T]):
                 f"{path}: schema {found}, this version reads {self.schema}: it is of a newer "
                 "version, which is needed to read it"
             )
-        for schema in range(found, self.schema):
-            if schema not in self.migrations:
-                return None
-            fields = self.migrations[schema](fields)
-        return {**fields, "schema": self.schema}
+        if found != self.schema - 1 or self.migrate is None:
+            return None
+        return {**self.migrate(fields), "schema": self.schema}
 
     @cached_property
     def _adapter(self) -> TypeAdapter[T]:
-        """What validates the dataclass; made once, because making it takes longer than reading."""
         from pydantic import TypeAdapter
 
+        # Made once, because making it takes longer than reading a file.
         return TypeAdapter(self.cls)
+
+
+def parts_of(cls: type) -> dict[str, type]:
+    """Return the fields of a record that are dataclasses themselves, with their classes."""
+    return {
+        name: kind
+        for name, kind in get_type_hints(cls).items()
+        if isinstance(kind, type) and dataclasses.is_dataclass(kind)
+    }
+
+
+def nest_parts(cls: type, fields: Tree) -> Tree:
+    """Return the flat fields of schema 1 with those of each part in a tree of their own."""
+    rest, nested = dict(fields), dict[str, Tree]()
+    for part, kind in parts_of(cls).items():
+        names = [field.name for field in dataclasses.fields(kind)]
+        nested[part] = {name: rest.pop(name) for name in names if name in rest}
+    return rest | nested
 
 
 def to_text(fields: Tree) -> str:
@@ -183,7 +196,6 @@ def _json(value: object) -> str:
 
 
 def _explain(error: ValidationError) -> str:
-    """Return the first thing that is wrong, and where."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     return f"{where}: {first['msg']}" if where else first["msg"]

@@ -1,4 +1,4 @@
-"""Pictures of attention: images, and over each what share of it every patch gets."""
+"""Pictures of attention: images, and the share of attention that each of their patches gets."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _COLOUR, _OPACITY = "#ff6a00", 0.9
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AttentionPicture:
-    """What is drawn.
+    """The content of such a picture.
 
     Attributes:
-        title: Which network, with which weights, and which of its layers and heads.
+        title: The network, its weights, and the layers and heads.
         images: uint8 N×H×W×C with 1 or 3 channels.
         captions: One for each image.
-        shares: What share of the class token's attention each patch gets: N×rows×columns.
-        even_share: What each would get if all tokens got the same.
+        shares: The share of the class token's attention that each patch gets: N×rows×columns.
+        even_share: The share of each patch if all tokens got the same.
     """
 
     title: str

@@ -1,4 +1,4 @@
-"""The canvas of all figures: style for light and dark pages, layout, the same bytes every time."""
+"""The canvas of all figures: style for light and dark pages, layout, reproducible files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ INK, FAINT, GRID, PAPER, MARK = "#1a202c", "#5a6675", "#dfe5ec", "#ffffff", "#d9
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#a0568c")
 # ColorBrewer's YlGnBu from dark to light, which can be told apart in grey, too.
 SHADES = ("#253494", "#2c7fb8", "#41b6c4", "#a1dab4", "#e4f3c5")
-# The colours on a dark page; those that are not named stay.
+# The replacements of colours on a dark page.
 _DARK = {
     INK: "#e6edf3",
     FAINT: "#a3b0bf",
@@ -29,8 +29,8 @@ _DARK = {
     SERIES[2]: "#3fc7a0",
     SERIES[3]: "#d596c4",
 }
-# Text stays text: small, searchable, and a "$" is a "$". Without a salt, the names of a picture's
-# parts are random.
+# Text stays text, which is small and searchable, and "$" is no mathematics. Without a salt, the ids
+# of an SVG are random.
 _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "modelcomparisons",
     "svg.fonttype": "none",
@@ -61,22 +61,23 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def bare_axes(width: float, height: float) -> tuple[Figure, Axes]:
-    """Return axes of that size in inches; a saved figure grows by what sticks out of them."""
+    """Return axes of that size in inches; a saved figure grows to hold what lies outside them."""
     figure = new_figure(width, height)
     figure.set_layout_engine(None)
     return figure, figure.add_axes((0, 0, 1, 1))
 
 
 def settle(figure: Figure) -> None:
-    """Lay a figure out for good, the same on every machine.
+    """Fix the layout of a figure, the same on every machine.
 
-    Logarithms differ in the last bit between processors, and with them the room that the numbers
-    along an axis need. So positions are rounded, to less than a thousandth of a pixel.
+    Logarithms differ in the last bit between processors, and with them the room for the numbers
+    along an axis. So positions are rounded, to less than a thousandth of a pixel.
     """
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
     from matplotlib.transforms import Bbox
 
-    if figure.get_layout_engine() is None:
-        return
+    if not isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):
+        return  # it has no layout, or is settled already
     for _ in range(2):  # the room that the numbers need depends on the room that there is
         figure.draw_without_rendering()
     figure.set_layout_engine("none")
@@ -90,20 +91,17 @@ def figure_files(stem: Path) -> tuple[Path, ...]:
 
 
 def is_current(stem: Path, digest: str) -> bool:
-    """Whether both files of a figure are there and were drawn from what has this digest."""
+    """Return whether both files of a figure are there and carry this digest."""
     return all(path.exists() and digest in _head(path) for path in figure_files(stem))
 
 
 def save_figure(
     plot: Callable[[], Figure], files: Iterable[Path], *, digest: str = "", palette: bool = False
 ) -> None:
-    """Draw a figure and write it to files.
+    """Draw a figure and write it to files, as SVG or PNG by their endings.
 
-    Args:
-        plot: Draws it.
-        files: Their endings say whether it is SVG or PNG.
-        digest: The digest of what the figure is drawn from, which the files carry.
-        palette: Whether PNGs have a palette; they are a third as large, but shades have steps.
+    The files carry `digest`, that of the figure's data. With `palette`, PNGs are a third as large,
+    but shades have steps.
 
     Raises:
         CellError: A file cannot be written.
@@ -139,7 +137,7 @@ def _svg(figure: Figure, digest: str) -> bytes:
 
 
 def _dark_style() -> str:
-    """Return a style sheet that exchanges the colours where the reader prefers dark pages."""
+    """Return a style sheet that replaces the colours where the reader prefers dark pages."""
     rules = [
         f'[style*="{what}: {light}"]{{{what}:{dark} !important}}'
         for light, dark in _DARK.items()
@@ -149,7 +147,6 @@ def _dark_style() -> str:
 
 
 def _png(figure: Figure, digest: str, palette: bool) -> bytes:
-    """Return a PNG."""
     from PIL import Image
     from PIL.PngImagePlugin import PngInfo
 
@@ -166,6 +163,6 @@ def _png(figure: Figure, digest: str, palette: bool) -> bytes:
 
 
 def _head(path: Path) -> str:
-    """Return the beginning of a file, where a PNG or SVG has its metadata."""
+    # The metadata of a PNG or SVG are at its beginning.
     with path.open("rb") as file:
         return file.read(4096).decode("latin-1")

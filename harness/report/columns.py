@@ -1,4 +1,4 @@
-"""The columns of a data set's table: what its rows show, and what was published beside it."""
+"""The columns of a data set's table: measured figures, each beside the published one."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Measure(Column[Row]):
 def _number(
     field: str, digits: int, scale: float = 1.0, pool: Callable[[Row], str] = lambda _: ""
 ) -> Callable[[Row], Shown | None]:
-    """Return what shows a field's figure, of several runs the mean ± the standard deviation."""
+    """Return a function that shows a row's figure, of several runs as mean ± standard deviation."""
 
     def show(row: Row) -> Shown | None:
         values = [value * scale for value in row.values(field)]
@@ -68,7 +68,7 @@ def _ratio(row: Row) -> Shown | None:
 
 
 def _file(row: Row) -> Shown | None:
-    """Show the size of the weights' file, as it was counted; of a tree those of its paths."""
+    """Show the counted size of the weights' file, of a tree the range over its paths."""
     cost, record = row.cost, row.record
     if cost is None:
         return None
@@ -108,26 +108,21 @@ COLUMNS: tuple[Measure, ...] = (
 )
 
 
-def columns_of(rows: Sequence[Row], *, published: bool) -> list[Measure]:
-    """Return the columns of a table with these rows.
-
-    Args:
-        rows: The rows.
-        published: Whether published figures are shown beside.
-    """
-    return [
+def columns_of(rows: Sequence[Row]) -> Sequence[Column[Row]]:
+    """Return the columns of a table of rows, those of published figures among them if any is."""
+    published = any(row.published for row in rows)
+    measures = [
         c
         for c in COLUMNS
         if not c.optional or (c.published and published) or any(map(c.value, rows))
     ]
+    return with_published(measures) if published else measures
 
 
 def with_published(measures: Sequence[Measure], dash: str = "-") -> list[Column[Row]]:
-    """Return columns, each followed by what was published in place of its figures, if anything.
+    """Return columns, each followed by the published figures in its place, if there are any.
 
-    Args:
-        measures: The columns; their header becomes the group of both.
-        dash: Put between the ends of a published range; all else is as printed.
+    The header of a column becomes the group of both. `dash` joins the ends of a published range.
     """
     columns: list[Column[Row]] = []
     for each in measures:

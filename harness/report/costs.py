@@ -1,4 +1,4 @@
-"""Costs that were counted, as CSV and on the terminal."""
+"""Counted costs, as CSV and on the terminal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FIGURES = (
     *("classes", "params", "weights_mb", "file_mb", "peak_memory_mb"),
     *("gmacs", "gflops", "gmacs_thop", "gmacs_unpadded"),
 )
-# Of a network or of a path of a tree.
+# The columns show a network or a path of a tree.
 COLUMNS: tuple[Column[Any], ...] = (
     Column(name="params M", get="params", digits=4, form="g", scale=1e-6),
     Column(name="weights MB", get="weights_mb", digits=4, form="g"),

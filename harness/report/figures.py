@@ -1,4 +1,4 @@
-"""The figures made from the records: which there are, and whether they are up to date."""
+"""The list of figures made from the records, and whether each is up to date."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class FigureSpec:
     """One figure.
 
     Attributes:
-        stem: Its files below the results folder, less .svg and .png.
-        digest: Of what it is drawn from, and of the code that draws it.
+        stem: The path of its files below the results folder, without .svg and .png.
+        digest: Digest of the data that it shows, and of the code that draws it.
         plot: Draws it.
     """
 
@@ -40,9 +40,7 @@ class FigureSpec:
 
 
 def refresh_figures(results: Path, records: Sequence[Record]) -> None:
-    """Draw the figures whose data, or whose code, differ from what they were drawn from.
-
-    Each file carries a digest of both, so that a figure that is up to date costs no drawing.
+    """Draw the figures whose data or code changed, by the digest of both that each file carries.
 
     Raises:
         CellError: A file cannot be written.
@@ -51,7 +49,7 @@ def refresh_figures(results: Path, records: Sequence[Record]) -> None:
 
 
 def stale_figures(results: Path, records: Sequence[Record]) -> list[Path]:
-    """Return the figures that are missing or were drawn from something else."""
+    """Return the files of figures that are missing, or whose data or code changed."""
     return [
         path
         for figure in list_figures(results, records)
@@ -61,11 +59,9 @@ def stale_figures(results: Path, records: Sequence[Record]) -> list[Path]:
 
 
 def list_figures(results: Path, records: Sequence[Record]) -> Iterator[FigureSpec]:
-    """Yield the figures that records give: one or two of each cell, three of each data set.
+    """Yield up to two figures of each cell, three of each data set, and one of each roofline.
 
-    And one of each prediction of latencies that lies in the results folder.
-
-    Runs with other seeds stand beside a cell, and have none.
+    Runs with other seeds have none.
     """
     records = [record for record in records if not record.settings.repeat]
     for record in records:
@@ -78,7 +74,7 @@ def list_figures(results: Path, records: Sequence[Record]) -> Iterator[FigureSpe
 
 
 def roofline_stem(roofline: Roofline) -> Path:
-    """Return the files of a prediction's figure below the results folder, less .svg and .png."""
+    """Return the path of a roofline's figure below the results folder, without .svg and .png."""
     return Path("figures") / f"roofline-{roofline.name}"
 
 
@@ -106,12 +102,8 @@ def _of_record(record: Record) -> Iterator[FigureSpec]:
         data: object = [record.title, record.cell.dataset, record.flat["history"]]
         yield _figure(f"{stem}-training", data, partial(plot_training, record))
     if record.accuracy.confusion_matrix:
-        data = [
-            record.title,
-            record.cell.dataset,
-            record.data.classes,
-            record.accuracy.confusion_matrix,
-        ]
+        classes, matrix = record.data.classes, record.accuracy.confusion_matrix
+        data = [record.title, record.cell.dataset, classes, matrix]
         yield _figure(f"{stem}-confusion", data, partial(plot_confusion, record))
 
 
@@ -140,6 +132,5 @@ def _figure(stem: str, data: object, plot: partial[Figure]) -> FigureSpec:
 
 @cache
 def _code_digest(module: str) -> str:
-    """Return the digest of the files where a change may change the pictures of a module."""
     names = ("canvas", "labels", module.rpartition(".")[2])
     return hash_json([file_sha256(_FOLDER / f"{name}.py") for name in names])

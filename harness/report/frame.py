@@ -1,8 +1,7 @@
-"""All records as one pandas frame: what the CSV files hold, and what users analyse."""
+"""All records as one pandas frame, for the CSV files and for users who analyse them."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,10 +33,7 @@ def load_results(results: str | Path) -> pd.DataFrame:
     if not records:
         raise RequestError(f"{results}: no records below it; a folder as results/ wanted")
     parts = [
-        {
-            "settings": record.settings.settings,
-            "compression": dataclasses.asdict(record.compression) if record.compression else {},
-        }
+        {"settings": record.settings.settings, "compression": record.flat["compression"] or {}}
         for record in records
     ]
     return pd.concat([frame_records(records), pd.json_normalize(parts)], axis="columns")
@@ -55,10 +51,7 @@ def frame_records(records: Sequence[Record]) -> pd.DataFrame:
         for record, cell in zip(records, cells, strict=True)
     ]
     frame = pd.DataFrame(rows)
+    numbers = frame.select_dtypes("float")
     # Whole numbers stay whole where one is missing.
-    whole = [
-        name
-        for name in frame.select_dtypes("float")
-        if not any(isinstance(row[name], float) for row in rows)
-    ]
+    whole = [name for name in numbers if not any(isinstance(row[name], float) for row in rows)]
     return frame.astype(dict.fromkeys(whole, "Int64"))

@@ -17,23 +17,15 @@ if TYPE_CHECKING:
 
 # More classes than this leave no room for a number in each square.
 MOST_NUMBERED_CLASSES = 15
-# The colours on light and on dark squares stay on a dark page, as the squares do.
+# Numbers keep these colours on a dark page, as the squares keep theirs.
 _ON_LIGHT, _ON_DARK = "#08306b", "#fefefe"
-# Names are tried there first.
+# The directions from a point in which its name is tried first.
 _DIRECTIONS = ["northeast", "east", "west", "northwest", "southeast", "southwest"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Label:
-    """A name and the point that it belongs to, in the units of the axes.
-
-    Attributes:
-        x: Place of the point along the axis.
-        y: Height of the point.
-        text: The name.
-        colour: Colour of the name.
-        size: Height of the letters in points.
-    """
+    """A name of `size` points, and the position of its point in data coordinates."""
 
     x: float
     y: float
@@ -43,9 +35,9 @@ class Label:
 
 
 def place_labels(axes: Axes, labels: Sequence[Label]) -> None:
-    """Write names where they hide nothing, with a line to the point of each.
+    """Write names where they hide nothing, each with a line to its point.
 
-    What comes first has the choice. All else must have been drawn, and the limits be final.
+    The first labels get the best places. All else must have been drawn, and the limits be final.
     """
     from textalloc import allocate
 
@@ -54,14 +46,15 @@ def place_labels(axes: Axes, labels: Sequence[Label]) -> None:
         return
     settle(figure)
     axes.autoscale(False)
-    places = {"x": [label.x for label in labels], "y": [label.y for label in labels]}
+    xs, ys = [label.x for label in labels], [label.y for label in labels]
     lines = _lines(axes)
     allocate(
         axes,
-        **places,
+        xs,
+        ys,
         text_list=[label.text for label in labels],
-        x_scatter=places["x"],
-        y_scatter=places["y"],
+        x_scatter=xs,
+        y_scatter=ys,
         x_lines=[xs for xs, _ in lines],
         y_lines=[ys for _, ys in lines],
         textsize=[label.size for label in labels],
@@ -73,12 +66,14 @@ def place_labels(axes: Axes, labels: Sequence[Label]) -> None:
 
 
 def _lines(axes: Axes) -> list[Any]:
-    """Return the lines that names must not cross, error bars among them; dashed ones may be."""
+    """Return the lines that names must not cross, error bars and steps among them."""
+    import numpy as np
     from matplotlib.collections import LineCollection
 
-    lines = [line.get_data() for line in axes.lines if line.get_linestyle() == "-"]
-    found = [each for each in axes.collections if isinstance(each, LineCollection)]
-    return lines + [segment.T for each in found for segment in each.get_segments()]
+    lines = [line.get_path().vertices for line in axes.lines if line.get_linestyle() != "None"]
+    bars = [each for each in axes.collections if isinstance(each, LineCollection)]
+    segments = [segment for each in bars for segment in each.get_segments()]
+    return [np.transpose(vertices) for vertices in (*lines, *segments)]
 
 
 def plot_matrix(
@@ -89,14 +84,11 @@ def plot_matrix(
     extend: Literal["neither", "min"] = "neither",
     **colours: Any,
 ) -> tuple[Figure, Axes, Colorbar]:
-    """Draw a matrix as squares, with a number in each where there is room, and its scale.
+    """Draw a matrix as squares, with a number in each where there is room, and its colour scale.
 
-    Args:
-        values: The matrix; it may have more columns than rows.
-        names: The names of the columns; the first ones are those of the rows, too.
-        write: Returns what stands in a square, by row and column.
-        extend: Whether the scale says that there are lower values than it has.
-        colours: Which colours stand for which values, as for `imshow`.
+    The names are those of the columns, and the first ones those of the rows, too: there may be
+    more columns than rows. `write` returns the text of a square by row and column; `extend` marks
+    that there are values below the scale; `colours` go to `imshow`.
     """
     import numpy as np
 
@@ -120,13 +112,13 @@ def plot_matrix(
 
 
 def name_ticks(axis: Axis, names: Sequence[str], room: float = math.inf) -> None:
-    """Name the squares or bars along an axis, upright if one is wider than its room in inches."""
+    """Name the squares or bars along an axis, turned if a name is wider than `room` inches."""
     turned = max(text_width(name, 8) for name in names) > 0.9 * room
     axis.set_ticks(range(len(names)), names, fontsize=8, rotation=90 if turned else 0)
 
 
 def text_width(text: str, size: float) -> float:
-    """Return how wide a text in bold is, in inches."""
+    """Return the width of a bold text, in inches."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import text_to_path
 
@@ -136,11 +128,9 @@ def text_width(text: str, size: float) -> float:
 
 
 def set_logarithmic(axes: Axes, which: str) -> None:
-    """Make axes logarithmic, with plain numbers along them.
+    """Make the axes `which` ("x", "y" or "xy") logarithmic, with plain numbers along them.
 
-    Args:
-        axes: With its data.
-        which: "x", "y" or "xy".
+    The data must have been drawn.
     """
     from matplotlib.ticker import LogLocator, NullFormatter
 
@@ -148,7 +138,7 @@ def set_logarithmic(axes: Axes, which: str) -> None:
         getattr(axes, f"set_{name}scale")("log")
         axis = axes.xaxis if name == "x" else axes.yaxis
         low, high = axis.get_view_interval()
-        # A few decades alone have few numbers otherwise.
+        # An axis of a few decades would have few numbers otherwise.
         axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 10_000 * low else (1,)))
         axis.set_major_formatter("{x:.7g}")
         axis.set_minor_formatter(NullFormatter())

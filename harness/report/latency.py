@@ -1,4 +1,4 @@
-"""Latencies that were compared side by side, as Markdown and CSV and on the terminal."""
+"""Comparisons of latencies, as Markdown and CSV and on the terminal."""
 
 from __future__ import annotations
 
@@ -83,25 +83,24 @@ def latency_table(record: LatencyRecord) -> Table:
 
 
 def describe_device(record: LatencyRecord) -> str:
-    """Return what a comparison was made on, in a word or two."""
+    """Return the GPU or the number of CPU threads of a comparison."""
     if record.device == "cuda":
         return record.machine.device_name
     return f"{record.machine.threads} CPU thread{'s' if record.machine.threads > 1 else ''}"
 
 
 def describe_comparison(record: LatencyRecord) -> str:
-    """Return what was compared with what, where, and how far it can be trusted."""
+    """Return how and where a comparison was made, and how far it can be trusted."""
     processes = f"{record.processes} process{'es' if record.processes > 1 else ''}"
     parts = [
         f"{record.rounds} rounds in {processes} on {record.machine.device_name}, "
-        f"{describe_device(record)}"
-        f"{_describe_cores(record)}",
+        f"{describe_device(record)}{_describe_cores(record)}",
         f"reference {record.reference} in {record.reference_runtime}, which drifted by "
         f"{record.drift:.1%}{' (too much)' if record.drifted else ''}",
     ]
-    return "; ".join(
-        [*parts, f"busy machine: {record.machine.busy}"] if record.machine.busy else parts
-    )
+    if record.machine.busy:
+        parts.append(f"busy machine: {record.machine.busy}")
+    return "; ".join(parts)
 
 
 def _describe_cores(record: LatencyRecord) -> str:

@@ -1,4 +1,4 @@
-"""Tables in LaTeX with booktabs; of a data set the published columns, and the true count."""
+"""Tables in LaTeX with booktabs."""
 
 from __future__ import annotations
 
@@ -50,11 +50,7 @@ def escape(text: str) -> str:
 
 
 def render_latex(rows: Sequence[Row]) -> str:
-    """Return a `table` of one data set's rows, the published figure beside each measured one.
-
-    Args:
-        rows: At least one.
-    """
+    """Return a `table` of one data set's rows, the published figure beside each measured one."""
     dataset, footnotes = rows[0].dataset, Footnotes()
     published = any(row.published for row in rows)
 
@@ -63,7 +59,7 @@ def render_latex(rows: Sequence[Row]) -> str:
 
     columns: list[Column[Row]] = [c for c in COLUMNS if any(map(c.value, rows))]
     if published:
-        # What was published, and the true count beside thop's.
+        # The columns with a published figure, and the true count beside thop's.
         chosen = [c for c in COLUMNS if c.published or c.name == "GMACs"]
         pairs = with_published(chosen, dash="–")
         columns = [c if c.name == "published" else replace(c, name="ours") for c in pairs]

@@ -1,53 +1,39 @@
-"""The empty cells of a published table, with the commands that would fill them."""
+"""The empty cells of a published table, with the commands that fill them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 
 from harness.registry import model_files
 from harness.report.rows import Row
-from harness.reproduction.commands import cost_command, latency_command, run_command
+from harness.reproduction.verdict import Command, cost_command, latency_command, run_command
 
 
 def render_missing(rows: Sequence[Row]) -> str:
     """Return Markdown on what was not run of the models that were published; empty if nothing."""
-    known = set(model_files())
-    rows = [row for row in rows if row.published is not None]
-    there = [row for row in rows if row.model in known]
-    absent = [row.title for row in rows if row.model not in known]
-    lines = [
-        _line("nothing measured", there, _was_not_run, run_command),
-        _line("costs not counted", there, _was_not_counted, cost_command),
-        _line("latency not compared", there, _was_not_compared, latency_command),
+    known = model_files()
+    published = [row for row in rows if row.published is not None]
+    there = [row for row in published if row.model in known]
+    absent = ", ".join(row.title for row in published if row.model not in known)
+    not_run = [row for row in there if row.record is None or row.record.status == "failed"]
+    not_counted = [row for row in there if row.cost is None and row.record is None]
+    not_compared = [
+        row for row in there if row.latency is None and not (row.record and row.record.published)
     ]
-    if absent:
-        lines.append(f"- Not in this version: {', '.join(absent)}")
-    wanted = [line for line in lines if line]
+    lines = [
+        *_describe("nothing measured", not_run, run_command),
+        *_describe("costs not counted", not_counted, cost_command),
+        *_describe("latency not compared", not_compared, latency_command),
+        *([f"- Not in this version: {absent}"] if absent else []),
+    ]
     return (
-        "\n".join(["", "Empty cells, and what would fill them:", "", *wanted, ""]) if wanted else ""
+        "\n".join(["", "Empty cells, and what would fill them:", "", *lines, ""]) if lines else ""
     )
 
 
-def _line(
-    what: str,
-    rows: Sequence[Row],
-    lacks: Callable[[Row], bool],
-    command: Callable[[str, Iterable[str]], str],
-) -> str:
-    models = list(dict.fromkeys(row.model for row in rows if lacks(row)))
-    if not models:
-        return ""
-    titles = ", ".join(dict.fromkeys(row.title for row in rows if lacks(row)))
-    return f"- {titles}: {what}: `{command(rows[0].dataset, models)}`"
-
-
-def _was_not_run(row: Row) -> bool:
-    return row.record is None or row.record.status == "failed"
-
-
-def _was_not_counted(row: Row) -> bool:
-    return row.cost is None and row.record is None
-
-
-def _was_not_compared(row: Row) -> bool:
-    return row.latency is None and not (row.record is not None and row.record.published)
+def _describe(what: str, rows: Sequence[Row], command: Command) -> list[str]:
+    if not rows:
+        return []
+    titles = ", ".join(dict.fromkeys(row.title for row in rows))
+    models = dict.fromkeys(row.model for row in rows)
+    return [f"- {titles}: {what}: `{command(rows[0].dataset, models)}`"]

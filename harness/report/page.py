@@ -1,4 +1,4 @@
-"""The page `results/index.html`: all cells in one file that needs no network and no server."""
+"""The page `results/index.html`, which shows all cells and needs no network and no server."""
 
 from __future__ import annotations
 
@@ -8,24 +8,22 @@ import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from harness.records.cell import Record
 from harness.records.material import Material
 from harness.report.figures import roofline_stem
 from harness.report.html import TEMPLATES, render_template
 from harness.report.page_data import (
     COLUMNS,
+    DATE,
     FACETS,
     describe_cells,
     describe_details,
     describe_sources,
     finite,
 )
-from harness.report.page_parts import Picture, Section
-from harness.report.page_sections import first_sections, last_sections
+from harness.report.page_sections import Picture, Section, first_sections, last_sections
 from harness.report.points import COSTS
-from harness.report.roofline import Roofline, read_rooflines
+from harness.report.roofline import read_rooflines
 from harness.reproduction.judging import Reproduction
 
 _SCRIPTS = ("base.js", "table.js", "panel.js", "figures.js")
@@ -37,19 +35,21 @@ PLOTLY = Path(__file__).parent / "assets" / "plotly-basic.min.js"
 def render_page_files(
     results: Path, material: Material, reproduction: Reproduction
 ) -> dict[Path, str]:
-    """Return the page and what it needs beside it, by their paths below the results folder.
-
-    Args:
-        results: The results folder, whose pictures of trees are shown.
-        material: All records in it.
-        reproduction: The verdicts that they lead to.
-    """
+    """Return the page and the files that it needs, by their paths below the results folder."""
+    rooflines = [
+        Picture(
+            source=roofline_stem(each).with_suffix(".svg").as_posix(),
+            words=f"{each.name}: latency predicted by the roofline of {each.hardware}, and "
+            "measured",
+        )
+        for each in read_rooflines(results, material.records)
+    ]
     page = render_page(
         material,
         first=first_sections(reproduction),
         last=last_sections(material),
         pictures=find_pictures(results),
-        rooflines=[_picture(each) for each in read_rooflines(results, material.records)],
+        rooflines=rooflines,
     )
     licence = PLOTLY.with_name("plotly-basic.LICENSE")
     return {Path("index.html"): page} | {
@@ -65,19 +65,30 @@ def render_page(
     pictures: Sequence[Picture] = (),
     rooflines: Sequence[Picture] = (),
 ) -> str:
-    """Return the page of all records.
+    """Return the page of all records, as HTML.
 
-    Args:
-        material: The records.
-        first: What comes before the table of all cells.
-        last: What comes after the figures.
-        pictures: Of trees.
-        rooflines: Of predicted and measured latencies.
+    The sections `first` come before the table of all cells, those of `last` after the figures.
+    `pictures` show trees, `rooflines` predicted and measured latencies.
     """
-    cells, details = describe_cells(material.records), describe_details(material.records)
+    records = material.records
+    cells = describe_cells(records)
+    settings, blocks = describe_details(records)
+    contents = [
+        *((section.title, section.anchor) for section in first),
+        ("All cells", "cells"),
+        *[("Accuracy against cost", "figures")] * bool(cells["figures"]),
+        *[("Predicted latency", "rooflines")] * bool(rooflines),
+        *((section.title, section.anchor) for section in last),
+        *[("TRUNK's trees", "trees")] * bool(pictures),
+    ]
+    latest = max((record.provenance.started for record in records), default="")
     context = {
-        "counts": _counts(material.records),
-        "contents": _contents(first, last, bool(cells["figures"]), bool(rooflines), bool(pictures)),
+        "counts": {
+            "cells": len(records),
+            "datasets": len({record.cell.dataset for record in records}),
+            "latest": latest[:DATE],
+        },
+        "contents": contents,
         "first": first,
         "last": last,
         "pictures": pictures,
@@ -89,8 +100,8 @@ def render_page(
         "meanings": cells["meanings"],
         "data": _json(cells | {"plotly": f"assets/{PLOTLY.name}"}),
         "sources": _json(describe_sources(material)),
-        "settings": _json_lines(details.settings),
-        "blocks": map(_json_lines, details.blocks),
+        "settings": _json_lines(settings),
+        "blocks": map(_json_lines, blocks),
     }
     return render_template("index.html.jinja", _own_script() | context)
 
@@ -104,46 +115,12 @@ def find_pictures(results: Path) -> list[Picture]:
     ]
 
 
-def _picture(roofline: Roofline) -> Picture:
-    source = roofline_stem(roofline).with_suffix(".svg").as_posix()
-    words = f"{roofline.name}: latency predicted by the roofline of {roofline.hardware}"
-    return Picture(source=source, words=f"{words}, and measured")
-
-
 def _own_script() -> dict[str, str]:
     """Return the script of the page, which is the project's own, and its digest."""
     parts = [(TEMPLATES / name).read_text(encoding="utf-8") for name in _SCRIPTS]
     script = f'"use strict";\n(() => {{\n{"".join(parts)}{_START}}})();\n'
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return {"script": script, "script_digest": digest}
-
-
-def _counts(records: Sequence[Record]) -> dict[str, Any]:
-    return {
-        "cells": len(records),
-        "datasets": len({record.cell.dataset for record in records}),
-        "latest": max((record.provenance.started for record in records), default="")[
-            : len("2026-01-01")
-        ],
-    }
-
-
-def _contents(
-    first: Sequence[Section],
-    last: Sequence[Section],
-    figures: bool,
-    rooflines: bool,
-    pictures: bool,
-) -> list[tuple[str, str]]:
-    """Return the headings of the page, with their anchors."""
-    return [
-        *((section.title, section.anchor) for section in first),
-        ("All cells", "cells"),
-        *[("Accuracy against cost", "figures")] * figures,
-        *[("Predicted latency", "rooflines")] * rooflines,
-        *((section.title, section.anchor) for section in last),
-        *[("TRUNK's trees", "trees")] * pictures,
-    ]
 
 
 def _json(tree: object) -> str:

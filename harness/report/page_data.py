@@ -1,4 +1,4 @@
-"""What the page shows, as JSON: the rows of its table, its figures, and all that is behind them."""
+"""The data of the page, as JSON: the rows of its table, its figures, and all details of records."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Any, Literal
 
-from harness.records.cell import Record
-from harness.records.cost import CostRecord, cost_place
-from harness.records.latency import LatencyRecord, latency_place
+from harness.records.cell import PARTS, Record
+from harness.records.cost import COSTS as COUNTED
+from harness.records.cost import CostRecord
+from harness.records.latency import LATENCIES, LatencyRecord
 from harness.records.material import Material
-from harness.records.migration import PARTS
-from harness.report.page_parts import address_of
+from harness.records.store import Tree
+from harness.report.page_sections import address_of
 from harness.report.points import (
     COSTS,
     Cost,
@@ -29,18 +30,17 @@ from harness.report.points import (
 from harness.report.table import Column
 from harness.reproduction.published import published_cells
 
-# So few records that parsing a block takes no time, so many that there are not many blocks.
+# Records per block: few enough that parsing one is fast, enough that there are not many blocks.
 PER_BLOCK = 100
+DATE = len("2026-01-01")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PageColumn(Column[Record]):
-    """A column of the page's table; `get` is the name of a field, of `Record.flat` or a property.
+    """A column of the page's table; `get` names a field of `Record.flat` or a property.
 
-    Attributes:
-        digits: 2.
-        better: The end that comes first when sorted: low.
-        priority: 1 is shown everywhere; the higher, the wider the page must be.
+    Columns of priority 1 are always shown; the higher the priority, the wider the page must be.
+    `better` says which end comes first when the table is sorted by the column.
     """
 
     digits: int | None = 2
@@ -64,7 +64,7 @@ COLUMNS = (
     PageColumn(get="data_name", name="Images", priority=4, align="l"),
     PageColumn(get="started", name="Date", priority=4, align="l"),
 )
-# What the page's script calls the attributes of a column.
+# The names that the page's script has for the attributes of a column.
 _SCRIPT_NAMES = {
     "field": "get",
     "header": "name",
@@ -82,20 +82,17 @@ _EXTRA = (
 )
 _FIELDS = (*(str(column.get) for column in COLUMNS), *_EXTRA)
 _NUMERIC = tuple(str(column.get) for column in COLUMNS if column.right)
-_DATE = len("2026-01-01")
-# It has a picture, and a CSV file.
-_LEFT_OUT = ("confusion_matrix",)
 
 
-def describe_cells(records: Sequence[Record]) -> dict[str, Any]:
+def describe_cells(records: Sequence[Record]) -> Tree:
     """Return what the table and the figures show: a list for each record, fields named once.
 
-    Why a figure was not measured is a place in `reasons`, as many cells share theirs.
+    The reason why a figure was not measured is an index into `reasons`, as many cells share one.
     """
     reasons: dict[str, int] = {}
     return {
         "fields": [*_FIELDS, "why"],
-        "rows": [[*_row(record), _why(record, reasons)] for record in records],
+        "rows": [_row(record, reasons) for record in records],
         "reasons": list(reasons),
         "columns": [
             {name: getattr(column, own) for name, own in _SCRIPT_NAMES.items()}
@@ -105,49 +102,34 @@ def describe_cells(records: Sequence[Record]) -> dict[str, Any]:
         "costs": [asdict(cost) for cost in COSTS],
         "figures": _figures(records),
         "published": _published(records),
-        "meanings": _meanings(),
+        "meanings": {
+            name: meaning
+            for cls in (CostRecord, LatencyRecord, Record, *PARTS.values())
+            for name, meaning in field_meanings(cls).items()
+        },
         "per_block": PER_BLOCK,
     }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Details:
-    """All that records hold.
+def describe_details(records: Sequence[Record]) -> tuple[list[Tree], list[list[Tree]]]:
+    """Return all settings, and blocks of records with everything that they hold.
 
-    Attributes:
-        blocks: Some records each, in order; what is None or empty is left out. A record's settings
-            are a place in `settings`, as many cells share theirs, and its history is a list for
-            each quantity.
-        settings: The settings themselves.
+    What is None or empty is left out. The settings of a record are an index into all settings, as
+    many cells share theirs, and its history is a list for each quantity.
     """
-
-    blocks: list[list[dict[str, Any]]]
-    settings: list[dict[str, Any]]
-
-
-def describe_details(records: Sequence[Record]) -> Details:
-    """Return all that the page shows of a record when it is asked for."""
-    settings: dict[str, tuple[int, dict[str, Any]]] = {}
+    settings: dict[str, tuple[int, Tree]] = {}
     details = [_details(record, settings) for record in records]
     blocks = [details[start : start + PER_BLOCK] for start in range(0, len(details), PER_BLOCK)]
-    return Details(blocks=blocks, settings=[each for _, each in settings.values()])
+    return [each for _, each in settings.values()], blocks
 
 
-def describe_sources(material: Material) -> dict[str, dict[str, Any]]:
-    """Return the other records that figures of the page are from, by their addresses on it."""
-    paths = {
-        latency_place(each.dataset, each.device, each.machine.threads): each
-        for each in material.latencies
-    } | {cost_place(each.dataset, each.model, each.image_size): each for each in material.costs}
-    return {address_of(path.as_posix()): _without_parts(each) for path, each in paths.items()}
-
-
-def _without_parts(record: LatencyRecord | CostRecord) -> dict[str, Any]:
-    """Return the fields of a record and of its parts by name."""
-    tree = asdict(record)
-    for part in ("machine", "provenance"):
-        tree |= tree.pop(part, {})
-    return tree
+def describe_sources(material: Material) -> dict[str, Tree]:
+    """Return the fields of the other records behind the page's figures, by their addresses."""
+    trees = {LATENCIES.locate(each): asdict(each) for each in material.latencies}
+    trees |= {COUNTED.locate(each): asdict(each) for each in material.costs}
+    for tree in trees.values():
+        tree.update(tree.pop("machine", {}) | tree.pop("provenance"))
+    return {address_of(path.as_posix()): tree for path, tree in trees.items()}
 
 
 def finite(tree: Any) -> Any:
@@ -160,40 +142,31 @@ def finite(tree: Any) -> Any:
 
 
 def field_meanings(cls: type) -> dict[str, str]:
-    """Return what a dataclass's docstring says of each attribute."""
+    """Return the description of each attribute in the docstring of a dataclass."""
     _, _, attributes = inspect.getdoc(cls).partition("Attributes:\n")  # type: ignore[union-attr]
     found = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", attributes, flags=re.MULTILINE)
     return {name: " ".join(text.split()) for name, text in found}
 
 
-def _meanings() -> dict[str, str]:
-    meanings: dict[str, str] = {}
-    for cls in (CostRecord, LatencyRecord, Record, *PARTS.values()):
-        meanings |= field_meanings(cls)
-    return meanings
-
-
-def _row(record: Record) -> list[Any]:
-    own = {"title": record.title, "stem": record.stem, "started": record.provenance.started[:_DATE]}
+def _row(record: Record, reasons: dict[str, int]) -> list[Any]:
+    own = {"title": record.title, "stem": record.stem, "started": record.provenance.started[:DATE]}
     values = record.flat | own
-    return [values[name] for name in _FIELDS]
+    absent = (name for name in _NUMERIC if name in record.not_measured)
+    why = {name: reasons.setdefault(record.not_measured[name], len(reasons)) for name in absent}
+    return [*(values[name] for name in _FIELDS), why]
 
 
-def _why(record: Record, reasons: dict[str, int]) -> dict[str, int]:
-    """Return by field, for figures that are None, the place of the reason."""
-    known = (name for name in _NUMERIC if name in record.not_measured)
-    return {name: reasons.setdefault(record.not_measured[name], len(reasons)) for name in known}
-
-
-def _details(record: Record, settings: dict[str, tuple[int, dict[str, Any]]]) -> dict[str, Any]:
-    kept = {name: v for name, v in record.flat.items() if name not in _LEFT_OUT and _is_there(v)}
+def _details(record: Record, settings: dict[str, tuple[int, Tree]]) -> Tree:
+    # The confusion matrix has a picture and a CSV file.
+    shown = {name: v for name, v in record.flat.items() if name != "confusion_matrix"}
+    kept = {name: v for name, v in shown.items() if _is_there(v)}
     used = record.settings.settings
     if used:
         kept["settings"], _ = settings.setdefault(str(used), (len(settings), used))
     if record.weights.history:
         logs = [dataclasses.asdict(entry) for entry in record.weights.history]
         names = [name for name in logs[0] if any(log[name] is not None for log in logs)]
-        kept["history"] = {name: [_rounded(log[name]) for log in logs] for name in names}
+        kept["history"] = {name: [_round(log[name]) for log in logs] for name in names}
     if record.compression:
         kept["compression"] = {name: v for name, v in kept["compression"].items() if _is_there(v)}
     return kept
@@ -203,15 +176,14 @@ def _is_there(value: object) -> bool:
     return value is not None and value not in ("", [], (), {})
 
 
-def _rounded(value: object) -> object:
-    """Return a figure of a learning curve to the digits that mean something."""
+def _round(value: object) -> object:
     return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
-def _figures(records: Sequence[Record]) -> dict[str, Any]:
-    """Return by data set and cost what a figure shows; a cell is its place among the rows."""
+def _figures(records: Sequence[Record]) -> Tree:
+    """Return the content of each figure by data set and cost; a cell is its index in the rows."""
     places = {f"{record.cell.dataset}/{record.stem}": i for i, record in enumerate(records)}
-    figures: dict[str, Any] = {}
+    figures: Tree = {}
     for dataset, group in groupby(records, key=lambda record: record.cell.dataset):
         members = list(group)
         found = {cost.name: _figure(dataset, members, cost, places) for cost in COSTS}
@@ -219,9 +191,7 @@ def _figures(records: Sequence[Record]) -> dict[str, Any]:
     return {dataset: figure for dataset, figure in figures.items() if figure}
 
 
-def _figure(
-    dataset: str, records: Sequence[Record], cost: Cost, places: dict[str, int]
-) -> dict[str, Any]:
+def _figure(dataset: str, records: Sequence[Record], cost: Cost, places: dict[str, int]) -> Tree:
     def numbers(points: Iterable[Point]) -> list[int]:
         return [places[point.id] for point in points]
 
@@ -237,16 +207,10 @@ def _figure(
 
 def _published(records: Sequence[Record]) -> dict[str, dict[str, str]]:
     """Return the published cells beside the recorded ones, by data set and model."""
-    cells, wanted = (
-        published_cells(),
-        dict.fromkeys((r.cell.dataset, r.cell.model) for r in records),
-    )
-    return {
-        "/".join(key): {
-            name: value
-            for name, value in asdict(cells[key]).items()
-            if name not in ("dataset", "model")
-        }
-        for key in wanted
-        if key in cells
-    }
+    published: dict[str, dict[str, str]] = {}
+    for record in records:
+        cell = published_cells().get((record.cell.dataset, record.cell.model))
+        if cell is not None:
+            fields = asdict(cell)
+            published[f"{fields.pop('dataset')}/{fields.pop('model')}"] = fields
+    return published

@@ -1,21 +1,66 @@
-"""Sections of the page: the verdicts, latencies side by side, costs that were counted."""
+"""Sections of the page: the verdicts, latencies side by side, and counted costs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import groupby
 
-from harness.records.cost import CostRecord, cost_place
-from harness.records.latency import LatencyRecord, latency_place
+from harness.records.cost import COSTS, CostRecord
+from harness.records.latency import LATENCIES
 from harness.records.material import Material
 from harness.report.costs import COLUMNS as COST_COLUMNS
 from harness.report.latency import describe_comparison, describe_device, latency_table
-from harness.report.page_parts import PageTable, Section, address_of
 from harness.report.table import NOTHING, Column, Shown, Table
 from harness.report.verdicts import FIGURES, contradiction_table, outcome_table, summarise
-from harness.reproduction.contradictions import Contradiction
 from harness.reproduction.judging import Reproduction
 from harness.reproduction.verdict import Verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageTable:
+    """A table with the texts around it.
+
+    Attributes:
+        table: The table.
+        title: The line above it; may be empty.
+        note: The line below the title.
+        source: Address of the record behind it on the page (`latency/digits-cpu-1t`).
+        folded: Whether it is shown only when asked for.
+    """
+
+    table: Table
+    title: str = ""
+    note: str = ""
+    source: str = ""
+    folded: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A part of the page that consists of paragraphs and tables; `anchor` is its address."""
+
+    anchor: str
+    title: str
+    texts: Sequence[str] = ()
+    tables: Sequence[PageTable] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A picture: its file as seen from the page, and its description."""
+
+    source: str
+    words: str
+
+
+def address_of(path: str) -> str:
+    """Return a record's address on the page, by its file below the results folder.
+
+    Those of cells are the shortest: `records/digits/resnet-cpu.json` is at `digits/resnet-cpu`.
+    """
+    return path.removesuffix(".json").removeprefix("records/")
+
 
 _DATASET = Column[Verdict](name="Data set", get="dataset")
 _MODEL = Column[Verdict](name="Model", get="label")
@@ -31,10 +76,12 @@ _OURS = Column[Verdict](
 _OUTCOME = Column[Verdict](name="Verdict", get="outcome", badge=True)
 _WHY = Column[Verdict](name="Why", get="reason")
 _COMMAND = Column[Verdict](name="What would tell", get="command")
+_OF_DATASET = (_MODEL, _FIGURE, _PUBLISHED, _OURS, _OUTCOME, _WHY, _COMMAND)
 
 _COSTS = (
     Column[CostRecord](
-        name="Model", get=lambda cost: Shown(text=cost.label, link=_cost_address(cost))
+        name="Model",
+        get=lambda cost: Shown(text=cost.label, link=address_of(COSTS.locate(cost).as_posix())),
     ),
     Column[CostRecord](name="Pixels", get="image_size", align="r"),
     *COST_COLUMNS,
@@ -46,11 +93,27 @@ def first_sections(reproduction: Reproduction) -> list[Section]:
     if not reproduction.attempted:
         return []
     verdicts = reproduction.verdicts
+    differing = [verdict for verdict in verdicts if verdict.outcome == "differs"]
     tables = [
         PageTable(table=outcome_table(verdicts)),
-        _differing(verdicts),
-        *(_of_dataset(name, list(g)) for name, g in groupby(verdicts, key=lambda v: v.dataset)),
-        _contradictions(reproduction.contradictions),
+        PageTable(
+            title="What differs",
+            note="" if differing else "Nothing that could be judged.",
+            table=Table.of(differing, (_DATASET, _MODEL, _FIGURE, _PUBLISHED, _OURS, _WHY)),
+        ),
+        *(
+            PageTable(
+                title=f"Every published figure of {dataset}",
+                table=Table.of(group, _OF_DATASET),
+                folded=True,
+            )
+            for dataset, group in groupby(verdicts, key=lambda verdict: verdict.dataset)
+        ),
+        PageTable(
+            title="Where the publication contradicts itself",
+            table=contradiction_table(reproduction.contradictions),
+            folded=True,
+        ),
     ]
     texts = [
         summarise(verdicts),
@@ -68,61 +131,26 @@ def last_sections(material: Material) -> list[Section]:
             "Times drift on a shared machine; these models were timed in the same rounds, so that "
             "their ratios hold."
         )
-        tables = [_comparison(record) for record in material.latencies]
+        tables = [
+            PageTable(
+                title=f"{record.dataset}, {describe_device(record)}",
+                note=f"{describe_comparison(record)}.",
+                source=address_of(LATENCIES.locate(record).as_posix()),
+                table=latency_table(record),
+            )
+            for record in material.latencies
+        ]
         title = "Latency side by side"
         sections.append(Section(anchor="latencies", title=title, texts=[text], tables=tables))
     if material.costs:
         text = "Operations and bytes at the shape of each data set; no images and no clock needed."
-        groups = groupby(material.costs, key=lambda record: record.dataset)
-        tables = [_costs(dataset, list(group)) for dataset, group in groups]
+        tables = [
+            PageTable(
+                title=f"Costs at the shape of {dataset}",
+                table=Table.of(group, _COSTS),
+                folded=True,
+            )
+            for dataset, group in groupby(material.costs, key=lambda record: record.dataset)
+        ]
         sections.append(Section(anchor="costs", title="Costs counted", texts=[text], tables=tables))
     return sections
-
-
-def _differing(verdicts: Sequence[Verdict]) -> PageTable:
-    found = [verdict for verdict in verdicts if verdict.outcome == "differs"]
-    columns = (_DATASET, _MODEL, _FIGURE, _PUBLISHED, _OURS, _WHY)
-    return PageTable(
-        title="What differs",
-        note="" if found else "Nothing that could be judged.",
-        table=Table.of(found, columns),
-    )
-
-
-def _of_dataset(dataset: str, verdicts: Sequence[Verdict]) -> PageTable:
-    columns = (_MODEL, _FIGURE, _PUBLISHED, _OURS, _OUTCOME, _WHY, _COMMAND)
-    return PageTable(
-        title=f"Every published figure of {dataset}",
-        table=Table.of(verdicts, columns),
-        folded=True,
-    )
-
-
-def _contradictions(contradictions: Sequence[Contradiction]) -> PageTable:
-    return PageTable(
-        title="Where the publication contradicts itself",
-        table=contradiction_table(contradictions),
-        folded=True,
-    )
-
-
-def _comparison(record: LatencyRecord) -> PageTable:
-    path = latency_place(record.dataset, record.device, record.machine.threads)
-    return PageTable(
-        title=f"{record.dataset}, {describe_device(record)}",
-        note=f"{describe_comparison(record)}.",
-        source=address_of(path.as_posix()),
-        table=latency_table(record),
-    )
-
-
-def _costs(dataset: str, records: Sequence[CostRecord]) -> PageTable:
-    return PageTable(
-        title=f"Costs at the shape of {dataset}",
-        table=Table.of(records, _COSTS),
-        folded=True,
-    )
-
-
-def _cost_address(cost: CostRecord) -> str:
-    return address_of(cost_place(cost.dataset, cost.model, cost.image_size).as_posix())

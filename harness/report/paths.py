@@ -1,4 +1,4 @@
-"""What the paths of a routed network cost: the cheapest, the dearest, and the mean image."""
+"""The costs of the paths of a routed network: the cheapest, the dearest, and the mean image."""
 
 from __future__ import annotations
 

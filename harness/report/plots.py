@@ -1,4 +1,4 @@
-"""Figures of one record: what training did, and what was taken for what."""
+"""Figures of one record: learning curves and the confusion matrix."""
 
 from __future__ import annotations
 

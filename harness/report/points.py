@@ -1,4 +1,4 @@
-"""Accuracy against cost as points: measured, published, and the Pareto front of the measured."""
+"""Points of accuracy against cost: measured and published cells, and the Pareto front."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class Cost:
     """A cost that accuracy is set against.
 
     Attributes:
-        name: In the names of files: `accuracy-<name>`.
-        title: In titles.
-        field: Of the record.
-        published: The field of `PublishedCell` beside it.
-        label: On the axis.
-        published_as: What the published figure is, where it is not the same.
-        per_machine: Whether it can only be compared on one machine.
+        name: Name of the cost in the names of files, `accuracy-<name>`.
+        title: Name of the cost in titles.
+        field: The record's field.
+        published: The field of `PublishedCell` to compare it with.
+        label: Label of the axis.
+        published_as: What the published figure is, where it is another quantity.
+        per_machine: Whether costs can only be compared on one machine.
     """
 
     name: str
@@ -69,14 +69,14 @@ class Point:
     """A measured cell.
 
     Attributes:
-        id: `<data set>/<stem>` of its record.
+        id: `<data set>/<stem>` of the record.
         title: The model's name in tables.
         model: The model's name.
-        group: Cells of one group have comparable costs: the machine, or nothing.
-        cost: On the horizontal axis.
-        accuracy: Top-1, percent.
+        group: Cells of one group have comparable costs: the machine, or empty.
+        cost: The cost, on the horizontal axis.
+        accuracy: Top-1 accuracy, percent.
         low: Lower end of its 95% interval.
-        high: Upper end.
+        high: Upper end of its 95% interval.
     """
 
     id: str
@@ -91,7 +91,7 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedPoint:
-    """A published cell; where a range of costs was printed, its ends."""
+    """A published cell, with the ends of its cost, which are equal unless a range was printed."""
 
     label: str
     model: str
@@ -100,8 +100,7 @@ class PublishedPoint:
     accuracy: float
 
 
-def machine(record: Record) -> str:
-    """Return what a cell's times were taken on."""
+def _machine(record: Record) -> str:
     if record.cell.device == "cuda":
         return record.machine.device_name
     threads = record.machine.threads
@@ -111,8 +110,8 @@ def machine(record: Record) -> str:
 def measured_points(records: Iterable[Record], cost: Cost) -> list[Point]:
     """Return the cells whose accuracy and cost were measured, the cheapest first.
 
-    Those whose weights never saw the data set are left out: their accuracy is chance. Runs with
-    other seeds are left out, too.
+    Cells whose weights never saw the data set are left out, because their accuracy is chance, and
+    so are runs with other seeds.
     """
     kept = (
         r for r in records if r.weights.weights_origin not in _UNTRAINED and not r.settings.repeat
@@ -123,8 +122,9 @@ def measured_points(records: Iterable[Record], cost: Cost) -> list[Point]:
 
 def published_points(dataset: str, cost: Cost) -> list[PublishedPoint]:
     """Return the published cells of a data set, in the order of the table."""
-    cells = (cell for (name, _), cell in published_cells().items() if name == dataset)
-    return [_published(cell, cost) for cell in cells]
+    return [
+        _published(cell, cost) for cell in published_cells().values() if cell.dataset == dataset
+    ]
 
 
 def pareto_front(points: Sequence[Point]) -> list[Point]:
@@ -135,7 +135,8 @@ def pareto_front(points: Sequence[Point]) -> list[Point]:
     front: list[Point] = []
     for point in sorted(points, key=lambda p: (p.cost, -p.accuracy, p.id)):
         last = front[-1] if front else None
-        if last is None or point.accuracy > last.accuracy or _is_same(point, last):
+        same = last is not None and (point.cost, point.accuracy) == (last.cost, last.accuracy)
+        if last is None or same or point.accuracy > last.accuracy:
             front.append(point)
     return front
 
@@ -148,28 +149,21 @@ def group_points(points: Iterable[Point]) -> dict[str, list[Point]]:
     return dict(sorted(groups.items()))
 
 
-def _is_same(one: Point, other: Point) -> bool:
-    return (one.cost, one.accuracy) == (other.cost, other.accuracy)
-
-
 def _point(record: Record, cost: Cost) -> Point | None:
     accuracy, value = record.accuracy.accuracy_top1, record.flat[cost.field]
     if accuracy is None or not value:
         return None
-    ends = [
-        end
-        for end in (record.accuracy.accuracy_top1_low, record.accuracy.accuracy_top1_high)
-        if end is not None
-    ]
+    interval = (record.accuracy.accuracy_top1_low, record.accuracy.accuracy_top1_high)
+    known = [accuracy, *(end for end in interval if end is not None)]
     return Point(
         id=f"{record.cell.dataset}/{record.stem}",
         title=record.title,
         model=record.cell.model,
-        group=machine(record) if cost.per_machine else "",
+        group=_machine(record) if cost.per_machine else "",
         cost=value,
         accuracy=accuracy,
-        low=min([accuracy, *ends]),
-        high=max([accuracy, *ends]),
+        low=min(known),
+        high=max(known),
     )
 
 

@@ -1,4 +1,4 @@
-"""Cells on the same test images: ranks, ties, and which differences are more than chance."""
+"""Ranks of cells on the same test images, and which of their differences are more than chance."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ class SameImages:
 
     Attributes:
         records: The cells.
-        ranks: Theirs.
-        pairs: Every two of those whose predictions are kept.
-        left_out: Why the predictions of the others cannot be used, by title.
+        ranks: The rank of each cell.
+        pairs: Every two cells whose predictions are kept.
+        left_out: Why the predictions of the other cells cannot be used, by title.
     """
 
     records: tuple[Record, ...]
@@ -132,8 +132,9 @@ def _section(group: SameImages, csv_name: str) -> str:
             alike.setdefault(one.stem, [])
             if not pair.different:
                 alike[one.stem].append(_name(other))
+    ties = {stem: ", ".join(names) or "none: all are told apart" for stem, names in alike.items()}
     rows = [
-        (rank, _name(record), _percent(record.accuracy), _list(alike.get(record.stem)))
+        (rank, _name(record), _percent(record.accuracy), ties.get(record.stem))
         for rank, record in zip(group.ranks, group.records, strict=True)
     ]
     table = Table.of_texts(_HEADER, rows, align="rlrl").markdown()
@@ -166,7 +167,3 @@ def _percent(found: Accuracy) -> str:
 
 def _name(record: Record) -> str:
     return record.title + (" (GPU)" if record.cell.device == "cuda" else "")
-
-
-def _list(names: list[str] | None) -> str | None:
-    return None if names is None else ", ".join(names) or "none: all are told apart"

@@ -1,4 +1,4 @@
-"""The parts of the README that are made from the records: what stands between its marks."""
+"""Fills in the parts of the README that are made from the records, between its marks."""
 
 from __future__ import annotations
 
@@ -13,16 +13,12 @@ VERDICTS = "verdicts"
 
 _END = README_MARK.format("end")
 _MARK = re.compile(r"<!-- results: (\S+) -->")
-# What somebody may have meant to be a mark.
+# A comment that may be a misspelt mark.
 _NEARLY = re.compile(r"<!--[^>]*\bresults?\b\s*:[^>]*-->", re.IGNORECASE)
 
 
 def fill_readme(text: str, parts: Mapping[str, str]) -> str:
-    """Return the README with what stands between each pair of its marks made anew.
-
-    Args:
-        text: The README.
-        parts: The parts by the names in their marks.
+    """Return the README with these parts between the marks of their names.
 
     Raises:
         RequestError: The marks are not in pairs, one is misspelt or there twice, or names nothing

@@ -1,8 +1,8 @@
-"""Latency as the roofline predicts it, beside what was measured.
+"""The figure of measured latency against the latency that the roofline predicts.
 
-The prediction is a lower bound that comes from a model's graph and two figures of the machine. It
-is made by `cli/compare_models.py` and read here as the CSV that it prints, one file for a data set
-and device: `results/roofline/<data set>-<device>.csv`.
+The prediction is a lower bound, computed from a model's graph and two figures of the machine.
+`cli/compare_models.py` prints it as CSV; it is read here from one file for a data set and device,
+`results/roofline/<data set>-<device>.csv`.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from harness.report.labels import Label, place_labels, set_logarithmic
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# The folders' models are called so there.
+# The prefix that `cli/compare_models.py` gives to this project's models.
 _OURS = "ours:"
 _COLUMNS = {"model", "image_size", "hardware", "latency_bound_ms"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bound:
-    """A model's latency: the least that is possible, and the measured median, in ms."""
+    """The latency of a model in ms: the lower bound, and the measured median."""
 
     title: str
     bound_ms: float
@@ -41,8 +41,8 @@ class Roofline:
 
     Attributes:
         name: `<data set>-<device>`.
-        hardware: What the bounds hold for.
-        bounds: Of the models that were measured at the same image size, by name.
+        hardware: The hardware that the bounds hold for.
+        bounds: The models that were measured at the same image size.
     """
 
     name: str
@@ -67,8 +67,8 @@ def plot_roofline(roofline: Roofline) -> Figure:
     """
     figure = new_figure(6.4, 4.8)
     axes = figure.add_subplot()
-    bounds = [each.bound_ms for each in roofline.bounds]
-    axes.plot(bounds, [each.latency_ms for each in roofline.bounds], "o", color=SERIES[0])
+    labels = [Label(x=b.bound_ms, y=b.latency_ms, text=b.title) for b in roofline.bounds]
+    axes.plot([b.x for b in labels], [b.y for b in labels], "o", color=SERIES[0])
     set_logarithmic(axes, "xy")
     axes.margins(0.12)
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
@@ -79,7 +79,6 @@ def plot_roofline(roofline: Roofline) -> Figure:
     axes.set_ylabel("measured: median, ms")
     axes.set_title(f"{roofline.name}: latency by the roofline", loc="left")
     axes.legend()
-    labels = [Label(x=b.bound_ms, y=b.latency_ms, text=b.title) for b in roofline.bounds]
     place_labels(axes, labels)
     return figure
 
@@ -103,11 +102,6 @@ def _read(path: Path, records: Sequence[Record]) -> Roofline:
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
-    """Return the lines of a prediction, checked.
-
-    Raises:
-        RequestError: It is none.
-    """
     wanted = "what 'cli/compare_models.py --hardware … --format csv' prints"
     try:
         with path.open(encoding="utf-8", newline="") as file:

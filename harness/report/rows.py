@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from harness.records.cell import Record
 from harness.records.cost import CostRecord
 from harness.records.latency import LatencyRecord, LatencyRow
+from harness.records.material import Material
 from harness.reproduction.latency import latency_beside_reference
 from harness.reproduction.published import PublishedCell, published_cells, published_costs
 
@@ -19,12 +20,12 @@ class Row:
     Attributes:
         dataset: The data set's name.
         model: The model's name.
-        title: What the line is called.
-        published: What was published of it, if anything.
-        runs: Its record, then those of other seeds; empty where it was not run.
-        cost: What was counted of it, if anything.
-        latency: Its latency beside the reference's.
-        device: That of the record and the latency; cpu where there is neither.
+        title: The name of the line.
+        published: The published cell, if there is one.
+        runs: The cell's record, then those of other seeds; empty where it was not run.
+        cost: The counted costs, if there are any.
+        latency: The latency beside the reference's.
+        device: The device of the record and the latency; cpu where there is neither.
     """
 
     dataset: str
@@ -56,19 +57,13 @@ def make_rows(
     costs: Sequence[CostRecord] = (),
     latencies: Sequence[LatencyRecord] = (),
 ) -> list[Row]:
-    """Return the rows of one data set.
+    """Return the rows of one data set, of which at least one of the arguments is not empty.
 
     Where tables were published for it, all their models come first, in their order, whether they
     were run or not. A record of images of another size than the costs were counted at stands in a
     row of its own.
-
-    Args:
-        records: Of the data set.
-        costs: Of the data set.
-        latencies: Of the data set; of the three at least one is not empty.
     """
-    names = {r.cell.dataset for r in records} | {c.dataset for c in costs}
-    (dataset,) = names | {each.dataset for each in latencies}
+    (dataset,) = Material(records=records, costs=costs, latencies=latencies).datasets
     cells = {model: cell for (name, model), cell in published_cells().items() if name == dataset}
     counted = published_costs(costs)
     groups: dict[str, list[tuple[Record, ...]]] = {model: [] for model in (*cells, *counted)}
@@ -107,10 +102,8 @@ def _alike(first: Record, run: Record) -> bool:
 
 
 def _is_of_other_size(record: Record, cost: CostRecord | None) -> bool:
-    """Whether a record says nothing of the network whose costs were counted."""
-    if cost is None or record.status != "ok":
-        return False
-    return record.settings.image_size != cost.image_size
+    different = cost is not None and record.settings.image_size != cost.image_size
+    return different and record.status == "ok"
 
 
 def _run_row(
@@ -145,14 +138,12 @@ def _empty_row(
     cost: CostRecord | None,
     latencies: Sequence[LatencyRecord],
 ) -> Row:
-    found = {
-        device: latency_beside_reference(latencies, model, device) for device in ("cuda", "cpu")
-    }
     device, timed = "cpu", None
-    for name, each in found.items():
+    for name in ("cuda", "cpu"):
+        found = latency_beside_reference(latencies, model, name)
         # Counts and a time at two sizes would be those of two networks.
-        if each is not None and (cost is None or each[1].image_size == cost.image_size):
-            device, timed = name, each[1]
+        if found is not None and (cost is None or found[1].image_size == cost.image_size):
+            device, timed = name, found[1]
     title = cost.label if cost else timed.label if timed else cell.label if cell else model
     return Row(
         dataset=dataset,

@@ -1,4 +1,4 @@
-"""Accuracy against a cost: measured cells, the published ones, and the Pareto front."""
+"""The figure of accuracy against a cost: measured and published cells, and the Pareto front."""
 
 from __future__ import annotations
 
@@ -20,15 +20,7 @@ _MOST_NAMED = 40
 
 @dataclass(frozen=True, kw_only=True)
 class Scatter:
-    """What such a figure shows.
-
-    Attributes:
-        dataset: The data set's name.
-        images: Where the test images of the measured cells come from.
-        cost: The horizontal axis.
-        points: Measured cells.
-        published: Published cells.
-    """
+    """The content of such a figure; `images` names the test images of the measured cells."""
 
     dataset: str
     images: str
@@ -68,7 +60,7 @@ def _plot_measured(axes: Axes, points: Sequence[Point], colour: str, name: str) 
 
 
 def _plot_front(axes: Axes, points: Sequence[Point], colour: str) -> None:
-    """Draw the steps of the front, on to the end of the axis, whose limits must be final."""
+    """Draw the steps of the front up to the end of the axis, whose limits must be final."""
     front, (left, right) = pareto_front(points), axes.get_xlim()
     costs = [*(p.cost for p in front), right]
     accuracies = [*(p.accuracy for p in front), front[-1].accuracy]

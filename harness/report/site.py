@@ -1,4 +1,4 @@
-"""Everything in `results/` that is made from the records, and the README's tables."""
+"""Makes everything in `results/` that comes from the records, and the README's tables."""
 
 from __future__ import annotations
 
@@ -65,7 +65,9 @@ def refresh(results: Path) -> None:
         CellError: A file cannot be written.
         RequestError: A record cannot be read.
     """
-    _write_all(results, make_findings(read_material(results)))
+    findings = make_findings(read_material(results))
+    write_texts(results, findings)
+    refresh_figures(results, findings.material.records)
 
 
 def regenerate(root: Path) -> int:
@@ -78,7 +80,8 @@ def regenerate(root: Path) -> int:
     """
     findings = make_findings(read_material(root / "results"))
     readme = _make_readme(root, findings)
-    _write_all(root / "results", findings)
+    write_texts(root / "results", findings)
+    refresh_figures(root / "results", findings.material.records)
     _write_if_changed(root / "README.md", readme)
     return len(findings.material.records)
 
@@ -102,12 +105,7 @@ def _no_predictions(_: Record) -> tuple[None, str]:
 
 
 def render_files(findings: Findings, find: FindPredictions = _no_predictions) -> dict[Path, str]:
-    """Return the text files made from records, by their path below the results folder.
-
-    Args:
-        findings: What they are made from.
-        find: Returns the predictions of a record, or None and why there are none.
-    """
+    """Return the text files made from records, by their path below the results folder."""
     files: dict[Path, str] = {}
     for dataset in findings.rows:
         files |= _render_dataset(dataset, findings, find)
@@ -148,21 +146,14 @@ def write_texts(results: Path, findings: Findings) -> None:
         _write_if_changed(results / path, text)
 
 
-def _write_all(results: Path, findings: Findings) -> None:
-    write_texts(results, findings)
-    refresh_figures(results, findings.material.records)
-
-
 def _render_all(results: Path, findings: Findings) -> dict[Path, str]:
     files = render_files(findings, partial(find_predictions, results))
     return files | render_page_files(results, findings.material, findings.reproduction)
 
 
 def _render_dataset(dataset: str, findings: Findings, find: FindPredictions) -> dict[Path, str]:
-    """Return the files of one data set."""
     material, rows = findings.material.of(dataset), findings.rows[dataset]
-    records, costs, latencies = material.records, material.costs, material.latencies
-    files: dict[Path, str] = {}
+    records, files = material.records, dict[Path, str]()
     page = f"# {dataset}\n"
     if rows:
         page += f"\n{findings.tables[dataset]}{render_missing(rows)}"
@@ -176,17 +167,16 @@ def _render_dataset(dataset: str, findings: Findings, find: FindPredictions) -> 
         files |= _render_details(records)
         if any(group.pairs for group in compared):
             files[pairs] = render_pairs(compared)
-    if costs:
-        files[Path(f"{dataset}-costs.csv")] = render_costs_csv(costs)
-    if latencies:
-        page += render_latency(latencies)
-        files[Path(f"{dataset}-latency.csv")] = render_latency_csv(latencies)
+    if material.costs:
+        files[Path(f"{dataset}-costs.csv")] = render_costs_csv(material.costs)
+    if material.latencies:
+        page += render_latency(material.latencies)
+        files[Path(f"{dataset}-latency.csv")] = render_latency_csv(material.latencies)
     files[Path(f"{dataset}.md")] = page
     return files
 
 
 def _render_details(records: Sequence[Record]) -> dict[Path, str]:
-    """Return the learning curve and the confusion matrix of each record, as CSV."""
     import pandas as pd
 
     files: dict[Path, str] = {}

@@ -1,4 +1,4 @@
-"""The tests behind rankings, in nothing but the standard library, which loads fast."""
+"""The statistical tests behind rankings, in the standard library alone, which loads fast."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class McNemarTest:
 
     Attributes:
         only_first: Images that only the first classified rightly.
-        only_second: Images that only the second did.
-        p_exact: Two-sided, of the binomial distribution with p = 1/2.
-        p_mid: The same less half the probability of what was found, which is less conservative.
+        only_second: Images that only the second classified rightly.
+        p_exact: Two-sided p-value of the binomial distribution with p = 1/2.
+        p_mid: The p-value less half the probability of the finding, which is less conservative.
     """
 
     only_first: int

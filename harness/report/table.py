@@ -39,7 +39,7 @@ class Shown:
         pool: Only figures of the same pool are compared.
         best: Whether it is the best of a pool of several.
         marks: Letters of footnotes, which LaTeX sets as superscripts.
-        link: Address on the page of the record behind it.
+        link: Address of the record behind it on the page.
     """
 
     text: str
@@ -65,7 +65,7 @@ class Column(Generic[T]):
             a text, a `Shown`, or None for what is not known, which is shown as a dash.
         digits: Digits of a number; None: as Python writes it.
         form: What digits count: "f" those after the point, "g" all, "%" those of a percentage.
-        scale: From the number to the unit of the name.
+        scale: Factor from the number to the unit in the name.
         align: l (left) or r (right); empty: r if `digits` are given.
         better: Whether high or low figures are better; the header has an arrow, and the best of
             several is bold. Empty: neither.
@@ -85,7 +85,7 @@ class Column(Generic[T]):
 
     @property
     def header(self) -> str:
-        """The name, with an arrow to where it is better."""
+        """The name, with an arrow towards better figures."""
         first, bracket, rest = self.name.partition(" (")
         arrow = {"high": " ↑", "low": " ↓", "": ""}[self.better]
         return f"{first}{arrow}{bracket}{rest}"
@@ -96,17 +96,17 @@ class Column(Generic[T]):
         return self.align == "r" or (not self.align and self.digits is not None)
 
     def value(self, item: T) -> Any:
-        """Return what an item has in this column."""
+        """Return the value of an item in this column."""
         if not isinstance(self.get, str):
             return self.get(item)
         return item.get(self.get) if isinstance(item, Mapping) else getattr(item, self.get, None)
 
     def show(self, item: T) -> str:
-        """Return what an item shows in this column, as text."""
+        """Return the text of an item in this column."""
         return self.shown(self.value(item)).text
 
     def shown(self, value: Any) -> Shown:
-        """Return what a value looks like."""
+        """Return how a value is shown."""
         if isinstance(value, Shown):
             return value
         # pandas turns None among numbers into NaN, which alone differs from itself.
@@ -132,7 +132,7 @@ class Table:
         columns: The columns.
         frame: The values: a column for each of `columns`, a row for each item. The index holds the
             heading that a row stands under; empty: none.
-        title: A line above it.
+        title: The line above the table.
     """
 
     columns: Sequence[Column[Any]]
@@ -157,13 +157,9 @@ class Table:
         align: str = "lr",
         title: str = "",
     ) -> Table:
-        """Return a table of what is text already.
+        """Return a table of texts.
 
-        Args:
-            header: The names of the columns.
-            rows: The cells.
-            align: l or r for each column; the last letter goes for all that follow.
-            title: A line above it.
+        `align` is l or r for each column; its last letter goes for all columns that follow.
         """
         columns = [
             Column[Any](name=name, get=itemgetter(at), align=align[min(at, len(align) - 1)])
@@ -207,9 +203,8 @@ class Table:
     def text(self, width: int | None = None) -> str:
         """Return aligned text below the title.
 
-        Args:
-            width: Of the terminal; columns that do not fit go into another table below, which has
-                the first column again. None: no limit.
+        Columns that do not fit into `width` go into another table below, which repeats the first
+        column.
         """
         lines = [[column.name for column in self.columns]]
         for heading, cells in self.rows():
@@ -240,11 +235,9 @@ class Table:
 
 
 def write_csv(rows: pd.DataFrame | Iterable[Mapping[str, Any]], digits: int | None = None) -> str:
-    """Return CSV, with nothing where there is None.
+    """Return rows as CSV, with nothing where there is None.
 
-    Args:
-        rows: A frame, or rows with the same keys.
-        digits: Significant digits of numbers that are not whole; None: all.
+    Numbers that are not whole have `digits` significant digits, or all.
     """
     import pandas as pd
 

@@ -1,4 +1,4 @@
-"""The table of a data set, its records beside the published cells: Markdown and terminal."""
+"""The table of a data set, records beside published cells, in Markdown and on the terminal."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import groupby
 from harness.records.cell import Record
 from harness.records.comparability import describe_fairness
 from harness.records.parts import Compression
-from harness.report.columns import columns_of, with_published
+from harness.report.columns import columns_of
 from harness.report.rows import Row, make_rows
 from harness.report.table import Column, Table
 from harness.report.terminal import print_table
@@ -18,17 +18,13 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 class Footnotes:
-    """Gives texts letters in the order in which they are first used.
-
-    Attributes:
-        letters: The letter of each text.
-    """
+    """Gives texts letters in the order in which they are first used."""
 
     def __init__(self) -> None:
         self.letters: dict[str, str] = {}
 
     def mark(self, texts: Iterable[str]) -> str:
-        """Return the letters of texts, with spaces between them."""
+        """Return the letters of texts, joined by spaces."""
         return " ".join(self.letters.setdefault(text, _letter(len(self.letters))) for text in texts)
 
 
@@ -44,34 +40,26 @@ def print_records(records: Sequence[Record], title: str = "measured beside publi
     for dataset, group in groupby(records, key=lambda record: record.cell.dataset):
         members = list(group)
         rows = [row for row in make_rows(members) if row.runs]
-        published = any(row.published for row in rows)
-        measures = columns_of(rows, published=published)
-        columns = (_MODEL, *(with_published(measures) if published else measures), notes)
-        print_table(Table.of(rows, columns, f"{dataset}: {title}"))
+        print_table(Table.of(rows, (_MODEL, *columns_of(rows), notes), f"{dataset}: {title}"))
         fairness = describe_fairness(members)
         if fairness is not None:
             print(f"fair: {fairness}")
 
 
 def render_markdown(rows: Sequence[Row], records: Sequence[Record]) -> str:
-    """Return a Markdown table of one data set, with footnotes on where its figures are from.
+    """Return a Markdown table of one data set, with footnotes on the origin of its figures.
 
-    Args:
-        rows: The rows of the table.
-        records: The records of the data set, whose images and machines are named below it.
+    Below it are the images and the machines of the records.
     """
     footnotes = Footnotes()
-    published = any(row.published for row in rows)
-    measures = columns_of(rows, published=published)
     notes = Column[Row](name="Notes", get=lambda row: footnotes.mark(row_notes(row)))
-    columns = [_MODEL, *(with_published(measures) if published else measures), notes]
-    table = Table.of(rows, columns).markdown()
+    table = Table.of(rows, [_MODEL, *columns_of(rows), notes]).markdown()
     texts = [f"- {letter}: {text}" for text, letter in footnotes.letters.items()]
     return "\n".join([table, *texts, *_sources(records)]) + "\n"
 
 
 def row_notes(row: Row) -> list[str]:
-    """Return what is to be said of a row: where its figures are from, or why it has none."""
+    """Return the notes on a row: where its figures are from, or why it has none."""
     record = row.record
     if record is None:
         size = f"counted at {row.cost.image_size} px" if row.cost else "not counted"
@@ -86,17 +74,15 @@ def row_notes(row: Row) -> list[str]:
 def _notes(record: Record) -> list[str]:
     if record.status != "ok":
         return [f"{record.status}: {record.reason}"]
-    notes = [f"{record.weights.weights_origin} weights at {record.settings.image_size} px"]
-    if record.weights.weights_origin == "trained":
-        epochs = f"{record.weights.epochs} epoch{'s' if record.weights.epochs != 1 else ''}"
-        stages = {entry.stage for entry in record.weights.history}
+    weights, size = record.weights, record.settings.image_size
+    notes = [f"{weights.weights_origin} weights at {size} px"]
+    if weights.weights_origin == "trained":
+        epochs = f"{weights.epochs} epoch{'s' if weights.epochs != 1 else ''}"
+        stages = {entry.stage for entry in weights.history}
         if len(stages) > 1:
             epochs = f"{epochs} in {len(stages)} stages"
-        minutes = (record.weights.training_seconds or 0) / 60
-        notes = [
-            f"{epochs} at {record.settings.image_size} px from {record.weights.start} weights, "
-            f"{minutes:.1f} min"
-        ]
+        minutes = (weights.training_seconds or 0) / 60
+        notes = [f"{epochs} at {size} px from {weights.start} weights, {minutes:.1f} min"]
         trained, params = record.operations.params_trainable, record.operations.params
         if trained is not None and params is not None and trained < params:
             notes.append(f"{trained / 1e6:.2f} of {params / 1e6:.2f} M parameters trained")
@@ -118,7 +104,6 @@ def _notes(record: Record) -> list[str]:
 
 
 def _compression_notes(found: Compression | None) -> list[str]:
-    """Say what a compressed model was, and what it costs relative to its base."""
     if found is None:
         return []
     brought = (
@@ -137,23 +122,18 @@ def _compression_notes(found: Compression | None) -> list[str]:
 
 
 def _sources(records: Sequence[Record]) -> list[str]:
-    """Say which images, machines and precision the figures are from."""
+    """Return which images, machines and precisions the figures are from."""
     ran = [record for record in records if record.status == "ok"]
-    lines = []
-    for source in dict.fromkeys(
-        (r.data.data_name, r.data.data_sha256, r.data.data_official) for r in ran
-    ):
-        name, digest, official = source
-        split = "the data set's own split" if official else "**not the official split**"
-        lines.append(f"- Images: {name}, {split}, SHA-256 `{digest[:16]}…`")
-    for machine in dict.fromkeys(
-        (r.machine.device_name, r.machine.threads, r.accuracy.precision) for r in ran
-    ):
-        name, threads, precision = machine
+    images, machines = [], []
+    for record in ran:
+        data, machine, precision = record.data, record.machine, record.accuracy.precision
+        split = "the data set's own split" if data.data_official else "**not the official split**"
+        images.append(f"- Images: {data.data_name}, {split}, SHA-256 `{data.data_sha256[:16]}…`")
         timed = "int8" if precision == "int8" else "fp32"
-        lines.append(
-            f"- Machine: {name}, {threads} CPU threads; latency at batch 1 in {timed}, "
-            f"accuracy in {precision}"
+        machines.append(
+            f"- Machine: {machine.device_name}, {machine.threads} CPU threads; latency at batch 1 "
+            f"in {timed}, accuracy in {precision}"
         )
+    lines = list(dict.fromkeys([*images, *machines]))
     fairness = describe_fairness(ran)
     return lines if fairness is None else [*lines, f"- Fair (same settings): {fairness}"]

@@ -9,12 +9,7 @@ _PIPE_WIDTH = 200
 
 
 def print_table(table: Table, *, lines: bool = True) -> None:
-    """Print a table, broken to the width of the terminal.
-
-    Args:
-        table: The table.
-        lines: Whether lines are drawn around its cells.
-    """
+    """Print a table, broken to the width of the terminal, with or without lines around cells."""
     from rich.box import HEAVY_HEAD
     from rich.console import Console
     from rich.table import Table as RichTable

@@ -1,4 +1,4 @@
-"""The page, the summary and the CSV file of the verdicts on the published figures."""
+"""The verdicts on the published figures: Markdown page, summary and CSV file."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ from itertools import groupby
 
 from harness.report.table import Table, write_csv
 from harness.reproduction.accuracy import ACCURACY_MARGIN, LEVEL
-from harness.reproduction.commands import (
-    Command,
-    cost_command,
-    gpu_latency_command,
-    run_command,
-)
 from harness.reproduction.contradictions import Contradiction
 from harness.reproduction.costs import SIZE_TOLERANCE
 from harness.reproduction.judging import Reproduction
 from harness.reproduction.latency import LATENCY_FACTOR
-from harness.reproduction.verdict import Figure, Outcome, Verdict
+from harness.reproduction.verdict import (
+    Command,
+    Figure,
+    Outcome,
+    Verdict,
+    cost_command,
+    gpu_latency_command,
+    run_command,
+)
 
 _SIGNS: dict[Outcome, str] = {"reproduced": "✓", "differs": "✗", "cannot be judged": "?"}
 FIGURES: dict[Figure, str] = {

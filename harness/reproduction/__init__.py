@@ -1,1 +1,1 @@
-"""The one publication that is reproduced: its figures, a verdict on each, its contradictions."""
+"""The publication to be reproduced: its figures, a verdict on each, and its contradictions."""

@@ -1,4 +1,4 @@
-"""Whether published accuracies reproduce, by a test of equivalence and one of difference."""
+"""Judges whether published accuracies reproduce, by tests of equivalence and difference."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from harness.records.cell import Record
-from harness.reproduction.commands import run_command
+from harness.records.cell import CELLS, Record
 from harness.reproduction.published import PublishedCell, PublishedConditions
-from harness.reproduction.verdict import Verdict, blank_verdict, nothing_measured
+from harness.reproduction.verdict import Verdict, blank_verdict, nothing_measured, run_command
 
 LEVEL = 0.05
 ACCURACY_MARGIN = 1.0
@@ -23,11 +22,6 @@ def judge_accuracy(
 
     Equivalent within the margin (two one-sided tests): reproduced. Else different (two-proportion
     z-test): differs. Neither: there are too few images to tell.
-
-    Args:
-        cell: What was published.
-        conditions: The conditions that it was published for.
-        records: Records of the model on the data set.
     """
     verdict = blank_verdict(cell, "accuracy", cell.accuracy_top1)
     first_runs = [record for record in records if not record.settings.repeat]
@@ -67,12 +61,7 @@ def compare_proportions(
     Equivalence: Schuirmann (1987), Journal of Pharmacokinetics and Biopharmaceutics 15(6): two
     one-sided z-tests against −margin and +margin, variance p₁(1 − p₁)/n₁ + p₂(1 − p₂)/n₂.
 
-    Args:
-        first: A share, of `n_first` images.
-        n_first: Number of images behind the first share.
-        second: The other share, of `n_second` images.
-        n_second: Number of images behind the second share.
-        margin: The largest difference that counts as none, as a share.
+    The shares are of `n_first` and `n_second` images; `margin` is a share, too.
     """
     difference = second - first
     pooled = (first * n_first + second * n_second) / (n_first + n_second)
@@ -112,14 +101,14 @@ def _test_accuracy(verdict: Verdict, conditions: PublishedConditions, record: Re
         images,
         ACCURACY_MARGIN / 100,
     )
-    weights = f"{record.weights.weights_origin} weights"
     near, far = test.p_equivalent < LEVEL, test.p_different < LEVEL
     points = f"{100 * test.difference:+.2f} points"
+    with_weights = f"{points} with {record.weights.weights_origin} weights"
     if near:
         more = ", though more than chance" if far else ""
-        reason = f"{points} with {weights}: surely less than 1 point{more}"
+        reason = f"{with_weights}: surely less than 1 point{more}"
     elif far:
-        reason = f"{points} with {weights}: more than chance"
+        reason = f"{with_weights}: more than chance"
     else:
         reason = f"{points}: {images} images are too few to tell whether that is a difference"
     return replace(
@@ -128,7 +117,7 @@ def _test_accuracy(verdict: Verdict, conditions: PublishedConditions, record: Re
         outcome="reproduced" if near else "differs" if far else "cannot be judged",
         reason=f"{reason} (p {_p(test.p_different)} of a difference, "
         f"{_p(test.p_equivalent)} of equivalence)",
-        evidence=f"records/{record.cell.dataset}/{record.stem}.json",
+        evidence=CELLS.locate(record).as_posix(),
         p_different=test.p_different,
         p_equivalent=test.p_equivalent,
     )

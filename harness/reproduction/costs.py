@@ -1,16 +1,15 @@
-"""Whether published sizes and counts reproduce, by which rule, and why."""
+"""Judges whether published sizes and counts of operations reproduce."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from harness.records.cell import Record
-from harness.records.cost import CostPath, CostRecord, cost_place
+from harness.records.cell import CELLS, Record
+from harness.records.cost import COSTS, CostPath, CostRecord
 from harness.records.parts import Operations, PathCosts
-from harness.reproduction.commands import cost_command
 from harness.reproduction.published import PublishedCell
-from harness.reproduction.verdict import Verdict, blank_verdict, nothing_measured
+from harness.reproduction.verdict import Verdict, blank_verdict, cost_command, nothing_measured
 
 SIZE_TOLERANCE = 0.005
 
@@ -18,44 +17,35 @@ SIZE_TOLERANCE = 0.005
 def judge_size(cell: PublishedCell, cost: CostRecord | None, record: Record | None) -> Verdict:
     """Judge the size of the weights' file: within 0.5%, or half a unit of the last printed digit.
 
-    Args:
-        cell: What was published.
-        cost: What was counted at the published shape, if anything.
-        record: The cell's record at the published shape, whose weights stand in for a file.
+    Costs and record are of the published shape. Where no costs were counted, the parameters and
+    buffers of the record stand in for a file.
     """
     verdict = blank_verdict(cell, "size", cell.file_mb)
     if cost is not None:
-        parts = [path.file_mb for path in cost.paths] or [cost.file_mb]
-        what = "file"
+        sizes, what = [path.file_mb for path in cost.paths] or [cost.file_mb], "file"
     elif record is not None and record.memory.weights_mb is not None:
-        parts = [path.weights_mb for path in record.paths] or [record.memory.weights_mb]
+        sizes = [path.weights_mb for path in record.paths] or [record.memory.weights_mb]
         what = "parameters and buffers"
     else:
         return nothing_measured(verdict, "not counted", cost_command)
-    ours, printed = _ends(parts, cell.file_mb), cell.file_mb.split("-")
+    pairs = _beside(sizes, cell.file_mb)
     near = all(
-        abs(value - float(text)) <= max(SIZE_TOLERANCE * float(text), _half_unit(text))
-        for value, text in zip(ours, printed, strict=True)
+        abs(size - float(text)) <= max(SIZE_TOLERANCE * float(text), 0.5 * 10.0 ** -_digits(text))
+        for size, text in pairs
     )
-    measured = "-".join(f"{v:.{max(2, _digits(t))}f}" for v, t in zip(ours, printed, strict=True))
-    word = "within" if near else "not within"
+    measured = "-".join(f"{size:.{max(2, _digits(text))}f}" for size, text in pairs)
     return replace(
         verdict,
         measured=measured,
         outcome="reproduced" if near else "differs",
-        reason=f"{what} of {measured} MB, {cell.file_mb} published: {word} 0.5%",
+        reason=f"{what} of {measured} MB, {cell.file_mb} published: "
+        f"{'within' if near else 'not within'} 0.5%",
         evidence=_evidence(cost, record),
     )
 
 
 def judge_count(cell: PublishedCell, cost: CostRecord | None, record: Record | None) -> Verdict:
-    """Judge thop's count: equal when rounded to the printed digits.
-
-    Args:
-        cell: What was published.
-        cost: What was counted at the published shape, if anything.
-        record: The cell's record at the published shape.
-    """
+    """Judge thop's count at the published shape: equal when rounded to the printed digits."""
     verdict = blank_verdict(cell, "count", cell.gmacs_thop)
     counted: Sequence[Operations | PathCosts | CostRecord | CostPath]
     if cost is not None:
@@ -64,23 +54,21 @@ def judge_count(cell: PublishedCell, cost: CostRecord | None, record: Record | N
         counted = record.paths or [record.operations]
     else:
         return nothing_measured(verdict, "not counted", cost_command)
+    verdict = replace(verdict, evidence=_evidence(cost, record))
     counts = [each.gmacs_thop for each in counted if each.gmacs_thop is not None]
-    true = [each.gmacs for each in counted if each.gmacs is not None]
     if not counts:
-        evidence = _evidence(cost, record)
-        return replace(verdict, reason="thop does not count it", evidence=evidence)
-    ours, printed = _ends(counts, cell.gmacs_thop), cell.gmacs_thop.split("-")
-    rounded = [f"{v:.{_digits(text)}f}" for v, text in zip(ours, printed, strict=True)]
-    equal = rounded == printed
-    exact = "-".join(f"{value:.4f}" for value in ours)
+        return replace(verdict, reason="thop does not count it")
+    pairs = _beside(counts, cell.gmacs_thop)
+    true = _beside([each.gmacs for each in counted if each.gmacs is not None], cell.gmacs_thop)
+    rounded = "-".join(f"{count:.{_digits(text)}f}" for count, text in pairs)
+    equal = rounded == cell.gmacs_thop
     return replace(
         verdict,
-        measured="-".join(rounded),
+        measured=rounded,
         outcome="reproduced" if equal else "differs",
-        reason=f"thop counts {exact}, {cell.gmacs_thop} published: "
-        f"{'the same' if equal else 'not the same'} when rounded; "
-        f"true: {'-'.join(f'{value:.4g}' for value in _ends(true, cell.gmacs_thop))} GMACs",
-        evidence=_evidence(cost, record),
+        reason=f"thop counts {'-'.join(f'{count:.4f}' for count, _ in pairs)}, {cell.gmacs_thop} "
+        f"published: {'the same' if equal else 'not the same'} when rounded; "
+        f"true: {'-'.join(f'{count:.4g}' for count, _ in true)} GMACs",
     )
 
 
@@ -89,18 +77,13 @@ def _digits(printed: str) -> int:
     return len(printed.partition(".")[2])
 
 
-def _half_unit(printed: str) -> float:
-    """Return half a unit of the last digit of a printed number."""
-    return 0.5 * 10.0 ** -_digits(printed)
-
-
-def _ends(values: Sequence[float], printed: str) -> list[float]:
-    """Return the smallest and the largest of some figures where a range was printed."""
-    return [min(values), max(values)] if "-" in printed else [max(values)]
+def _beside(values: Sequence[float], printed: str) -> list[tuple[float, str]]:
+    """Return the largest figure beside the printed one, or both ends beside a printed range."""
+    ends = [min(values), max(values)] if "-" in printed else [max(values)]
+    return list(zip(ends, printed.split("-"), strict=True))
 
 
 def _evidence(cost: CostRecord | None, record: Record | None) -> str:
-    """Return the file below the results folder that a verdict rests on."""
     if cost is not None:
-        return cost_place(cost.dataset, cost.model, cost.image_size).as_posix()
-    return f"records/{record.cell.dataset}/{record.stem}.json" if record else ""
+        return COSTS.locate(cost).as_posix()
+    return CELLS.locate(record).as_posix() if record else ""

@@ -1,4 +1,4 @@
-"""The answer to "does it reproduce?": a verdict on each published figure, and contradictions."""
+"""Judges the publication: a verdict on each published figure, and its contradictions."""
 
 from __future__ import annotations
 

@@ -1,22 +1,27 @@
-"""Whether published latencies reproduce, as ratios to that of ResNet-50."""
+"""Judges whether published latencies reproduce, as ratios to the latency of ResNet-50."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from harness.records.latency import LatencyRecord, LatencyRow, latency_place
-from harness.reproduction.commands import gpu_latency_command, latency_command
+from harness.records.latency import LATENCIES, LatencyRecord, LatencyRow
 from harness.reproduction.published import (
     REFERENCE,
     PublishedCell,
     PublishedConditions,
     published_ratio,
 )
-from harness.reproduction.verdict import Verdict, blank_verdict, nothing_measured
+from harness.reproduction.verdict import (
+    Verdict,
+    blank_verdict,
+    gpu_latency_command,
+    latency_command,
+    nothing_measured,
+)
 
 LATENCY_FACTOR = 1.25
-"""Ratios of times taken in different processes drift by as much."""
+"""Ratios of times taken in different processes drift by this factor."""
 
 
 def judge_latency(
@@ -28,13 +33,8 @@ def judge_latency(
     """Judge by the ratio to ResNet-50 in the same rounds, on the published kind of device.
 
     The published ratio is that of the two printed times. It is reproduced where the 95% interval of
-    ours comes within a factor of `LATENCY_FACTOR` of it.
-
-    Args:
-        cell: What was published.
-        conditions: The conditions that it was published for.
-        reference: What was published of ResNet-50 in the same table.
-        latencies: Comparisons of latencies on the data set.
+    ours comes within a factor of `LATENCY_FACTOR` of it. `reference` is what was published of
+    ResNet-50 in the same table.
     """
     ratio = published_ratio(cell, reference)
     verdict = blank_verdict(cell, "latency", "" if ratio is None else f"{ratio:.3g}")
@@ -46,9 +46,8 @@ def judge_latency(
     comparison, row = found
     low, high = row.ratio_low or 0.0, row.ratio_high or 0.0
     measured = f"{row.ratio:.3g} ({low:.3g}–{high:.3g})"
-    machine = comparison.machine
-    place = latency_place(comparison.dataset, comparison.device, machine.threads)
-    verdict = replace(verdict, measured=measured, evidence=place.as_posix())
+    name, evidence = comparison.machine.device_name, LATENCIES.locate(comparison).as_posix()
+    verdict = replace(verdict, measured=measured, evidence=evidence)
     if row.image_size != conditions.image_size:
         size, wanted = row.image_size, conditions.image_size
         return replace(verdict, reason=f"timed at {size} px, published at {wanted}")
@@ -56,7 +55,7 @@ def judge_latency(
     return replace(
         verdict,
         outcome="reproduced" if near else "differs",
-        reason=f"{measured} × ResNet-50 on {machine.device_name}, {ratio:.3g} published: "
+        reason=f"{measured} × ResNet-50 on {name}, {ratio:.3g} published: "
         f"{'within' if near else 'not within'} a factor of {LATENCY_FACTOR}",
     )
 
@@ -66,11 +65,7 @@ def latency_beside_reference(
 ) -> tuple[LatencyRecord, LatencyRow] | None:
     """Return a model's row in the comparison with fewest threads that has one, in eager PyTorch.
 
-    Args:
-        latencies: Comparisons on one data set.
-        model: The model's name.
-        device: cpu or cuda.
-        trusted: Whether comparisons that drifted, or were made on a busy machine, are left out.
+    With `trusted`, comparisons that drifted or were made on a busy machine are left out.
     """
     for comparison in sorted(latencies, key=lambda each: each.machine.threads):
         if (comparison.device, comparison.reference) != (device, REFERENCE):
@@ -87,18 +82,17 @@ def _judge_without(
     verdict: Verdict, conditions: PublishedConditions, latencies: Sequence[LatencyRecord]
 ) -> Verdict:
     """Return the verdict where no comparison that can be trusted is of the published device."""
-    for device in ("cuda", "cpu"):
+    kinds = {"cuda": "GPU", "cpu": "CPU"}
+    theirs = kinds[conditions.device]
+    for device, ours in kinds.items():
         found = latency_beside_reference(latencies, verdict.model, device)
         if found is None:
             continue
         comparison, row = found
-        ours, theirs = ("CPU", "GPU") if device == "cpu" else ("GPU", "CPU")
         why = f"timed on a {ours}, published on a {theirs}, where the ratio is another"
-        if device == conditions.device:
-            why = (
-                f"timed while the reference {'drifted' if comparison.drifted else 'was disturbed'}"
-            )
+        if ours == theirs:
+            disturbed = "drifted" if comparison.drifted else "was disturbed"
+            why = f"timed while the reference {disturbed}"
         return replace(verdict, measured=f"{row.ratio:.3g} ({device})", reason=why)
-    on_gpu = conditions.device == "cuda"
-    command = gpu_latency_command if on_gpu else latency_command
-    return nothing_measured(verdict, f"not compared on a {'GPU' if on_gpu else 'CPU'}", command)
+    command = gpu_latency_command if theirs == "GPU" else latency_command
+    return nothing_measured(verdict, f"not compared on a {theirs}", command)

@@ -41,7 +41,7 @@ class PublishedCell:
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedConditions:
-    """What one row of a published table was measured on.
+    """The conditions under which one row of a published table was measured.
 
     Attributes:
         test_images: Number of images in the official test split.
@@ -79,18 +79,13 @@ def published_conditions() -> dict[tuple[str, str], PublishedConditions]:
 
 def published_ratio(cell: PublishedCell, reference: PublishedCell | None) -> float | None:
     """Return the published latency of a cell divided by that of ResNet-50 in the same table."""
-    if reference is None:
-        return None
-    return float(cell.latency_ms) / float(reference.latency_ms)
+    return float(cell.latency_ms) / float(reference.latency_ms) if reference else None
 
 
 def published_costs(costs: Iterable[CostRecord]) -> dict[str, CostRecord]:
-    """Return what was counted at the published image size, by model.
+    """Return what was counted for one data set at the published image size, by model.
 
-    Where several sizes were counted of a model that was not published, it is the largest.
-
-    Args:
-        costs: Counted costs of one data set.
+    Of a model that was not published, it is what was counted at the largest size.
     """
     conditions = published_conditions()
     found: dict[str, CostRecord] = {}

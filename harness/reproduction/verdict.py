@@ -1,14 +1,17 @@
-"""The verdict on one published figure."""
+"""The verdict on one published figure, and the commands that measure what it takes."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 from harness.registry import model_files
-from harness.reproduction.commands import Command
-from harness.reproduction.published import PublishedCell
+from harness.reproduction.published import REFERENCE, PublishedCell
 
+Command = Callable[[str, Iterable[str]], str]
+"""Takes the name of a data set and the names of models."""
 Outcome = Literal["reproduced", "differs", "cannot be judged"]
 Figure = Literal["accuracy", "latency", "size", "count"]
 
@@ -62,3 +65,22 @@ def nothing_measured(verdict: Verdict, why: str, command: Command) -> Verdict:
     if verdict.model not in model_files():
         return replace(verdict, reason="this version has no such model")
     return replace(verdict, reason=why, command=command(verdict.dataset, [verdict.model]))
+
+
+def run_command(dataset: str, models: Iterable[str]) -> str:
+    """Return the command that runs cells."""
+    return f"python comparisons.py --dataset {dataset} --model {','.join(models)}"
+
+
+def cost_command(dataset: str, models: Iterable[str]) -> str:
+    """Return the command that counts costs."""
+    return f"{run_command(dataset, models)} --measure cost"
+
+
+def latency_command(dataset: str, models: Iterable[str], where: str = "--threads 1") -> str:
+    """Return the command that times models beside the reference, on a CPU by default."""
+    names = dict.fromkeys((REFERENCE, *models))
+    return f"{run_command(dataset, names)} --measure latency {where}"
+
+
+gpu_latency_command: Command = partial(latency_command, where="--device cuda")

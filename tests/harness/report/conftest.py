@@ -1,73 +1,9 @@
-"""What tests of reports share: made-up records and counts."""
+"""What tests of reports share: made-up records, and figures that take no time."""
 
 import pytest
 
-from harness.records.cost import CostPath
-from tests.records import cell_record, cost_record
-
-
-def make_record(**changes):
-    fields = {
-        "dataset": "cifar10",
-        "model": "resnet",
-        "label": "ResNet-50",
-        "device": "cpu",
-        "status": "ok",
-        "accuracy_top1": 90.0,
-        "accuracy_top1_low": 89.0,
-        "accuracy_top1_high": 91.0,
-        "n_test": 10_000,
-        "latency_ms_p50": 25.0,
-        "weights_mb": 94.0,
-        "gmacs": 4.0,
-        "gmacs_thop": 4.1,
-        "device_name": "a processor",
-        "threads": 2,
-        "weights_origin": "trained",
-        "start": "imagenet",
-        "epochs": 2,
-        "training_seconds": 90.0,
-        "image_size": 224,
-        "data_name": "cifar10",
-        "data_sha256": "0123456789abcdef0123",
-        "data_official": True,
-        "seed": 42,
-        "settings": {"seed": 42},
-    }
-    return cell_record(**(fields | changes))
-
-
-def make_cost(**changes):
-    fields = {
-        "dataset": "cifar10",
-        "model": "resnet",
-        "label": "ResNet-50",
-        "image_size": 224,
-        "channels": 3,
-        "classes": 10,
-        "weights_origin": "random",
-        "params": 23_500_000,
-        "weights_mb": 94.33,
-        "file_mb": 94.43,
-        "peak_memory_mb": 10.44,
-        "gmacs": 4.087,
-        "gflops": 8.174,
-        "gmacs_thop": 4.1317,
-        "command": "python comparisons.py --measure cost",
-    }
-    return cost_record(**(fields | changes))
-
-
-def make_path(name, **changes):
-    fields = {
-        "classes": 5,
-        "params": 160_000,
-        "weights_mb": 0.65,
-        "file_mb": 0.66,
-        "gmacs": 0.08,
-        "gmacs_thop": 0.0817,
-    }
-    return CostPath(name=name, **(fields | changes))
+from harness.report import figures
+from tests.records import cell_record
 
 
 def make_epoch(**changes):
@@ -119,21 +55,6 @@ def make_run(model="resnet", **changes):
     return cell_record(**(fields | changes))
 
 
-@pytest.fixture(name="make_record")
-def _make_record():
-    return make_record
-
-
-@pytest.fixture(name="make_cost")
-def _make_cost():
-    return make_cost
-
-
-@pytest.fixture(name="make_path")
-def _make_path():
-    return make_path
-
-
 @pytest.fixture(name="make_epoch")
 def _make_epoch():
     return make_epoch
@@ -142,3 +63,15 @@ def _make_epoch():
 @pytest.fixture(name="make_run", scope="module")
 def _make_run():
     return make_run
+
+
+@pytest.fixture
+def undrawn_figures(monkeypatch):
+    """Let the files of figures have their digests alone, which say whether they are current."""
+
+    def save(plot, files, *, digest, palette):
+        for path in files:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(digest)
+
+    monkeypatch.setattr(figures, "save_figure", save)

@@ -1,9 +1,6 @@
 """All records as one frame: every scalar of each, and a guide whose snippets run."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -48,17 +45,14 @@ def test_whole_numbers_stay_whole_where_one_is_missing(make_record):
     assert text == "params,gmacs\n23528522,4.0\n,\n"
 
 
-def test_every_snippet_of_the_guide_runs(tmp_path):
+@pytest.mark.filterwarnings("error")
+def test_every_snippet_of_the_guide_runs(tmp_path, monkeypatch, capsys):
     (tmp_path / "results").symlink_to(ROOT / "results")
-    done = subprocess.run(
-        [sys.executable, "-c", "".join(SNIPPETS)],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "MPLBACKEND": "agg"},
-        capture_output=True,
-        text=True,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "| Model | Top-1 % ↑ | Params M ↓ |" in done.stdout
+    monkeypatch.chdir(tmp_path)
+    exec("".join(SNIPPETS), {})
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert "| Model | Top-1 % ↑ | Params M ↓ |" in printed.out
     assert {path.name for path in tmp_path.iterdir()} == {
         *("results", "accuracy-gmacs.svg", "digits.csv", "digits.html")
     }

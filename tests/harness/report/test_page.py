@@ -16,8 +16,7 @@ from harness.records.material import Material
 from harness.records.parts import Accuracy
 from harness.report.page import PLOTLY, find_pictures, render_page, render_page_files
 from harness.report.page_data import PER_BLOCK, field_meanings
-from harness.report.page_parts import PageTable, Section
-from harness.report.page_sections import first_sections, last_sections
+from harness.report.page_sections import PageTable, Section, first_sections, last_sections
 from harness.report.table import Column, Shown, Table
 from harness.reproduction.judging import judge_publication
 

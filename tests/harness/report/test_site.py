@@ -8,7 +8,7 @@ from harness.errors import RequestError
 from harness.records.cell import CELLS
 from harness.records.cost import COSTS
 from harness.records.latency import LATENCIES
-from harness.report.site import regenerate, stale_files
+from harness.report.site import refresh, regenerate, stale_files
 
 README = (
     "by hand\n<!-- results: cifar10 -->\n<!-- results: end -->\n"
@@ -17,7 +17,7 @@ README = (
 
 
 @pytest.fixture
-def project(tmp_path, make_record, make_cost, make_latency_record):
+def project(tmp_path, make_record, make_cost, make_latency_record, undrawn_figures):
     (tmp_path / "README.md").write_text(README)
     results = tmp_path / "results"
     CELLS.write(results, make_record())
@@ -32,16 +32,32 @@ def contents(project):
     return {path: path.read_bytes() for path in project.rglob("*") if path.is_file()}
 
 
-def test_twice_is_the_same_bytes(project):
+def test_the_second_time_nothing_is_written(project):
     assert regenerate(project) == 3
-    first = contents(project)
+    first = times_of(project)
     assert {path.name for path in first} >= {
         *("README.md", "verdicts.md", "verdicts.csv", "cifar10.md", "cifar10.csv", "cifar10.tex"),
         *("cifar10-costs.csv", "digits.md", "svhn.md", "svhn.tex", "svhn-latency.csv"),
     }
+    made = {".csv", ".md", ".tex", ".png", ".svg", ".html", ".js", ".LICENSE"}
+    assert {path.suffix for path in first} == {".json", *made}
     assert stale_files(project) == []
     assert regenerate(project) == 3
-    assert contents(project) == first
+    refresh(project / "results")
+    assert times_of(project) == first
+
+
+def times_of(project):
+    return {path: path.stat().st_mtime_ns for path in project.rglob("*") if path.is_file()}
+
+
+def test_stale_files_are_named(project, make_record):
+    results = project / "results"
+    refresh(results)
+    assert stale_files(project) == [project / "README.md"]
+    CELLS.write(results, make_record(accuracy_top1=50.0))
+    stale = stale_files(project)
+    assert {results / "cifar10.csv", results / "figures/cifar10/accuracy-gmacs.svg"} <= {*stale}
 
 
 def test_what_was_written_by_hand_stays(project):

@@ -6,9 +6,8 @@ import io
 import pytest
 
 from harness.errors import RequestError
-from harness.records.cell import CELLS
 from harness.report.frame import frame_records
-from harness.report.site import refresh, render_files, render_readme, stale_files
+from harness.report.site import render_files, render_readme
 from harness.report.table import write_csv
 from harness.report.tables import print_records
 from tests.records import cell_record, changed, findings_of
@@ -158,16 +157,6 @@ def test_the_files_made_from_records():
     assert files["cifar10.md"].startswith("# cifar10\n\n| Model |")
 
 
-def test_refreshing_twice_changes_nothing(tmp_path):
-    CELLS.write(tmp_path, make_record())
-    refresh(tmp_path)
-    first = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
-    made = {".csv", ".md", ".tex", ".png", ".svg", ".html", ".js", ".LICENSE"}
-    assert {path.suffix for path in first} == {".json", *made}
-    refresh(tmp_path)
-    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file()} == first
-
-
 def test_the_readme_takes_the_table_between_its_marks():
     text = "a\n<!-- results: ours -->\nold\n<!-- results: end -->\nb\n"
     record = make_record(dataset="ours")
@@ -176,16 +165,6 @@ def test_the_readme_takes_the_table_between_its_marks():
     assert render_readme(once, findings_of([record])) == once
     with pytest.raises(RequestError, match="no records of 'ours'"):
         render_readme(text, findings_of())
-
-
-def test_stale_files_are_named(tmp_path):
-    results = tmp_path / "results"
-    (tmp_path / "README.md").write_text("<!-- results: cifar10 -->\n<!-- results: end -->\n")
-    CELLS.write(results, make_record())
-    refresh(results)
-    assert stale_files(tmp_path) == [tmp_path / "README.md"]
-    CELLS.write(results, make_record(accuracy_top1=50.0))
-    assert results / "cifar10.csv" in stale_files(tmp_path)
 
 
 def test_a_reason_is_no_markup(capsys):
