@@ -1,4 +1,4 @@
-"""How fast models are compared without weights, and which cannot be.
+"""Measure how fast models are compared without weights, and name those that cannot be.
 
     taskset -c 0 env OMP_NUM_THREADS=1 python studies/static_speed.py
     python studies/static_speed.py --timm 300 --accounting published
@@ -37,14 +37,7 @@ Kind = Annotated[str, Option("--accounting", help="complete or published.")]
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """How long one model took.
-
-    Attributes:
-        name: The model.
-        seconds: To build and count it, by the clock.
-        cpu_seconds: Of the processor, in the same time.
-        reason: Why there are no figures; None if there are.
-    """
+    """How long building and counting one model took, and why it has no figures, if it has none."""
 
     name: ModelName
     seconds: float
@@ -66,18 +59,12 @@ def main(timm: Timm = 100, seed: Seed = 0, accounting: Kind = "complete") -> Non
 def time_models(names: Sequence[str], source: Source, options: Options) -> list[Timing]:
     """Build and count models one after the other."""
     timings = []
-    for each in names:
-        name = ModelName(source=source, name=each)
+    for name in (ModelName(source=source, name=each) for each in names):
         start, cpu_start = perf_counter(), process_time()
         (row,) = analyse_all([name], options)
-        timings.append(
-            Timing(
-                name=name,
-                seconds=perf_counter() - start,
-                cpu_seconds=process_time() - cpu_start,
-                reason=row.reason if isinstance(row, Failure) else None,
-            )
-        )
+        seconds, cpu_seconds = perf_counter() - start, process_time() - cpu_start
+        reason = row.reason if isinstance(row, Failure) else None
+        timings.append(Timing(name=name, seconds=seconds, cpu_seconds=cpu_seconds, reason=reason))
     return timings
 
 
