@@ -96,7 +96,10 @@ class TrackedRun:
         """Tell each tracker the epochs that it does not have."""
         self._open()
         self.epochs += 1
-        tell = partial(_log_numbers, epoch_numbers(entry), self.epochs)
+
+        def tell(tracker: Backend) -> None:
+            tracker.log(epoch_numbers(entry), step=self.epochs)
+
         for name in list(self.backends.by_name):
             if self.progress.epochs[name] < self.epochs and self.backends.tell(name, tell):
                 self.progress.epochs[name] = self.epochs
@@ -104,36 +107,36 @@ class TrackedRun:
 
     def log_record(self, record: Record, path: Path) -> None:
         """Tell each tracker what came out, and hand over the files."""
+        from harness.report.figures import draw_record
+
         self._open()
         self.ending = Ending.OK if record.status == "ok" else Ending.FAILED
         facts = {"status": record.status, "reason": record.reason, "record": str(path)}
         facts |= {"weights_origin": record.weights.weights_origin, "start": record.weights.start}
-        files = [path, *self._draw(record)]
+        files = [path]
+        try:
+            # The results want the figures in any case.
+            files += draw_record(self.job.results_dir, record)
+        except CellError as error:
+            logger.warning("%s", error)
         if record.weights.weights_origin == "trained":
             weights = trained_weights_path(self.job, record.data.data_sha256)
             facts |= {"weights": str(weights), "weights_sha256": record.weights.weights_sha256}
             files += [weights, weights.with_suffix(".json")]
-        known = {name: fact for name, fact in facts.items() if fact}
-        self.backends.tell_all(partial(_log_numbers, record_numbers(record), self.epochs))
-        self.backends.tell_all(lambda tracker: tracker.log_facts(known))
-        for file in files:
-            self.backends.tell_all(partial(_log_file, file, self.epochs))
+
+        def tell(tracker: Backend) -> None:
+            tracker.log(record_numbers(record), step=self.epochs)
+            tracker.log_facts({name: fact for name, fact in facts.items() if fact})
+            for file in files:
+                tracker.log_file(file, self.epochs)
+
+        self.backends.tell_all(tell)
 
     def log_line(self, line: str) -> None:
         """Keep a line of the log, and tell it once the run is begun."""
         self.lines.append(line)
         if self.opened:
             self._tell_lines()
-
-    def _draw(self, record: Record) -> list[Path]:
-        """Draw the figures of the record, which the results want in any case."""
-        from harness.report.figures import draw_record
-
-        try:
-            return draw_record(self.job.results_dir, record)
-        except CellError as error:
-            logger.warning("%s", error)
-            return []
 
     def _open(self) -> None:
         """Begin the run in every tracker, or go on with it."""
@@ -158,15 +161,8 @@ class TrackedRun:
         # One that cannot go on with a run begins another, and is told all epochs.
         epochs = self.progress.epochs.get(name, 0) if run_id else 0
         self.progress.epochs[name] = epochs
-        backend = make_backend(name, self._place(run_id, epochs))
-        backend.start()
-        if run_id is None:
-            backend.store_init_configuration(self.parameters)
-        return backend
-
-    def _place(self, run_id: str | None, epochs: int) -> Place:
         cell = self.job.cell
-        return Place(
+        place = Place(
             project=self.project,
             name=self.progress.name,
             root=self.runs,
@@ -175,6 +171,11 @@ class TrackedRun:
             run_id=run_id,
             epochs=epochs,
         )
+        backend = make_backend(name, place)
+        backend.start()
+        if run_id is None:
+            backend.store_init_configuration(self.parameters)
+        return backend
 
     def _note_progress(self) -> None:
         if self.progress_file is not None:
@@ -189,8 +190,12 @@ class TrackedRun:
         lines, self.lines = self.lines, []
         with contextlib.suppress(OSError), self.log_file.open("a", encoding="utf-8") as file:
             file.writelines(f"{line}\n" for line in lines)
-        for line in lines:
-            self.backends.tell_all(partial(_log_line, line, self.epochs))
+
+        def tell(tracker: Backend) -> None:
+            for line in lines:
+                tracker.log_line(line, self.epochs)
+
+        self.backends.tell_all(tell)
 
 
 class _Lines(logging.Handler):
@@ -202,15 +207,3 @@ class _Lines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.take(self.format(record))
-
-
-def _log_numbers(numbers: Mapping[str, float], step: int, backend: Backend) -> None:
-    backend.log(dict(numbers), step=step)
-
-
-def _log_line(line: str, step: int, backend: Backend) -> None:
-    backend.log_line(line, step)
-
-
-def _log_file(file: Path, step: int, backend: Backend) -> None:
-    backend.log_file(file, step)
