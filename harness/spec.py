@@ -105,6 +105,14 @@ class Splits:
     test_images: np.ndarray
     test_labels: np.ndarray
 
+    @property
+    def parts(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Images and labels, by "train" and "test"."""
+        return {
+            "train": (self.train_images, self.train_labels),
+            "test": (self.test_images, self.test_labels),
+        }
+
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetSpec:

@@ -1,6 +1,6 @@
-"""Images out of a folder `train/<class>/*`, `test/<class>/*`: listed, looked into, decoded.
+"""List and decode the images of a folder `train/<class>/*`, `test/<class>/*`.
 
-Whatever is wrong becomes one line that names the file. Imports no torch.
+An error is one line that names the file. This module imports no torch.
 """
 
 from __future__ import annotations
@@ -54,13 +54,15 @@ def list_folder(root: Path) -> ImageFolder:
         RequestError: A folder is missing, or classes or images are.
         OSError: A folder cannot be read.
     """
+    names = set()
     for part in ("train", "test"):
         if not (root / part).is_dir():
             raise RequestError(
                 f"{root}: no folder '{part}' in it; wanted train/<class>/*.png and "
                 "test/<class>/*.png"
             )
-    names = {path.name for part in ("train", "test") for path in _class_folders(root / part)}
+        folders = (path.name for path in (root / part).iterdir() if path.is_dir())
+        names |= {name for name in folders if not name.startswith(".")}
     classes = tuple(sorted(names))
     check_classes(classes, str(root))
     train, test = _list_images(root / "train", classes), _list_images(root / "test", classes)
@@ -68,25 +70,20 @@ def list_folder(root: Path) -> ImageFolder:
     return ImageFolder(classes=classes, train=train, test=test)
 
 
-def _class_folders(folder: Path) -> list[Path]:
-    """Return the folders in `folder`, which are named for classes, less the hidden ones."""
-    return [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
-
-
 def _list_images(folder: Path, classes: Sequence[str]) -> ImageFiles:
     """Return the image files below `folder`, class by class."""
     paths: list[Path] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
-        inside = (folder / name).iterdir() if (folder / name).is_dir() else iter(())
-        images = sorted(path for path in inside if _is_image_name(path.name))
+        inside = (folder / name).iterdir() if (folder / name).is_dir() else ()
+        images = [
+            path
+            for path in sorted(inside)
+            if path.suffix.lower() in _SUFFIXES and not path.name.startswith(".")
+        ]
         paths += images
         labels += [label] * len(images)
     return ImageFiles(paths=tuple(paths), labels=np.array(labels, dtype=np.int64))
-
-
-def _is_image_name(name: str) -> bool:
-    return name.lower().endswith(_SUFFIXES) and not name.startswith(".")
 
 
 def common_size(paths: Iterable[Path]) -> tuple[int, int] | None:

@@ -1,7 +1,7 @@
-"""Images and labels out of an .npz file, and what has to hold of those of any origin.
+"""Read images and labels from an .npz file, and check those of any origin.
 
-Whatever is wrong becomes one line that names the file, the array and what would be right.
-Imports no torch; reads no pickle.
+An error is one line that names the file, the array and what would be right. This module imports no
+torch and reads no pickle.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import zipfile
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -95,10 +95,7 @@ def check_splits(splits: Splits, classes: Sequence[str], where: str) -> None:
         RequestError: Of the first thing that is wrong.
     """
     check_classes(classes, where)
-    for name, images, labels in (
-        ("train", splits.train_images, splits.train_labels),
-        ("test", splits.test_images, splits.test_labels),
-    ):
+    for name, (images, labels) in splits.parts.items():
         _check_images(images, f"{where}: {name}_images")
         _check_labels(labels, len(classes), f"{where}: {name}_labels")
         if len(images) != len(labels):
@@ -178,19 +175,11 @@ def match_classes(found: Sequence[str], wanted: Sequence[str], where: str) -> np
 def arrays_sha256(splits: Splits) -> str:
     """Return the SHA-256 of the arrays, whatever layout in memory and integer type they have."""
     digest = hashlib.sha256()
-    for images, labels in (
-        (splits.train_images, splits.train_labels),
-        (splits.test_images, splits.test_labels),
-    ):
+    for images, labels in splits.parts.values():
         digest.update(str(images.shape).encode())
         digest.update(np.ascontiguousarray(images).data)
         digest.update(labels.astype("<i8").data)
     return digest.hexdigest()
-
-
-def lines_sha256(lines: Iterable[str]) -> str:
-    """Return the SHA-256 of lines of text, each with its line end."""
-    return hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
 
 
 def _described(array: np.ndarray) -> str:

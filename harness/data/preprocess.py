@@ -1,4 +1,4 @@
-"""What is done to uint8 images on the device, on their way into a network."""
+"""Turn uint8 images into the input of a network, on the device: resize, scale, normalise, shift."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.nn.functional import pad
 
 from harness.errors import RequestError
 
-# Pillow's: 8 bits of the pixel and 2 to spare leave 22 of 32 for the weights of a resize.
+# As in Pillow: 8 bits of the pixel and 2 to spare leave 22 of 32 for the weights of a resize.
 _WEIGHT_BITS = 22
 _CACHED_VALUES = 2**19
 
@@ -33,11 +33,12 @@ def resize_uint8(images: Tensor, size: int) -> Tensor:
     """
     if images.shape[2:] == (size, size):
         return images
-    # On a CPU a few at a time, so that what lies between stays in the cache: several times as fast.
+    # On a CPU a few at a time: intermediate results then stay in the cache, which is several times
+    # as fast.
     at_a_time = _CACHED_VALUES // (images.shape[1] * size**2)
     at_a_time = max(1, at_a_time) if images.device.type == "cpu" else len(images)
     pieces = torch.split(images, at_a_time)
-    # Columns first: each pass rounds, so the order matters.
+    # Columns come first, as in Pillow: each pass rounds, so the order matters.
     return torch.cat([_resize_axis(_resize_axis(piece, 3, size), 2, size) for piece in pieces])
 
 
