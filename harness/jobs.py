@@ -1,4 +1,4 @@
-"""What there is to do: cells of a run and what running them takes; imports nothing heavy."""
+"""The cells of a run, and what running them takes. This module imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -110,19 +110,15 @@ class CostJob:
 class Request:
     """What the command line asks for, not yet checked against anything.
 
+    The folders, `data_file` and `offline` are as in `Job`.
+
     Attributes:
         datasets: Names, comma lists or `all`; may be empty when there is a `data_file`.
         models: Names, comma lists or `all`.
         device: auto, cpu or cuda.
         overrides: Settings by dotted key.
         assignments: Further settings, as `key=value`.
-        data_dir: Folder of the official images.
-        data_file: What stands in for them.
-        weights_dir: Folder of trained and fetched weights.
-        published_dir: Folder that has published weights already.
         recipe: Settings of the model to use in place of the usual ones.
-        results_dir: Folder of the records.
-        offline: Never use the network.
         force: Run cells that are done, too.
         verbose: Log every step.
         measure: all, or one thing and nothing else: latency of all models side by side, or cost,
@@ -130,8 +126,7 @@ class Request:
         runtimes: What runs the models then: names or comma lists.
         reference: The model that the others are compared with then; empty: ResNet-50 where it is
             among them, else the first.
-        trackers: What takes note of runs: names or comma lists; empty: TensorBoard's files.
-        runs_dir: Folder of what trackers write here; None: nothing is tracked.
+        trackers: Names or comma lists; empty: TensorBoard's files.
         fair: Refuse cells whose accuracies could not be compared.
         seeds: Seeds to run each cell with, as a comma list; empty: that of the settings alone.
     """

@@ -1,4 +1,4 @@
-"""Folder and file names turned into specs, each imported only when it is asked for."""
+"""Find models and data sets by the names of their files, and import those that are asked for."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""The words of the harness: models and data sets.
+"""The specifications of models and data sets, which every module may import.
 
-The leaf that everyone imports. It imports nothing heavy, so that listing models and data sets
-costs no torch.
+This module imports nothing heavy, so that listing models and data sets does not import torch.
 """
 
 from __future__ import annotations
@@ -76,7 +75,7 @@ class ModelSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class CompressedSpec:
-    """A model that another one becomes in one more step; `harness.registry` makes a `ModelSpec`.
+    """A model that another one becomes in one more step; `harness.catalog` makes a `ModelSpec`.
 
     Attributes:
         label: The name in tables.

@@ -14,10 +14,9 @@ the gradients that are there at the peak), and what an image adds.
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import typer
@@ -48,34 +47,8 @@ BATCH_SIZES = (64, 128)
 # From here on, batches are rounded down to a multiple of 8.
 _ROUNDED_FROM = 32
 
+Row = dict[str, Any]
 Only = Annotated[list[str] | None, Option(help="An architecture's name; repeatable. All without.")]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Costs:
-    """What classifying one image costs; GMACs are 10^9 multiply-accumulates, MB 10^6 bytes.
-
-    `peak_mb` is the largest sum of live activations, without weights.
-    """
-
-    name: str
-    image_size: int
-    params: int
-    gmacs: float
-    weights_mb: float
-    peak_mb: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Training:
-    """Memory of a training step: what does not depend on the batch, and what an image adds.
-
-    The first has the weights in it, the second the image itself.
-    """
-
-    name: str
-    fixed_mb: float
-    image_mb: float
 
 
 def main(only: Only = None) -> None:
@@ -92,22 +65,29 @@ def main(only: Only = None) -> None:
             print(Table.of(map(measure_training, chosen), BATCH_COLUMNS).markdown())
 
 
-def measure_costs(name: str) -> Costs:
-    """Return what a network costs at its native image size, with RGB images and 1000 classes."""
-    network, size = _build(name), native_size(name)
-    image = _images(1, size)
-    return Costs(
-        name=name,
-        image_size=size,
-        params=count_parameters(network),
-        gmacs=count_macs(network, image) / 1e9,
-        weights_mb=measure_weights_mb(network),
-        peak_mb=measure_live_peak_mb(network, image),
-    )
+def measure_costs(name: str) -> Row:
+    """Return what a network costs at its native image size, with RGB images and 1000 classes.
+
+    `gmacs` are 10^9 multiply-accumulates of one image. `peak_mb` is the largest sum of live
+    activations when one image is classified, without weights, in 10^6 bytes.
+    """
+    network, image = _build(name), _images(1, native_size(name))
+    return {
+        "name": name,
+        "image_size": native_size(name),
+        "params": count_parameters(network),
+        "gmacs": count_macs(network, image) / 1e9,
+        "weights_mb": measure_weights_mb(network),
+        "peak_mb": measure_live_peak_mb(network, image),
+    }
 
 
-def measure_training(name: str) -> Training:
-    """Return what a training step takes at the native image size, with 1000 classes."""
+def measure_training(name: str) -> Row:
+    """Return what a training step takes at the native image size, with 1000 classes.
+
+    `fixed_mb` does not depend on the batch and has the weights in it; `image_mb` is what an image
+    adds, the image itself included; both in 10^6 bytes.
+    """
     network, size = _build(name), native_size(name)
     small, large = (
         measure_training_peak(network, _images(count, size), make_optimizer=torch.optim.AdamW)
@@ -115,38 +95,38 @@ def measure_training(name: str) -> Training:
     )
     few, many = BATCH_SIZES
     each = (large.peak_training_memory_mb - small.peak_training_memory_mb) / (many - few)
-    return Training(
-        name=name,
-        fixed_mb=measure_weights_mb(network) + small.peak_training_memory_mb - few * each,
-        image_mb=each + _images(1, size).nbytes / 1e6,
-    )
+    return {
+        "name": name,
+        "fixed_mb": measure_weights_mb(network) + small.peak_training_memory_mb - few * each,
+        "image_mb": each + _images(1, size).nbytes / 1e6,
+    }
 
 
-def largest_batch(step: Training, memory_gb: float) -> int | None:
+def largest_batch(step: Row, memory_gb: float) -> int | None:
     """Return the largest batch whose training step fits into a GPU's memory of 10^9 bytes each.
 
     From 32 on it is a multiple of 8; None: not a single image fits.
     """
-    images = int((USABLE_SHARE * 1e3 * memory_gb - step.fixed_mb) / step.image_mb)
+    images = int((USABLE_SHARE * 1e3 * memory_gb - step["fixed_mb"]) / step["image_mb"])
     if images < 1:
         return None
     return images if images < _ROUNDED_FROM else images - images % 8
 
 
 COST_COLUMNS = (
-    Column[Costs](name="Architecture", get="name"),
-    Column[Costs](name="Image", get="image_size", digits=0),
-    Column[Costs](name="Params M", get="params", digits=2, scale=1e-6),
-    Column[Costs](name="GMACs", get="gmacs", digits=3),
-    Column[Costs](name="Weights MB", get="weights_mb", digits=1),
-    Column[Costs](name="Peak MB", get="peak_mb", digits=1),
+    Column[Row](name="Architecture", get="name"),
+    Column[Row](name="Image", get="image_size", digits=0),
+    Column[Row](name="Params M", get="params", digits=2, scale=1e-6),
+    Column[Row](name="GMACs", get="gmacs", digits=3),
+    Column[Row](name="Weights MB", get="weights_mb", digits=1),
+    Column[Row](name="Peak MB", get="peak_mb", digits=1),
 )
 BATCH_COLUMNS = (
-    Column[Training](name="Architecture", get="name"),
-    Column[Training](name="Fixed MB", get="fixed_mb", digits=0),
-    Column[Training](name="MB an image", get="image_mb", digits=1),
+    Column[Row](name="Architecture", get="name"),
+    Column[Row](name="Fixed MB", get="fixed_mb", digits=0),
+    Column[Row](name="MB an image", get="image_mb", digits=1),
     *(
-        Column[Training](name=f"{gb} GB", get=partial(largest_batch, memory_gb=gb), align="r")
+        Column[Row](name=f"{gb} GB", get=partial(largest_batch, memory_gb=gb), align="r")
         for gb in GPU_MEMORY_GB
     ),
 )

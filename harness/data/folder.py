@@ -6,7 +6,6 @@ An error is one line that names the file. This module imports no torch.
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,16 +14,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from harness.data.npz import check_classes, check_counts
+from harness.data.npz import DAMAGED, check_classes, check_counts
 from harness.errors import RequestError
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 _GREY_MODES = ("1", "L", "LA")
-# What Pillow lets through for files that are cut short, altered or something else.
-_DAMAGED = (
-    *(OSError, ValueError, EOFError, MemoryError, RuntimeError, SyntaxError),
-    *(struct.error, zlib.error, Image.DecompressionBombError),
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,5 +136,5 @@ def _open_image(path: Path) -> Iterator[Image.Image]:
             yield image
     except UnidentifiedImageError as error:
         raise RequestError(f"{path}: not an image") from error
-    except _DAMAGED as error:
+    except (*DAMAGED, struct.error, Image.DecompressionBombError) as error:
         raise RequestError(f"{path}: cannot be read as an image ({error})") from error

@@ -18,8 +18,8 @@ from harness.errors import RequestError
 from harness.spec import Splits
 
 _ARRAYS = ("train_images", "train_labels", "test_images", "test_labels", "classes")
-# What numpy lets through for files that are cut short, altered or something else.
-_DAMAGED = (
+# What numpy and Pillow let through for files that are cut short, altered or something else.
+DAMAGED = (
     *(OSError, ValueError, EOFError, MemoryError, RuntimeError, SyntaxError),
     *(zlib.error, zipfile.BadZipFile),
 )
@@ -44,7 +44,7 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
         archive = np.load(path, allow_pickle=False)
     except OSError as error:
         raise RequestError(f"{path}: {error.strerror or error}") from error
-    except _DAMAGED:
+    except DAMAGED:
         archive = None
     if not isinstance(archive, np.lib.npyio.NpzFile):
         raise RequestError(f"{path}: not an .npz file as numpy.savez writes it, or a damaged one")
@@ -62,7 +62,7 @@ def _read_array(archive: np.lib.npyio.NpzFile, name: str, path: Path) -> np.ndar
     """Return one array of an open .npz file."""
     try:
         array = archive[name]
-    except _DAMAGED as error:
+    except DAMAGED as error:
         if "Object arrays" in str(error):
             raise RequestError(
                 f"{path}: array '{name}' holds Python objects, which are not read; save it with "

@@ -1,10 +1,12 @@
-"""One cell's run in all its trackers: begun, gone on with, and closed."""
+"""Track one cell in all its trackers: begin the run or continue it, report to it, and close it."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -24,9 +26,9 @@ from harness.records.cell import Record
 from harness.tracking.adapters import make_backend
 from harness.tracking.backend import Backend, Ending, Place
 from harness.tracking.isolation import Isolated
-from harness.tracking.progress import Progress, read_progress
 from harness.tracking.values import epoch_numbers, flatten, record_numbers
 from harness.training.tracker import UNTRACKED, Tracker
+from harness.util.files import write_text
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +41,21 @@ def open_tracker(job: Job) -> Iterator[Tracker]:
         return
     with TrackedRun(job, job.runs_dir) as run:
         yield run
+
+
+@dataclass(kw_only=True)
+class Progress:
+    """How far the tracking of a training has come, in a file beside its checkpoint.
+
+    Attributes:
+        name: The run's name.
+        run_ids: What each tracker calls the run; trackers that cannot continue a run are left out.
+        epochs: The number of epochs that each tracker has been told.
+    """
+
+    name: str = ""
+    run_ids: dict[str, str] = field(default_factory=dict)
+    epochs: dict[str, int] = field(default_factory=dict)
 
 
 class TrackedRun:
@@ -90,7 +107,9 @@ class TrackedRun:
         weights = trained_weights_path(self.job, parameters["data_sha256"])
         self.progress_file = tracking_path(weights)
         if checkpoint_path(weights).exists() or stages_folder(weights).exists():
-            self.progress = read_progress(self.progress_file)
+            # A file of no use begins a new run.
+            with contextlib.suppress(OSError, TypeError, ValueError):
+                self.progress = Progress(**json.loads(self.progress_file.read_text("utf-8")))
 
     def log_epoch(self, entry: Mapping[str, Any]) -> None:
         """Tell each tracker the epochs that it does not have."""
@@ -178,8 +197,10 @@ class TrackedRun:
         return backend
 
     def _note_progress(self) -> None:
+        # Without the file a continued training is tracked as a new run, no worse.
         if self.progress_file is not None:
-            self.progress.write(self.progress_file)
+            with contextlib.suppress(CellError):
+                write_text(self.progress_file, json.dumps(asdict(self.progress)) + "\n")
 
     def _new_name(self) -> str:
         name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-seed{self.job.settings.seed}"

@@ -1,4 +1,4 @@
-"""What a tracker is told: parameters and numbers by name."""
+"""Turn settings, epochs and records into the parameters and numbers that trackers are given."""
 
 from __future__ import annotations
 
@@ -41,9 +41,8 @@ def record_numbers(record: Record) -> dict[str, float]:
 
     What was not measured is left out.
     """
-    numbers: dict[str, float] = {}
-    for name, value in record.flat.items():
-        if name in _ASKED or isinstance(value, bool) or not isinstance(value, (int, float)):
-            continue
-        numbers[f"{'test' if name in _ACCURACY else 'cost'}/{name}"] = value
-    return numbers
+    return {
+        f"{'test' if name in _ACCURACY else 'cost'}/{name}": value
+        for name, value in record.flat.items()
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and name not in _ASKED
+    }

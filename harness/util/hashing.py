@@ -23,13 +23,13 @@ def hash_json(tree: object) -> str:
 def _without_absent(tree: object) -> object:
     """Return a tree without the entries of its mappings that are None, false or empty."""
     if isinstance(tree, Mapping):
-        entries = {key: _without_absent(value) for key, value in tree.items()}
-        return {key: value for key, value in entries.items() if not _is_absent(key, value)}
+        kept = {}
+        for key, value in tree.items():
+            entry = _without_absent(value)
+            absent = entry is None or entry is False or entry in ({}, [])
+            if not (absent or (entry == 0 and key in _ABSENT_AT_ZERO)):
+                kept[key] = entry
+        return kept
     if isinstance(tree, (list, tuple)):
         return [_without_absent(value) for value in tree]
     return tree
-
-
-def _is_absent(key: str, value: object) -> bool:
-    absent = value is None or value is False or value in ({}, [])
-    return absent or (value == 0 and key in _ABSENT_AT_ZERO)
