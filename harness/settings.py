@@ -26,7 +26,7 @@ _NOT_IN_WEIGHTS = (
     *("threads", "weights", "memory_limit_gb", "checkpoint_minutes"),
     *("evaluation", "measurement"),
 )
-# Sections for some models alone, and what the others are not.
+# Sections that only some models have, and what is said of a model that lacks them.
 _SECTIONS = {
     "tree": "no tree of networks",
     "quantization": "not quantised",
@@ -53,7 +53,7 @@ def load_settings(
         dataset: A data set's name: the section of the files to read besides `all`.
         model: A model's name; it may have no file.
         overrides: Dotted keys and values, as `{"training.epochs": 3}`.
-        folder: Where the YAML files are.
+        folder: The folder of the YAML files.
         recipe: Reads `<model>.<recipe>.yaml` in place of `<model>.yaml`; of a base, where there
             is one.
 
@@ -152,7 +152,7 @@ def settings_hash(settings: Settings) -> str:
 
 def stored_settings_hash(stored: Mapping[str, Any]) -> str:
     """Return the `settings_hash` of settings as a record holds them."""
-    # A cell is measured in one process.
+    # A cell is measured in one process, whatever this setting says.
     measurement = {k: v for k, v in stored["measurement"].items() if k != "latency_processes"}
     return hash_json({**stored, "measurement": measurement})
 

@@ -3,12 +3,12 @@
     python studies/architecture_tables.py
     python studies/architecture_tables.py --only resnet18 --only vit_tiny
 
-Nothing is run: networks and images are on the meta device, so any machine prints the same. A core
-takes up to three minutes, most of them for following the training steps of the EfficientNets.
+Networks and images are on the meta device, so any machine prints the same. One core takes up to
+three minutes, most of them for the training steps of the EfficientNets.
 
 A training step is measured at two batch sizes, in fp32 with AdamW, 1000 classes, all layers
-trained. Memory is linear in the batch: what does not depend on it (weights, the optimizer's state,
-the gradients that are there at the peak), and what an image adds.
+trained. Its memory is linear in the batch size: a fixed part (weights, the optimizer's state, the
+gradients that exist at the peak) and a part for each image.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ from monolithic_architectures.families import (
 )
 
 GPU_MEMORY_GB = (8, 16, 24, 40, 80)
-# The rest is for what is not followed: the context, kernels' scratch memory, fragmentation.
+# The rest is for what is not measured: the CUDA context, kernels' scratch memory, fragmentation.
 USABLE_SHARE = 0.9
-# So large that the peak is where results are kept for the backward pass, not the optimizer's step.
+# Large enough for the peak to lie in the backward pass and not in the optimizer's step.
 BATCH_SIZES = (64, 128)
 # From here on, batches are rounded down to a multiple of 8.
 _ROUNDED_FROM = 32

@@ -1,4 +1,4 @@
-"""The browser that the page is measured and tested in: Debian's Chromium, without a window."""
+"""Open the page of results in Debian's Chromium, without a window, to measure and test it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Chromium = tuple[str, str]
 
 
 def find_chromium() -> Chromium:
-    """Return where they are.
+    """Return the paths of Chromium and its driver.
 
     Raises:
         RequestError: One of them, or Selenium, is not installed.
@@ -42,7 +42,7 @@ def find_chromium() -> Chromium:
 
 @contextlib.contextmanager
 def open_browser(chromium: Chromium) -> Iterator[WebDriver]:
-    """Yield a browser without a page; it ends with the block."""
+    """Yield a browser without a page, and close it when the block ends."""
     from selenium.webdriver import Chrome, ChromeOptions
     from selenium.webdriver.chrome.service import Service
 
@@ -68,6 +68,6 @@ def open_page(
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
     screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width <= 600}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
-    # Of the page that is open, only another fragment would be shown.
+    # A page that is already open would not be loaded again for another fragment.
     driver.get("about:blank")
     driver.get(page.absolute().as_uri())

@@ -107,9 +107,9 @@ def compiled_way(network: nn.Module, image_size: int, example: Tensor, precision
 
     Args:
         network: In evaluation mode.
-        image_size: What images are resized to.
+        image_size: Side that images are resized to, in pixels.
         example: A batch of images, uint8, of the size that all batches will have.
-        precision: Of the network.
+        precision: The network's precision.
 
     Raises:
         CellError: The network cannot be compiled.

@@ -40,7 +40,7 @@ from harness.spec import ModelSpec
 from harness.training.fit import learn
 from harness.training.optimizers import make_optimizer
 
-# A plain recipe, so that the bare loop stays one.
+# A recipe without extras, so that the bare loop stays simple.
 _RECIPE = (
     *("training.start=random", "training.precision=fp32", "training.schedule=constant"),
     *("training.shift_pixels=0", "training.label_smoothing=0", "training.drop_last=true"),

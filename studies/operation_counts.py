@@ -1,4 +1,4 @@
-"""Put the harness's counts of operations beside those of thop, fvcore and torchvision.
+"""Compare the harness's counts of operations with those of thop, fvcore and torchvision.
 
     python studies/operation_counts.py
     python studies/operation_counts.py --all
@@ -7,8 +7,8 @@ Prints a Markdown table of the models of monolithic_architectures (10 classes) a
 torchvision model of a dozen families, or of all, at each image size that weights are published
 for (1000 classes). No weights are loaded. A core takes half a minute, for all three minutes.
 
-thop and fvcore add norms and pooling. thop leaves out attention and what else is no module that it
-knows; fvcore leaves out fused attention only, as in ViT, DeiT and DINOv2.
+thop and fvcore add norms and pooling. thop leaves out attention and all operations outside modules
+that it knows; fvcore leaves out fused attention only, as in ViT, DeiT and DINOv2.
 """
 
 from __future__ import annotations
@@ -45,8 +45,7 @@ FAMILIES = (
 )
 
 _STATED = "torchvision states"
-_TOLERANCE = 0.005
-# torchvision states thousandths; a little more for what decimal numbers lose in binary.
+# Half of torchvision's last digit, and a little more for rounding in binary.
 _ROUNDING_GMACS = 0.000501
 # fvcore's names for the operators that the harness counts. It takes einsum's count from what numpy
 # prints, four digits, so MaxViT's differs by 1,072 multiply-accumulates.
@@ -121,7 +120,7 @@ def torchvision_models(names: Sequence[str]) -> Iterator[Subject]:
         for image_size, gmacs in stated.items():
             sized = {"image_size": image_size} if name.startswith("vit_") else {}
             with init_empty_weights(), warnings.catch_warnings():
-                # GoogLeNet and Inception v3 announce how weights will be drawn one day.
+                # GoogLeNet and Inception v3 warn that their initialisation will change.
                 warnings.simplefilter("ignore", FutureWarning)
                 network = torchvision.models.get_model(name, weights=None, **sized)
             yield Subject(name=name, network=network, image_size=image_size, gmacs_stated=gmacs)
@@ -156,7 +155,7 @@ def count_fvcore(network: nn.Module, image: Tensor) -> FvcoreCount:
         ModuleNotFoundError: fvcore is not installed; it is one of the development tools.
     """
     with warnings.catch_warnings():
-        # It uses torch.jit, which torch is giving up.
+        # fvcore uses torch.jit, which is deprecated.
         warnings.simplefilter("ignore", FutureWarning)
         from fvcore.nn import FlopCountAnalysis
 
@@ -174,7 +173,7 @@ def count_fvcore(network: nn.Module, image: Tensor) -> FvcoreCount:
 
 def agrees(column: str, gmacs: float, other: float) -> bool:
     """Return whether another count is within 0.5%, or is the same in the digits that it has."""
-    within = _TOLERANCE * gmacs
+    within = 0.005 * gmacs
     return abs(other - gmacs) <= (max(within, _ROUNDING_GMACS) if column == _STATED else within)
 
 
@@ -199,7 +198,7 @@ def render(rows: Sequence[Row]) -> str:
 
 
 def _agreement(rows: Sequence[Row], column: str) -> str:
-    """Return how many models another count agrees on, and the names of the rest."""
+    """Return for how many models another count agrees, and the names of the others."""
     known = [(row, other) for row in rows if (other := row.others[column]) is not None]
     differing = [
         f"{row.subject} ({100 * (other / row.gmacs - 1):+.1f}%)"

@@ -37,7 +37,7 @@ from harness.measure.networks import inference
 from harness.measure.ratios import Rounds, compare_latency, time_side_by_side
 from harness.report.table import Table
 
-# The first is the reference.
+# Image sizes by model; the first model is the reference.
 _MODELS = {"resnet": 224, "mobilenet": 224, "deit": 224}
 _REFERENCE, *_OTHERS = _MODELS
 _LOOP_CALLS = 50
@@ -81,7 +81,7 @@ def main(
 
 
 def _run(part: str, threads: int) -> Any:
-    """Return what a process of its own finds."""
+    """Return what a new process measures."""
     command = [sys.executable, __file__, "--part", part, "--threads", str(threads)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout)
@@ -145,7 +145,7 @@ def _ratios(processes: list[Rounds]) -> Ratios:
 
 
 def _render(found: list[dict[str, Ratios]], threads: int) -> str:
-    """Return a Markdown table: the median of each ratio and how far the restarts are apart."""
+    """Return a Markdown table: the median of each ratio and its variation over the restarts."""
     figures = [*_OTHERS, "ms"]
     runs = pd.concat(pd.DataFrame(each).T[figures] for each in found).groupby(level=0, sort=False)
     medians, variations = runs.median(), runs.std() / runs.mean()

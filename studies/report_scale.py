@@ -15,7 +15,6 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -39,7 +38,7 @@ _PER_DATASET = 500
 _MODELS = 100
 _ROUNDS = 15
 
-# Each returns the milliseconds until the next picture was there.
+# Each returns the milliseconds until the next frame was drawn.
 _TIMED = """
 const [what, done] = arguments;
 requestAnimationFrame(() => {
@@ -57,7 +56,7 @@ _TYPE = (
   field.dispatchEvent(new Event("input"));
 """
 )
-# Returns the milliseconds between pictures while the page moves on by a third of a screen each.
+# Returns the milliseconds between frames while the page scrolls by a third of a screen each.
 _SCROLL = """
 const [pictures, done] = arguments, times = [];
 window.scrollTo({top: 0, behavior: "instant"});
@@ -93,13 +92,12 @@ def main(records: Count = 10_000) -> None:
 
 
 def make_records(models: Sequence[Record], count: int) -> Iterator[Record]:
-    """Yield records that differ in all that the table shows, from real ones."""
+    """Yield records made from real ones, which differ in everything that the table shows."""
     chance = random.Random(0)  # noqa: S311 - nothing secret
     for index in range(count):
         like = models[index % len(models)]
         dataset, model = divmod(index, _PER_DATASET)
         factor = chance.uniform(0.5, 2)
-        scale = partial(_scale, factor=factor)
         yield dataclasses.replace(
             like,
             cell=Cell(
@@ -107,10 +105,10 @@ def make_records(models: Sequence[Record], count: int) -> Iterator[Record]:
             ),
             label=f"{like.label} {model % _MODELS}",
             accuracy=dataclasses.replace(like.accuracy, accuracy_top1=chance.uniform(50, 100)),
-            latency=scale(like.latency, "latency_ms_p50"),
-            throughput=scale(like.throughput, "throughput_images_per_s"),
-            operations=scale(like.operations, "gmacs"),
-            memory=scale(like.memory, "weights_mb"),
+            latency=_scale(like.latency, "latency_ms_p50", factor),
+            throughput=_scale(like.throughput, "throughput_images_per_s", factor),
+            operations=_scale(like.operations, "gmacs", factor),
+            memory=_scale(like.memory, "weights_mb", factor),
         )
 
 

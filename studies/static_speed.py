@@ -37,7 +37,7 @@ Kind = Annotated[str, Option("--accounting", help="complete or published.")]
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """How long building and counting one model took, and why it has no figures, if it has none."""
+    """How long it took to build and count one model, and why it has no figures, if so."""
 
     name: ModelName
     seconds: float
@@ -48,7 +48,7 @@ class Timing:
 def main(timm: Timm = 100, seed: Seed = 0, accounting: Kind = "complete") -> None:
     """Count models, and print how long it took."""
     options = Options(accounting=cast("Accounting", accounting))
-    # What the first model alone would pay for.
+    # Warm up: the first model would otherwise pay for imports and caches.
     time_models(["resnet18"], "torchvision", options)
     time_models(["resnet18"], "timm", options)
     sample = random.Random(seed).sample(known_names("timm"), timm)  # noqa: S311

@@ -41,7 +41,7 @@ from trunk.published import load_published_trunk, published_tree
 _ROUNDS = 5
 _SEED = 0
 _CHECKED_IMAGES = 8
-# Several, because an image pays for the nodes on its path alone.
+# Several images, because the time depends on the path that an image takes.
 _LATENCY_IMAGES = 5
 _SECONDS_AN_IMAGE = 0.5
 _LATENCY_WAYS = (RESIDENT, FOLDED, TRACED)
@@ -61,12 +61,10 @@ Threads = Annotated[int, Option(help="CPU threads.")]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Round:
-    """What one piece of the test images gave, each by the name of the way.
+    """What was measured on one part of the test images, by the name of the way.
 
-    Attributes:
-        images_per_s: Speed.
-        right: Whether the class was right, for each image that the way was given.
-        latency_ms: Time of one image alone.
+    `right` says for each image that the way was given whether its class was correct; `latency_ms`
+    is the time of one image alone.
     """
 
     images_per_s: dict[str, float]
@@ -121,7 +119,7 @@ def _pieces(data: ImageData, count: int | None) -> Iterator[tuple[Tensor, Tensor
     if not _ROUNDS <= wanted <= there:
         raise RequestError(f"--images is {wanted}; wanted {_ROUNDS} to {there}, all there are")
     order = torch.randperm(there, generator=torch.Generator().manual_seed(_SEED))
-    # Rounds of the same size: up to four images are left out.
+    # All rounds have the same size, so up to four images are left out.
     size = wanted // _ROUNDS
     return data.test.batches(order[: size * _ROUNDS], size)
 
@@ -143,7 +141,7 @@ def _measure(ways: Mapping[str, Way], pieces: Sequence[tuple[Tensor, Tensor]]) -
 
 
 def _latencies_ms(ways: Mapping[str, Way], images: Tensor) -> dict[str, float]:
-    """Return what an image takes alone, by way: the mean over the images of the median times."""
+    """Return the time of a single image by way: the mean over images of the median times."""
     routes = {name: ways[name].route for name in _LATENCY_WAYS}
     found = []
     for image in torch.split(images, 1):

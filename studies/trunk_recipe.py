@@ -48,7 +48,7 @@ _PARTS: dict[str, dict[str, object]] = {
     "+ joint training": {},
     "+ folding": {"tree.fold": True},
 }
-# Accuracy and operations are wanted, so speed is measured in passing.
+# The table needs accuracy and operations, so speed is measured as briefly as possible.
 _QUICK = (
     "measurement.latency_rounds=20",
     "measurement.latency_seconds=0.1",

@@ -1,4 +1,4 @@
-"""The ways to run a published tree: as it was published, and ours."""
+"""Run a published tree in several ways: as the published program does, and in ours."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PUBLISHED = "published way: weights reread from disk"
 RESIDENT = "resident nodes, batch 1"
 FOLDED = "folded, channels last, batch 1"
 TRACED = "traced, oneDNN Graph, batch 1"
-# The sizes that were fastest on the processor of docs/trunk.md: maps stay in its caches.
+# These batch sizes were fastest on the processor of docs/trunk.md: maps stay in its caches.
 BATCHED = "folded, batches of 48"
 BATCHED_BF16 = "folded, batches of 128, bf16"
 NAMES = (PUBLISHED, RESIDENT, FOLDED, TRACED, BATCHED, BATCHED_BF16)
@@ -54,8 +54,8 @@ def all_ways(trunk: Trunk, folder: Path, images: Tensor) -> dict[str, Way]:
 
     Args:
         trunk: The tree with its weights.
-        folder: Where it was loaded from.
-        images: What the traced copy is checked on, N×C×H×W.
+        folder: The folder that it was loaded from.
+        images: Images N×C×H×W that the traced copy is checked with.
 
     Raises:
         CellError: The traced copy does not give what `trunk` gives.

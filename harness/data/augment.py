@@ -41,7 +41,7 @@ def cut_out(images: Tensor, holes: int, side: int, generator: torch.Generator) -
     Args:
         images: B×C×H×W.
         holes: Squares an image.
-        side: Of a square, in pixels.
+        side: Side of a square, in pixels.
         generator: On the CPU.
     """
     kept = torch.ones(len(images), 1, *images.shape[2:], dtype=torch.bool)

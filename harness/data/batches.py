@@ -23,7 +23,7 @@ class ImageBatches:
     does.
 
     Attributes:
-        labels: What is to be learned of each image of the split, int64; -1 leaves the image out.
+        labels: Target class of each image of the split, int64; -1 leaves the image out.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ def shuffled(labels: Tensor, recipe: TrainingSettings, generator: torch.Generato
         rounds = -(-wanted // len(members))
         orders = [torch.randperm(len(members), generator=generator) for _ in range(rounds)]
         drawn.append(members[torch.cat(orders)][:wanted])
-    # In turn through the classes, cut to N, so that no class leads by more than one.
+    # Taking one of each class in turn, cut to N, keeps the counts of classes within one.
     order = torch.stack(drawn, dim=1).flatten()[: len(labels)]
     return order[torch.randperm(len(order), generator=generator)]
 

@@ -31,7 +31,7 @@ class ImageFiles:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFolder:
-    """What lies in a folder; `classes` are in the order of the labels."""
+    """The classes and images of a folder; `classes` are in the order of the labels."""
 
     classes: tuple[str, ...]
     train: ImageFiles
@@ -39,7 +39,7 @@ class ImageFolder:
 
 
 def list_folder(root: Path) -> ImageFolder:
-    """Return what lies in the folder `root`, laid out `train/<class>/*`, `test/<class>/*`.
+    """Return the classes and image files of a folder `train/<class>/*`, `test/<class>/*`.
 
     Classes are in the order of their names. Files other than images and hidden ones are
     passed over.
@@ -130,7 +130,7 @@ def _open_image(path: Path) -> Iterator[Image.Image]:
     """Open an image; what goes wrong with it in the block becomes a RequestError."""
     try:
         with Image.open(path) as image:
-            # Their conversion to 8 bits would cut bright pixels off rather than scale them.
+            # Pillow's conversion to 8 bits would clip bright pixels rather than scale them.
             if image.mode.startswith(("I", "F")):
                 raise RequestError(f"{path}: more than 8 bits a channel (mode {image.mode})")
             yield image

@@ -20,19 +20,20 @@ from harness.registry import find_dataset
 from harness.spec import DatasetSpec, ModelSpec, Splits
 from harness.util.files import file_sha256
 
-# What loading code lets through when files are absent, damaged, or cannot be fetched.
+# Exceptions of loading code when files are absent, damaged, or cannot be fetched.
 _NOT_LOADED = (OSError, RuntimeError, ValueError, TypeError, LookupError, AssertionError, EOFError)
+# Processes that decode images.
 _MAX_WORKERS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataSource:
-    """Where images came from.
+    """The origin of images.
 
     Attributes:
         name: The data set's name for its official images, else the name of the file or folder.
         sha256: Digest of the images and labels.
-        digest_of: What exactly was digested, in words.
+        digest_of: What `sha256` was computed from, in words.
         official: Whether these are the data set's own images in its own split.
     """
 
@@ -67,7 +68,7 @@ def load_data(
 
     Args:
         dataset: The data set's name.
-        spec: What is known of it; None for the user's own.
+        spec: Its specification; None for the user's own data set.
         data_dir: Folder of the official images, where they are also fetched to.
         data_file: The user's .npz file or image folder `train/<class>/*`, `test/<class>/*`,
             which takes the place of the official images.
@@ -95,7 +96,7 @@ def _load_official(dataset: str, spec: DatasetSpec, data_dir: Path, offline: boo
     try:
         splits = spec.load_splits(data_dir, not offline)
     except _NOT_LOADED as error:
-        # What torchvision advises after this is for its own callers.
+        # torchvision's advice, which follows, is for programmers who call it.
         cause = " ".join(str(error).split()).split(". You can use")[0] or type(error).__name__
         raise RequestError(
             f"{dataset}: no usable images in '{data_dir}' "
@@ -146,17 +147,18 @@ def _load_folder(
     channels = spec.channels if spec is not None else image_channels(paths[0])
     size = common_size(paths) or (image_size, image_size)
     in_memory = len(paths) * channels * size[0] * size[1] <= memory_limit_gb * 1e9
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     train, test = (
         FolderSplit(
             paths=files.paths,
             labels=torch.from_numpy(places[files.labels]),
             channels=channels,
             size=size,
-            workers=_count_workers(),
+            workers=min(_MAX_WORKERS, cores or 1),
         )
         for files in (folder.train, folder.test)
     )
-    # Contents count where they are read anyway.
+    # The digest covers the contents of files that are read anyway.
     lines = (
         f"{path.relative_to(root).as_posix()} "
         f"{file_sha256(path) if in_memory else path.stat().st_size}\n"
@@ -187,12 +189,6 @@ def _read_all(split: FolderSplit) -> MemorySplit:
     except CellError as error:
         raise RequestError(str(error)) from error
     return MemorySplit(images, split.labels)
-
-
-def _count_workers() -> int:
-    """Return how many processes are to decode images: the CPU cores that this one may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return min(_MAX_WORKERS, cores or 1)
 
 
 def _channels(images: np.ndarray) -> int:

@@ -18,7 +18,7 @@ from harness.errors import RequestError
 from harness.spec import Splits
 
 _ARRAYS = ("train_images", "train_labels", "test_images", "test_labels", "classes")
-# What numpy and Pillow let through for files that are cut short, altered or something else.
+# Exceptions of numpy and Pillow for files that are cut short, altered or of another kind.
 DAMAGED = (
     *(OSError, ValueError, EOFError, MemoryError, RuntimeError, SyntaxError),
     *(zlib.error, zipfile.BadZipFile),
@@ -32,7 +32,12 @@ def read_npz(path: Path) -> tuple[Splits, tuple[str, ...]]:
         RequestError: The file or one of its arrays is missing, damaged or not as it should be.
     """
     arrays = _read_arrays(path)
-    classes = _class_names(arrays.pop("classes"), str(path))
+    names = arrays.pop("classes")
+    if names.ndim != 1 or names.dtype.kind != "U":
+        raise RequestError(
+            f"{path}: classes is {_described(names)}; wanted one text (dtype str) a class"
+        )
+    classes = tuple(names.tolist())
     splits = Splits(**arrays)
     check_splits(splits, classes, str(path))
     return splits, classes
@@ -72,15 +77,6 @@ def _read_array(archive: np.lib.npyio.NpzFile, name: str, path: Path) -> np.ndar
     if not isinstance(array, np.ndarray):
         raise RequestError(f"{path}: '{name}' is not an array as numpy.savez writes it")
     return array
-
-
-def _class_names(names: np.ndarray, where: str) -> tuple[str, ...]:
-    """Return the class names out of the array `classes`."""
-    if names.ndim != 1 or names.dtype.kind != "U":
-        raise RequestError(
-            f"{where}: classes is {_described(names)}; wanted one text (dtype str) a class"
-        )
-    return tuple(str(name) for name in names)
 
 
 def check_splits(splits: Splits, classes: Sequence[str], where: str) -> None:

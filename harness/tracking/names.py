@@ -23,7 +23,7 @@ def choose_trackers(asked: Sequence[str], *, offline: bool) -> tuple[str, ...]:
     """Return the trackers that repeated options and comma lists mean, each once.
 
     Args:
-        asked: What was given; nothing means the usual one.
+        asked: The options as given; none means the usual tracker.
         offline: Whether the network must not be used.
 
     Raises:
@@ -57,7 +57,7 @@ def known_trackers() -> list[str]:
 
 def _require_packages(name: str) -> None:
     packages = _ADAPTED.get(name, (name.replace("_", "-"),))
-    # The installed packages are asked, not the import path: wandb leaves a folder of its own name.
+    # Package metadata is asked, not the import path: wandb leaves a folder of its own name.
     missing = [package for package in packages if not _is_installed(package)]
     if missing:
         way = f"pip install {' '.join(missing)}"

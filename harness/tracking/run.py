@@ -59,9 +59,9 @@ class Progress:
 
 
 class TrackedRun:
-    """Tells every tracker the same; as `harness.training.tracker.Tracker`.
+    """A `harness.training.tracker.Tracker` that reports to all the trackers of a job.
 
-    No run is begun before there is something to tell: a request that is refused leaves none.
+    A run begins with the first report, so that a request that is refused leaves none.
     """
 
     def __init__(self, job: Job, runs: Path) -> None:
@@ -91,28 +91,28 @@ class TrackedRun:
 
     @property
     def folder(self) -> Path:
-        """What trackers of files, and the log, have to themselves."""
+        """The folder of this run, for its log and for trackers that write files."""
         return self.runs / self.project / self.progress.name
 
     @property
     def log_file(self) -> Path:
-        """The lines of the log."""
+        """The file with the lines of the log."""
         return self.folder / "log.txt"
 
     def begin(self, parameters: Mapping[str, Any]) -> None:
-        """Keep the parameters, and see whether this is an interrupted training that goes on."""
+        """Keep the parameters, and find out whether an interrupted training continues."""
         self.parameters = flatten(parameters)
         if self.job.settings.weights not in ("auto", "train"):
             return
         weights = trained_weights_path(self.job, parameters["data_sha256"])
         self.progress_file = tracking_path(weights)
         if checkpoint_path(weights).exists() or stages_folder(weights).exists():
-            # A file of no use begins a new run.
+            # Where the file cannot be read, a new run begins.
             with contextlib.suppress(OSError, TypeError, ValueError):
                 self.progress = Progress(**json.loads(self.progress_file.read_text("utf-8")))
 
     def log_epoch(self, entry: Mapping[str, Any]) -> None:
-        """Tell each tracker the epochs that it does not have."""
+        """Tell the epoch to each tracker that does not have it."""
         self._open()
         self.epochs += 1
 
@@ -125,7 +125,7 @@ class TrackedRun:
         self._note_progress()
 
     def log_record(self, record: Record, path: Path) -> None:
-        """Tell each tracker what came out, and hand over the files."""
+        """Give each tracker the results and the files."""
         from harness.report.figures import draw_record
 
         self._open()
@@ -134,7 +134,7 @@ class TrackedRun:
         facts |= {"weights_origin": record.weights.weights_origin, "start": record.weights.start}
         files = [path]
         try:
-            # The results want the figures in any case.
+            # The results need the figures, tracked or not.
             files += draw_record(self.job.results_dir, record)
         except CellError as error:
             logger.warning("%s", error)
@@ -152,19 +152,19 @@ class TrackedRun:
         self.backends.tell_all(tell)
 
     def log_line(self, line: str) -> None:
-        """Keep a line of the log, and tell it once the run is begun."""
+        """Keep a line of the log, and report it once the run has begun."""
         self.lines.append(line)
         if self.opened:
             self._tell_lines()
 
     def _open(self) -> None:
-        """Begin the run in every tracker, or go on with it."""
+        """Begin or continue the run in every tracker."""
         if self.opened:
             return
-        # Accelerate's trackers ask it; it must not take a GPU that the cell does not use.
+        # Accelerate's trackers need this state; it must not take a GPU that the cell does not use.
         PartialState(cpu=self.job.cell.device == "cpu")
         self.progress.name = self.progress.name or self._new_name()
-        # First of all: whoever is killed while it starts takes the same name when it goes on.
+        # Written first: a run that is killed while it starts keeps its name when it continues.
         self._note_progress()
         for name in self.job.trackers:
             backend = self.backends.start(name, partial(self._start, name))
@@ -177,7 +177,7 @@ class TrackedRun:
     def _start(self, name: str) -> Backend:
         self.folder.mkdir(parents=True, exist_ok=True)
         run_id = self.progress.run_ids.get(name)
-        # One that cannot go on with a run begins another, and is told all epochs.
+        # A tracker that cannot continue a run begins another, and is told all epochs.
         epochs = self.progress.epochs.get(name, 0) if run_id else 0
         self.progress.epochs[name] = epochs
         cell = self.job.cell
@@ -197,7 +197,7 @@ class TrackedRun:
         return backend
 
     def _note_progress(self) -> None:
-        # Without the file a continued training is tracked as a new run, no worse.
+        # Without the file, a continued training is tracked as a new run, which does no harm.
         if self.progress_file is not None:
             with contextlib.suppress(CellError):
                 write_text(self.progress_file, json.dumps(asdict(self.progress)) + "\n")
@@ -220,7 +220,7 @@ class TrackedRun:
 
 
 class _Lines(logging.Handler):
-    """Hands on what is logged."""
+    """Passes log lines on."""
 
     def __init__(self, take: Callable[[str], None]) -> None:
         super().__init__()

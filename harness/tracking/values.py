@@ -10,7 +10,7 @@ from harness.records.cell import Record
 
 Parameter = bool | int | float | str
 
-# Numbers in a record that say what was asked for; they are among the parameters.
+# Numbers of a record that repeat the request; the parameters have them.
 _ASKED = ("schema", "seed", "threads", "image_size", "epochs")
 _ACCURACY = ("accuracy_top1", "accuracy_top1_low", "accuracy_top1_high", "accuracy_top5", "n_test")
 _OF_EPOCH = ("loss", "accuracy", "learning_rate", "seconds")

@@ -1,4 +1,4 @@
-"""Hashes of JSON trees that do not change when an absent option is added."""
+"""Hash JSON trees so that options that are switched off do not count."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 
-# Numbers that say "not there" where they are 0; other zeros are values.
+# Options whose 0 means "switched off"; elsewhere 0 is a value.
 _ABSENT_AT_ZERO = frozenset({"freeze_layers"})
 
 
