@@ -78,16 +78,8 @@ def _read_bytes(folder: Path, name: str, header_bytes: int) -> np.ndarray:
 SPEC = DatasetSpec(
     label="Fashion-MNIST",
     classes=(
-        "T-shirt/top",
-        "Trouser",
-        "Pullover",
-        "Dress",
-        "Coat",
-        "Sandal",
-        "Shirt",
-        "Sneaker",
-        "Bag",
-        "Ankle boot",
+        *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+        *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
     ),
     channels=1,
     image_size=28,

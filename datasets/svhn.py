@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from harness.spec import DatasetSpec, Splits
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 def load_splits(root: Path, download: bool) -> Splits:
@@ -23,16 +19,12 @@ def load_splits(root: Path, download: bool) -> Splits:
     train = SVHN(root, split="train", download=download)
     test = SVHN(root, split="test", download=download)
     return Splits(
-        train_images=_channels_last(train.data),
+        # From N×3×H×W to N×H×W×3.
+        train_images=train.data.transpose(0, 2, 3, 1),
         train_labels=train.labels,
-        test_images=_channels_last(test.data),
+        test_images=test.data.transpose(0, 2, 3, 1),
         test_labels=test.labels,
     )
-
-
-def _channels_last(images: np.ndarray) -> np.ndarray:
-    """Return N×3×H×W images as N×H×W×3 ones."""
-    return images.transpose(0, 2, 3, 1)
 
 
 # The statistics are CIFAR-10's: the published comparison normalised SVHN with them.

@@ -1,4 +1,4 @@
-"""Model files turned into what can be built and trained; a compressed model comes from its base."""
+"""Load the specification of a model by name; that of a compressed model is made from its base."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def load_model(name: str) -> ModelSpec:
 
 
 def _load_compressed(name: str, spec: CompressedSpec) -> ModelSpec:
-    # Here, because what it brings takes long to import, and most models do without.
+    # Imported here because it is slow to import and most models do not need it.
     from harness.compression.models import compressed_model
 
     base = load_spec(f"base of {name}", spec.base, model_files())

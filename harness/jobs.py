@@ -1,4 +1,4 @@
-"""What there is to do: cells of a run and what running them takes; imports nothing heavy."""
+"""The cells of a run, and what running them takes. This module imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class Job:
         cell: What to run.
         settings: How.
         data_dir: Folder of the official images.
-        data_file: What stands in for them, if anything.
+        data_file: Images that replace them, if any.
         weights_dir: Folder of trained and fetched weights.
         published_dir: Folder that has published weights already, if any.
         results_dir: Folder of the records.
         offline: Never use the network.
-        command: What would run this cell again, for the record.
-        trackers: What takes note of the run, by name; it changes no result.
-        runs_dir: Folder of what trackers write here.
+        command: The command line that runs this cell again, for the record.
+        trackers: Names of the trackers of the run; they change no result.
+        runs_dir: Folder of the trackers' files; None: nothing is tracked.
         repeat: Whether its record is to lie beside the cell's, as that of another seed.
     """
 
@@ -68,8 +68,8 @@ class LatencyJob:
     Attributes:
         jobs: The cells.
         reference: The model that the others are compared with, one of them.
-        runtimes: What runs each of them; the reference is timed in the first.
-        command: What would compare them again.
+        runtimes: Runtimes that each is timed in; the reference is timed in the first.
+        command: The command line that compares them again.
     """
 
     jobs: tuple[Job, ...]
@@ -83,7 +83,7 @@ class LatencyJob:
 
     @property
     def reference_name(self) -> str:
-        """What the reference's row is called: `LatencyRow.name`."""
+        """The `LatencyRow.name` of the reference."""
         return f"{self.reference} in {self.runtimes[0]}"
 
     @property
@@ -110,28 +110,23 @@ class CostJob:
 class Request:
     """What the command line asks for, not yet checked against anything.
 
+    The folders, `data_file` and `offline` are as in `Job`.
+
     Attributes:
         datasets: Names, comma lists or `all`; may be empty when there is a `data_file`.
         models: Names, comma lists or `all`.
         device: auto, cpu or cuda.
         overrides: Settings by dotted key.
         assignments: Further settings, as `key=value`.
-        data_dir: Folder of the official images.
-        data_file: What stands in for them.
-        weights_dir: Folder of trained and fetched weights.
-        published_dir: Folder that has published weights already.
         recipe: Settings of the model to use in place of the usual ones.
-        results_dir: Folder of the records.
-        offline: Never use the network.
         force: Run cells that are done, too.
         verbose: Log every step.
         measure: all, or one thing and nothing else: latency of all models side by side, or cost,
             which is counted.
-        runtimes: What runs the models then: names or comma lists.
-        reference: The model that the others are compared with then; empty: ResNet-50 where it is
-            among them, else the first.
-        trackers: What takes note of runs: names or comma lists; empty: TensorBoard's files.
-        runs_dir: Folder of what trackers write here; None: nothing is tracked.
+        runtimes: Runtimes of a latency comparison: names or comma lists.
+        reference: The model that latencies are compared with; empty: ResNet-50 where it is among
+            the models, else the first.
+        trackers: Names or comma lists; empty: TensorBoard's files.
         fair: Refuse cells whose accuracies could not be compared.
         seeds: Seeds to run each cell with, as a comma list; empty: that of the settings alone.
     """

@@ -1,4 +1,4 @@
-"""Folder and file names turned into specs, each imported only when it is asked for."""
+"""Find models and data sets by the names of their files, and import those that are asked for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.spec import CompressedSpec, DatasetSpec
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE_RESULTS = ROOT / "results"
-"""The results that came with the project; a user's own lie in `results/own/`."""
+"""The results that come with the project; a user's own are in `results/own/`."""
 
 
 def model_files(root: Path = ROOT) -> dict[str, Path]:
@@ -63,7 +63,7 @@ def base_name(name: str) -> str:
         RequestError: The model's file cannot be imported or has no SPEC.
     """
     files = model_files()
-    # A file that does not name the class is not imported: most of them bring torch.
+    # Files that do not name the class are not imported, because most of them import torch.
     if name not in files or CompressedSpec.__name__ not in files[name].read_text(encoding="utf-8"):
         return ""
     spec = load_spec("model", name, files)
@@ -97,7 +97,7 @@ def expand_names(kind: str, asked: Iterable[str], known: Iterable[str]) -> list[
     Args:
         kind: "model" or "data set", for the message.
         asked: What was given, e.g. `["resnet,vgg", "vit"]` or `["all"]`.
-        known: Every name there is; `all` stands for them.
+        known: All names, which `all` stands for.
 
     Raises:
         RequestError: A name that is not known.
@@ -116,8 +116,8 @@ def load_spec(kind: str, name: str, files: dict[str, Path]) -> object:
 
     Args:
         kind: "model" or "data set", for the message.
-        name: What is asked for.
-        files: What there is.
+        name: The name that is asked for.
+        files: All files by name.
 
     Raises:
         RequestError: No such name, or its file cannot be imported or has no SPEC.

@@ -1,4 +1,4 @@
-"""YAML files and the command line turned into validated settings, with a hash."""
+"""Turn YAML files and the command line into validated settings, and settings into hashes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NOT_IN_WEIGHTS = (
     *("threads", "weights", "memory_limit_gb", "checkpoint_minutes"),
     *("evaluation", "measurement"),
 )
-# Sections for some models alone, and what the others are not.
+# Sections that only some models have, and what is said of a model that lacks them.
 _SECTIONS = {
     "tree": "no tree of networks",
     "quantization": "not quantised",
@@ -53,7 +53,7 @@ def load_settings(
         dataset: A data set's name: the section of the files to read besides `all`.
         model: A model's name; it may have no file.
         overrides: Dotted keys and values, as `{"training.epochs": 3}`.
-        folder: Where the YAML files are.
+        folder: The folder of the YAML files.
         recipe: Reads `<model>.<recipe>.yaml` in place of `<model>.yaml`; of a base, where there
             is one.
 
@@ -152,7 +152,7 @@ def settings_hash(settings: Settings) -> str:
 
 def stored_settings_hash(stored: Mapping[str, Any]) -> str:
     """Return the `settings_hash` of settings as a record holds them."""
-    # A cell is measured in one process.
+    # A cell is measured in one process, whatever this setting says.
     measurement = {k: v for k, v in stored["measurement"].items() if k != "latency_processes"}
     return hash_json({**stored, "measurement": measurement})
 
@@ -182,24 +182,17 @@ def setting_names(cls: type = Settings, prefix: str = "") -> list[str]:
 
 
 def _files(folder: Path, model: str, recipe: str) -> list[Path]:
-    """Return the files that a model's settings are in, those that win last."""
-    base = base_name(model)
-    files = [folder / "default.yaml"]
-    if base:
-        of_recipe = folder / f"{base}.{recipe}.yaml"
-        files.append(of_recipe if recipe and of_recipe.exists() else folder / f"{base}.yaml")
-    return [*files, _model_file(folder, model, recipe)]
-
-
-def _model_file(folder: Path, model: str, recipe: str) -> Path:
-    """Return where a model's settings are; without a recipe they need not be there."""
-    if not recipe:
-        return folder / f"{model}.yaml"
-    path = folder / f"{model}.{recipe}.yaml"
-    if not path.exists():
-        there = [file.name.split(".")[1] for file in sorted(folder.glob(f"{model}.*.yaml"))]
-        raise unknown_name(f"recipe of {model}", recipe, there)
-    return path
+    """Return the files that a model's settings are in, those that win last; some may be missing."""
+    own, base = folder / f"{model}.yaml", base_name(model)
+    of_base = folder / f"{base}.yaml"
+    if recipe:
+        own = folder / f"{model}.{recipe}.yaml"
+        if not own.exists():
+            there = [file.name.split(".")[1] for file in sorted(folder.glob(f"{model}.*.yaml"))]
+            raise unknown_name(f"recipe of {model}", recipe, there)
+        if (folder / f"{base}.{recipe}.yaml").exists():
+            of_base = folder / f"{base}.{recipe}.yaml"
+    return [folder / "default.yaml", *([of_base] if base else []), own]
 
 
 @cache
@@ -265,14 +258,9 @@ def settings_adapter() -> TypeAdapter[Settings]:
 
 
 def _explain(error: ErrorDetails, where: dict[str, str]) -> RequestError:
-    key = ".".join(str(part) for part in error["loc"])
-    source = next((where[k] for k in _prefixes(key) if k in where), "settings")
+    parts = [str(part) for part in error["loc"]]
+    key, sections = ".".join(parts), [".".join(parts[:end]) for end in range(len(parts), 0, -1)]
+    source = next((where[section] for section in sections if section in where), "settings")
     if error["type"] == "unexpected_keyword_argument":
         return unknown_name("setting", key, setting_names(), source)
-    found = error["input"]
-    return RequestError(f"setting {key} ({source}): {error['msg']}, found {found!r}")
-
-
-def _prefixes(dotted: str) -> list[str]:
-    parts = dotted.split(".")
-    return [".".join(parts[:end]) for end in range(len(parts), 0, -1)]
+    return RequestError(f"setting {key} ({source}): {error['msg']}, found {error['input']!r}")

@@ -68,7 +68,7 @@ class TreeSettings:
         backbone: The family of node networks.
         layers_by_outputs: Layer lists by number of outputs, for nodes below the root.
         volatility: Grouping volatility v; a larger one groups less.
-        root_volatility: That of the root, where it is another.
+        root_volatility: Grouping volatility of the root; None: as the other nodes.
         held_out: Share of the training images that only grouping and folding look at; 0: none,
             they look at the training images.
         grouping: Trains a node to choose among its groups.
@@ -122,7 +122,7 @@ class PruningSettings:
         speed_up: Multiply-accumulates before over those after; they are met within 3%.
         steps: In how many equal steps all channels of a layer would be gone; pruning stops at the
             first that reaches `speed_up`.
-        importance: What of a channel's weights is summed up, in all layers that lose it together:
+        importance: What is summed over a channel's weights, in all layers that lose it together:
             absolute values (l1) or squares (group_norm).
         training: Trains what is left.
     """
@@ -137,7 +137,7 @@ class PruningSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationSettings:
-    """How accuracy is taken."""
+    """How accuracy is measured."""
 
     __pydantic_config__ = _STRICT
 

@@ -1,7 +1,6 @@
-"""The words of the harness: models and data sets.
+"""The specifications of models and data sets, which every module may import.
 
-The leaf that everyone imports. It imports nothing heavy, so that listing models and data sets
-costs no torch.
+This module imports nothing heavy, so that listing models and data sets does not import torch.
 """
 
 from __future__ import annotations
@@ -76,7 +75,7 @@ class ModelSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class CompressedSpec:
-    """A model that another one becomes in one more step; `harness.registry` makes a `ModelSpec`.
+    """A model that another one becomes in one more step; `harness.catalog` makes a `ModelSpec`.
 
     Attributes:
         label: The name in tables.
@@ -104,6 +103,14 @@ class Splits:
     train_labels: np.ndarray
     test_images: np.ndarray
     test_labels: np.ndarray
+
+    @property
+    def parts(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Images and labels, by "train" and "test"."""
+        return {
+            "train": (self.train_images, self.train_labels),
+            "test": (self.test_images, self.test_labels),
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +141,7 @@ class DatasetSpec:
 
 
 def shape_is_trained(spec: ModelSpec) -> bool:
-    """Whether a model's shape comes out of its training, so that an untrained one says nothing."""
+    """Whether training decides a model's shape, so that an untrained network says nothing."""
     return spec.rebuild is not None and spec.compress is None
 
 
@@ -143,9 +150,9 @@ class NetworkPath:
     """One of the ways that images take through a routed network.
 
     Attributes:
-        name: Of the path.
+        name: The path's name.
         classes: Those that an image can be sent to on it.
-        network: What an image runs on it: maps 1×C×H×W to logits.
+        network: The layers that an image passes: maps 1×C×H×W to logits.
     """
 
     name: str
@@ -174,12 +181,12 @@ class QuantizedNetwork(Protocol):
     Its `state_dict` holds all its weights as plain tensors.
 
     Attributes:
-        precision: Of its products, e.g. int8.
-        kernels: What runs them, in words.
+        precision: Number format of its products, e.g. int8.
+        kernels: The kernels that compute them, in words.
     """
 
     precision: str
     kernels: str
 
     def float_network(self) -> nn.Module:
-        """Return a float network with the same layers, without data: operations are its."""
+        """Return a float network with the same layers, without data, to count operations on."""

@@ -1,4 +1,4 @@
-"""How fast test images are classified: the published way beside ours, in the same rounds.
+"""Measure how fast test images are classified, the published way beside ours, in the same rounds.
 
     python studies/evaluation_speed.py --dataset cifar10 \
         --data-file ../shared/data/cifar10_sample.npz
@@ -10,19 +10,22 @@ them in batches and runs a compiled copy. Weights are random: they make no diffe
 
 from __future__ import annotations
 
+import copy
 import statistics
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 from time import perf_counter
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import numpy as np
 import torch
 import typer
+from PIL import Image
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, default_collate
+from torchvision.transforms import Compose, Resize, ToTensor
 from typer import Option
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,12 +33,17 @@ sys.path.insert(0, str(ROOT))
 
 from harness.catalog import load_model
 from harness.data.loading import load_data
+from harness.data.preprocess import Preprocess
 from harness.errors import CellError, RequestError
 from harness.measure.operations import measure_operations
 from harness.measure.peak import measure_peak
 from harness.registry import find_dataset
 from harness.report.table import Table
-from studies.evaluation_ways import Way, compiled_way, eager_way, published_way
+from harness.run.accuracy import compile_for_batches
+from harness.settings_spec import Precision
+
+Way = Callable[[Tensor], Tensor]
+"""Takes uint8 images N×C×H×W, returns classes N."""
 
 _ROUNDS = 5
 _SEED = 0
@@ -47,17 +55,6 @@ DataFile = Annotated[Path | None, Option(help="Images to use instead of the offi
 Threads = Annotated[int, Option(help="CPU threads.", min=1)]
 ImagesLarge = Annotated[int, Option(help="Images a round for ResNet-50.", min=16)]
 ImagesSmall = Annotated[int, Option(help="Images a round for the small CNN.", min=256)]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Case:
-    """A network, the size of its images, and how many of them a batch and a round have."""
-
-    name: str
-    network: nn.Module
-    image_size: int
-    batch_size: int
-    images: int
 
 
 def main(
@@ -72,30 +69,74 @@ def main(
     torch.manual_seed(_SEED)
     try:
         images = _load_images(dataset, data_file)
-        channels = images.shape[1]
-        large = load_model("resnet").build(10, channels, False)
-        cases = (
-            _Case(
-                name="ResNet-50, 224×224",
-                network=large.eval(),
-                image_size=224,
-                batch_size=16,
-                images=images_large,
+        large = load_model("resnet").build(10, images.shape[1], False)
+        small = _small_cnn(images.shape[1])
+        rows = [
+            *_measure("ResNet-50, 224×224", large.eval(), 224, 16, _repeat(images, images_large)),
+            *_measure(
+                "3 convolutions, 32×32", small.eval(), 32, 256, _repeat(images, images_small)
             ),
-            _Case(
-                name="3 convolutions, 32×32",
-                network=_small_cnn(channels).eval(),
-                image_size=32,
-                batch_size=256,
-                images=images_small,
-            ),
-        )
-        rows = [row for case in cases for row in _measure(case, images)]
+        ]
     except (CellError, RequestError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     print(Table.of_texts(_HEADER, rows, align="llr").markdown())
     print(f"{_ROUNDS} rounds, {threads} CPU thread(s); × is the median of the ratio in a round.")
+
+
+def published_way(network: nn.Module, image_size: int) -> Way:
+    """Return the published way: Pillow, a DataLoader with batches of one, the network as it is."""
+    transform = Compose([Image.fromarray, Resize((image_size, image_size)), ToTensor()])
+
+    @torch.no_grad()
+    def run(images: Tensor) -> Tensor:
+        arrays = cast("Dataset[Any]", images.permute(0, 2, 3, 1).squeeze(3).numpy())
+        loader = DataLoader(arrays, collate_fn=lambda one: default_collate([transform(one[0])]))
+        return torch.cat([network(batch).argmax(1) for batch in loader])
+
+    return run
+
+
+def eager_way(network: nn.Module, image_size: int, batch_size: int) -> Way:
+    """Return the way of the accuracy pass with few images: in batches, channels last."""
+    return _in_batches(_channels_last(network), image_size, batch_size)
+
+
+def compiled_way(network: nn.Module, image_size: int, example: Tensor, precision: Precision) -> Way:
+    """Return the way of the accuracy pass with many images.
+
+    Args:
+        network: In evaluation mode.
+        image_size: Side that images are resized to, in pixels.
+        example: A batch of images, uint8, of the size that all batches will have.
+        precision: The network's precision.
+
+    Raises:
+        CellError: The network cannot be compiled.
+    """
+    batch = next(_batches(example, image_size, len(example)))
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+        compiled = compile_for_batches(_channels_last(network), batch, precision)
+    return _in_batches(compiled, image_size, len(example))
+
+
+def _channels_last(network: nn.Module) -> nn.Module:
+    return copy.deepcopy(network).to(memory_format=torch.channels_last)
+
+
+def _in_batches(network: Way, image_size: int, batch_size: int) -> Way:
+    @torch.inference_mode()
+    def run(images: Tensor) -> Tensor:
+        batches = _batches(images, image_size, batch_size)
+        return torch.cat([network(batch).argmax(1) for batch in batches])
+
+    return run
+
+
+def _batches(images: Tensor, image_size: int, batch_size: int) -> Iterator[Tensor]:
+    preprocess = Preprocess(image_size=image_size, mean=None, std=None)
+    for batch in torch.split(images, batch_size):
+        yield preprocess(batch).contiguous(memory_format=torch.channels_last)
 
 
 def _load_images(dataset: str, data_file: Path | None) -> Tensor:
@@ -111,37 +152,40 @@ def _load_images(dataset: str, data_file: Path | None) -> Tensor:
     return next(data.test.batches(None, len(data.test)))[0]
 
 
+def _repeat(images: Tensor, count: int) -> Tensor:
+    """Return so many images, the first ones again where there are fewer."""
+    return images[torch.arange(count) % len(images)].contiguous()
+
+
 def _small_cnn(channels: int) -> nn.Module:
-    widths = (channels, 16, 32, 64)
     blocks = [
         nn.Sequential(nn.Conv2d(a, b, 3, padding=1), nn.BatchNorm2d(b), nn.ReLU(), nn.MaxPool2d(2))
-        for a, b in pairwise(widths)
+        for a, b in pairwise((channels, 16, 32, 64))
     ]
     return nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
 
 
-def _measure(case: _Case, images: Tensor) -> Iterator[list[str]]:
-    """Yield a row for each way to run a case."""
-    images = images[torch.arange(case.images) % len(images)].contiguous()
-    size, batch = case.image_size, images[: case.batch_size]
+def _measure(
+    title: str, network: nn.Module, size: int, batch_size: int, images: Tensor
+) -> Iterator[list[str]]:
+    """Yield a row for each way to classify images."""
+    batch = images[:batch_size]
     ways: dict[str, Way] = {
-        _PUBLISHED: published_way(case.network, size),
-        "batches, channels last": eager_way(case.network, size, case.batch_size),
-        "compiled, fp32": compiled_way(case.network, size, batch, "fp32"),
-        "compiled, bf16": compiled_way(case.network, size, batch, "bf16"),
+        _PUBLISHED: published_way(network, size),
+        "batches, channels last": eager_way(network, size, batch_size),
+        "compiled, fp32": compiled_way(network, size, batch, "fp32"),
+        "compiled, bf16": compiled_way(network, size, batch, "bf16"),
     }
     classes = {name: way(images) for name, way in ways.items()}
     rates = _time_rounds(ways, images)
-    example = torch.empty(1, images.shape[1], size, size)
-    gflops = measure_operations(case.network, example).gflops
+    gflops = measure_operations(network, torch.empty(1, images.shape[1], size, size)).gflops
     for name in ways:
-        precision = "bf16" if "bf16" in name else "fp32"
         rate = statistics.median(rates[name])
         ratios = [a / b for a, b in zip(rates[name], rates[_PUBLISHED], strict=True)]
-        peak = measure_peak("cpu", precision).gflops_per_s
+        peak = measure_peak("cpu", "bf16" if "bf16" in name else "fp32").gflops_per_s
         same = (classes[name] == classes[_PUBLISHED]).double().mean()
         yield [
-            case.name,
+            title,
             name,
             f"{rate:.1f}",
             f"{statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})",

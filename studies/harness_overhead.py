@@ -1,4 +1,4 @@
-"""What the harness adds to training and evaluation, beside the bare loops one would write by hand.
+"""Measure what the harness adds to the bare training and evaluation loops of a script.
 
     python studies/harness_overhead.py --model resnet
 
@@ -10,7 +10,6 @@ takes as long as the settings say, whatever the network.
 
 from __future__ import annotations
 
-import statistics
 import sys
 import tempfile
 from pathlib import Path
@@ -41,7 +40,7 @@ from harness.spec import ModelSpec
 from harness.training.fit import learn
 from harness.training.optimizers import make_optimizer
 
-# A plain recipe, so that the bare loop stays one.
+# A recipe without extras, so that the bare loop stays simple.
 _RECIPE = (
     *("training.start=random", "training.precision=fp32", "training.schedule=constant"),
     *("training.shift_pixels=0", "training.label_smoothing=0", "training.drop_last=true"),
@@ -65,11 +64,10 @@ def main(
 ) -> None:
     """Train and evaluate both ways, and print what the harness costs on top."""
     with tempfile.TemporaryDirectory() as folder:
-        own = [f"training.epochs={epochs}", f"threads={threads}"]
         request = Request(
             datasets=[dataset],
             models=[model],
-            assignments=[*_RECIPE, *own],
+            assignments=[*_RECIPE, f"training.epochs={epochs}", f"threads={threads}"],
             data_dir=ROOT / "data",
             data_file=data_file,
             weights_dir=Path(folder),
@@ -134,16 +132,14 @@ def _all(split: Split, preprocess: Preprocess) -> tuple[Tensor, Tensor]:
 
 
 def _print(times: list[dict[str, tuple[float, float]]], job: Job) -> None:
-    rows, parts = [], {"training": (0,), "evaluation": (1,), "both": (0, 1)}
-    for name, indices in parts.items():
+    rows = []
+    for part, phases in {"training": (0,), "evaluation": (1,), "both": (0, 1)}.items():
         bare, ours = (
-            [sum(each[way][index] for index in indices) for each in times]
-            for way in ("bare", "harness")
+            np.array([each[way] for each in times])[:, phases].sum(1) for way in ("bare", "harness")
         )
-        ratios = [b / a for a, b in zip(bare, ours, strict=True)]
-        seconds = [f"{statistics.median(each):.2f}" for each in (bare, ours)]
-        spread = f"{statistics.median(ratios):.3f} ({min(ratios):.3f}–{max(ratios):.3f})"
-        rows.append([name, *seconds, spread])
+        ratios = ours / bare
+        spread = f"{np.median(ratios):.3f} ({ratios.min():.3f}–{ratios.max():.3f})"
+        rows.append([part, f"{np.median(bare):.2f}", f"{np.median(ours):.2f}", spread])
     print(Table.of_texts(("Part", "Bare, s", "Harness, s", "Ratio (range)"), rows).markdown())
     print(
         f"{job.cell}, {job.settings.training.epochs} epochs, {len(times)} rounds, "

@@ -1,4 +1,4 @@
-"""Put the harness's counts of operations beside those of thop, fvcore and torchvision.
+"""Compare the harness's counts of operations with those of thop, fvcore and torchvision.
 
     python studies/operation_counts.py
     python studies/operation_counts.py --all
@@ -7,8 +7,8 @@ Prints a Markdown table of the models of monolithic_architectures (10 classes) a
 torchvision model of a dozen families, or of all, at each image size that weights are published
 for (1000 classes). No weights are loaded. A core takes half a minute, for all three minutes.
 
-thop and fvcore add norms and pooling. thop leaves out attention and what else is no module that it
-knows; fvcore leaves out fused attention only, as in ViT, DeiT and DINOv2.
+thop and fvcore add norms and pooling. thop leaves out attention and all operations outside modules
+that it knows; fvcore leaves out fused attention only, as in ViT, DeiT and DINOv2.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import torch
 import torchvision
@@ -39,24 +39,13 @@ from harness.report.table import Table
 from harness.util.error_text import describe_error
 
 FAMILIES = (
-    "convnext_tiny",
-    "densenet121",
-    "efficientnet_b0",
-    "inception_v3",
-    "maxvit_t",
-    "mobilenet_v3_large",
-    "regnet_y_400mf",
-    "resnet18",
-    "shufflenet_v2_x1_0",
-    "swin_t",
-    "swin_v2_t",
-    "vit_b_16",
+    *("convnext_tiny", "densenet121", "efficientnet_b0", "inception_v3", "maxvit_t"),
+    *("mobilenet_v3_large", "regnet_y_400mf", "resnet18", "shufflenet_v2_x1_0"),
+    *("swin_t", "swin_v2_t", "vit_b_16"),
 )
 
-_STATED, _PRODUCTS = "torchvision states", "fvcore, products alone"
-_COLUMNS = ("thop", "fvcore", _PRODUCTS, _STATED)
-_TOLERANCE = 0.005
-# torchvision states thousandths; a little more for what decimal numbers lose in binary.
+_STATED = "torchvision states"
+# Half of torchvision's last digit, and a little more for rounding in binary.
 _ROUNDING_GMACS = 0.000501
 # fvcore's names for the operators that the harness counts. It takes einsum's count from what numpy
 # prints, four digits, so MaxViT's differs by 1,072 multiply-accumulates.
@@ -67,29 +56,30 @@ All = Annotated[bool, Option("--all", help="Every torchvision classification mod
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """A network without weights, and what is stated of it.
+    """A network without weights: its parameters are on the meta device, its buffers are not.
 
     Attributes:
         name: The name in the table.
-        network: Its parameters are on the meta device, its buffers are not.
-        image_size: Side of its square images, in pixels.
+        network: Takes square RGB images.
+        image_size: Side of the images, in pixels.
         gmacs_stated: 10^9 operations that torchvision states with the weights of that size.
     """
 
     name: str
     network: nn.Module
     image_size: int
-    gmacs_stated: float | None
+    gmacs_stated: float | None = None
+
+    def __str__(self) -> str:
+        return f"{self.name} at {self.image_size}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class FvcoreCount:
+class FvcoreCount(NamedTuple):
     """What fvcore counts for one image.
 
-    Attributes:
-        gmacs: 10^9 of everything, norms and pooling included.
-        macs_products: The multiply-accumulates of convolutions and matrix products, without the
-            products of fused attention, which fvcore does not know.
+    `gmacs` are 10^9 of everything, norms and pooling included. `macs_products` are the
+    multiply-accumulates of convolutions and matrix products, without those of fused attention,
+    which fvcore does not know.
     """
 
     gmacs: float
@@ -98,18 +88,9 @@ class FvcoreCount:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """All counts of one network, in 10^9.
+    """All counts of one network, in 10^9, those of others by column; and why some are missing."""
 
-    Attributes:
-        name: The name in the table.
-        image_size: Side of its square images, in pixels.
-        gmacs: The harness's count.
-        others: Those of others, by column; None where there is none.
-        reasons: Why a counter gave none.
-    """
-
-    name: str
-    image_size: int
+    subject: Subject
     gmacs: float
     others: dict[str, float | None]
     reasons: tuple[str, ...]
@@ -128,9 +109,7 @@ def zoo_models() -> Iterator[Subject]:
             spec = load_model(name)
             with init_empty_weights():
                 network = spec.build(10, 3, False)
-            yield Subject(
-                name=spec.label, network=network, image_size=spec.image_size, gmacs_stated=None
-            )
+            yield Subject(name=spec.label, network=network, image_size=spec.image_size)
 
 
 def torchvision_models(names: Sequence[str]) -> Iterator[Subject]:
@@ -141,7 +120,7 @@ def torchvision_models(names: Sequence[str]) -> Iterator[Subject]:
         for image_size, gmacs in stated.items():
             sized = {"image_size": image_size} if name.startswith("vit_") else {}
             with init_empty_weights(), warnings.catch_warnings():
-                # GoogLeNet and Inception v3 announce how weights will be drawn one day.
+                # GoogLeNet and Inception v3 warn that their initialisation will change.
                 warnings.simplefilter("ignore", FutureWarning)
                 network = torchvision.models.get_model(name, weights=None, **sized)
             yield Subject(name=name, network=network, image_size=image_size, gmacs_stated=gmacs)
@@ -151,18 +130,20 @@ def measure(subject: Subject) -> Row:
     """Return all counts of a network."""
     image = torch.zeros(1, 3, subject.image_size, subject.image_size)
     operations = measure_operations(subject.network, image)
-    others = {"thop": operations.gmacs_thop, _STATED: subject.gmacs_stated}
-    reason = None
+    fvcore, reason = None, None
     try:
         fvcore = count_fvcore(subject.network, image)
-        others |= {"fvcore": fvcore.gmacs, _PRODUCTS: fvcore.macs_products / 1e9}
     except Exception as error:
         reason = f"fvcore failed: {describe_error(error)}"
     return Row(
-        name=subject.name,
-        image_size=subject.image_size,
+        subject=subject,
         gmacs=operations.gmacs,
-        others={column: others.get(column) for column in _COLUMNS},
+        others={
+            "thop": operations.gmacs_thop,
+            "fvcore": fvcore and fvcore.gmacs,
+            "fvcore, products alone": fvcore and fvcore.macs_products / 1e9,
+            _STATED: subject.gmacs_stated,
+        },
         reasons=tuple(filter(None, (operations.gmacs_thop_reason, reason))),
     )
 
@@ -174,7 +155,7 @@ def count_fvcore(network: nn.Module, image: Tensor) -> FvcoreCount:
         ModuleNotFoundError: fvcore is not installed; it is one of the development tools.
     """
     with warnings.catch_warnings():
-        # It uses torch.jit, which torch is giving up.
+        # fvcore uses torch.jit, which is deprecated.
         warnings.simplefilter("ignore", FutureWarning)
         from fvcore.nn import FlopCountAnalysis
 
@@ -192,45 +173,40 @@ def count_fvcore(network: nn.Module, image: Tensor) -> FvcoreCount:
 
 def agrees(column: str, gmacs: float, other: float) -> bool:
     """Return whether another count is within 0.5%, or is the same in the digits that it has."""
-    within = _TOLERANCE * gmacs
+    within = 0.005 * gmacs
     return abs(other - gmacs) <= (max(within, _ROUNDING_GMACS) if column == _STATED else within)
 
 
 def render(rows: Sequence[Row]) -> str:
     """Return the counts as a Markdown table, and under it what differs and what is missing."""
+    header = ("Model", "Image", "True GMACs", *rows[0].others)
     cells = [
-        [row.name, row.image_size, f"{row.gmacs:.4f}"]
-        + [_compare(row.gmacs, other) for other in row.others.values()]
+        [row.subject.name, row.subject.image_size, f"{row.gmacs:.4f}"]
+        + [
+            "" if other is None else f"{other:.4f} ({100 * (other / row.gmacs - 1):+.2f}%)"
+            for other in row.others.values()
+        ]
         for row in rows
     ]
-    table = Table.of_texts(("Model", "Image", "True GMACs", *_COLUMNS), cells).markdown()
-    notes = [_agreement(rows, column) for column in _COLUMNS] + _missing(rows)
+    notes = [_agreement(rows, column) for column in header[3:]]
+    notes += [
+        f"{reason}: {', '.join(str(row.subject) for row in rows if reason in row.reasons)}"
+        for reason in dict.fromkeys(reason for row in rows for reason in row.reasons)
+    ]
+    table = Table.of_texts(header, cells).markdown()
     return f"{table}\n" + "\n".join(f"- {note}" for note in notes)
 
 
-def _compare(gmacs: float, other: float | None) -> str:
-    return "" if other is None else f"{other:.4f} ({100 * (other / gmacs - 1):+.2f}%)"
-
-
 def _agreement(rows: Sequence[Row], column: str) -> str:
-    """Return how many models another count agrees on, and the names of the rest."""
+    """Return for how many models another count agrees, and the names of the others."""
     known = [(row, other) for row in rows if (other := row.others[column]) is not None]
     differing = [
-        f"{row.name} at {row.image_size} ({100 * (other / row.gmacs - 1):+.1f}%)"
+        f"{row.subject} ({100 * (other / row.gmacs - 1):+.1f}%)"
         for row, other in known
         if not agrees(column, row.gmacs, other)
     ]
     first = f"{column}: {len(known) - len(differing)} of {len(known)} agree"
     return f"{first}; by more than 0.5% differ {', '.join(differing)}" if differing else first
-
-
-def _missing(rows: Sequence[Row]) -> list[str]:
-    """Return each reason for an empty cell, with the models that it goes for."""
-    reasons = dict.fromkeys(reason for row in rows for reason in row.reasons)
-    return [
-        f"{reason}: {', '.join(f'{r.name} at {r.image_size}' for r in rows if reason in r.reasons)}"
-        for reason in reasons
-    ]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How much a reported latency changes from one run of the program to the next, by method.
+"""Measure how much a reported latency changes from one run of the program to the next, by method.
 
     python studies/repeatability.py --threads 1
 
@@ -16,11 +16,12 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated, Any
 
+import pandas as pd
 import torch
 import typer
 from torch import Tensor, nn
@@ -36,7 +37,7 @@ from harness.measure.networks import inference
 from harness.measure.ratios import Rounds, compare_latency, time_side_by_side
 from harness.report.table import Table
 
-# The first is the reference.
+# Image sizes by model; the first model is the reference.
 _MODELS = {"resnet": 224, "mobilenet": 224, "deit": 224}
 _REFERENCE, *_OTHERS = _MODELS
 _LOOP_CALLS = 50
@@ -75,13 +76,12 @@ def main(
         found.append(ratios)
     print(_render(found, threads))
     if busy:
-        print(
-            f"The machine was busy with other work in {busy} of {restarts * processes} processes."
-        )
+        everything = restarts * processes
+        print(f"The machine was busy with other work in {busy} of {everything} processes.")
 
 
 def _run(part: str, threads: int) -> Any:
-    """Return what a process of its own finds."""
+    """Return what a new process measures."""
     command = [sys.executable, __file__, "--part", part, "--threads", str(threads)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout)
@@ -96,9 +96,14 @@ def _build(threads: int) -> tuple[Networks, Examples]:
 
 def _time_alone(networks: Networks, examples: Examples) -> dict[str, Ratios]:
     """Return, by method, each model's time as a multiple of the first one's, and that in ms."""
-    plain = _one_by_one(networks, examples, _time_loop)
-    timm = _one_by_one(networks, examples, _time_timm)
-    return {"plain loop": plain, "timm's way": timm}
+    ratios = {}
+    for method, time in {"plain loop": _time_loop, "timm's way": _time_timm}.items():
+        with inference(*networks.values()):
+            seconds = {name: time(networks[name], examples[name]) for name in networks}
+        first = seconds[_REFERENCE]
+        ratios[method] = {name: each / first for name, each in seconds.items()}
+        ratios[method]["ms"] = 1000 * first
+    return ratios
 
 
 def _time_together(networks: Networks, examples: Examples) -> dict[str, Any]:
@@ -114,15 +119,6 @@ def _time_together(networks: Networks, examples: Examples) -> dict[str, Any]:
     return {"rounds": dataclasses.asdict(rounds), "busy": conditions.busy}
 
 
-def _one_by_one(
-    networks: Networks, examples: Examples, time: Callable[[nn.Module, Tensor], float]
-) -> Ratios:
-    with inference(*networks.values()):
-        seconds = {name: time(networks[name], examples[name]) for name in networks}
-    first = next(iter(seconds.values()))
-    return {name: each / first for name, each in seconds.items()} | {"ms": 1000 * first}
-
-
 def _time_loop(network: nn.Module, example: Tensor) -> float:
     """Return the mean of one loop around calls, one call before."""
     network(example)
@@ -134,14 +130,12 @@ def _time_loop(network: nn.Module, example: Tensor) -> float:
 
 def _time_timm(network: nn.Module, example: Tensor) -> float:
     """Return the mean of calls timed one by one after ten calls, as timm's benchmark.py does."""
-    for _ in range(_TIMM_WARM_UP):
-        network(example)
     times = []
-    for _ in range(_TIMM_CALLS):
+    for _ in range(_TIMM_WARM_UP + _TIMM_CALLS):
         start = perf_counter()
         network(example)
         times.append(perf_counter() - start)
-    return statistics.fmean(times)
+    return statistics.fmean(times[_TIMM_WARM_UP:])
 
 
 def _ratios(processes: list[Rounds]) -> Ratios:
@@ -151,26 +145,24 @@ def _ratios(processes: list[Rounds]) -> Ratios:
 
 
 def _render(found: list[dict[str, Ratios]], threads: int) -> str:
-    """Return a Markdown table: the median of each ratio and how far the restarts are apart."""
-    header = ["Method", *(f"{name} ÷ {_REFERENCE}" for name in _OTHERS), f"{_REFERENCE}, ms"]
-    rows = []
-    for method in found[0]:
-        runs = [each[method] for each in found]
-        spreads = {key: _variation([run[key] for run in runs]) for key in (*_OTHERS, "ms")}
-        cells = [
-            f"{statistics.median(run[key] for run in runs):.4g} ± {spreads[key]:.1%}"
-            for key in (*_OTHERS, "ms")
+    """Return a Markdown table: the median of each ratio and its variation over the restarts."""
+    figures = [*_OTHERS, "ms"]
+    runs = pd.concat(pd.DataFrame(each).T[figures] for each in found).groupby(level=0, sort=False)
+    medians, variations = runs.median(), runs.std() / runs.mean()
+    rows = [
+        [
+            method,
+            *(f"{medians[key][method]:.4g} ± {variations[key][method]:.1%}" for key in figures),
+            f"{variations.loc[method, _OTHERS].max():.1%}",
         ]
-        rows.append([method, *cells, f"{max(spreads[key] for key in _OTHERS):.1%}"])
-    table = Table.of_texts([*header, "Worst ratio"], rows).markdown()
+        for method in medians.index
+    ]
+    ratios = [f"{name} ÷ {_REFERENCE}" for name in _OTHERS]
+    header = ["Method", *ratios, f"{_REFERENCE}, ms", "Worst ratio"]
     return (
-        f"{table}\n{len(found)} restarts, {threads} CPU thread(s). ± is the standard deviation "
-        "over the restarts, as a share of their mean."
+        f"{Table.of_texts(header, rows).markdown()}\n{len(found)} restarts, {threads} CPU "
+        "thread(s). ± is the standard deviation over the restarts, as a share of their mean."
     )
-
-
-def _variation(values: list[float]) -> float:
-    return statistics.stdev(values) / statistics.fmean(values)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How the report bears many records: making the tables and the page, and using it in Chromium.
+"""Time the report of many records: making its tables and page, and using the page in Chromium.
 
     python studies/report_scale.py --records 10000
 
@@ -15,7 +15,6 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 from harness.errors import RequestError
+from harness.jobs import Cell
 from harness.records.cell import CELLS, Record
 from harness.records.material import read_material
 from harness.report.site import make_findings, write_texts
@@ -38,25 +38,25 @@ _PER_DATASET = 500
 _MODELS = 100
 _ROUNDS = 15
 
-# Each returns the milliseconds until the next picture was there.
-_TYPE = """
-const [text, done] = arguments, field = document.getElementById("search");
+# Each returns the milliseconds until the next frame was drawn.
+_TIMED = """
+const [what, done] = arguments;
 requestAnimationFrame(() => {
   const start = performance.now();
-  field.value = text;
+  %s
+  requestAnimationFrame(() => setTimeout(() => done(performance.now() - start)));
+});
+"""
+_CLICK = _TIMED % "document.querySelector(what).click();"
+_TYPE = (
+    _TIMED
+    % """
+  const field = document.getElementById("search");
+  field.value = what;
   field.dispatchEvent(new Event("input"));
-  requestAnimationFrame(() => setTimeout(() => done(performance.now() - start)));
-});
 """
-_CLICK = """
-const [selector, done] = arguments, button = document.querySelector(selector);
-requestAnimationFrame(() => {
-  const start = performance.now();
-  button.click();
-  requestAnimationFrame(() => setTimeout(() => done(performance.now() - start)));
-});
-"""
-# Returns the milliseconds between pictures while the page moves on by a third of a screen each.
+)
+# Returns the milliseconds between frames while the page scrolls by a third of a screen each.
 _SCROLL = """
 const [pictures, done] = arguments, times = [];
 window.scrollTo({top: 0, behavior: "instant"});
@@ -70,7 +70,6 @@ requestAnimationFrame(step);
 """
 
 Count = Annotated[int, Option("--records", help="How many records.", min=1)]
-
 
 T = TypeVar("T", bound="DataclassInstance")
 
@@ -93,32 +92,30 @@ def main(records: Count = 10_000) -> None:
 
 
 def make_records(models: Sequence[Record], count: int) -> Iterator[Record]:
-    """Yield records that differ in all that the table shows, from real ones."""
+    """Yield records made from real ones, which differ in everything that the table shows."""
     chance = random.Random(0)  # noqa: S311 - nothing secret
     for index in range(count):
         like = models[index % len(models)]
         dataset, model = divmod(index, _PER_DATASET)
         factor = chance.uniform(0.5, 2)
-        scale = partial(_scale, factor=factor)
         yield dataclasses.replace(
             like,
-            cell=dataclasses.replace(
-                like.cell, dataset=f"set{dataset:03d}", model=f"net{model:03d}"
+            cell=Cell(
+                dataset=f"set{dataset:03d}", model=f"net{model:03d}", device=like.cell.device
             ),
             label=f"{like.label} {model % _MODELS}",
             accuracy=dataclasses.replace(like.accuracy, accuracy_top1=chance.uniform(50, 100)),
-            latency=scale(like.latency, "latency_ms_p50"),
-            throughput=scale(like.throughput, "throughput_images_per_s"),
-            operations=scale(like.operations, "gmacs"),
-            memory=scale(like.memory, "weights_mb"),
+            latency=_scale(like.latency, "latency_ms_p50", factor),
+            throughput=_scale(like.throughput, "throughput_images_per_s", factor),
+            operations=_scale(like.operations, "gmacs", factor),
+            memory=_scale(like.memory, "weights_mb", factor),
         )
 
 
 def _scale(part: T, name: str, factor: float) -> T:
     """Return a part of a record with one figure, if it was measured, times a factor."""
     value = getattr(part, name)
-    changes = {} if value is None else {name: value * factor}
-    return dataclasses.replace(part, **changes)
+    return part if value is None else dataclasses.replace(part, **{name: value * factor})
 
 
 def _print_browser(page: Path) -> None:
@@ -131,19 +128,17 @@ def _print_browser(page: Path) -> None:
         print(f"in Chromium: not measured: {error}")
         return
     with open_browser(chromium) as driver:
+        run = driver.execute_async_script
         open_page(driver, page)
         load = "return performance.timing.loadEventEnd - performance.timing.navigationStart"
         print(f"in Chromium, loading: {driver.execute_script(load):,} ms")
-        letters = [f"net{n}" for n in range(_ROUNDS)]
-        _print_times("typing a letter", [driver.execute_async_script(_TYPE, t) for t in letters])
-        driver.execute_async_script(_TYPE, "")
+        _print_times("typing a letter", [run(_TYPE, f"net{n}") for n in range(_ROUNDS)])
+        run(_TYPE, "")
         sort = "th[data-field=accuracy_top1] button"
-        rounds = range(_ROUNDS)
-        _print_times("sorting", [driver.execute_async_script(_CLICK, sort) for _ in rounds])
-        row = "#rows tr:nth-child(50) a"
-        _print_times("opening a record", [driver.execute_async_script(_CLICK, row)])
+        _print_times("sorting", [run(_CLICK, sort) for _ in range(_ROUNDS)])
+        _print_times("opening a record", [run(_CLICK, "#rows tr:nth-child(50) a")])
         driver.execute_script("document.getElementById('close').click()")
-        _print_times("between pictures while scrolling", driver.execute_async_script(_SCROLL, 60))
+        _print_times("between pictures while scrolling", run(_SCROLL, 60))
 
 
 def _print_times(what: str, milliseconds: Sequence[float]) -> None:

@@ -1,4 +1,4 @@
-"""How fast models are compared without weights, and which cannot be.
+"""Measure how fast models are compared without weights, and name those that cannot be.
 
     taskset -c 0 env OMP_NUM_THREADS=1 python studies/static_speed.py
     python studies/static_speed.py --timm 300 --accounting published
@@ -38,14 +38,7 @@ Kind = Annotated[str, Option("--accounting", help="complete or published.")]
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """How long one model took.
-
-    Attributes:
-        name: The model.
-        seconds: To build and count it, by the clock.
-        cpu_seconds: Of the processor, in the same time.
-        reason: Why there are no figures; None if there are.
-    """
+    """How long it took to build and count one model, and why it has no figures, if so."""
 
     name: ModelName
     seconds: float
@@ -56,7 +49,7 @@ class Timing:
 def main(timm: Timm = 100, seed: Seed = 0, accounting: Kind = "complete") -> None:
     """Count models, and print how long it took."""
     options = Options(accounting=cast("Accounting", accounting))
-    # What the first model alone would pay for.
+    # Warm up: the first model would otherwise pay for imports and caches.
     time_models(["resnet18"], "torchvision", options)
     time_models(["resnet18"], "timm", options)
     sample = random.Random(seed).sample(known_names("timm"), timm)  # noqa: S311
@@ -67,18 +60,12 @@ def main(timm: Timm = 100, seed: Seed = 0, accounting: Kind = "complete") -> Non
 def time_models(names: Sequence[str], source: Source, options: Options) -> list[Timing]:
     """Build and count models one after the other."""
     timings = []
-    for each in names:
-        name = ModelName(source=source, name=each)
+    for name in (ModelName(source=source, name=each) for each in names):
         start, cpu_start = perf_counter(), process_time()
         (row,) = analyse_all([name], options)
-        timings.append(
-            Timing(
-                name=name,
-                seconds=perf_counter() - start,
-                cpu_seconds=process_time() - cpu_start,
-                reason=row.reason if isinstance(row, Failure) else None,
-            )
-        )
+        seconds, cpu_seconds = perf_counter() - start, process_time() - cpu_start
+        reason = row.reason if isinstance(row, Failure) else None
+        timings.append(Timing(name=name, seconds=seconds, cpu_seconds=cpu_seconds, reason=reason))
     return timings
 
 

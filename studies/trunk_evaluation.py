@@ -13,6 +13,7 @@ from __future__ import annotations
 import statistics
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated
@@ -32,18 +33,22 @@ from harness.data.preprocess import Preprocess
 from harness.errors import RequestError, exit_on_error
 from harness.measure.latency import measure_latency
 from harness.registry import find_dataset
+from harness.report.table import Table
 from harness.settings import complete_settings, load_settings
-from studies.trunk_rounds import Round, render
-from studies.trunk_ways import FOLDED, RESIDENT, TRACED, Way, all_ways
+from studies.trunk_ways import FOLDED, NAMES, PUBLISHED, RESIDENT, TRACED, Way, all_ways
 from trunk.published import load_published_trunk, published_tree
 
 _ROUNDS = 5
 _SEED = 0
 _CHECKED_IMAGES = 8
-# Several, because an image pays for the nodes on its path alone.
+# Several images, because the time depends on the path that an image takes.
 _LATENCY_IMAGES = 5
 _SECONDS_AN_IMAGE = 0.5
 _LATENCY_WAYS = (RESIDENT, FOLDED, TRACED)
+_HEADER = (
+    *("Way", "Images/s", "× published", "Accuracy, same images", "Accuracy, all images"),
+    *("Latency, ms", "× resident"),
+)
 
 Dataset = Annotated[str, Option(help="emnist, cifar10 or svhn.")]
 PublishedDir = Annotated[Path, Option(help="Folder whose `trunk` holds the published trees.")]
@@ -52,6 +57,19 @@ DataFile = Annotated[
 ]
 Images = Annotated[int | None, Option(help="Test images, drawn at random; all by default.")]
 Threads = Annotated[int, Option(help="CPU threads.")]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Round:
+    """What was measured on one part of the test images, by the name of the way.
+
+    `right` says for each image that the way was given whether its class was correct; `latency_ms`
+    is the time of one image alone.
+    """
+
+    images_per_s: dict[str, float]
+    right: dict[str, Tensor]
+    latency_ms: dict[str, float]
 
 
 def main(
@@ -63,32 +81,17 @@ def main(
 ) -> None:
     """Measure the ways to run a published tree in the same rounds, and print them as a table."""
     with exit_on_error():
-        _set_threads(threads)
-        rounds = evaluate(dataset, published_dir / "trunk", data_file, images)
+        if threads < 1:
+            raise RequestError(f"--threads is {threads}; wanted 1 or more")
+        torch.set_num_threads(threads)
+        rounds = _evaluate(dataset, published_dir / "trunk", data_file, images)
     print(render(rounds, threads))
 
 
-def _set_threads(threads: int) -> None:
-    if threads < 1:
-        raise RequestError(f"--threads is {threads}; wanted 1 or more")
-    torch.set_num_threads(threads)
-
-
-def evaluate(
+def _evaluate(
     dataset: str, trees_dir: Path, data_file: Path | None, count: int | None
 ) -> list[Round]:
-    """Run a data set's published tree in all ways.
-
-    Args:
-        dataset: The data set's name.
-        trees_dir: The folder of all published trees.
-        data_file: What stands in for the official images.
-        count: How many test images; None: all.
-
-    Raises:
-        RequestError: The tree, the images or so many of them are not there.
-        CellError: A way does not give what the tree gives.
-    """
+    """Run a data set's published tree in all ways, on so many test images, or all."""
     published, spec, known = published_tree(dataset), load_model("trunk"), find_dataset(dataset)
     settings = complete_settings(load_settings(dataset, "trunk"), spec, known)
     data = load_data(
@@ -116,7 +119,7 @@ def _pieces(data: ImageData, count: int | None) -> Iterator[tuple[Tensor, Tensor
     if not _ROUNDS <= wanted <= there:
         raise RequestError(f"--images is {wanted}; wanted {_ROUNDS} to {there}, all there are")
     order = torch.randperm(there, generator=torch.Generator().manual_seed(_SEED))
-    # Rounds of the same size: up to four images are left out.
+    # All rounds have the same size, so up to four images are left out.
     size = wanted // _ROUNDS
     return data.test.batches(order[: size * _ROUNDS], size)
 
@@ -138,19 +141,56 @@ def _measure(ways: Mapping[str, Way], pieces: Sequence[tuple[Tensor, Tensor]]) -
 
 
 def _latencies_ms(ways: Mapping[str, Way], images: Tensor) -> dict[str, float]:
-    """Return what an image takes alone, by way: the mean over the images of the median times."""
+    """Return the time of a single image by way: the mean over images of the median times."""
     routes = {name: ways[name].route for name in _LATENCY_WAYS}
-    found = [
-        measure_latency(
-            routes,
-            dict.fromkeys(routes, image),
-            rounds=100,
-            seconds=_SECONDS_AN_IMAGE,
-            seed=_SEED,
+    found = []
+    for image in torch.split(images, 1):
+        examples = dict.fromkeys(routes, image)
+        found.append(
+            measure_latency(routes, examples, rounds=100, seconds=_SECONDS_AN_IMAGE, seed=_SEED)
         )
-        for image in torch.split(images, 1)
-    ]
     return {name: statistics.fmean(each[name].latency_ms_p50 for each in found) for name in routes}
+
+
+def render(rounds: Sequence[Round], threads: int) -> str:
+    """Return a Markdown table of all ways, with what its figures mean below it."""
+    table = Table.of_texts(_HEADER, (_row(rounds, name) for name in NAMES)).markdown()
+    everything, same = (len(rounds) * len(rounds[0].right[n]) for n in (RESIDENT, PUBLISHED))
+    return (
+        f"{table}\n{everything} images in {len(rounds)} rounds, {threads} CPU thread(s). The "
+        f"published way was given the first {same // len(rounds)} of each round: "
+        f'"same images" are those {same}.\n'
+        "Speeds and times are medians over the rounds; × is the median of the ratio within a "
+        "round, and its range. Latency: of the first images of each round, one at a time."
+    )
+
+
+def _row(rounds: Sequence[Round], name: str) -> list[str]:
+    rates = [each.images_per_s for each in rounds]
+    seen = len(rounds[0].right[PUBLISHED])
+    right = [each.right[name] for each in rounds]
+    cells = [
+        name,
+        f"{statistics.median(rate[name] for rate in rates):.0f}",
+        _spread([rate[name] / rate[PUBLISHED] for rate in rates]),
+        _percent([flags[:seen] for flags in right]),
+        _percent(right) if name != PUBLISHED else "—",
+    ]
+    times = [each.latency_ms for each in rounds]
+    if name not in times[0]:
+        return [*cells, "—", "—"]
+    ratios = [time_ms[RESIDENT] / time_ms[name] for time_ms in times]
+    return [*cells, f"{statistics.median(each[name] for each in times):.2f}", _spread(ratios)]
+
+
+def _percent(right: Sequence[Tensor]) -> str:
+    return f"{100 * torch.cat([*right]).double().mean().item():.2f}"
+
+
+def _spread(ratios: Sequence[float]) -> str:
+    if min(ratios) == max(ratios):
+        return f"{ratios[0]:.2f}"
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The ways to run a published tree: as it was published, and ours."""
+"""Run a published tree in several ways: as the published program does, and in ours."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PUBLISHED = "published way: weights reread from disk"
 RESIDENT = "resident nodes, batch 1"
 FOLDED = "folded, channels last, batch 1"
 TRACED = "traced, oneDNN Graph, batch 1"
-# The sizes that were fastest on the processor of docs/trunk.md: maps stay in its caches.
+# These batch sizes were fastest on the processor of docs/trunk.md: maps stay in its caches.
 BATCHED = "folded, batches of 48"
 BATCHED_BF16 = "folded, batches of 128, bf16"
 NAMES = (PUBLISHED, RESIDENT, FOLDED, TRACED, BATCHED, BATCHED_BF16)
@@ -49,54 +49,24 @@ class Way:
         return torch.cat([self.route(batch) for batch in batches])
 
 
-@dataclass(frozen=True, kw_only=True)
-class PublishedWay:
-    """The published program: it keeps one node in memory, and reads it anew for every image.
-
-    Attributes:
-        tree: What is where.
-        files: The node files by path.
-    """
-
-    tree: Tree
-    files: Mapping[NodePath, Path]
-
-    @torch.inference_mode()
-    def route(self, images: Tensor) -> Tensor:
-        """Return the class N that each image's walk of best choices ends in."""
-        return torch.tensor([self._walk(image) for image in torch.split(images, 1)])
-
-    def _walk(self, inputs: Tensor) -> int:
-        node = self.tree.root
-        while True:
-            network = build_node(node.network)
-            network.load_state_dict(read_state(self.files[node.path]))
-            inputs, logits = network.eval()(inputs)
-            child = self.tree.children(node)[int(logits.argmax())]
-            if isinstance(child, int):
-                return child
-            node = child
-
-
 def all_ways(trunk: Trunk, folder: Path, images: Tensor) -> dict[str, Way]:
     """Return the ways to run a tree by name.
 
     Args:
         trunk: The tree with its weights.
-        folder: Where it was loaded from.
-        images: What the traced copy is checked on, N×C×H×W.
+        folder: The folder that it was loaded from.
+        images: Images N×C×H×W that the traced copy is checked with.
 
     Raises:
         CellError: The traced copy does not give what `trunk` gives.
     """
     files = {node.path: folder / "model_weights" / f"{node.file}.pt" for node in read_maps(folder)}
-    published = PublishedWay(tree=trunk.tree, files=files)
     folded = trunk.prepare_for_inference()
     bf16 = trunk.prepare_for_inference().to(torch.bfloat16)
     traced = trunk.prepare_for_single_images()
     check_traced(traced, trunk, images)
     return {
-        PUBLISHED: Way(route=published.route, limit=_PUBLISHED_LIMIT),
+        PUBLISHED: Way(route=_published_way(trunk.tree, files), limit=_PUBLISHED_LIMIT),
         RESIDENT: Way(route=trunk.route),
         FOLDED: Way(route=folded.route),
         TRACED: Way(route=traced.route),
@@ -105,6 +75,27 @@ def all_ways(trunk: Trunk, folder: Path, images: Tensor) -> dict[str, Way]:
             route=lambda images: bf16.route(images.to(torch.bfloat16)), batch_size=128
         ),
     }
+
+
+def _published_way(tree: Tree, files: Mapping[NodePath, Path]) -> Callable[[Tensor], Tensor]:
+    """Return the published program: it keeps one node in memory, and rereads it for every image."""
+
+    def walk(inputs: Tensor) -> int:
+        node = tree.root
+        while True:
+            network = build_node(node.network)
+            network.load_state_dict(read_state(files[node.path]))
+            inputs, logits = network.eval()(inputs)
+            child = tree.children(node)[int(logits.argmax())]
+            if isinstance(child, int):
+                return child
+            node = child
+
+    @torch.inference_mode()
+    def route(images: Tensor) -> Tensor:
+        return torch.tensor([walk(image) for image in torch.split(images, 1)])
+
+    return route
 
 
 def check_traced(traced: Trunk, trunk: Trunk, images: Tensor) -> None:

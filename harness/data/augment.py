@@ -1,4 +1,4 @@
-"""Training images changed at random, as a recipe asks: every change follows from a generator."""
+"""Change training images at random, as a recipe asks; a generator decides every change."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def augment(images: Tensor, recipe: TrainingSettings, generator: torch.Generator
 
     Args:
         images: uint8 B×C×H×W, on any device.
-        recipe: Of it, `rand_augment`, `shift_pixels`, `horizontal_flip` and `cutout`.
+        recipe: `rand_augment`, `shift_pixels`, `horizontal_flip` and `cutout` are used.
         generator: On the CPU; the same state gives the same changes on every device.
     """
     if recipe.rand_augment is not None:
@@ -24,7 +24,9 @@ def augment(images: Tensor, recipe: TrainingSettings, generator: torch.Generator
     if recipe.shift_pixels:
         images = shift_images(images, recipe.shift_pixels, generator)
     if recipe.horizontal_flip:
-        images = _flip(images, generator)
+        flipped = torch.rand(len(images), generator=generator) < 0.5
+        flipped = flipped.to(images.device)[:, None, None, None]
+        images = torch.where(flipped, images.flip(3), images)
     if recipe.cutout is not None:
         images = cut_out(images, *recipe.cutout, generator)
     return images
@@ -39,7 +41,7 @@ def cut_out(images: Tensor, holes: int, side: int, generator: torch.Generator) -
     Args:
         images: B×C×H×W.
         holes: Squares an image.
-        side: Of a square, in pixels.
+        side: Side of a square, in pixels.
         generator: On the CPU.
     """
     kept = torch.ones(len(images), 1, *images.shape[2:], dtype=torch.bool)
@@ -58,11 +60,6 @@ def _corners(count: int, length: int, side: int, generator: torch.Generator) -> 
     return torch.randint(length, (count, 1), generator=generator) - side // 2
 
 
-def _flip(images: Tensor, generator: torch.Generator) -> Tensor:
-    flipped = torch.rand(len(images), generator=generator) < 0.5
-    return torch.where(flipped.to(images.device)[:, None, None, None], images.flip(3), images)
-
-
 def _rand_augment(
     images: Tensor, operations: int, magnitude: int, generator: torch.Generator
 ) -> Tensor:
@@ -70,7 +67,7 @@ def _rand_augment(
     from torchvision.transforms.v2 import RandAugment
 
     change = RandAugment(operations, magnitude)
-    # It draws from the global generator, which is put back after.
+    # RandAugment draws from the global generator, whose state is restored afterwards.
     seed = int(torch.randint(2**31, (), generator=generator))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

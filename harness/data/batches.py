@@ -1,4 +1,4 @@
-"""Training images batch by batch: what each step sees follows from seed, epoch and step alone."""
+"""Training batches: what each step sees depends on the seed, the epoch and the step alone."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ImageBatches:
     does.
 
     Attributes:
-        labels: What is to be learned of each image of the split, int64; -1 leaves the image out.
+        labels: Target class of each image of the split, int64; -1 leaves the image out.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class ImageBatches:
 
 
 def count_steps(images: int, recipe: TrainingSettings) -> tuple[int, int]:
-    """Return how many steps an epoch over so many images has, and how many images it sees."""
+    """Return the number of steps of an epoch over `images` images, and of images that it sees."""
     whole, rest = divmod(images, recipe.batch_size)
     if recipe.drop_last or not rest:
         return whole, whole * recipe.batch_size
@@ -68,8 +68,8 @@ def shuffled(labels: Tensor, recipe: TrainingSettings, generator: torch.Generato
 
     Args:
         labels: int64 N.
-        recipe: Of it, `balance_classes`.
-        generator: Of the order.
+        recipe: `balance_classes` is used.
+        generator: Draws the order.
 
     Returns:
         int64 N; where classes are balanced, the images of a rare one several times.
@@ -84,7 +84,7 @@ def shuffled(labels: Tensor, recipe: TrainingSettings, generator: torch.Generato
         rounds = -(-wanted // len(members))
         orders = [torch.randperm(len(members), generator=generator) for _ in range(rounds)]
         drawn.append(members[torch.cat(orders)][:wanted])
-    # In turn through the classes, cut to N, so that no class leads by more than one.
+    # Taking one of each class in turn, cut to N, keeps the counts of classes within one.
     order = torch.stack(drawn, dim=1).flatten()[: len(labels)]
     return order[torch.randperm(len(order), generator=generator)]
 

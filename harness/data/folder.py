@@ -1,12 +1,11 @@
-"""Images out of a folder `train/<class>/*`, `test/<class>/*`: listed, looked into, decoded.
+"""List and decode the images of a folder `train/<class>/*`, `test/<class>/*`.
 
-Whatever is wrong becomes one line that names the file. Imports no torch.
+An error is one line that names the file. This module imports no torch.
 """
 
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,16 +14,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from harness.data.npz import check_classes, check_counts
+from harness.data.npz import DAMAGED, check_classes, check_counts
 from harness.errors import RequestError
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 _GREY_MODES = ("1", "L", "LA")
-# What Pillow lets through for files that are cut short, altered or something else.
-_DAMAGED = (
-    *(OSError, ValueError, EOFError, MemoryError, RuntimeError, SyntaxError),
-    *(struct.error, zlib.error, Image.DecompressionBombError),
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +31,7 @@ class ImageFiles:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFolder:
-    """What lies in a folder; `classes` are in the order of the labels."""
+    """The classes and images of a folder; `classes` are in the order of the labels."""
 
     classes: tuple[str, ...]
     train: ImageFiles
@@ -45,7 +39,7 @@ class ImageFolder:
 
 
 def list_folder(root: Path) -> ImageFolder:
-    """Return what lies in the folder `root`, laid out `train/<class>/*`, `test/<class>/*`.
+    """Return the classes and image files of a folder `train/<class>/*`, `test/<class>/*`.
 
     Classes are in the order of their names. Files other than images and hidden ones are
     passed over.
@@ -54,13 +48,15 @@ def list_folder(root: Path) -> ImageFolder:
         RequestError: A folder is missing, or classes or images are.
         OSError: A folder cannot be read.
     """
+    names = set()
     for part in ("train", "test"):
         if not (root / part).is_dir():
             raise RequestError(
                 f"{root}: no folder '{part}' in it; wanted train/<class>/*.png and "
                 "test/<class>/*.png"
             )
-    names = {path.name for part in ("train", "test") for path in _class_folders(root / part)}
+        folders = (path.name for path in (root / part).iterdir() if path.is_dir())
+        names |= {name for name in folders if not name.startswith(".")}
     classes = tuple(sorted(names))
     check_classes(classes, str(root))
     train, test = _list_images(root / "train", classes), _list_images(root / "test", classes)
@@ -68,25 +64,20 @@ def list_folder(root: Path) -> ImageFolder:
     return ImageFolder(classes=classes, train=train, test=test)
 
 
-def _class_folders(folder: Path) -> list[Path]:
-    """Return the folders in `folder`, which are named for classes, less the hidden ones."""
-    return [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
-
-
 def _list_images(folder: Path, classes: Sequence[str]) -> ImageFiles:
     """Return the image files below `folder`, class by class."""
     paths: list[Path] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
-        inside = (folder / name).iterdir() if (folder / name).is_dir() else iter(())
-        images = sorted(path for path in inside if _is_image_name(path.name))
+        inside = (folder / name).iterdir() if (folder / name).is_dir() else ()
+        images = [
+            path
+            for path in sorted(inside)
+            if path.suffix.lower() in _SUFFIXES and not path.name.startswith(".")
+        ]
         paths += images
         labels += [label] * len(images)
     return ImageFiles(paths=tuple(paths), labels=np.array(labels, dtype=np.int64))
-
-
-def _is_image_name(name: str) -> bool:
-    return name.lower().endswith(_SUFFIXES) and not name.startswith(".")
 
 
 def common_size(paths: Iterable[Path]) -> tuple[int, int] | None:
@@ -139,11 +130,11 @@ def _open_image(path: Path) -> Iterator[Image.Image]:
     """Open an image; what goes wrong with it in the block becomes a RequestError."""
     try:
         with Image.open(path) as image:
-            # Their conversion to 8 bits would cut bright pixels off rather than scale them.
+            # Pillow's conversion to 8 bits would clip bright pixels rather than scale them.
             if image.mode.startswith(("I", "F")):
                 raise RequestError(f"{path}: more than 8 bits a channel (mode {image.mode})")
             yield image
     except UnidentifiedImageError as error:
         raise RequestError(f"{path}: not an image") from error
-    except _DAMAGED as error:
+    except (*DAMAGED, struct.error, Image.DecompressionBombError) as error:
         raise RequestError(f"{path}: cannot be read as an image ({error})") from error

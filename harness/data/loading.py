@@ -1,7 +1,8 @@
-"""A data set by name, from wherever its images are, ready to be used."""
+"""Load a data set by name, from wherever its images are, and check it."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
@@ -9,10 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from harness.data.folder import ImageFolder, common_size, image_channels, list_folder
-from harness.data.npz import arrays_sha256, check_splits, lines_sha256, match_classes, read_npz
+from harness.data.folder import common_size, image_channels, list_folder
+from harness.data.npz import arrays_sha256, check_splits, match_classes, read_npz
 from harness.data.splits import FolderSplit, MemorySplit, Split, to_tensor
 from harness.errors import CellError, RequestError
 from harness.jobs import Job
@@ -20,19 +20,20 @@ from harness.registry import find_dataset
 from harness.spec import DatasetSpec, ModelSpec, Splits
 from harness.util.files import file_sha256
 
-# What loading code lets through when files are absent, damaged, or cannot be fetched.
+# Exceptions of loading code when files are absent, damaged, or cannot be fetched.
 _NOT_LOADED = (OSError, RuntimeError, ValueError, TypeError, LookupError, AssertionError, EOFError)
+# Processes that decode images.
 _MAX_WORKERS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataSource:
-    """Where images came from.
+    """The origin of images.
 
     Attributes:
         name: The data set's name for its official images, else the name of the file or folder.
         sha256: Digest of the images and labels.
-        digest_of: What exactly was digested, in words.
+        digest_of: What `sha256` was computed from, in words.
         official: Whether these are the data set's own images in its own split.
     """
 
@@ -67,7 +68,7 @@ def load_data(
 
     Args:
         dataset: The data set's name.
-        spec: What is known of it; None for the user's own.
+        spec: Its specification; None for the user's own data set.
         data_dir: Folder of the official images, where they are also fetched to.
         data_file: The user's .npz file or image folder `train/<class>/*`, `test/<class>/*`,
             which takes the place of the official images.
@@ -92,11 +93,10 @@ def load_data(
 
 
 def _load_official(dataset: str, spec: DatasetSpec, data_dir: Path, offline: bool) -> ImageData:
-    """Return a data set's official images."""
     try:
         splits = spec.load_splits(data_dir, not offline)
     except _NOT_LOADED as error:
-        # What torchvision advises after this is for its own callers.
+        # torchvision's advice, which follows, is for programmers who call it.
         cause = " ".join(str(error).split()).split(". You can use")[0] or type(error).__name__
         raise RequestError(
             f"{dataset}: no usable images in '{data_dir}' "
@@ -116,7 +116,11 @@ def _load_npz(path: Path, spec: DatasetSpec | None) -> ImageData:
     """Return the images of an .npz file, with the labels of `spec` where there is one."""
     splits, classes = read_npz(path)
     if spec is not None:
-        _check_channels(_channels(splits.train_images), spec, path)
+        found = _channels(splits.train_images)
+        if found != spec.channels:
+            raise RequestError(
+                f"{path}: train_images have {found} channel(s); {spec.label} has {spec.channels}"
+            )
         places = match_classes(classes, spec.classes, f"{path} as {spec.label}")
         classes = spec.classes
         splits = replace(
@@ -135,38 +139,42 @@ def _load_folder(
 ) -> ImageData:
     """Return the images of a folder, with the labels of `spec` where there is one."""
     folder = list_folder(root)
+    classes, places = folder.classes, np.arange(len(folder.classes))
     if spec is not None:
-        folder = _with_classes_of(spec, folder, root)
+        places = match_classes(classes, spec.classes, f"{root} as {spec.label}")
+        classes = spec.classes
     paths = folder.train.paths + folder.test.paths
     channels = spec.channels if spec is not None else image_channels(paths[0])
     size = common_size(paths) or (image_size, image_size)
     in_memory = len(paths) * channels * size[0] * size[1] <= memory_limit_gb * 1e9
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     train, test = (
         FolderSplit(
             paths=files.paths,
-            labels=torch.from_numpy(files.labels),
+            labels=torch.from_numpy(places[files.labels]),
             channels=channels,
             size=size,
-            workers=_count_workers(),
+            workers=min(_MAX_WORKERS, cores or 1),
         )
         for files in (folder.train, folder.test)
+    )
+    # The digest covers the contents of files that are read anyway.
+    lines = (
+        f"{path.relative_to(root).as_posix()} "
+        f"{file_sha256(path) if in_memory else path.stat().st_size}\n"
+        for path in paths
     )
     return ImageData(
         train=_read_all(train) if in_memory else train,
         test=_read_all(test) if in_memory else test,
-        classes=folder.classes,
+        classes=classes,
         channels=channels,
-        source=_folder_source(root, paths, in_memory),
-    )
-
-
-def _with_classes_of(spec: DatasetSpec, folder: ImageFolder, root: Path) -> ImageFolder:
-    """Return `folder` with its labels turned into those of `spec`."""
-    places = match_classes(folder.classes, spec.classes, f"{root} as {spec.label}")
-    return ImageFolder(
-        classes=spec.classes,
-        train=replace(folder.train, labels=places[folder.train.labels]),
-        test=replace(folder.test, labels=places[folder.test.labels]),
+        source=DataSource(
+            name=root.resolve().name,
+            sha256=hashlib.sha256("".join(lines).encode()).hexdigest(),
+            digest_of=f"names and {'contents' if in_memory else 'sizes'} of the files",
+            official=False,
+        ),
     )
 
 
@@ -183,35 +191,6 @@ def _read_all(split: FolderSplit) -> MemorySplit:
     return MemorySplit(images, split.labels)
 
 
-def _count_workers() -> int:
-    """Return how many processes are to decode images: the CPU cores that this one may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return min(_MAX_WORKERS, cores or 1)
-
-
-def _folder_source(root: Path, paths: tuple[Path, ...], in_memory: bool) -> DataSource:
-    """Return where a folder's images came from; contents count where they are read anyway."""
-    lines = (
-        f"{path.relative_to(root).as_posix()} "
-        f"{file_sha256(path) if in_memory else path.stat().st_size}"
-        for path in paths
-    )
-    return DataSource(
-        name=root.resolve().name,
-        sha256=lines_sha256(lines),
-        digest_of=f"names and {'contents' if in_memory else 'sizes'} of the files",
-        official=False,
-    )
-
-
-def _check_channels(found: int, spec: DatasetSpec, path: Path) -> None:
-    """Raise RequestError unless images have the channels of the data set they stand in for."""
-    if found != spec.channels:
-        raise RequestError(
-            f"{path}: train_images have {found} channel(s); {spec.label} has {spec.channels}"
-        )
-
-
 def _channels(images: np.ndarray) -> int:
     """Return the channels of N×H×W or N×H×W×C images."""
     return 1 if images.ndim == 3 else images.shape[3]
@@ -219,17 +198,17 @@ def _channels(images: np.ndarray) -> int:
 
 def _in_memory(splits: Splits, classes: tuple[str, ...], source: DataSource) -> ImageData:
     """Return checked arrays as a data set."""
+    train, test = (
+        MemorySplit(to_tensor(images), torch.from_numpy(labels.astype(np.int64)))
+        for images, labels in splits.parts.values()
+    )
     return ImageData(
-        train=MemorySplit(to_tensor(splits.train_images), _to_labels(splits.train_labels)),
-        test=MemorySplit(to_tensor(splits.test_images), _to_labels(splits.test_labels)),
+        train=train,
+        test=test,
         classes=classes,
         channels=_channels(splits.train_images),
         source=source,
     )
-
-
-def _to_labels(labels: np.ndarray) -> Tensor:
-    return torch.from_numpy(labels.astype(np.int64))
 
 
 def images_key(job: Job, spec: ModelSpec) -> Hashable:

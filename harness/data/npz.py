@@ -1,7 +1,7 @@
-"""Images and labels out of an .npz file, and what has to hold of those of any origin.
+"""Read images and labels from an .npz file, and check those of any origin.
 
-Whatever is wrong becomes one line that names the file, the array and what would be right.
-Imports no torch; reads no pickle.
+An error is one line that names the file, the array and what would be right. This module imports no
+torch and reads no pickle.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import zipfile
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +18,8 @@ from harness.errors import RequestError
 from harness.spec import Splits
 
 _ARRAYS = ("train_images", "train_labels", "test_images", "test_labels", "classes")
-# What numpy lets through for files that are cut short, altered or something else.
-_DAMAGED = (
+# Exceptions of numpy and Pillow for files that are cut short, altered or of another kind.
+DAMAGED = (
     *(OSError, ValueError, EOFError, MemoryError, RuntimeError, SyntaxError),
     *(zlib.error, zipfile.BadZipFile),
 )
@@ -32,7 +32,12 @@ def read_npz(path: Path) -> tuple[Splits, tuple[str, ...]]:
         RequestError: The file or one of its arrays is missing, damaged or not as it should be.
     """
     arrays = _read_arrays(path)
-    classes = _class_names(arrays.pop("classes"), str(path))
+    names = arrays.pop("classes")
+    if names.ndim != 1 or names.dtype.kind != "U":
+        raise RequestError(
+            f"{path}: classes is {_described(names)}; wanted one text (dtype str) a class"
+        )
+    classes = tuple(names.tolist())
     splits = Splits(**arrays)
     check_splits(splits, classes, str(path))
     return splits, classes
@@ -44,7 +49,7 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
         archive = np.load(path, allow_pickle=False)
     except OSError as error:
         raise RequestError(f"{path}: {error.strerror or error}") from error
-    except _DAMAGED:
+    except DAMAGED:
         archive = None
     if not isinstance(archive, np.lib.npyio.NpzFile):
         raise RequestError(f"{path}: not an .npz file as numpy.savez writes it, or a damaged one")
@@ -62,7 +67,7 @@ def _read_array(archive: np.lib.npyio.NpzFile, name: str, path: Path) -> np.ndar
     """Return one array of an open .npz file."""
     try:
         array = archive[name]
-    except _DAMAGED as error:
+    except DAMAGED as error:
         if "Object arrays" in str(error):
             raise RequestError(
                 f"{path}: array '{name}' holds Python objects, which are not read; save it with "
@@ -72,15 +77,6 @@ def _read_array(archive: np.lib.npyio.NpzFile, name: str, path: Path) -> np.ndar
     if not isinstance(array, np.ndarray):
         raise RequestError(f"{path}: '{name}' is not an array as numpy.savez writes it")
     return array
-
-
-def _class_names(names: np.ndarray, where: str) -> tuple[str, ...]:
-    """Return the class names out of the array `classes`."""
-    if names.ndim != 1 or names.dtype.kind != "U":
-        raise RequestError(
-            f"{where}: classes is {_described(names)}; wanted one text (dtype str) a class"
-        )
-    return tuple(str(name) for name in names)
 
 
 def check_splits(splits: Splits, classes: Sequence[str], where: str) -> None:
@@ -95,10 +91,7 @@ def check_splits(splits: Splits, classes: Sequence[str], where: str) -> None:
         RequestError: Of the first thing that is wrong.
     """
     check_classes(classes, where)
-    for name, images, labels in (
-        ("train", splits.train_images, splits.train_labels),
-        ("test", splits.test_images, splits.test_labels),
-    ):
+    for name, (images, labels) in splits.parts.items():
         _check_images(images, f"{where}: {name}_images")
         _check_labels(labels, len(classes), f"{where}: {name}_labels")
         if len(images) != len(labels):
@@ -178,19 +171,11 @@ def match_classes(found: Sequence[str], wanted: Sequence[str], where: str) -> np
 def arrays_sha256(splits: Splits) -> str:
     """Return the SHA-256 of the arrays, whatever layout in memory and integer type they have."""
     digest = hashlib.sha256()
-    for images, labels in (
-        (splits.train_images, splits.train_labels),
-        (splits.test_images, splits.test_labels),
-    ):
+    for images, labels in splits.parts.values():
         digest.update(str(images.shape).encode())
         digest.update(np.ascontiguousarray(images).data)
         digest.update(labels.astype("<i8").data)
     return digest.hexdigest()
-
-
-def lines_sha256(lines: Iterable[str]) -> str:
-    """Return the SHA-256 of lines of text, each with its line end."""
-    return hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
 
 
 def _described(array: np.ndarray) -> str:

@@ -1,4 +1,4 @@
-"""What is done to uint8 images on the device, on their way into a network."""
+"""Turn uint8 images into the input of a network, on the device: resize, scale, normalise, shift."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.nn.functional import pad
 
 from harness.errors import RequestError
 
-# Pillow's: 8 bits of the pixel and 2 to spare leave 22 of 32 for the weights of a resize.
+# As in Pillow: 8 bits of the pixel and 2 to spare leave 22 of 32 for the weights of a resize.
 _WEIGHT_BITS = 22
 _CACHED_VALUES = 2**19
 
@@ -33,11 +33,12 @@ def resize_uint8(images: Tensor, size: int) -> Tensor:
     """
     if images.shape[2:] == (size, size):
         return images
-    # On a CPU a few at a time, so that what lies between stays in the cache: several times as fast.
+    # On a CPU a few at a time: intermediate results then stay in the cache, which is several times
+    # as fast.
     at_a_time = _CACHED_VALUES // (images.shape[1] * size**2)
     at_a_time = max(1, at_a_time) if images.device.type == "cpu" else len(images)
     pieces = torch.split(images, at_a_time)
-    # Columns first: each pass rounds, so the order matters.
+    # Columns come first, as in Pillow: each pass rounds, so the order matters.
     return torch.cat([_resize_axis(_resize_axis(piece, 3, size), 2, size) for piece in pieces])
 
 
@@ -58,7 +59,7 @@ def _resize_axis(images: Tensor, axis: int, size: int) -> Tensor:
 
 @functools.cache
 def _resize_taps(length: int, size: int) -> tuple[Tensor, Tensor]:
-    """Return what each of `size` pixels is summed from, of `length`: taps × size, both.
+    """Return the sources and weights that each of `size` pixels is summed from: taps × size.
 
     Returns:
         The indices of the source pixels, and their weights as multiples of 2**-22, which add
@@ -72,7 +73,7 @@ def _resize_taps(length: int, size: int) -> tuple[Tensor, Tensor]:
     taps = first[:, None] + np.arange((end - first).max())
     distances = np.abs((taps - centres[:, None] + 0.5) * (1 / support))
     weights = np.where(taps < end[:, None], np.maximum(1 - distances, 0), 0)
-    # A running sum adds in Pillow's order, to the last bit.
+    # A cumulative sum adds in Pillow's order, so the result is the same to the last bit.
     weights /= np.cumsum(weights, axis=1)[:, -1:]
     whole = (weights * (1 << _WEIGHT_BITS) + 0.5).astype(np.int32)
     return torch.from_numpy(np.minimum(taps, length - 1).T), torch.from_numpy(whole.T)
@@ -80,7 +81,7 @@ def _resize_taps(length: int, size: int) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocess:
-    """What a network wants done to uint8 images: resize, scale to [0, 1], normalise.
+    """Prepares uint8 images for a network: resizes, scales to [0, 1], normalises.
 
     Attributes:
         image_size: Side of the result, in pixels.
@@ -125,8 +126,8 @@ def _per_channel(name: str, values: tuple[float, ...], images: Tensor) -> Tensor
 def shift_images(images: Tensor, pixels: int, generator: torch.Generator) -> Tensor:
     """Return each image moved at random, down and right by -`pixels` to `pixels` each.
 
-    What comes in from outside is 0: black in uint8 images, so shift after `resize_uint8` and
-    before `Preprocess` (which leaves images of its own size as they are).
+    Pixels that come in from outside are 0, which is black in uint8 images, so shift after
+    `resize_uint8` and before `Preprocess` (which does not resize images of its own size).
 
     Args:
         images: B×C×H×W, of any type, on any device.
@@ -141,7 +142,7 @@ def shift_images(images: Tensor, pixels: int, generator: torch.Generator) -> Ten
     rows = torch.arange(pixels, pixels + height, device=images.device) - down
     columns = torch.arange(pixels, pixels + width, device=images.device) - right
     each = torch.arange(count, device=images.device)
-    # Channels go last, so that one index moves all the channels of a pixel.
+    # With channels last, one index moves all the channels of a pixel.
     padded = pad(images, (pixels,) * 4).permute(0, 2, 3, 1)
     moved = padded[each[:, None, None], rows[:, :, None], columns[:, None, :]]
     return moved.permute(0, 3, 1, 2)

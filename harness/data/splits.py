@@ -1,4 +1,4 @@
-"""The images of a split, in memory or in files, and batches of them."""
+"""The images of a split, in memory or in files, handed out in batches."""
 
 from __future__ import annotations
 
@@ -126,7 +126,8 @@ class FolderSplit(Dataset[Tensor | str]):
             batch_size=None,
             sampler=[indices.tolist() for indices in chosen],
             num_workers=self.workers,
-            # One of its own: the default one's state would depend on how often images are read.
+            # Drawing from the global generator would make its state depend on how often images
+            # are read.
             generator=torch.Generator(),
         )
         for indices, images in zip(chosen, loader, strict=True):

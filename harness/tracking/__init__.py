@@ -1,1 +1,1 @@
-"""Experiment tracking: what a cell tells TensorBoard, MLflow, W&B, ML-Dash and others."""
+"""Experiment tracking with TensorBoard, MLflow, W&B, ML-Dash and others."""

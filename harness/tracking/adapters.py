@@ -1,4 +1,4 @@
-"""Trackers of accelerate's, each with log lines, files, facts and an ending of its own."""
+"""Adapters of accelerate's trackers, which add log lines, files, facts and the way a run ended."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class TensorBoard(Backend, TensorBoardTracker):
     """
 
     def __init__(self, place: Place) -> None:
-        # Readers forget what an interrupted run wrote of the epochs that come now.
+        # Readers discard what an interrupted run wrote about the epochs that are repeated.
         purge = {"purge_step": place.epochs + 1} if place.run_id else {}
         super().__init__(place.name, place.root / place.project, **purge)
         self.run_id = place.name
@@ -69,10 +69,10 @@ class MLflow(Backend, MLflowTracker):
     def __init__(self, place: Place) -> None:
         import mlflow
 
-        # It says a line on every table that it makes.
+        # MLflow would print a line for every table that it creates.
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)
-        # A server that does not answer holds up training: seconds, not its usual minutes.
+        # A server that does not answer may delay training by seconds, not by minutes.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         files = None
         if place.offline or "MLFLOW_TRACKING_URI" not in os.environ:
@@ -83,7 +83,7 @@ class MLflow(Backend, MLflowTracker):
         )
 
     def start(self) -> None:
-        """Begin the run, or go on with it."""
+        """Begin the run, or continue it."""
         super().start()
         self.run_id = self.active_run.info.run_id
 
@@ -110,7 +110,7 @@ class WandB(Backend, WandBTracker):
     """Weights & Biases, in its offline mode where the network must not be used."""
 
     def __init__(self, place: Place) -> None:
-        # Its lines on files and links are not about the cell; what goes wrong is raised.
+        # Messages about files and links are not needed: errors are raised.
         os.environ.setdefault("WANDB_SILENT", "true")
         import wandb
 
@@ -121,13 +121,13 @@ class WandB(Backend, WandBTracker):
             dir=str(place.root),
             mode="offline" if place.offline else None,
             tags=tuple(place.tags.values()),
-            # Nothing but the run itself: no console, no watching of the machine while it measures.
+            # Record neither the console nor the load of the machine, which is being measured.
             settings=wandb.Settings(console="off", x_disable_stats=True),
             **resume,
         )
 
     def start(self) -> None:
-        """Begin the run, or go on with it."""
+        """Begin the run, or continue it."""
         super().start()
         self.run_id = self.run.id
 

@@ -1,4 +1,4 @@
-"""What every tracker can do here, and where it keeps a run."""
+"""The interface of all trackers, and the place where a run is kept."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from accelerate.tracking import GeneralTracker
 
 
 class Ending(Enum):
-    """How a run came to its end."""
+    """How a run ended."""
 
     OK = auto()
     FAILED = auto()
@@ -23,13 +23,13 @@ class Place:
     """Where a run is kept, and under which name.
 
     Attributes:
-        project: Runs of one data set and model belong together: `<data set>-<model>`.
-        name: Of the run within its project.
+        project: `<data set>-<model>`, which all runs of a data set and model share.
+        name: The run's name within its project.
         root: Folder of all local runs.
-        tags: What the run can be found by, by kind.
+        tags: Data set, model and device, by which the run can be found.
         offline: Whether the network must not be used.
-        run_id: What the tracker called the run when it was begun; None for a new one.
-        epochs: How many epochs the tracker has of it.
+        run_id: The tracker's identifier of a run that is continued; None for a new one.
+        epochs: How many of the run's epochs the tracker has already.
     """
 
     project: str
@@ -42,18 +42,18 @@ class Place:
 
 
 class Backend(GeneralTracker):
-    """A tracker of accelerate's with what accelerate has no common word for.
+    """A tracker of accelerate's, with methods that accelerate's trackers do not have in common.
 
-    One that cannot do something does nothing.
+    A method does nothing where the tracker has nothing of the kind.
 
     Attributes:
-        run_id: What the run is called, to go on with it after an interruption; None: it cannot be.
+        run_id: Identifies the run, to continue it after an interruption; None: it cannot be.
     """
 
     run_id: str | None = None
 
     def log_facts(self, facts: Mapping[str, str]) -> None:
-        """Note words on the run: where its weights are, how it went."""
+        """Note facts about the run in words: where its weights are, how it ended."""
 
     def log_line(self, line: str, step: int) -> None:
         """Note a line of the log, after so many epochs."""

@@ -1,4 +1,4 @@
-"""Trackers kept apart from the cell and from each other: none breaks anything, or draws numbers."""
+"""Keep trackers from breaking the cell or each other, and from changing its random numbers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 
 class Isolated:
-    """Trackers by name. One that breaks is left out from then on, with one warning."""
+    """Trackers by name; a tracker that fails is left out from then on, with one warning."""
 
     def __init__(self) -> None:
         self.by_name: dict[str, Backend] = {}
@@ -37,7 +37,7 @@ class Isolated:
 
     @contextlib.contextmanager
     def _warned(self, name: str) -> Iterator[None]:
-        # Some draw names for their runs: what is trained must not depend on that.
+        # Some trackers draw random names for runs, which must not change the training.
         state = random_state()
         try:
             yield

@@ -1,4 +1,4 @@
-"""ML-Dash, which accelerate lacks (Yang, Tao: https://docs.dash.ml)."""
+"""A tracker for ML-Dash, which accelerate lacks (Yang, Tao: https://docs.dash.ml)."""
 
 from __future__ import annotations
 
@@ -14,20 +14,18 @@ from harness.tracking.backend import Backend, Ending, Place
 
 
 class MLDash(Backend):
-    """ML-Dash, which accelerate lacks: files below `runs/ml-dash`.
-
-    They go to the server in ML_DASH_API_URL as well, if that is set.
-    """
+    """Writes below `runs/ml-dash`, and sends to the server in ML_DASH_API_URL where that is set."""
 
     name = "ml-dash"
     requires_logging_directory = False
 
     def __init__(self, place: Place) -> None:
         super().__init__()
-        # Its import asks the package registry for the newest version unless told not to.
+        # Otherwise importing ml_dash asks the package registry for the newest version.
         os.environ["ML_DASH_NO_VERSION_CHECK"] = "1"
-        # Written at once. Its buffer would lose what comes last before a kill, and it deletes a
-        # file that lies below the system's temporary folder once it has been handed over.
+        # Without the buffer everything is written at once. The buffer would lose the last entries
+        # when the process is killed, and it deletes files that it was given from below the system's
+        # temporary folder.
         os.environ["ML_DASH_BUFFER_ENABLED"] = "false"
         from ml_dash import Experiment
 

@@ -1,4 +1,4 @@
-"""Which trackers a request means, and whether they are installed."""
+"""Choose the trackers that a request names, and check that they are installed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from harness.errors import RequestError, unknown_name
 USUAL = "tensorboard"
 NONE = "none"
 
-# Those with an adapter of ours, and what they need; all but the first are extras of this project.
+# Trackers with an adapter here, and the packages that they need; all but the first are extras.
 _ADAPTED = {
     "tensorboard": ("tensorboard",),
     "mlflow": ("mlflow-skinny", "sqlalchemy", "alembic"),
@@ -23,7 +23,7 @@ def choose_trackers(asked: Sequence[str], *, offline: bool) -> tuple[str, ...]:
     """Return the trackers that repeated options and comma lists mean, each once.
 
     Args:
-        asked: What was given; nothing means the usual one.
+        asked: The options as given; none means the usual tracker.
         offline: Whether the network must not be used.
 
     Raises:
@@ -42,9 +42,8 @@ def choose_trackers(asked: Sequence[str], *, offline: bool) -> tuple[str, ...]:
             raise unknown_name("tracker", name, [*known, NONE])
         _require_packages(name)
         if offline and name not in _ADAPTED:
-            local = ", ".join(_ADAPTED)
             raise RequestError(
-                f"--offline: tracker {name} may use the network; use {local} or none"
+                f"--offline: tracker {name} may use the network; use {', '.join(_ADAPTED)} or none"
             )
     return tuple(names)
 
@@ -57,20 +56,14 @@ def known_trackers() -> list[str]:
 
 
 def _require_packages(name: str) -> None:
-    """Make sure that what a tracker needs is installed.
-
-    Raises:
-        RequestError: It is not.
-    """
     packages = _ADAPTED.get(name, (name.replace("_", "-"),))
-    # The installed packages are asked, not the import path: wandb leaves a folder of its own name.
+    # Package metadata is asked, not the import path: wandb leaves a folder of its own name.
     missing = [package for package in packages if not _is_installed(package)]
-    if not missing:
-        return
-    way = f"pip install {' '.join(missing)}"
-    if name in _ADAPTED:
-        way = f"uv sync --extra {name}, or {way} (versions in pyproject.toml)"
-    raise RequestError(f"tracker {name} needs {', '.join(missing)}: {way}")
+    if missing:
+        way = f"pip install {' '.join(missing)}"
+        if name in _ADAPTED:
+            way = f"uv sync --extra {name}, or {way} (versions in pyproject.toml)"
+        raise RequestError(f"tracker {name} needs {', '.join(missing)}: {way}")
 
 
 def _is_installed(package: str) -> bool:

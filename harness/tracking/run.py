@@ -1,10 +1,12 @@
-"""One cell's run in all its trackers: begun, gone on with, and closed."""
+"""Track one cell in all its trackers: begin the run or continue it, report to it, and close it."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -24,9 +26,9 @@ from harness.records.cell import Record
 from harness.tracking.adapters import make_backend
 from harness.tracking.backend import Backend, Ending, Place
 from harness.tracking.isolation import Isolated
-from harness.tracking.progress import Progress, read_progress
 from harness.tracking.values import epoch_numbers, flatten, record_numbers
 from harness.training.tracker import UNTRACKED, Tracker
+from harness.util.files import write_text
 
 logger = logging.getLogger(__name__)
 
@@ -41,10 +43,25 @@ def open_tracker(job: Job) -> Iterator[Tracker]:
         yield run
 
 
-class TrackedRun:
-    """Tells every tracker the same; as `harness.training.tracker.Tracker`.
+@dataclass(kw_only=True)
+class Progress:
+    """How far the tracking of a training has come, in a file beside its checkpoint.
 
-    No run is begun before there is something to tell: a request that is refused leaves none.
+    Attributes:
+        name: The run's name.
+        run_ids: What each tracker calls the run; trackers that cannot continue a run are left out.
+        epochs: The number of epochs that each tracker has been told.
+    """
+
+    name: str = ""
+    run_ids: dict[str, str] = field(default_factory=dict)
+    epochs: dict[str, int] = field(default_factory=dict)
+
+
+class TrackedRun:
+    """A `harness.training.tracker.Tracker` that reports to all the trackers of a job.
+
+    A run begins with the first report, so that a request that is refused leaves none.
     """
 
     def __init__(self, job: Job, runs: Path) -> None:
@@ -74,75 +91,80 @@ class TrackedRun:
 
     @property
     def folder(self) -> Path:
-        """What trackers of files, and the log, have to themselves."""
+        """The folder of this run, for its log and for trackers that write files."""
         return self.runs / self.project / self.progress.name
 
     @property
     def log_file(self) -> Path:
-        """The lines of the log."""
+        """The file with the lines of the log."""
         return self.folder / "log.txt"
 
     def begin(self, parameters: Mapping[str, Any]) -> None:
-        """Keep the parameters, and see whether this is an interrupted training that goes on."""
+        """Keep the parameters, and find out whether an interrupted training continues."""
         self.parameters = flatten(parameters)
         if self.job.settings.weights not in ("auto", "train"):
             return
         weights = trained_weights_path(self.job, parameters["data_sha256"])
         self.progress_file = tracking_path(weights)
         if checkpoint_path(weights).exists() or stages_folder(weights).exists():
-            self.progress = read_progress(self.progress_file)
+            # Where the file cannot be read, a new run begins.
+            with contextlib.suppress(OSError, TypeError, ValueError):
+                self.progress = Progress(**json.loads(self.progress_file.read_text("utf-8")))
 
     def log_epoch(self, entry: Mapping[str, Any]) -> None:
-        """Tell each tracker the epochs that it does not have."""
+        """Tell the epoch to each tracker that does not have it."""
         self._open()
         self.epochs += 1
-        tell = partial(_log_numbers, epoch_numbers(entry), self.epochs)
+
+        def tell(tracker: Backend) -> None:
+            tracker.log(epoch_numbers(entry), step=self.epochs)
+
         for name in list(self.backends.by_name):
             if self.progress.epochs[name] < self.epochs and self.backends.tell(name, tell):
                 self.progress.epochs[name] = self.epochs
         self._note_progress()
 
     def log_record(self, record: Record, path: Path) -> None:
-        """Tell each tracker what came out, and hand over the files."""
+        """Give each tracker the results and the files."""
+        from harness.report.figures import draw_record
+
         self._open()
         self.ending = Ending.OK if record.status == "ok" else Ending.FAILED
         facts = {"status": record.status, "reason": record.reason, "record": str(path)}
         facts |= {"weights_origin": record.weights.weights_origin, "start": record.weights.start}
-        files = [path, *self._draw(record)]
+        files = [path]
+        try:
+            # The results need the figures, tracked or not.
+            files += draw_record(self.job.results_dir, record)
+        except CellError as error:
+            logger.warning("%s", error)
         if record.weights.weights_origin == "trained":
             weights = trained_weights_path(self.job, record.data.data_sha256)
             facts |= {"weights": str(weights), "weights_sha256": record.weights.weights_sha256}
             files += [weights, weights.with_suffix(".json")]
-        known = {name: fact for name, fact in facts.items() if fact}
-        self.backends.tell_all(partial(_log_numbers, record_numbers(record), self.epochs))
-        self.backends.tell_all(lambda tracker: tracker.log_facts(known))
-        for file in files:
-            self.backends.tell_all(partial(_log_file, file, self.epochs))
+
+        def tell(tracker: Backend) -> None:
+            tracker.log(record_numbers(record), step=self.epochs)
+            tracker.log_facts({name: fact for name, fact in facts.items() if fact})
+            for file in files:
+                tracker.log_file(file, self.epochs)
+
+        self.backends.tell_all(tell)
 
     def log_line(self, line: str) -> None:
-        """Keep a line of the log, and tell it once the run is begun."""
+        """Keep a line of the log, and report it once the run has begun."""
         self.lines.append(line)
         if self.opened:
             self._tell_lines()
 
-    def _draw(self, record: Record) -> list[Path]:
-        """Draw the figures of the record, which the results want in any case."""
-        from harness.report.figures import draw_record
-
-        try:
-            return draw_record(self.job.results_dir, record)
-        except CellError as error:
-            logger.warning("%s", error)
-            return []
-
     def _open(self) -> None:
-        """Begin the run in every tracker, or go on with it."""
+        """Begin or continue the run in every tracker."""
         if self.opened:
             return
-        # Accelerate's trackers ask it; it must not take a GPU that the cell does not use.
+        # Accelerate's trackers need this state; it must not take a GPU that the cell does not use.
         PartialState(cpu=self.job.cell.device == "cpu")
         self.progress.name = self.progress.name or self._new_name()
-        # First of all: whoever is killed while it starts takes the same name when it goes on.
+        # Written first: a run that is killed while it starts keeps its name when it continues.
         self._note_progress()
         for name in self.job.trackers:
             backend = self.backends.start(name, partial(self._start, name))
@@ -155,18 +177,11 @@ class TrackedRun:
     def _start(self, name: str) -> Backend:
         self.folder.mkdir(parents=True, exist_ok=True)
         run_id = self.progress.run_ids.get(name)
-        # One that cannot go on with a run begins another, and is told all epochs.
+        # A tracker that cannot continue a run begins another, and is told all epochs.
         epochs = self.progress.epochs.get(name, 0) if run_id else 0
         self.progress.epochs[name] = epochs
-        backend = make_backend(name, self._place(run_id, epochs))
-        backend.start()
-        if run_id is None:
-            backend.store_init_configuration(self.parameters)
-        return backend
-
-    def _place(self, run_id: str | None, epochs: int) -> Place:
         cell = self.job.cell
-        return Place(
+        place = Place(
             project=self.project,
             name=self.progress.name,
             root=self.runs,
@@ -175,10 +190,17 @@ class TrackedRun:
             run_id=run_id,
             epochs=epochs,
         )
+        backend = make_backend(name, place)
+        backend.start()
+        if run_id is None:
+            backend.store_init_configuration(self.parameters)
+        return backend
 
     def _note_progress(self) -> None:
+        # Without the file, a continued training is tracked as a new run, which does no harm.
         if self.progress_file is not None:
-            self.progress.write(self.progress_file)
+            with contextlib.suppress(CellError):
+                write_text(self.progress_file, json.dumps(asdict(self.progress)) + "\n")
 
     def _new_name(self) -> str:
         name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-seed{self.job.settings.seed}"
@@ -189,12 +211,16 @@ class TrackedRun:
         lines, self.lines = self.lines, []
         with contextlib.suppress(OSError), self.log_file.open("a", encoding="utf-8") as file:
             file.writelines(f"{line}\n" for line in lines)
-        for line in lines:
-            self.backends.tell_all(partial(_log_line, line, self.epochs))
+
+        def tell(tracker: Backend) -> None:
+            for line in lines:
+                tracker.log_line(line, self.epochs)
+
+        self.backends.tell_all(tell)
 
 
 class _Lines(logging.Handler):
-    """Hands on what is logged."""
+    """Passes log lines on."""
 
     def __init__(self, take: Callable[[str], None]) -> None:
         super().__init__()
@@ -202,15 +228,3 @@ class _Lines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.take(self.format(record))
-
-
-def _log_numbers(numbers: Mapping[str, float], step: int, backend: Backend) -> None:
-    backend.log(dict(numbers), step=step)
-
-
-def _log_line(line: str, step: int, backend: Backend) -> None:
-    backend.log_line(line, step)
-
-
-def _log_file(file: Path, step: int, backend: Backend) -> None:
-    backend.log_file(file, step)

@@ -1,4 +1,4 @@
-"""What a tracker is told: parameters and numbers by name."""
+"""Turn settings, epochs and records into the parameters and numbers that trackers are given."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from harness.records.cell import Record
 
 Parameter = bool | int | float | str
 
-# Numbers in a record that say what was asked for; they are among the parameters.
+# Numbers of a record that repeat the request; the parameters have them.
 _ASKED = ("schema", "seed", "threads", "image_size", "epochs")
 _ACCURACY = ("accuracy_top1", "accuracy_top1_low", "accuracy_top1_high", "accuracy_top5", "n_test")
 _OF_EPOCH = ("loss", "accuracy", "learning_rate", "seconds")
@@ -41,9 +41,8 @@ def record_numbers(record: Record) -> dict[str, float]:
 
     What was not measured is left out.
     """
-    numbers: dict[str, float] = {}
-    for name, value in record.flat.items():
-        if name in _ASKED or isinstance(value, bool) or not isinstance(value, (int, float)):
-            continue
-        numbers[f"{'test' if name in _ACCURACY else 'cost'}/{name}"] = value
-    return numbers
+    return {
+        f"{'test' if name in _ACCURACY else 'cost'}/{name}": value
+        for name, value in record.flat.items()
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and name not in _ASKED
+    }

@@ -1,4 +1,4 @@
-"""What went wrong, said in one line."""
+"""Describe errors in one line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def describe_error(error: Exception) -> str:
 
 
 def explain(error: Exception) -> str:
-    """Return one line on what went wrong in a job; the log has the rest."""
+    """Return one line on what went wrong in a job, and log the traceback."""
     logging.getLogger("harness").info("%s", traceback.format_exc())
     ours = isinstance(error, (CellError, RequestError))
     reason = " ".join(str(error).split()) if ours else describe_error(error)

@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, their digests, and CSV rows."""
+"""Write files atomically, compute their digests, and read CSV rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hashes of JSON trees that do not change when an absent option is added."""
+"""Hash JSON trees so that options that are switched off do not count."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 
-# Numbers that say "not there" where they are 0; other zeros are values.
+# Options whose 0 means "switched off"; elsewhere 0 is a value.
 _ABSENT_AT_ZERO = frozenset({"freeze_layers"})
 
 
@@ -23,13 +23,13 @@ def hash_json(tree: object) -> str:
 def _without_absent(tree: object) -> object:
     """Return a tree without the entries of its mappings that are None, false or empty."""
     if isinstance(tree, Mapping):
-        entries = {key: _without_absent(value) for key, value in tree.items()}
-        return {key: value for key, value in entries.items() if not _is_absent(key, value)}
+        kept = {}
+        for key, value in tree.items():
+            entry = _without_absent(value)
+            absent = entry is None or entry is False or entry in ({}, [])
+            if not (absent or (entry == 0 and key in _ABSENT_AT_ZERO)):
+                kept[key] = entry
+        return kept
     if isinstance(tree, (list, tuple)):
         return [_without_absent(value) for value in tree]
     return tree
-
-
-def _is_absent(key: str, value: object) -> bool:
-    absent = value is None or value is False or value in ({}, [])
-    return absent or (value == 0 and key in _ABSENT_AT_ZERO)

@@ -1,4 +1,4 @@
-"""No network, for a process that must not use it."""
+"""Keep a process from using the network."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import urllib.request
 def go_offline() -> None:
     """Make every download in this process fail at once, as it would without a network.
 
-    To be called before libraries are imported that read HF_HUB_OFFLINE.
+    Call this before importing libraries that read HF_HUB_OFFLINE.
     """
 
     class Refuse(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):

@@ -1,4 +1,4 @@
-"""Progress on the terminal: a bar an epoch, and nothing at all when nobody is looking."""
+"""Show progress bars, on terminals only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 class Report(Protocol):
-    """Takes how far a pass over images has come."""
+    """Takes the progress of a pass over images."""
 
     def __call__(self, images: int, text: str) -> None:
         """Note that `images` are done so far, and what to say beside the bar."""

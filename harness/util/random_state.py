@@ -1,4 +1,4 @@
-"""The state of every random generator, saved and restored."""
+"""Save and restore the state of every random generator."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from harness.settings import load_settings, parse_assignment
 from studies import repeatability, trunk_recipe
-from studies.evaluation_ways import compiled_way, eager_way, published_way
+from studies.evaluation_speed import compiled_way, eager_way, published_way
 
 
 def small_network():

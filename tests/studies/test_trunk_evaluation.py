@@ -12,7 +12,7 @@ import torch
 from datasets.cifar10 import SPEC
 from harness.errors import CellError
 from studies import trunk_evaluation, trunk_ways
-from studies.trunk_rounds import Round, render
+from studies.trunk_evaluation import Round, render
 from studies.trunk_ways import (
     BATCHED_BF16,
     NAMES,

@@ -11,6 +11,7 @@ from harness.data.loading import DataSource, ImageData
 from harness.data.splits import MemorySplit
 from harness.jobs import Cell, Job
 from harness.records.cell import CELLS
+from harness.report import figures
 from harness.run.provision import discard_checkpoint, ready_network
 from harness.settings_spec import Settings, TrainingSettings
 from harness.spec import ModelSpec
@@ -49,6 +50,17 @@ def _log_lines():
     logger.setLevel(logging.INFO)
     yield
     logger.setLevel(before)
+
+
+@pytest.fixture
+def pictures():
+    """Draw the figures of records, which takes longer than all the rest of a cell."""
+
+
+@pytest.fixture(autouse=True)
+def _no_pictures(request, monkeypatch):
+    if "pictures" not in request.fixturenames:
+        monkeypatch.setattr(figures, "draw_record", lambda *_: [])
 
 
 @pytest.fixture

@@ -79,7 +79,7 @@ def job(request, make_job):
     )
 
 
-def test_a_run_has_curves_results_parameters_and_files(job, run, data, capsys):
+def test_a_run_has_curves_results_parameters_and_files(job, run, data, capsys, pictures):
     logs = run(job).logs
     found = READERS[job.trackers[0]](job)
     assert found["loss"] == [(log["epoch"], log["loss"]) for log in logs]

@@ -46,7 +46,7 @@ def expected(logs, key):
     return [(step, pytest.approx(log[key], rel=1e-6)) for step, log in enumerate(logs, start=1)]
 
 
-def test_a_run_has_curves_results_parameters_lines_and_pictures(make_job, run):
+def test_a_run_has_curves_results_parameters_lines_and_pictures(make_job, run, pictures):
     job = make_job("tensorboard")
     logs = run(job).logs
     for key in ("loss", "accuracy", "learning_rate", "seconds"):
