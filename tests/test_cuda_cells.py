@@ -4,7 +4,6 @@ import dataclasses
 
 import numpy as np
 import pytest
-import torch
 from sklearn.datasets import load_digits
 
 from harness.catalog import load_model
