@@ -21,16 +21,16 @@ from typing import Annotated
 
 import torch
 import typer
-from torch import Tensor, nn
+from torch import Tensor
 from typer import Option
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from harness.errors import unknown_name
-from harness.measure.memory import measure_live_peak_mb, measure_weights_mb
+from harness.measure.memory import measure_peak_mb, measure_weights_mb
 from harness.measure.operations import count_macs, count_parameters
-from harness.measure.training_memory import measure_training_peak
+from harness.measure.training_memory import measure_training_peak_mb
 from harness.report.table import Column, Table
 from monolithic_architectures.families import (
     EFFICIENTNETS,
@@ -97,7 +97,10 @@ def measure(name: str) -> Row:
         network = create_model({"architecture": name})
     size = native_size(name)
     few, many = BATCH_SIZES
-    small, large = (_training_mb(network, _images(count, size)) for count in BATCH_SIZES)
+    small, large = (
+        measure_training_peak_mb(network, _images(count, size), make_optimizer=torch.optim.AdamW)
+        for count in BATCH_SIZES
+    )
     each = (large - small) / (many - few)
     image, weights_mb = _images(1, size), measure_weights_mb(network)
     return Row(
@@ -106,7 +109,7 @@ def measure(name: str) -> Row:
         params=count_parameters(network),
         gmacs=count_macs(network, image) / 1e9,
         weights_mb=weights_mb,
-        peak_mb=measure_live_peak_mb(network, image),
+        peak_mb=measure_peak_mb(network, image),
         training_fixed_mb=weights_mb + small - few * each,
         training_image_mb=each + image.nbytes / 1e6,
     )
@@ -145,11 +148,6 @@ BATCH_COLUMNS = (
 
 def _images(count: int, size: int) -> Tensor:
     return torch.empty(count, 3, size, size, device="meta")
-
-
-def _training_mb(network: nn.Module, images: Tensor) -> float:
-    memory = measure_training_peak(network, images, make_optimizer=torch.optim.AdamW)
-    return memory.peak_training_memory_mb
 
 
 if __name__ == "__main__":

@@ -59,10 +59,8 @@ def test_logits_of_other_images_equal_eagers(prepared, network, runtime):
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_what_was_done_is_on_record(prepared, runtime):
     found = prepared[runtime]
-    assert found.runtime == runtime
     assert found.version[0].isdigit()
     assert found.method
-    assert found.seconds > 0
     assert 0 <= found.max_difference < 1e-5
 
 
