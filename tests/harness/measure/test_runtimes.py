@@ -7,6 +7,7 @@ from functools import cache
 
 import pytest
 import torch
+import torch._inductor.config
 from torch import nn
 
 from harness.errors import CellError, RequestError
@@ -18,6 +19,16 @@ from harness.measure.runtimes import RUNTIMES, prepare
 class DependsOnValues(nn.Module):
     def forward(self, images):
         return images.flatten(1) if images.sum() > 0 else -images.flatten(1)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_caches_of_inductor():
+    """Compile in this process and without caches, whose keys take the digest of all of torch."""
+    with (
+        torch._inductor.config.patch(compile_threads=1),
+        torch.compiler.config.patch(force_disable_caches=True),
+    ):
+        yield
 
 
 @pytest.fixture(scope="module")
