@@ -99,12 +99,12 @@ def measure_routed_costs(
         job: The cell, whose settings limit rounds and seconds.
     """
     logger.info("%s: operations, memory and latency of every path", job.cell)
-    route = adapter.routed.route
+    route, all_paths = adapter.routed.route, adapter.paths
     rows = {
         path.name: torch.isin(predictions, torch.tensor(path.classes)).nonzero()[:, 0]
-        for path in adapter.paths
+        for path in all_paths
     }
-    taken = [path for path in adapter.paths if len(rows[path.name])]
+    taken = [path for path in all_paths if len(rows[path.name])]
     examples = {path.name: images[rows[path.name][:1]] for path in taken}
     timed = _measure_latency(
         {**dict.fromkeys(examples, route), _ALL_PATHS: measured.in_turn(route, images)},
