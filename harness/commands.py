@@ -1,4 +1,4 @@
-"""What `comparisons.py` does once its options are read: list, plan or run."""
+"""The actions of `comparisons.py` after its options are read: list, plan or run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.registry import dataset_files, describe, model_files
 
 
 def list_all() -> None:
-    """Print every model and data set with a line on each."""
+    """Print every model and data set with a one-line description."""
     from rich.console import Console
     from rich.table import Table
 
@@ -28,14 +28,10 @@ def list_all() -> None:
 
 
 def carry_out(request: Request, *, plan: bool = False) -> int:
-    """Plan what a request asks for, then print the plan or run it; an error is one line.
-
-    Args:
-        request: What the command line asks for.
-        plan: Print what would run, and run nothing.
+    """Plan a request, then print the plan or run it; an error is one line on standard error.
 
     Returns:
-        0: all went well; 1: something broke; 2: all of the request was refused; 130: interrupted.
+        0: all went well; 1: something failed; 2: all of the request was refused; 130: interrupted.
     """
     try:
         measurement = _choose_measurement(request)
@@ -54,11 +50,11 @@ def carry_out(request: Request, *, plan: bool = False) -> int:
 
 
 def _choose_measurement(request: Request) -> Measurement[Any, Any]:
-    """Return the measurement that a request names.
+    """Return the measurement of a request.
 
     Raises:
-        RequestError: There is none of that name, an option goes with another one, or no model or
-            no data set is named.
+        RequestError: The measurement is unknown, an option belongs to another measurement, or no
+            model or no data set is named.
     """
     if request.measure not in MEASUREMENTS:
         raise unknown_name("--measure", request.measure, MEASUREMENTS)
@@ -76,7 +72,7 @@ def _choose_measurement(request: Request) -> Measurement[Any, Any]:
 def _run(
     measurement: Measurement[PlannedT, Any], planned: Sequence[PlannedT], request: Request
 ) -> int:
-    """Run all that is planned, refresh the results, show what came out; return the exit code."""
+    """Run all that is planned, refresh and show the results; return the exit code."""
     from harness.records.cell import check_writable
     from harness.records.material import read_material
     from harness.report.site import refresh
@@ -88,7 +84,7 @@ def _run(
     began = datetime.now(UTC).isoformat(timespec="seconds")
     codes = [_run_one(measurement, item, request) for item in planned]
     refresh(results)
-    # What was refused left no record: what may lie there is of an earlier run.
+    # A refused part wrote no record; an existing record of it is from an earlier run.
     ran = [item for item, code in zip(planned, codes, strict=True) if code != 2]
     measurement.show(Outcome(results=results, ran=ran, began=began))
     return int(any(codes)) if ran else 2

@@ -27,9 +27,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from harness.errors import exit_on_error, unknown_name
-from harness.measure.memory import measure_live_peak_mb, measure_weights_mb
+from harness.measure.memory import measure_peak_mb, measure_weights_mb
 from harness.measure.operations import count_macs, count_parameters
-from harness.measure.training_memory import measure_training_peak
+from harness.measure.training_memory import measure_training_peak_mb
 from harness.report.table import Column, Table
 from monolithic_architectures.families import (
     EFFICIENTNETS,
@@ -78,7 +78,7 @@ def measure_costs(name: str) -> Row:
         "params": count_parameters(network),
         "gmacs": count_macs(network, image) / 1e9,
         "weights_mb": measure_weights_mb(network),
-        "peak_mb": measure_live_peak_mb(network, image),
+        "peak_mb": measure_peak_mb(network, image),
     }
 
 
@@ -90,14 +90,14 @@ def measure_training(name: str) -> Row:
     """
     network, size = _build(name), native_size(name)
     small, large = (
-        measure_training_peak(network, _images(count, size), make_optimizer=torch.optim.AdamW)
+        measure_training_peak_mb(network, _images(count, size), make_optimizer=torch.optim.AdamW)
         for count in BATCH_SIZES
     )
     few, many = BATCH_SIZES
-    each = (large.peak_training_memory_mb - small.peak_training_memory_mb) / (many - few)
+    each = (large - small) / (many - few)
     return {
         "name": name,
-        "fixed_mb": measure_weights_mb(network) + small.peak_training_memory_mb - few * each,
+        "fixed_mb": measure_weights_mb(network) + small - few * each,
         "image_mb": each + _images(1, size).nbytes / 1e6,
     }
 

@@ -1,7 +1,5 @@
 """Whole cells of every model on an emulated GPU: trained, stopped, resumed and measured."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
@@ -10,9 +8,9 @@ from harness.catalog import load_model
 from harness.jobs import Cell, Job
 from harness.measure import peak
 from harness.registry import load_dataset, model_files
-from harness.run import provision
 from harness.run.cell import run_cell
 from harness.settings import complete_settings, load_settings
+from harness.training import checkpoints, loop
 from tests.emulated_cuda import NAME, emulated_cuda
 
 # One width is enough for the data path; larger networks take minutes under emulation.
@@ -30,7 +28,7 @@ QUICK = {
 }
 STAGE = {"epochs": 1, "batch_size": 8, "start": "random"}
 SECTIONS = {
-    "trunk": {"tree": {"backbone": "compact", "grouping": STAGE, "joint": STAGE, "fold": True}},
+    "trunk": {"tree": {"backbone": "compact", "grouping": STAGE, "joint": STAGE, "fold": True, "held_out": 0.0}},
     "resnet_quantized": {"quantization.training": STAGE},
     "vgg_pruned": {"pruning.training": STAGE, "pruning.steps": 8},
 }
@@ -92,19 +90,25 @@ class StopError(Exception):
 
 @pytest.mark.parametrize("model", models())
 def test_a_cell_is_trained_stopped_resumed_and_measured(cuda, tmp_path, images, model, monkeypatch):
-    job = make_job(tmp_path, images, model)
-    with monkeypatch.context() as patch, pytest.raises(StopError):
-        patch.setattr(provision, "measure_accuracy", stop)
-        run_cell(job)
-    record = run_cell(job)
-    assert record.status == "ok"
-    assert record.machine.device_name == NAME
+    whole = run_cell(make_job(tmp_path / "whole", images, model))
+    assert whole.status == "ok"
+    assert whole.machine.device_name == NAME
     measured = ("accuracy_top1", "latency_ms_p50", "throughput_images_per_s", "peak_memory_mb")
-    assert all(record.flat[name] is not None for name in measured)
-    again = run_cell(dataclasses.replace(job, results_dir=tmp_path / "again"))
-    assert again.weights.weights_sha256 == record.weights.weights_sha256
-    assert again.accuracy.predictions_sha256 == record.accuracy.predictions_sha256
+    assert all(whole.flat[name] is not None for name in measured)
 
+    job = make_job(tmp_path / "stopped", images, model)
+    written = iter(range(3))
+    save = checkpoints.save_checkpoint
 
-def stop(*_arguments):
-    raise StopError
+    def save_and_stop(path, state):
+        save(path, state)
+        if next(written, 0) == 1:
+            raise StopError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "save_checkpoint", save_and_stop)
+        with pytest.raises(StopError):
+            run_cell(job)
+    resumed = run_cell(job)
+    assert resumed.weights.weights_sha256 == whole.weights.weights_sha256
+    assert resumed.accuracy.predictions_sha256 == whole.accuracy.predictions_sha256

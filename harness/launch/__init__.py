@@ -1,1 +1,1 @@
-"""Where cells run: here, in a child process of their own."""
+"""Launch of jobs, each in a child process on this machine."""

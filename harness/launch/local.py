@@ -15,19 +15,19 @@ _WORKER = "harness.measurements.worker"
 
 
 def run_in_child(measurement: str, job: object, request: Request) -> int:
-    """Have a measurement do a job in a process of its own, so that its memory can be measured.
+    """Do a job in a child process, so that its memory can be measured.
 
     Args:
-        measurement: The name of the measurement.
-        job: A dataclass of its `job_type`.
-        request: Says whether the child may use the network, and whether it shows its log.
+        measurement: Name of the measurement.
+        job: A dataclass of the measurement's `job_type`.
+        request: Its `offline` and `verbose` apply to the child.
 
     Returns:
-        0: it ended well; 1: something in it broke; 2: it was refused. The child has said why.
+        0: it ended well; 1: something in it failed; 2: it was refused. The child printed why.
 
     Raises:
         CellError: The child was killed.
-        KeyboardInterrupt: After the child, which is interrupted too, has ended.
+        KeyboardInterrupt: The user interrupted the child, which has ended.
     """
     from pydantic import TypeAdapter
 
@@ -39,7 +39,7 @@ def run_in_child(measurement: str, job: object, request: Request) -> int:
     )
     if child.stdin is None:
         raise RuntimeError("a pipe to the child was asked for")
-    # The pipe stays open: the child ends itself when it closes.
+    # The pipe stays open, because the child ends itself when the pipe closes.
     child.stdin.write(TypeAdapter(type(job)).dump_json(job) + b"\n")
     child.stdin.flush()
     try:

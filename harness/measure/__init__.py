@@ -1,5 +1,4 @@
-"""What a network costs and how well it does: each measure takes a module and tensors.
+"""Measures of cost and accuracy, one file each, which take modules and tensors.
 
-No measure knows a model or a data set by name. Each returns a small frozen dataclass with the
-units in its names and, where there is more than one way, the method used.
+No measure knows a model or a data set by name. Units are in the names of functions and fields.
 """

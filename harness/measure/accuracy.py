@@ -1,4 +1,4 @@
-"""Accuracy on test images, with its interval and what was taken for what."""
+"""Accuracy on test images, with its confidence interval and the confusion matrix."""
 
 from __future__ import annotations
 
@@ -15,27 +15,22 @@ from torch import Tensor
 from harness.errors import CellError
 from harness.measure.networks import inference
 
-METHOD = "every test image once; 95% Wilson score interval"
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Accuracy:
-    """How a network did on a test set; accuracies in percent.
+    """The accuracy of a network on a test set, in percent.
 
     Attributes:
-        accuracy_top1: Images whose highest logit is their class's.
-        accuracy_top1_low: Lower end of its 95% Wilson interval.
-        accuracy_top1_high: Upper end.
-        accuracy_top5: Images whose class is among the five highest logits.
+        accuracy_top1: Share of images whose highest logit is that of their class.
+        accuracy_top1_low: Lower end of the 95% Wilson interval of `accuracy_top1`.
+        accuracy_top1_high: Upper end of that interval.
+        accuracy_top5: Share of images whose class is among the five highest logits.
         accuracy_top5_reason: Why `accuracy_top5` is None.
         n_test: Number of images.
-        confusion_matrix: Images by true class (row) and predicted class (column).
-        predicted_outside: Images by true class whose highest logit belongs to no class, for a
-            network with more logits than classes: wrong, and in no column of the matrix. A row of
-            the matrix and its number here add up to the images of the class.
-        predictions: Index of each image's highest logit, or what it was classified as, uint16, in
-            the order of the images.
-        method: What was done.
+        confusion_matrix: Number of images by true class (row) and predicted class (column). If a
+            network with more logits than classes predicted an index that belongs to no class, the
+            matrix has one more column, which counts these images.
+        predictions: Predicted class of each image, uint16, in the order of the images.
     """
 
     accuracy_top1: float
@@ -45,9 +40,7 @@ class Accuracy:
     accuracy_top5_reason: str | None
     n_test: int
     confusion_matrix: list[list[int]]
-    predicted_outside: list[int]
     predictions: NDArray[np.uint16]
-    method: str = METHOD
 
 
 def evaluate(
@@ -56,15 +49,15 @@ def evaluate(
     num_classes: int,
     classify: Callable[[Tensor], Tensor] | None = None,
 ) -> Accuracy:
-    """Run a network over labelled images and say how often it is right.
+    """Run a network once over every labelled image and return its accuracy.
 
     Args:
-        network: Maps N×C×H×W floats to N×K logits, K ≥ `num_classes`; a module is put in
-            evaluation mode meanwhile.
+        network: Maps N×C×H×W floats to N×K logits, K ≥ `num_classes`; a module is in evaluation
+            mode meanwhile.
         batches: Images on the network's device, and labels: N integers in [0, `num_classes`).
-        num_classes: Up to five, a top-5 accuracy would say nothing and is None.
-        classify: Maps images to their classes, int64 N, for a network that does not decide by its
-            highest logit; top-5 accuracy is by the logits all the same.
+        num_classes: With five or fewer, a top-5 accuracy would be meaningless and is None.
+        classify: Maps images to their classes, int64 N, for a network whose prediction is not its
+            highest logit. The top-5 accuracy still follows the logits.
 
     Raises:
         CellError: No images, labels out of range, logits of a wrong shape or not finite.
@@ -72,7 +65,6 @@ def evaluate(
     labels, predictions, in_top5 = _run(network, batches, num_classes, classify)
     n_test, correct = len(labels), int((labels == predictions).sum())
     low, high = wilson_interval(correct, n_test)
-    matrix = _confusion(labels, predictions, num_classes)
     few = num_classes <= 5
     return Accuracy(
         accuracy_top1=100 * correct / n_test,
@@ -81,8 +73,7 @@ def evaluate(
         accuracy_top5=None if few else 100 * int(in_top5.sum()) / n_test,
         accuracy_top5_reason=f"only {num_classes} classes" if few else None,
         n_test=n_test,
-        confusion_matrix=matrix[:, :num_classes].tolist(),
-        predicted_outside=matrix[:, num_classes].tolist(),
+        confusion_matrix=_confusion(labels, predictions, num_classes).tolist(),
         predictions=predictions.astype(np.uint16),
     )
 
@@ -99,7 +90,7 @@ def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
     middle = 2 * successes + z * z
     half_width = z * sqrt(z * z + 4 * successes * (1 - p))
     scale = 2 * (trials + z * z)
-    # At 0 and n successes the ends are 0 and 1, which rounding may miss by a hair.
+    # At 0 and n successes the ends are exactly 0 and 1, up to rounding.
     return max(0.0, (middle - half_width) / scale), min(1.0, (middle + half_width) / scale)
 
 
@@ -124,14 +115,20 @@ def _run(
     if not parts:
         raise CellError("there are no images to evaluate on")
     labels, predictions, in_top5, finite = torch.cat(parts, dim=1).cpu().numpy()
-    _check(labels, finite.astype(bool), num_classes)
+    if labels.min() < 0 or labels.max() >= num_classes:
+        raise CellError(f"labels from {labels.min()} to {labels.max()} for {num_classes} classes")
+    if not finite.all():
+        raise CellError(
+            f"non-finite logits for {int((finite == 0).sum())} of {len(finite)} images, "
+            f"the first is image {int(finite.argmin())}"
+        )
     return labels, predictions, in_top5.astype(bool)
 
 
 def _judge(logits: Tensor, chosen: Tensor, labels: Tensor) -> Tensor:
     """Return 4×N integers: labels, predictions, whether in the top five, whether finite.
 
-    They stay on the device, so that a GPU need not wait for the CPU between batches.
+    The result stays on the device, so that a GPU does not wait for the CPU between batches.
     """
     top = logits.topk(min(5, logits.shape[1])).indices
     in_top5 = (top == labels[:, None]).any(1)
@@ -139,22 +136,13 @@ def _judge(logits: Tensor, chosen: Tensor, labels: Tensor) -> Tensor:
     return torch.stack([part.long() for part in (labels, chosen, in_top5, finite)])
 
 
-def _check(labels: NDArray[np.int64], finite: NDArray[np.bool_], num_classes: int) -> None:
-    if labels.min() < 0 or labels.max() >= num_classes:
-        raise CellError(f"labels from {labels.min()} to {labels.max()} for {num_classes} classes")
-    if not finite.all():
-        raise CellError(
-            f"non-finite logits for {int((~finite).sum())} of {len(finite)} images, "
-            f"the first is image {int(finite.argmin())}"
-        )
-
-
 def _confusion(
     labels: NDArray[np.int64], predictions: NDArray[np.int64], num_classes: int
 ) -> NDArray[np.int64]:
-    """Count images by class (row) and prediction (column), the last column for no class at all."""
+    """Return `Accuracy.confusion_matrix`."""
     from sklearn.metrics import confusion_matrix
 
     columns = np.minimum(predictions, num_classes)
     matrix: NDArray[np.int64] = confusion_matrix(labels, columns, labels=np.arange(num_classes + 1))
-    return matrix[:num_classes]
+    used = num_classes + int((predictions >= num_classes).any())
+    return matrix[:num_classes, :used]

@@ -1,4 +1,4 @@
-"""Calls of a network in a row, as long as a counter or a clock needs to see them."""
+"""Calls of a network in a row, for as long as a counter or a clock needs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def call_once(network: Callable[[Tensor], object], batch: Tensor) -> None:
-    """Call a network, and wait until a GPU has done its work."""
+    """Call a network and wait until a GPU has done its work."""
     network(batch)
     _synchronize(batch)
 
@@ -18,15 +18,15 @@ def call_once(network: Callable[[Tensor], object], batch: Tensor) -> None:
 def call_for(
     network: Callable[[Tensor], object], batch: Tensor, seconds: float
 ) -> tuple[int, float]:
-    """Call a network in a row, at least once, for some seconds.
+    """Call a network in a row for some seconds, at least once.
 
     Args:
         network: Takes the batch.
-        batch: N×C×H×W, on its device.
-        seconds: No further call is begun after this time.
+        batch: N×C×H×W, on the network's device.
+        seconds: No further call begins after this time.
 
     Returns:
-        The images of all calls, and the seconds until the last of them was done.
+        The number of images of all calls, and the seconds until the last call was done.
     """
     start = perf_counter()
     calls = 0
@@ -35,6 +35,17 @@ def call_for(
         calls += 1
     _synchronize(batch)  # calls on a GPU return before they are done
     return calls * len(batch), perf_counter() - start
+
+
+def best_seconds(work: Callable[[], Tensor], repeats: int) -> float:
+    """Return the seconds of the fastest of several calls, after an untimed one."""
+    _synchronize(work())
+    times = []
+    for _ in range(repeats):
+        start = perf_counter()
+        _synchronize(work())
+        times.append(perf_counter() - start)
+    return min(times)
 
 
 def _synchronize(batch: Tensor) -> None:

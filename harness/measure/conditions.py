@@ -1,4 +1,4 @@
-"""The conditions that costs are measured under: threads, cores, and nobody else if it can be."""
+"""Conditions that costs are measured under: number of threads, fixed cores, a locked device."""
 
 from __future__ import annotations
 
@@ -8,32 +8,30 @@ from contextlib import contextmanager
 
 import torch
 
-from harness.measure.load import Load, watch_load
+from harness.measure.load import Load, LoadWatch
 from harness.measure.lock import device_lock
-from harness.measure.pinning import pinned
+from harness.measure.pinning import pinned, usable_cpus
 
 
 def default_threads() -> int:
     """Return the number of CPU cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return len(usable_cpus()) or os.cpu_count() or 1
 
 
 def set_threads(threads: int | None) -> int:
-    """Let torch use this many CPU threads, by default all; return how many."""
+    """Set torch's number of CPU threads, by default one per usable core, and return it."""
     threads = threads or default_threads()
     torch.set_num_threads(threads)
     return threads
 
 
 class Conditions:
-    """The conditions of a block of measurements; they are there when the block has ended.
+    """The conditions of a block of measurements, known once the block has ended.
 
     Attributes:
-        cores: The hardware threads that it was pinned to; None where it was not pinned.
-        load: What else the machine did.
-        busy: Why the machine counts as busy; None where it does not.
+        cores: The hardware threads that the process was pinned to; None if it was not pinned.
+        load: The load by other processes.
+        busy: Why the machine counts as busy; None if it does not.
     """
 
     cores: list[int] | None
@@ -43,11 +41,11 @@ class Conditions:
 
 @contextmanager
 def undisturbed(device: str, purpose: str) -> Iterator[Conditions]:
-    """Measure alone on a device, on fixed cores, watching what else the machine does.
+    """Lock a device, pin the threads and watch the load during a block of measurements.
 
     Args:
         device: "cpu" or "cuda".
-        purpose: What others who want the device are told that they wait for.
+        purpose: Shown to other processes that wait for the device.
     """
     with device_lock(device, purpose), watched() as conditions:
         yield conditions
@@ -55,10 +53,11 @@ def undisturbed(device: str, purpose: str) -> Iterator[Conditions]:
 
 @contextmanager
 def watched() -> Iterator[Conditions]:
-    """Measure as `undisturbed` does, where somebody holds the lock on the device already."""
+    """Do as `undisturbed`, but without the lock, which a caller holds already."""
     conditions = Conditions()
-    with pinned(torch.get_num_threads()) as cores, watch_load() as watch:
+    with pinned(torch.get_num_threads()) as cores:
+        watch = LoadWatch()
         yield conditions
+        conditions.load = load = watch.read()
     conditions.cores = None if cores is None else list(cores)
-    conditions.load = watch.load
-    conditions.busy = watch.load.describe() if watch.load.busy else None
+    conditions.busy = load.describe() if load.busy else None

@@ -1,7 +1,7 @@
-"""Cache references and misses per image, as the processor's own counters tell them.
+"""Cache references and misses per image, from the hardware counters of the processor.
 
-Linux's `perf` reads them. Attached to this process, it is told to begin and to end, and says when
-it has, so that nothing but the calls is counted.
+Linux's `perf` reads them. It attaches to this process and starts and stops on command, so that it
+counts nothing but the calls.
 """
 
 from __future__ import annotations
@@ -12,39 +12,16 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from torch import Tensor
 
 from harness.measure.calls import call_for
 from harness.measure.networks import inference
 
-METHOD = (
-    "perf stat -e cache-references,cache-misses, attached to all threads of this process, "
-    "kernel included where allowed; what a reference is, is up to the processor; "
-    "one uncounted call before"
-)
 _EVENTS = ("cache-references", "cache-misses")
 _PATIENCE_SECONDS = 10.0
-# Below it perf scales up what it saw in part of the time, which is an estimate.
+# Below this, perf extrapolates from a part of the time, which is an estimate.
 _WHOLE_TIME_PERCENT = 99.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class CacheUse:
-    """Use of the cache that a processor counts, most often its last level.
-
-    Attributes:
-        cache_references_per_image: How often it was asked, or None.
-        cache_misses_per_image: How often in vain, or None.
-        cache_reason: Why both are None.
-        method: What was counted, and of what.
-    """
-
-    cache_references_per_image: float | None
-    cache_misses_per_image: float | None
-    cache_reason: str | None
-    method: str = METHOD
 
 
 class _UncountedError(Exception):
@@ -53,24 +30,22 @@ class _UncountedError(Exception):
 
 def measure_cache(
     network: Callable[[Tensor], object], example: Tensor, *, seconds: float
-) -> CacheUse:
-    """Count cache references and misses during calls in a row, divided by the images of all calls.
+) -> tuple[float | None, float | None, str | None]:
+    """Return cache references and misses per image; if they cannot be counted, None and the reason.
+
+    The processor decides which cache it counts, most often the last level. All threads of this
+    process count, and so does the kernel where that is allowed.
 
     Args:
-        network: A module is put in evaluation mode meanwhile.
+        network: A module is in evaluation mode meanwhile.
         example: One image or more, N×C×H×W, on the CPU.
-        seconds: For the calls, at least one.
+        seconds: Duration of the calls in a row; there is at least one, after one uncounted call.
     """
     try:
         with inference(network):
-            references, misses = _count_per_image(network, example, seconds)
+            return *_count_per_image(network, example, seconds), None
     except _UncountedError as reason:
-        return CacheUse(
-            cache_references_per_image=None, cache_misses_per_image=None, cache_reason=str(reason)
-        )
-    return CacheUse(
-        cache_references_per_image=references, cache_misses_per_image=misses, cache_reason=None
-    )
+        return None, None, str(reason)
 
 
 def _count_per_image(
@@ -87,14 +62,14 @@ def _count_per_image(
         nonlocal images
         images, _ = call_for(network, example, seconds)
 
-    # This one warms up, and a machine without counters goes no further.
+    # The first count is the warm-up, and a machine without counters fails here.
     _count(perf, lambda: network(example))
     references, misses = _count(perf, call_for_some_time)
     return references / images, misses / images
 
 
 def _count(perf: str, work: Callable[[], object]) -> tuple[int, int]:
-    """Return the cache references and misses of `work`, that of other threads included."""
+    """Return the cache references and misses of `work` in all threads."""
     ours, theirs = socket.socketpair()
     with ours:
         with theirs:
@@ -117,7 +92,7 @@ def _count(perf: str, work: Callable[[], object]) -> tuple[int, int]:
 
 
 def _attach(perf: str, control: int) -> subprocess.Popen[str]:
-    """Start perf, which counts nothing until the descriptor `control` tells it to."""
+    """Start perf, which counts nothing until it is told to through the descriptor `control`."""
     return subprocess.Popen(
         [
             *(perf, "stat", "-x,", "-e", ",".join(_EVENTS), "-p", str(os.getpid())),
@@ -131,7 +106,7 @@ def _attach(perf: str, control: int) -> subprocess.Popen[str]:
 
 
 def _tell(control: socket.socket, command: str) -> bool:
-    """Give perf a command and return whether it carried it out; it does not when it has ended."""
+    """Give perf a command and return whether perf carried it out; False if it has ended."""
     control.settimeout(_PATIENCE_SECONDS)
     try:
         control.sendall(f"{command}\n".encode())
@@ -141,9 +116,9 @@ def _tell(control: socket.socket, command: str) -> bool:
 
 
 def _parse(output: str, event: str) -> int:
-    """Return an event's count: "value,unit,event,run time,percentage of it counted,…" a line."""
+    """Return an event's count from lines "value,unit,event,run time,percentage counted,…"."""
     rows = [line.split(",") for line in output.splitlines()]
-    # The event may bear a suffix ("cache-misses:u" is without the kernel) or the core's kind.
+    # The event may have a suffix ("cache-misses:u": without the kernel) or name the kind of core.
     found = [row for row in rows if len(row) >= 5 and event in row[2]]
     if not found:
         raise _UncountedError(f"perf does not tell {event}: {' '.join(output.split())[:200]}")

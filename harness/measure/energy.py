@@ -1,7 +1,7 @@
-"""Energy per image, from the counters that processors and GPUs keep themselves.
+"""Energy per image, read from the energy counters of processors and GPUs.
 
-Read without a framework: those that exist fall back on integrated power samples, or leave a device
-out, without saying so in the result. What a counter does not tell is None here.
+No energy framework is used: the existing ones silently fall back on integrated power samples or
+leave a device out. Here, energy that no counter reports is None.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import importlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,43 +20,18 @@ from harness.measure.calls import call_for, call_once
 from harness.measure.networks import inference
 from harness.util.error_text import describe_error
 
-CPU_METHOD = (
-    "RAPL energy counters of all CPU packages: idle power and other processes included, "
-    "memory modules not; one untimed call before"
-)
-GPU_METHOD = (
-    "NVML total energy counter of the GPU: idle power and other processes included, "
-    "the rest of the machine not; one untimed call before"
-)
 _POWERCAP = Path("/sys/class/powercap")
-# More than any package draws; the smallest RAPL counters (65 kJ) last for a minute of it.
+# More than any package draws. At this power the smallest RAPL counters (65 kJ) last a minute.
 _MOST_WATTS = 1000
 
 
-@dataclass(frozen=True, kw_only=True)
-class Energy:
-    """Energy of inference, of which nothing is estimated.
-
-    Attributes:
-        energy_j_per_image: Joules, or None.
-        energy_reason: Why it is None.
-        method: Which counter was read, and what it covers.
-        images: How many images the energy was divided by; 0 when none was measured.
-    """
-
-    energy_j_per_image: float | None
-    energy_reason: str | None
-    method: str
-    images: int
-
-
 class _UnreadableError(Exception):
-    """A counter tells nothing; the message is the reason."""
+    """A counter cannot be read or trusted; the message is the reason."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Counter:
-    """A count of joules that only rises, and starts again from 0 after `range_j`."""
+    """A rising count of joules that wraps around to 0 after `range_j`."""
 
     read_j: Callable[[], float]
     range_j: float = math.inf
@@ -67,33 +43,33 @@ def measure_energy(
     *,
     seconds: float,
     powercap: Path = _POWERCAP,
-) -> Energy:
-    """Measure the energy of the device during calls in a row, divided by the images of all calls.
+) -> tuple[float | None, str | None]:
+    """Return the joules per image of calls in a row after one unmeasured call, or None and why.
+
+    On a GPU this is NVML's total energy counter; on a CPU it is the sum of the RAPL counters of all
+    packages, without memory modules. Both include idle power and other processes.
 
     Args:
-        network: A module is put in evaluation mode meanwhile.
+        network: A module is in evaluation mode meanwhile.
         example: One image or more, N×C×H×W, on the network's device.
-        seconds: For the calls, at least one. A GPU's counter moves some ten times a second and
-            its clock has to rise from idle, so that it needs several.
-        powercap: Where Linux shows the counters of the CPU.
+        seconds: Duration of the calls; there is at least one. A GPU needs several seconds, because
+            its counter changes about ten times a second and its clock has to rise from idle.
+        powercap: The folder where Linux shows the counters of the CPU.
     """
-    method = GPU_METHOD if example.is_cuda else CPU_METHOD
     try:
         counters = _gpu_counters(example.device) if example.is_cuda else _cpu_counters(powercap)
         with inference(network):
-            joules, images = _joules_and_images(network, example, seconds, counters)
+            return _joules_per_image(network, example, seconds, counters), None
     except _UnreadableError as reason:
-        return Energy(energy_j_per_image=None, energy_reason=str(reason), method=method, images=0)
-    per_image = joules / images
-    return Energy(energy_j_per_image=per_image, energy_reason=None, method=method, images=images)
+        return None, str(reason)
 
 
-def _joules_and_images(
+def _joules_per_image(
     network: Callable[[Tensor], object],
     example: Tensor,
     seconds: float,
     counters: Sequence[_Counter],
-) -> tuple[float, int]:
+) -> float:
     call_once(network, example)
     before = [counter.read_j() for counter in counters]
     images, took = call_for(network, example, seconds)
@@ -106,15 +82,15 @@ def _joules_and_images(
     ]
     if not all(0 < joules < math.inf for joules in used):
         raise _UnreadableError("the counter did not move, or was reset; take more time")
-    return sum(used), images
+    return sum(used) / images
 
 
 def _cpu_counters(powercap: Path) -> list[_Counter]:
-    """Return the counter of every package; their parts, and the whole platform's, are left out.
+    """Return the counter of every package, without those of its parts and of the whole platform.
 
     https://docs.kernel.org/power/powercap/powercap.html
     """
-    # AMD's processors are under this name too; "intel-rapl-mmio" shows the same energy again.
+    # AMD processors have this name too; "intel-rapl-mmio" shows the same energy a second time.
     zones = sorted(powercap.glob("intel-rapl:*"))
     packages = [zone for zone in zones if _read(zone / "name").startswith("package")]
     if not packages:
@@ -122,14 +98,13 @@ def _cpu_counters(powercap: Path) -> list[_Counter]:
             f"no RAPL counters in {powercap}: needs Linux on an Intel or AMD processor, "
             "and virtual machines seldom show them"
         )
-    return [_package_counter(zone) for zone in packages]
-
-
-def _package_counter(zone: Path) -> _Counter:
-    return _Counter(
-        read_j=lambda: _read_j(zone / "energy_uj"),
-        range_j=_read_j(zone / "max_energy_range_uj"),
-    )
+    return [
+        _Counter(
+            read_j=partial(_read_j, zone / "energy_uj"),
+            range_j=_read_j(zone / "max_energy_range_uj"),
+        )
+        for zone in packages
+    ]
 
 
 def _read_j(path: Path) -> float:
@@ -149,9 +124,9 @@ def _read(path: Path) -> str:
 
 
 def _gpu_counters(device: torch.device) -> list[_Counter]:
-    """Return the counter of one GPU, which NVML knows by the same UUID as CUDA."""
+    """Return the counter of one GPU, which NVML and CUDA know by the same UUID."""
     try:
-        # Not an import statement, so that types are checked alike with the extra and without.
+        # Not an import statement: type checks must not depend on whether the extra is installed.
         nvml = importlib.import_module("pynvml")
     except ImportError:
         raise _UnreadableError("needs NVML's Python library: pip install nvidia-ml-py") from None

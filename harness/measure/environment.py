@@ -1,4 +1,4 @@
-"""What a measurement ran on: machine, software and the state of the code."""
+"""Environment of a measurement: machine, software and the state of the code."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ import subprocess
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import psutil
 import torch
+
+from harness.measure.pinning import usable_cpus
 
 _ROOT = Path(__file__).resolve().parents[2]
 _CPUINFO = Path("/proc/cpuinfo")
@@ -26,33 +29,34 @@ _LIBRARIES = ("torch", "torchvision", "timm", "transformers", "thop", "torch-pru
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """The machine and the software of a measurement; what could not be read is None.
+    """The machine and the software of a measurement; None for what could not be read.
 
     Attributes:
         device: "cpu" or "cuda", with or without an index.
         device_name: Model of the device.
         cpu_model: Model of the processor.
-        cpu_cores_physical: Cores of the machine.
-        cpu_cores_logical: Hardware threads of the machine.
-        cpu_cores_usable: Hardware threads that this process may run on.
-        threads: Threads that torch uses in an operator.
-        cpu_flags: Those instruction sets present that matter for speed.
-        cpu_clock_mhz: Clock at the moment of asking.
-        cpu_governor: How Linux sets the clock ("performance", "powersave").
-        load_average_1min: Mean number of processes that ran or wanted to, over a minute.
-        gpu_memory_mb: Memory of the GPU in 10^6 bytes; the GPU is described for "cuda" only.
-        gpu_driver: Version of its driver.
-        gpu_clock_mhz: Clock of its cores at the moment of asking.
-        gpu_throttle: Why it ran below its full clock then, as a mask of NVML's reasons ("0x0…0":
-            it did not).
+        cpu_cores_physical: Number of cores of the machine.
+        cpu_cores_logical: Number of hardware threads of the machine.
+        cpu_cores_usable: Number of hardware threads that this process may use.
+        threads: Number of threads that torch uses in an operator.
+        cpu_flags: Instruction sets of the processor that matter for speed.
+        cpu_clock_mhz: Present clock of the processor.
+        cpu_governor: Linux's policy for the clock ("performance", "powersave").
+        load_average_1min: Mean number of runnable processes over the last minute.
+        gpu_memory_mb: Memory of the GPU in 10^6 bytes; GPUs are described for "cuda" only.
+        gpu_driver: Version of the GPU's driver.
+        gpu_clock_mhz: Present clock of the GPU's cores.
+        gpu_throttle: Why the GPU is below its full clock, as a mask of NVML's reasons; "0x0…0"
+            if it is not.
         cuda: Version of CUDA that torch was built with.
         container: "docker", "podman" or "kubernetes".
-        virtual_machine: Whether the processor says that it is virtual.
-        operating_system: Its name and version.
-        python: Version.
-        libraries: Version by distribution, None for one that is not installed.
+        virtual_machine: Whether the processor reports that it is virtual.
+        operating_system: Name and version of the operating system.
+        python: Version of Python.
+        libraries: Version by distribution; None for one that is not installed.
         git_commit: Commit of the project's checkout.
-        git_dirty: Whether files differ from it, `results/` apart, which every run changes.
+        git_dirty: Whether files differ from the commit, except in `results/`, which every run
+            changes.
     """
 
     device: str
@@ -81,28 +85,28 @@ class Environment:
 
 
 def describe_environment(device: str) -> Environment:
-    """Describe this machine as it is now, in a fraction of a second."""
+    """Describe the present state of this machine; takes a fraction of a second."""
     cpu_model, flags = _read_cpu()
     commit, dirty = read_git_state(_ROOT)
-    on_gpu = device.startswith("cuda")
-    driver, clock, throttle = _ask_gpu(device) if on_gpu else (None, None, None)
+    gpu = torch.cuda.get_device_properties(device) if device.startswith("cuda") else None
+    driver, clock, throttle = _ask_gpu(gpu) if gpu else (None, None, None)
     return Environment(
         device=device,
         device_name=device_name(device),
         cpu_model=cpu_model,
         cpu_cores_physical=psutil.cpu_count(logical=False),
         cpu_cores_logical=psutil.cpu_count(),
-        cpu_cores_usable=_usable_cores(),
+        cpu_cores_usable=len(usable_cpus()) or None,
         threads=torch.get_num_threads(),
         cpu_flags=tuple(flag for flag in _FLAGS if flag in flags),
         cpu_clock_mhz=_clock_mhz(),
         cpu_governor=_governor(),
         load_average_1min=psutil.getloadavg()[0],
-        gpu_memory_mb=_gpu_memory_mb(device) if on_gpu else None,
+        gpu_memory_mb=gpu.total_memory / 1e6 if gpu else None,
         gpu_driver=driver,
         gpu_clock_mhz=float(clock) if clock and clock.isdigit() else None,
         gpu_throttle=throttle,
-        cuda=torch.version.cuda if on_gpu else None,
+        cuda=torch.version.cuda if gpu else None,
         container=_container(),
         virtual_machine="hypervisor" in flags,
         operating_system=platform.platform(),
@@ -121,8 +125,8 @@ def device_name(device: str) -> str:
 def read_git_state(root: Path) -> tuple[str | None, bool | None]:
     """Return the commit of the checkout at `root` and whether files differ from it.
 
-    Both are None without git, and where `root` is not the top of a checkout: the commit of some
-    other project around it would say nothing.
+    Both are None without git and if `root` is not the top of a checkout, because the commit of a
+    surrounding project would be misleading.
     """
     found = _output("git", "-C", str(root), "rev-parse", "--show-toplevel", "HEAD")
     if found is None or len(found.splitlines()) != 2:
@@ -137,7 +141,7 @@ def read_git_state(root: Path) -> tuple[str | None, bool | None]:
 def _read_cpu() -> tuple[str, frozenset[str]]:
     """Return the processor's model and all its flags.
 
-    Linux tells both in a file. py-cpuinfo, which knows the other systems and Arm, takes a second.
+    Linux on x86 has both in a file. py-cpuinfo, for other systems and Arm, takes a second.
     """
     try:
         text = _CPUINFO.read_text(encoding="utf-8")
@@ -153,12 +157,8 @@ def _read_cpu() -> tuple[str, frozenset[str]]:
     return info.get("brand_raw", platform.machine()), frozenset(info.get("flags", ()))
 
 
-def _usable_cores() -> int | None:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
-
-
 def _clock_mhz() -> float | None:
-    # Some virtual and Arm machines show no clock, by any of these.
+    # Some virtual and Arm machines show no clock and fail with one of these errors.
     try:
         clock = psutil.cpu_freq()
     except (OSError, RuntimeError, NotImplementedError):
@@ -182,13 +182,9 @@ def _container() -> str | None:
     return "docker" if Path("/.dockerenv").exists() else None
 
 
-def _gpu_memory_mb(device: str) -> float:
-    return float(torch.cuda.get_device_properties(device).total_memory / 1e6)
-
-
-def _ask_gpu(device: str) -> tuple[str | None, str | None, str | None]:
+def _ask_gpu(gpu: Any) -> tuple[str | None, str | None, str | None]:
     """Return driver version, clock and throttle reasons of a GPU, as nvidia-smi prints them."""
-    uuid = getattr(torch.cuda.get_device_properties(device), "uuid", None)
+    uuid = getattr(gpu, "uuid", None)
     found = _output(
         "nvidia-smi",
         *([f"--id=GPU-{uuid}"] if uuid else []),
@@ -196,10 +192,7 @@ def _ask_gpu(device: str) -> tuple[str | None, str | None, str | None]:
         "--format=csv,noheader,nounits",
     )
     answers = [part.strip() for part in found.splitlines()[0].split(",")] if found else []
-    if len(answers) != 3:
-        return None, None, None
-    driver, clock, throttle = answers
-    return driver, clock, throttle
+    return (answers[0], answers[1], answers[2]) if len(answers) == 3 else (None, None, None)
 
 
 def _version(distribution: str) -> str | None:
@@ -210,7 +203,7 @@ def _version(distribution: str) -> str | None:
 
 
 def _output(*command: str) -> str | None:
-    """Return what a command prints, or None when it is not there or fails."""
+    """Return the output of a command, or None if it is missing or fails."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):

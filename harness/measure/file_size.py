@@ -1,4 +1,4 @@
-"""The size of a saved network, without a file."""
+"""Size of a saved network, without writing a file."""
 
 from __future__ import annotations
 
@@ -24,11 +24,8 @@ class _Counter:
 def measure_file_mb(network: nn.Module) -> float:
     """Return the MB (10^6 bytes) of the file that `torch.save` makes of a state dict.
 
-    A file's own name is repeated in it for each tensor: one of a name longer than "archive" by a
-    few letters is larger by as many bytes times the number of tensors.
-
-    Args:
-        network: On any device that has data.
+    A real file repeats its own name for each tensor, so each letter that the name is longer than
+    "archive" adds a byte per tensor.
     """
     counter = _Counter()
     torch.save(network.state_dict(), counter)  # type: ignore[arg-type]  # write and flush will do

@@ -1,8 +1,8 @@
 """Latency of one call, for any number of networks side by side.
 
-Absolute times of a machine drift by 10 to 20% between processes. So all networks to be compared are
-timed in one process and visited in a new random order each round: times of the same round can be
-divided by each other.
+Absolute times drift by 10 to 20% between processes. Therefore all networks to be compared are timed
+in one process and visited in a new random order each round: ratios of times of the same round are
+meaningful.
 """
 
 from __future__ import annotations
@@ -28,33 +28,31 @@ Network = Callable[[Tensor], object]
 
 @dataclass(frozen=True, kw_only=True)
 class Latency:
-    """Percentiles, over rounds, of the time of one call in milliseconds.
+    """Percentiles of the time of one call over the rounds, linearly interpolated, in milliseconds.
 
     Attributes:
-        latency_ms_p05: 5th percentile, linearly interpolated as all of them.
+        latency_ms_p05: 5th percentile.
         latency_ms_p50: Median.
         latency_ms_p95: 95th percentile.
-        latency_ms_p99: 99th percentile; of fewer than 100 rounds hardly more than the maximum.
-        rounds: How many calls were timed.
-        method: The clock used, and what came before each timed call.
+        latency_ms_p99: 99th percentile; with fewer than 100 rounds, close to the maximum.
+        latency_rounds: Number of timed calls.
     """
 
     latency_ms_p05: float
     latency_ms_p50: float
     latency_ms_p95: float
     latency_ms_p99: float
-    rounds: int
-    method: str
+    latency_rounds: int
 
 
 def in_turn(network: Network, images: Tensor) -> Network:
-    """Return a call that gives a network one image after the other, whatever it is called with.
+    """Return a call that ignores its argument and gives a network one image after the other.
 
     The untimed call and the timed one that follows it see the same image.
 
     Args:
         network: Takes 1×C×H×W.
-        images: N×C×H×W, on its device.
+        images: N×C×H×W, on the network's device.
     """
     calls = count()
 
@@ -75,17 +73,17 @@ def measure_latency(
     """Time every network in random order each round, one untimed call before each timed one.
 
     Args:
-        networks: The candidates by name; modules are put in evaluation mode meanwhile.
-        examples: Each one's input, on its device: 1×C×H×W for the latency per image.
-        rounds: The most rounds there will be, at least 20.
-        seconds: No further round is begun after this time, once there are 20.
-        seed: Of the order.
+        networks: The candidates by name; modules are in evaluation mode meanwhile.
+        examples: Input of each candidate, on its device: 1×C×H×W for the latency per image.
+        rounds: Maximum number of rounds, at least 20.
+        seconds: No further round begins after this time, once there are 20.
+        seed: Seed of the order.
 
     Raises:
         RequestError: Too few rounds, or networks and examples with different names.
     """
     times_ms = time_rounds(networks, examples, rounds=rounds, seconds=seconds, seed=seed)
-    return {name: summarise(times, examples[name].is_cuda) for name, times in times_ms.items()}
+    return {name: summarise(times) for name, times in times_ms.items()}
 
 
 def time_rounds(
@@ -96,7 +94,7 @@ def time_rounds(
     seconds: float,
     seed: int,
 ) -> dict[str, list[float]]:
-    """Return each network's milliseconds by round: the same index is the same round.
+    """Return each network's milliseconds by round; the same index is the same round.
 
     Arguments and errors are those of `measure_latency`.
     """
@@ -144,15 +142,19 @@ def _warm_up_gpu(networks: Mapping[str, Network], examples: Mapping[str, Tensor]
             _time_call_ms(networks[name], examples[name])
 
 
-def summarise(times_ms: Sequence[float], on_gpu: bool) -> Latency:
-    """Return the percentiles of one network's times, by round, in milliseconds."""
+def summarise(times_ms: Sequence[float]) -> Latency:
+    """Return the percentiles of one network's times in milliseconds."""
     p05, p50, p95, p99 = np.percentile(times_ms, [5, 50, 95, 99]).tolist()
-    clock = "CUDA events, synchronised" if on_gpu else "perf_counter_ns"
     return Latency(
         latency_ms_p05=p05,
         latency_ms_p50=p50,
         latency_ms_p95=p95,
         latency_ms_p99=p99,
-        rounds=len(times_ms),
-        method=f"{clock}; one untimed call before each timed one; random order each round",
+        latency_rounds=len(times_ms),
     )
+
+
+def describe_method(*, on_gpu: bool) -> str:
+    """Return how calls are timed, in words."""
+    clock = "CUDA events, synchronised" if on_gpu else "perf_counter_ns"
+    return f"{clock}; one untimed call before each timed one; random order each round"

@@ -1,28 +1,25 @@
-"""Whether a machine was busy with other work during a measurement."""
+"""Load of the machine by other processes during a measurement."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import psutil
 
-# A quiet machine stays near 1%. At 5%, times move by as much as the differences looked for.
+# A quiet machine stays near 1%. At 5%, times change by as much as the differences of interest.
 BUSY_OTHERS_SHARE = 0.05
 BUSY_STOLEN_SHARE = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
-    """What else ran; shares are of the time of all cores, and None where the system does not tell.
+    """The load during a measurement, as shares of the time of all cores; None if unknown.
 
     Attributes:
-        load_average_before: Processes that ran or wanted to, over the minute before the block.
-        load_average_after: The same at its end, this process included.
-        others_share: What other processes took. Own is this process and those of its children
-            that had ended.
-        stolen_share: What the hypervisor gave to other machines.
+        load_average_before: Mean number of runnable processes in the minute before.
+        load_average_after: The same at the end, this process included.
+        others_share: Share of other processes: all but this one and its children that have ended.
+        stolen_share: Share that the hypervisor gave to other virtual machines.
     """
 
     load_average_before: float | None
@@ -32,13 +29,13 @@ class Load:
 
     @property
     def busy(self) -> bool:
-        """Whether a share is known that is large enough to blur times."""
+        """Whether a known share is large enough to disturb times."""
         return bool(self._large_shares())
 
     def describe(self) -> str:
-        """Return one line for people."""
-        if self._large_shares():
-            return " and ".join(self._large_shares())
+        """Return the load in one line."""
+        if large := self._large_shares():
+            return " and ".join(large)
         if self.others_share is None:
             return "the system does not tell what else ran"
         return f"other processes took no more than {self.others_share:.0%} of the CPU"
@@ -52,19 +49,9 @@ class Load:
         return large
 
 
-class LoadWatch:
-    """What `watch_load` hands over.
-
-    Attributes:
-        load: There when the block has ended.
-    """
-
-    load: Load
-
-
 @dataclass(frozen=True, kw_only=True)
 class _CpuTimes:
-    """Seconds of CPU since start-up: all, those used, those stolen, and those used here."""
+    """CPU seconds since start-up: all, used, stolen, and used by this process."""
 
     total: float
     busy: float
@@ -72,17 +59,17 @@ class _CpuTimes:
     own: float
 
 
-@contextmanager
-def watch_load() -> Iterator[LoadWatch]:
-    """Watch over a block, of a second or more, since systems count in hundredths of it."""
-    watch = LoadWatch()
-    average_before, before = _load_average(), _cpu_times()
-    try:
-        yield watch
-    finally:
-        others, stolen = _shares(before, _cpu_times())
-        watch.load = Load(
-            load_average_before=average_before,
+class LoadWatch:
+    """Measures the load from its creation on, over a second or more: clocks tick in 1/100 s."""
+
+    def __init__(self) -> None:
+        self._average, self._times = _load_average(), _cpu_times()
+
+    def read(self) -> Load:
+        """Return the load so far."""
+        others, stolen = _shares(self._times, _cpu_times())
+        return Load(
+            load_average_before=self._average,
             load_average_after=_load_average(),
             others_share=others,
             stolen_share=stolen,
@@ -90,7 +77,7 @@ def watch_load() -> Iterator[LoadWatch]:
 
 
 def _shares(before: _CpuTimes | None, after: _CpuTimes | None) -> tuple[float | None, float | None]:
-    """Return the shares of other processes and of the hypervisor."""
+    """Return the shares that other processes and the hypervisor took."""
     if before is None or after is None or after.total <= before.total:
         return None, None
     total = after.total - before.total
@@ -105,7 +92,7 @@ def _cpu_times() -> _CpuTimes | None:
         system, own = psutil.cpu_times()._asdict(), psutil.Process().cpu_times()
     except (OSError, psutil.Error):
         return None
-    # Linux counts a guest's time as its host process's too.
+    # Linux counts the time of guests in the time of their host processes as well.
     total = sum(system.values()) - system.get("guest", 0.0) - system.get("guest_nice", 0.0)
     unused = sum(system.get(kind, 0.0) for kind in ("idle", "iowait", "steal"))
     return _CpuTimes(

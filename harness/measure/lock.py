@@ -1,4 +1,4 @@
-"""One measurement at a time on a device: others wait, instead of slowing each other down."""
+"""Lock on a device, so that only one process measures on it at a time."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from filelock import FileLock, Timeout
 
 logger = logging.getLogger(__name__)
 
-# Anybody on the machine may have to wait for anybody else.
+# Every user of the machine must be able to lock the same file.
 _MODE = 0o666
 
 
 def lock_path(device: str) -> Path:
-    """Return the file that stands for a device of this machine."""
+    """Return the lock file of a device of this machine."""
     return Path(tempfile.gettempdir()) / f"modelcomparisons-{device.replace(':', '-')}.lock"
 
 
 @contextmanager
 def device_lock(device: str, purpose: str) -> Iterator[None]:
-    """Have a device to oneself while the block runs, after those who came before.
+    """Wait until nobody else measures on a device, and lock it while the block runs.
 
     Args:
         device: "cpu" or "cuda", with or without an index.
-        purpose: What others are told that they wait for.
+        purpose: Shown to other processes that wait for the device.
     """
     path = lock_path(device)
     lock = FileLock(path, mode=_MODE)
@@ -57,5 +57,5 @@ def _write(note: Path, text: str) -> None:
     try:
         note.write_text(text, encoding="utf-8")
     except OSError as error:
-        # Somebody else's file, perhaps: the lock holds without it.
+        # The file may belong to another user; the lock works without it.
         logger.debug("%s: %s", note, error)

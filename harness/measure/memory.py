@@ -1,9 +1,8 @@
-"""Memory: weights by their bytes, and the peak of a forward pass."""
+"""Memory of a network: the bytes of its weights, and the peak of a forward pass."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 from weakref import WeakSet
 
@@ -12,35 +11,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from harness.errors import CellError
-from harness.measure.networks import inference, meta_copy
-from harness.measure.process_memory import measure_process_peak_mb
-from harness.util.error_text import describe_error
-
-LIVE_STORAGES = "largest sum of live tensor storages, on the meta device"
-LIVE_STORAGES_HERE = "largest sum of live tensor storages, in a real pass"
-CUDA_ALLOCATOR = "torch.cuda.max_memory_allocated"
-
-
-@dataclass(frozen=True, kw_only=True)
-class PeakMemory:
-    """The memory of one forward pass; MB are 10^6 bytes.
-
-    Attributes:
-        peak_memory_mb: The most that the forward pass held at one moment: intermediate results
-            and the output, without the weights and without the input.
-        weights_mb: Parameters and buffers.
-        peak_process_mb: The cross-check: by how much the resident memory of a process rose during
-            the pass, so with the scratch memory of the kernels.
-        peak_process_reason: Why `peak_process_mb` is None.
-        method: How `peak_memory_mb` was obtained.
-    """
-
-    peak_memory_mb: float
-    weights_mb: float
-    peak_process_mb: float | None
-    peak_process_reason: str | None
-    method: str
+from harness.measure.networks import inference, meta_copy, on_meta_device
 
 
 def measure_weights_mb(network: nn.Module) -> float:
@@ -56,58 +27,46 @@ def measure_weights_mb(network: nn.Module) -> float:
 
 
 def measure_state_mb(network: nn.Module) -> float:
-    """Return the MB (10^6 bytes) of a state dict, for layers that hide their weights elsewhere."""
+    """Return the MB (10^6 bytes) of a state dict, for layers whose weights are not parameters."""
     state: dict[str, Tensor] = network.state_dict()
     return sum(tensor.nbytes for tensor in state.values()) / 1e6
 
 
-def measure_peak_memory(network: nn.Module, example: Tensor, *, on_meta: bool = True) -> PeakMemory:
-    """Measure the peak memory of a forward pass over `example` (N×C×H×W).
+def measure_peak_mb(network: nn.Module, example: Tensor, *, on_meta: bool = True) -> float:
+    """Return the most memory that a forward pass holds at one moment, in MB (10^6 bytes).
 
-    For an example on the CPU the results of all operators are followed on the meta device:
-    exact and repeatable, but blind to what a kernel allocates inside, which the cross-check in a
-    child process sees (Linux only; it takes seconds, most of them for starting). For one on a GPU,
-    CUDA's allocator is asked, which sees both.
+    Intermediate results and the output count, the weights and the input do not. For an example on
+    the CPU this is the largest sum of live tensor storages, followed operator by operator on the
+    meta device: exact and repeatable, but blind to what a kernel allocates inside. For one on a
+    GPU, it is the peak of CUDA's allocator, which includes that.
 
     Args:
-        network: What passes.
-        example: What it takes.
-        on_meta: False for a network whose kernels are for the CPU alone: the results of all
-            operators are followed in a real pass then, and there is no cross-check.
+        network: On the device of the example.
+        example: Its input, N×C×H×W.
+        on_meta: False for a network whose kernels exist on the CPU only: the results of all
+            operators are followed in a real pass then.
 
     Raises:
-        CellError: The network cannot run on the meta device, e.g. as its path depends on values.
+        CellError: The network cannot run on the meta device.
     """
-    weights_mb = measure_weights_mb(network)
-    process_mb: float | None
-    reason: str | None
     if example.is_cuda:
-        peak_mb, method = _cuda_peak_bytes(network, example) / 1e6, CUDA_ALLOCATOR
-        process_mb, reason = None, "CUDA's allocator is asked instead"
-    elif on_meta:
-        peak_mb, method = measure_live_peak_mb(network, example), LIVE_STORAGES
-        process_mb, reason = measure_process_peak_mb(meta_copy(network), example.to("meta"))
-    else:
-        peak_mb = measure_live_peak_mb(network, example, on_meta=False)
-        method = LIVE_STORAGES_HERE
-        process_mb, reason = None, "its kernels cannot be handed to another process"
-    return PeakMemory(
-        peak_memory_mb=peak_mb,
-        weights_mb=weights_mb,
-        peak_process_mb=process_mb,
-        peak_process_reason=reason,
-        method=method,
-    )
+        with inference(network):
+            network(example)  # the first call also allocates what the libraries keep
+            return measure_cuda_peak_mb(lambda: network(example), example.device)
+    if on_meta:
+        with on_meta_device("peak memory cannot be followed"):
+            return _followed_peak_mb(meta_copy(network), example.to("meta"))
+    return _followed_peak_mb(network, example)
 
 
-def measure_live_peak_mb(network: nn.Module, example: Tensor, *, on_meta: bool = True) -> float:
-    """Return `PeakMemory.peak_memory_mb` alone, for an example on the CPU (N×C×H×W).
-
-    Raises:
-        CellError: As `measure_peak_memory`.
-    """
-    follow = _live_peak_bytes if on_meta else _followed_peak_bytes
-    return follow(network, example) / 1e6
+def measure_cuda_peak_mb(run: Callable[[], object], device: torch.device) -> float:
+    """Return by how many MB (10^6 bytes) the memory of CUDA's allocator rises while `run` runs."""
+    torch.cuda.synchronize(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    run()
+    torch.cuda.synchronize(device)
+    return (torch.cuda.max_memory_allocated(device) - before) / 1e6
 
 
 class LiveStorages(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -133,37 +92,8 @@ class LiveStorages(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
 
-def _live_peak_bytes(network: nn.Module, example: Tensor) -> int:
-    """Return the largest sum of live storages in a forward pass over `example`, on the meta device.
-
-    Without weights and input, and without the cross-check of `measure_peak_memory`.
-
-    Raises:
-        CellError: The network cannot run on the meta device.
-    """
-    try:
-        return _followed_peak_bytes(meta_copy(network), example.to("meta"))
-    except Exception as error:
-        raise CellError(
-            f"peak memory cannot be followed on the meta device: {describe_error(error)} "
-            "(constant tensors must be buffers, and no path may depend on values)"
-        ) from error
-
-
-def _followed_peak_bytes(network: nn.Module, example: Tensor) -> int:
+def _followed_peak_mb(network: nn.Module, example: Tensor) -> float:
     mode = LiveStorages([*network.parameters(), *network.buffers(), example])
     with inference(network), mode:
         network(example)
-    return mode.peak_bytes
-
-
-def _cuda_peak_bytes(network: nn.Module, example: Tensor) -> int:
-    device = example.device
-    with inference(network):
-        network(example)  # the first call also allocates what the libraries keep
-        torch.cuda.synchronize(device)
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        network(example)
-        torch.cuda.synchronize(device)
-        return torch.cuda.max_memory_allocated(device) - before
+    return mode.peak_bytes / 1e6

@@ -1,4 +1,4 @@
-"""How a network is brought to be measured: a copy without data, or itself set to inference."""
+"""Networks made ready to be measured: a copy without data, or the network set to inference."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from harness.errors import CellError
+from harness.util.error_text import describe_error
+
 
 def meta_copy(network: nn.Module) -> nn.Module:
     """Return a copy on the meta device, in evaluation mode, without copying a single weight.
 
-    Handing `deepcopy` the replacements of all parameters and buffers beforehand keeps the memory
-    of a second network free; tensors that the network shares stay shared.
+    `deepcopy` is given the replacements of all parameters and buffers beforehand, so that no
+    memory for a second network is needed. Tensors that the network shares stay shared.
     """
     replaced: dict[int, object] = {}
     for parameter in network.parameters():
@@ -26,10 +29,29 @@ def meta_copy(network: nn.Module) -> nn.Module:
 
 
 @contextmanager
-def inference(*networks: object) -> Iterator[None]:
-    """Put modules in evaluation mode under `torch.inference_mode`; put every mode back after.
+def on_meta_device(failure: str) -> Iterator[None]:
+    """Say what went wrong in a block that runs a copy of a network on the meta device.
 
-    Callables that are no modules are left as they are.
+    Args:
+        failure: Start of the message, e.g. "operations cannot be counted".
+
+    Raises:
+        CellError: Anything went wrong, e.g. because the network's path depends on values.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise CellError(
+            f"{failure} on the meta device: {describe_error(error)} "
+            "(constant tensors must be buffers, and no path may depend on values)"
+        ) from error
+
+
+@contextmanager
+def inference(*networks: object) -> Iterator[None]:
+    """Put modules in evaluation mode under `torch.inference_mode`; restore every mode after.
+
+    Callables that are not modules are left alone.
     """
     modules = [network for network in networks if isinstance(network, nn.Module)]
     modes = [(part, part.training) for module in modules for part in module.modules()]
@@ -45,7 +67,7 @@ def inference(*networks: object) -> Iterator[None]:
 
 @contextmanager
 def frozen(network: nn.Module) -> Iterator[None]:
-    """Let no parameter ask for a gradient; put each back after."""
+    """Turn `requires_grad` off for all parameters; restore it after."""
     trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
     try:
         for parameter in trainable:

@@ -1,4 +1,4 @@
-"""Multiply-accumulates, counted twice: as they are, and as thop counts them."""
+"""Multiply-accumulates of a forward pass, counted exactly and as thop counts them."""
 
 from __future__ import annotations
 
@@ -12,46 +12,41 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from harness.errors import CellError, RequestError
-from harness.measure.networks import frozen, inference, meta_copy
+from harness.errors import RequestError
+from harness.measure.networks import frozen, inference, meta_copy, on_meta_device
 from harness.util.error_text import describe_error
-
-METHOD = "FlopCounterMode / 2 on the meta device; thop.profile on the meta device"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Operations:
-    """What one forward pass over one image takes.
+    """The operations of a forward pass over one image.
 
     Attributes:
         gmacs: 10^9 multiply-accumulates in convolutions, matrix products and attention products.
-            Positions in the padding count, as they are computed; biases, norms, activations and
-            pooling do not.
-        gflops: 10^9 floating-point operations, two to a multiply-accumulate.
-        gmacs_thop: What `thop.profile` returns / 10^9, for comparison with published tables: it
-            counts norms and pooling, and leaves out attention and layers it does not know.
+            Positions in the padding count, because they are computed. Biases, norms, activations
+            and pooling do not count.
+        gflops: 10^9 floating-point operations; a multiply-accumulate is two of them.
+        gmacs_thop: Result of `thop.profile` / 10^9, for comparison with published tables. thop
+            counts norms and pooling, and leaves out attention and layers that it does not know.
         gmacs_thop_reason: Why `gmacs_thop` is None.
-        method: How the counts were obtained.
     """
 
     gmacs: float
     gflops: float
     gmacs_thop: float | None
     gmacs_thop_reason: str | None
-    method: str = METHOD
 
 
 def measure_operations(network: nn.Module, example: Tensor) -> Operations:
     """Count the operations of a forward pass; the network itself is not run and not changed.
 
     Args:
-        network: A floating-point network: count before converting to int8, whose layers are
-            unknown to both counters.
+        network: A floating-point network; neither counter knows int8 layers.
         example: One image, 1×C×H×W; only its shape and type matter.
 
     Raises:
         RequestError: `example` is not a single image.
-        CellError: The network cannot run on the meta device, e.g. as its path depends on values.
+        CellError: The network cannot run on the meta device.
     """
     if example.shape[0] != 1:
         raise RequestError(f"operations are counted for one image, not a batch of {len(example)}")
@@ -69,17 +64,12 @@ def count_macs(network: nn.Module, example: Tensor) -> int:
     """Return the multiply-accumulates of a forward pass over `example` (N×C×H×W).
 
     Raises:
-        CellError: The network cannot run on the meta device, e.g. as its path depends on values.
+        CellError: The network cannot run on the meta device.
     """
-    try:
+    with on_meta_device("operations cannot be counted"):
         copied = meta_copy(network)
         with inference(copied), counting_flops(copied) as counter:
             copied(example.to("meta"))
-    except Exception as error:
-        raise CellError(
-            f"operations cannot be counted on the meta device: {describe_error(error)} "
-            "(constant tensors must be buffers, and no path may depend on values)"
-        ) from error
     return int(counter.get_total_flops()) // 2
 
 
@@ -97,25 +87,26 @@ def count_trainable_parameters(network: nn.Module) -> int:
 def counting_flops(
     network: nn.Module, *, fused_attention: bool = False
 ) -> Iterator[FlopCounterMode]:
-    """Count the operations of what runs in the block: two to a multiply-accumulate, products only.
+    """Count the floating-point operations of products that run in the block.
 
-    Other dispatch modes may be entered in the block; they see each operator before the counter.
+    A multiply-accumulate is two operations. Other dispatch modes may be entered in the block; they
+    see each operator before the counter.
 
     Args:
-        network: What will run.
-        fused_attention: Leave fused attention as it is, with a count that depends on torch's
-            version and on the backend; else it is taken apart into its two products.
+        network: The network that will run.
+        fused_attention: Keep fused attention, whose count depends on torch's version and on the
+            backend; otherwise attention is split into its two products.
     """
     counter = FlopCounterMode(display=False, custom_mapping=_missing_formulas())
     attention = nullcontext() if fused_attention else sdpa_kernel(SDPBackend.MATH)
-    # The counter follows gradients into each module, and breaks where a parameter is an argument.
+    # The counter hooks into the gradients of module inputs and breaks if one is a parameter.
     with frozen(network), _without_fast_path(), attention, counter:
         yield counter
 
 
 @contextmanager
 def _without_fast_path() -> Iterator[None]:
-    """Let `nn.MultiheadAttention` call operators one by one: its fused path hides all of them."""
+    """Make `nn.MultiheadAttention` call its operators one by one, as its fused path hides them."""
     enabled = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -136,10 +127,10 @@ def _missing_formulas() -> dict[object, object]:
 
 
 def _count_macs_thop(network: nn.Module, example: Tensor) -> tuple[float | None, str | None]:
-    """Return thop's count, or None and why; thop marks the modules, so it gets its own copy."""
+    """Return thop's count, or None and the reason; thop changes modules, so it gets a copy."""
     try:
         with warnings.catch_warnings():
-            # thop uses distutils, which warns when imported or is gone.
+            # thop imports distutils, which is deprecated.
             warnings.simplefilter("ignore", DeprecationWarning)
             import thop
 

@@ -1,4 +1,4 @@
-"""Threads kept on the same CPU cores while something is timed."""
+"""Pinning of all threads to fixed CPU cores while something is timed."""
 
 from __future__ import annotations
 
@@ -13,20 +13,27 @@ _THREADS_OF_THIS_PROCESS = Path("/proc/self/task")
 _SECONDS_TO_LOOK = 0.3
 
 
+def usable_cpus() -> list[int]:
+    """Return the hardware threads that this process may use; empty if the system has no such list.
+
+    Linux has one, macOS and Windows do not.
+    """
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+
+
 @contextmanager
 def pinned(threads: int) -> Iterator[tuple[int, ...] | None]:
-    """Keep all threads of this process on as many cores as they are; put it back after.
+    """Pin all threads of this process to as many hardware threads as run at once; undo it after.
 
-    The idlest cores are taken, and hardware threads of different cores before two of the same.
+    The idlest are chosen, and hardware threads of different cores before two of the same.
 
     Args:
-        threads: How many run at once.
+        threads: The number of threads that run at once.
 
     Yields:
-        The hardware threads, or None where the system does not allow it (macOS, Windows) or has
-        fewer to give.
+        The hardware threads; None if the system cannot pin threads or has too few.
     """
-    usable = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    usable = usable_cpus()
     if len(usable) < threads:
         yield None
         return
@@ -52,7 +59,7 @@ def _choose(usable: list[int], count: int) -> list[int]:
 
 
 def _siblings(cpu: int) -> str:
-    """Return the hardware threads of a hardware thread's core, as Linux lists them."""
+    """Return all hardware threads of this one's core, as Linux lists them."""
     path = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
     try:
         return path.read_text(encoding="ascii").strip()
@@ -61,7 +68,7 @@ def _siblings(cpu: int) -> str:
 
 
 def _keep_on(cpus: tuple[int, ...] | list[int]) -> None:
-    # OpenMP's workers live on from earlier calls, so it does not do to pin the caller alone.
+    # OpenMP's workers live on from earlier calls, so pinning the caller alone is not enough.
     for thread in _THREADS_OF_THIS_PROCESS.iterdir():
         try:
             os.sched_setaffinity(int(thread.name), cpus)

@@ -1,7 +1,7 @@
-"""The cross-check of peak memory: by how much a process grows while it runs a network.
+"""Cross-check of peak memory: by how much the resident memory of a process rises in a pass.
 
-A process of its own, because memory that an older one has freed and kept would be used again
-without showing. It is told to map every large block anew, so that what is freed goes back at once.
+The process is a fresh one, because an older one would reuse memory that it freed and kept, without
+showing it. It maps every large block anew, so that freed memory is returned at once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from harness.measure.networks import inference
+from harness.measure.networks import inference, meta_copy
 from harness.util.error_text import describe_error
 
 _MAP_FROM_BYTES = 65536
@@ -26,23 +26,20 @@ _M_MMAP_THRESHOLD = -3
 
 
 def measure_process_peak_mb(network: nn.Module, example: Tensor) -> tuple[float | None, str | None]:
-    """Return the rise of resident memory during a forward pass, in MB (10^6 bytes).
+    """Return the rise of resident memory in a forward pass, in MB (10^6 bytes), or None and why.
 
-    Weights and input are there before the pass and do not count; kernel scratch memory does. Linux
-    keeps count of resident memory to within some pages per core.
+    Weights and input are there before the pass and do not count; scratch memory of kernels does.
+    Linux counts resident memory to within some pages per core. Measuring takes seconds, most of
+    them for starting the process.
 
     Args:
-        network: A network on the meta device; the child fills it with zeros, so that no weights
-            have to be handed over.
-        example: Its input, on the meta device.
-
-    Returns:
-        The rise, or None and the reason.
+        network: Its weights are not handed over: the process fills a copy with zeros.
+        example: Its input; only its shape and type matter.
     """
     if platform.system() != "Linux" or platform.libc_ver()[0] != "glibc":
         return None, "needs Linux with glibc"
     try:
-        answer = _ask_child(network, example)
+        answer = _ask_child(meta_copy(network), example.to("meta"))
     except Exception as error:
         answer = describe_error(error)
     if isinstance(answer, int):
@@ -51,14 +48,14 @@ def measure_process_peak_mb(network: nn.Module, example: Tensor) -> tuple[float 
 
 
 def _ask_child(network: nn.Module, example: Tensor) -> int | str:
-    """Return the rise in bytes, or a line that says what went wrong in the child."""
+    """Return the rise in bytes, or what went wrong in the child."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     arguments = (sender, network, example, torch.get_num_threads())
     child = context.Process(target=_send_peak_bytes, args=arguments, daemon=True)
     with receiver, sender:
         child.start()
-        sender.close()  # with the child's end the only one, its death ends the wait
+        sender.close()  # only the child's end is left, so that the child's death ends the wait
         try:
             answer: int | str = receiver.recv()
         except EOFError:
@@ -68,7 +65,6 @@ def _ask_child(network: nn.Module, example: Tensor) -> int | str:
 
 
 def _send_peak_bytes(sender: Connection, network: nn.Module, example: Tensor, threads: int) -> None:
-    """Send the rise in bytes, or a line that says what went wrong."""
     ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _MAP_FROM_BYTES)
     torch.set_num_threads(threads)
     try:

@@ -1,9 +1,8 @@
-"""Networks side by side: how long each takes as a multiple of a reference, in the same rounds.
+"""Latency of networks side by side, as a ratio to a reference network in the same rounds.
 
-Times of one process are off from those of the next by 10 to 20%, most of it alike for all networks:
-so they are compared by the ratio to a reference in the same round. What is left of a process in the
-ratio itself (where its threads and its memory lie, how the machine runs in these seconds) averages
-out over several processes.
+Times differ by 10 to 20% between processes, mostly by the same factor for all networks. Ratios to a
+reference in the same round cancel this factor. What remains of a process in the ratio itself (the
+placement of its threads and memory, the state of the machine) averages out over several processes.
 """
 
 from __future__ import annotations
@@ -31,11 +30,11 @@ class Rounds:
     """Networks timed in the same rounds of one process.
 
     Attributes:
-        times_ms: Milliseconds by name: the same index is the same round.
-        on_gpu: Whether CUDA events timed them.
-        drift: By how much the reference's median of the last third of the rounds differs from that
-            of the first third, as a share of it.
-        reruns: How many times all rounds were thrown away because it drifted more than 5%.
+        times_ms: Milliseconds by name; the same index is the same round.
+        on_gpu: Whether CUDA events timed the networks.
+        drift: Relative change of the reference's median from the first third of the rounds to the
+            last third.
+        reruns: How often all rounds were discarded because the reference drifted by over 5%.
     """
 
     times_ms: dict[str, list[float]]
@@ -46,15 +45,16 @@ class Rounds:
 
 @dataclass(frozen=True, kw_only=True)
 class Ratio:
-    """One network beside the reference.
+    """The latency of one network relative to the reference.
 
     Attributes:
-        latency: Its own times, those of all processes together.
-        ratio: Median over processes of `by_process`; 1 for the reference.
-        ratio_low: Lower end of the 95% percentile interval of that median by a bootstrap of two
-            levels: processes are drawn, and of each of them its rounds.
-        ratio_high: Upper end.
-        by_process: Median over a process's rounds of its time divided by the reference's.
+        latency: Times of the network itself, over the rounds of all processes.
+        ratio: Median of `by_process`; 1 for the reference.
+        ratio_low: Lower end of the 95% percentile interval of `ratio` by a two-level bootstrap,
+            which draws processes, and rounds within each drawn process.
+        ratio_high: Upper end of that interval.
+        by_process: For each process, the median over its rounds of the network's time divided by
+            the reference's time.
     """
 
     latency: Latency
@@ -73,18 +73,10 @@ def time_side_by_side(
     seconds: float,
     seed: int,
 ) -> Rounds:
-    """Time networks in the same rounds; do it again, twice at most, while the reference drifts.
+    """Time networks in the same rounds; repeat all, at most twice, if the reference drifts.
 
-    Args:
-        networks: As for `measure_latency`.
-        examples: As for `measure_latency`.
-        reference: Name of one of them.
-        rounds: The most rounds there will be, at least 20.
-        seconds: No further round is begun after this time, once there are 20.
-        seed: Of the order.
-
-    Raises:
-        RequestError: No such reference, or as `measure_latency`.
+    `reference` is the name of one of the networks. The other arguments and the errors are those of
+    `measure_latency`; an unknown reference is a RequestError as well.
     """
     if reference not in networks:
         raise RequestError(f"latency: reference {reference} is not among {[*networks]}")
@@ -99,27 +91,24 @@ def time_side_by_side(
 
 
 def measure_drift(times_ms: Sequence[float]) -> float:
-    """Return how far the median of the last third is from that of the first, as a share of it."""
+    """Return the relative change of the median from the first third to the last third."""
     third = len(times_ms) // 3
     first, last = np.median(times_ms[:third]), np.median(times_ms[-third:])
     return float(abs(last / first - 1))
 
 
 def compare_latency(processes: Sequence[Rounds], *, reference: str, seed: int) -> dict[str, Ratio]:
-    """Compare the networks that were timed in every process.
+    """Return the ratios by name of the networks that were timed in every process.
 
-    The median of medians, because now and then a process is 10% off: the mean would follow it, and
-    the mean's interval would miss the truth more often. How good the interval is depends on the
-    number of processes: all of them lie on one side of the truth once in 2^(n-1) times, which of
-    one is always, of three in 25% and of five in 6% of cases.
+    A ratio is a median of medians, because occasionally a process is off by 10%: the mean would
+    follow it, and the mean's interval would miss the true value more often. The quality of the
+    interval depends on the number n of processes: all of them lie on the same side of the true
+    value with probability 1 / 2^(n-1), which is 100% for one, 25% for three and 6% for five.
 
     Args:
         processes: The rounds of one process or more.
         reference: Name of the network that the others are divided by.
-        seed: Of the resampling.
-
-    Returns:
-        The ratios by name, in the order of the first process.
+        seed: Seed of the resampling.
     """
     names = [n for n in processes[0].times_ms if all(n in each.times_ms for each in processes)]
     return {name: _compare(name, processes, reference, seed) for name in names}
@@ -132,7 +121,7 @@ def _compare(name: str, processes: Sequence[Rounds], reference: str, seed: int) 
     by_process = tuple(float(np.median(each)) for each in ratios)
     low, high = _bootstrap(ratios, seed)
     return Ratio(
-        latency=summarise([ms for each in times_ms for ms in each], processes[0].on_gpu),
+        latency=summarise([ms for each in times_ms for ms in each]),
         ratio=float(np.median(by_process)),
         ratio_low=low,
         ratio_high=high,
@@ -143,7 +132,7 @@ def _compare(name: str, processes: Sequence[Rounds], reference: str, seed: int) 
 def _bootstrap(processes: Sequence[NDArray[np.float64]], seed: int) -> tuple[float, float]:
     """Return the 95% percentile interval of the median of medians (Efron, 1979).
 
-    Resampled at both levels of a nested sample: Davison and Hinkley, Bootstrap Methods and their
+    Both levels of the nested sample are resampled: Davison and Hinkley, Bootstrap Methods and their
     Application, 1997, section 3.8.
     """
     random = np.random.default_rng(seed)

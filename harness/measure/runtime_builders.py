@@ -1,7 +1,7 @@
-"""How a network is brought into each runtime; `harness.measure.runtimes` checks what comes out.
+"""Conversion of a network to each runtime; `harness.measure.runtimes` checks the result.
 
-The libraries are imported where they are used, as they are extras. Two of them would report their
-use to their makers: each is kept from that before it is imported.
+The libraries are optional and imported where they are used. Two of them report their use to their
+makers by default, which is switched off before they are imported.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from harness.errors import RequestError
 
 Call = Callable[[Tensor], Tensor]
 
-# What has to be installed beyond the harness's own dependencies; the extras are called the same.
+# Libraries beyond the harness's own dependencies, by runtime, which is also the extra's name.
 LIBRARIES = {
     "onnxruntime": ("onnx", "onnxscript", "onnxruntime"),
     "openvino": ("onnx", "onnxscript", "openvino"),
@@ -32,7 +32,13 @@ LIBRARIES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Built:
-    """A runtime's call of a network, with what `harness.measure.runtimes.Prepared` says of it."""
+    """A network in a runtime.
+
+    Attributes:
+        call: Maps images like the example to logits, under `torch.inference_mode`.
+        version: Version of the runtime's library.
+        method: Options of the runtime that matter for speed.
+    """
 
     call: Call
     version: str
@@ -45,9 +51,9 @@ def build_eager(network: nn.Module, _example: Tensor) -> Built:
 
 
 def build_compile(network: nn.Module, _example: Tensor) -> Built:
-    """Return the module compiled by inductor, when first called, for each shape that comes."""
+    """Return the module, compiled by inductor in the first call with each shape."""
     # By default all networks of one class share eight compilations; further ones stay eager.
-    # Freezing the weights holds them twice and gained nothing (ResNet-18, MobileNetV2, ViT-B/16).
+    # Freezing keeps the weights twice and gained nothing (ResNet-18, MobileNetV2, ViT-B/16).
     compile_network: Any = torch.compile  # its annotations do not know isolate_recompiles
     known = signature(torch.compile).parameters
     apart = {"isolate_recompiles": True} if "isolate_recompiles" in known else {}  # not in 2.11
@@ -64,7 +70,7 @@ def build_onnxruntime(network: nn.Module, example: Tensor) -> Built:
     Raises:
         RequestError: The installed ONNX Runtime cannot use that device.
     """
-    # Otherwise it sends usage data; it looks when it is imported.
+    # Turns off the sending of usage data; read when the library is imported.
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import onnxruntime
 
@@ -104,7 +110,7 @@ def _session_options() -> Any:
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = 3
-    # Its threads spin during a call, as torch's do, but not for 35 ms on into the next candidate's.
+    # By default its threads would spin for 35 ms after a call, into the next candidate's call.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     return options
 
@@ -117,13 +123,13 @@ def build_openvino(network: nn.Module, example: Tensor) -> Built:
     """
     if example.device.type != "cpu":
         raise RequestError(f"runtime openvino runs on the CPU, not on {example.device}")
-    # Otherwise importing openvino reports that to its makers; without this it has a stub.
+    # Turns off the report of the import to the makers: openvino uses a stub without this module.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino
 
     threads = torch.get_num_threads()
     options = {
-        # Left alone it takes bf16 where the CPU has it.
+        # The default is bf16 if the CPU has it.
         "INFERENCE_PRECISION_HINT": "f32",
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": threads,
@@ -146,7 +152,7 @@ def build_openvino(network: nn.Module, example: Tensor) -> Built:
 
 def _export_onnx(network: nn.Module, example: Tensor) -> bytes:
     """Return the network as serialized ONNX, weights included, for the example's shape."""
-    # Where tracing stops, torch prints the graph so far and offers no switch for that.
+    # When tracing fails, torch prints the graph so far and offers no switch for that.
     with redirect_stderr(io.StringIO()):
         program: Any = torch.onnx.export(network, (example,), dynamo=True, verbose=False)
     serialized: bytes = program.model_proto.SerializeToString()

@@ -12,29 +12,18 @@ from harness.errors import CellError, RequestError
 from harness.measure.calls import call_for, call_once
 from harness.measure.networks import inference
 
-# A larger batch has to be this much faster to be worth its memory.
+# A larger batch must be faster by this factor to be worth its memory.
 _WORTHWHILE_GROWTH = 1.05
-# One size may happen to suit a kernel badly; of two in a row that is not to be expected.
+# A kernel may be slow at one size by chance; two sizes in a row are no coincidence.
 _SIZES_IN_VAIN = 2
-METHOD = (
-    "images over wall-clock time, one untimed call before; "
-    "batches grow until two in a row do not gain 5%"
-)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Throughput:
-    """Images per second, with the data on the device already.
-
-    Attributes:
-        images_per_s: The highest rate found.
-        batch_size: The batch size that gave it.
-        method: How the rates were obtained.
-    """
+    """The highest rate of images, with the data on the device already, and its batch size."""
 
     images_per_s: float
     batch_size: int
-    method: str = METHOD
 
 
 def measure_throughput(
@@ -44,13 +33,15 @@ def measure_throughput(
     batch_sizes: Sequence[int],
     seconds: float,
 ) -> Throughput:
-    """Measure the throughput for growing batches, until growing does not pay or memory is full.
+    """Measure growing batches until two sizes in a row gain less than 5% or memory is full.
+
+    A rate is images over wall-clock time, after one untimed call.
 
     Args:
-        network: A module is put in evaluation mode meanwhile.
+        network: A module is in evaluation mode meanwhile.
         example: One image or more, N×C×H×W, on the network's device; repeated to fill the batches.
-        batch_sizes: What to try, in rising order.
-        seconds: For each batch size; at least one call is timed however long it takes.
+        batch_sizes: The sizes to try, in rising order.
+        seconds: Duration for each batch size; at least one call is timed.
 
     Raises:
         RequestError: No batch sizes, or not in rising order.
@@ -62,7 +53,7 @@ def measure_throughput(
     in_vain = 0
     with inference(network):
         for size in batch_sizes:
-            rate = _rate_unless_too_large(network, example, size, seconds)
+            rate = _images_per_s(network, example, size, seconds)
             if rate is None:
                 break
             best_before = max(rates.values(), default=0.0)
@@ -81,10 +72,10 @@ def filled(images: Tensor, size: int) -> Tensor:
     return torch.cat([images] * -(-size // len(images)))[:size]
 
 
-def _rate_unless_too_large(
+def _images_per_s(
     network: Callable[[Tensor], object], example: Tensor, size: int, seconds: float
 ) -> float | None:
-    """Return images per second, or None when the batch does not fit in memory."""
+    """Return the rate at a batch size, or None if the batch does not fit in memory."""
     try:
         return _rate(network, filled(example, size), seconds)
     except RuntimeError as error:
@@ -92,7 +83,7 @@ def _rate_unless_too_large(
 
         if not should_reduce_batch_size(error):
             raise
-    # Outside the handler, where the traceback no longer holds on to the batch.
+    # Not in the handler, where the traceback still refers to the batch.
     clear_device_cache(garbage_collection=True)
     return None
 

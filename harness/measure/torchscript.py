@@ -1,8 +1,7 @@
-"""Networks compiled for inputs of one shape on a CPU, by TorchScript and oneDNN Graph.
+"""Compilation of networks for inputs of one shape on a CPU, by TorchScript and oneDNN Graph.
 
-Of the ways that were tried (docs/measuring.md and docs/trunk.md have the figures) this was the
-fastest, and it takes seconds. TorchScript is deprecated, but nothing else in torch leads to oneDNN
-Graph.
+This was the fastest of several ways (figures: docs/measuring.md and docs/trunk.md), and compiling
+takes seconds. TorchScript is deprecated, but nothing else in torch gives access to oneDNN Graph.
 """
 
 from __future__ import annotations
@@ -22,14 +21,13 @@ def trace(
 ) -> nn.Module:
     """Return a network compiled for inputs of the example's shape and layout.
 
-    Batch norm is folded into the convolutions. oneDNN Graph fuses each convolution with its
-    activation and keeps the weights in the layout that the convolution wants, both once for all.
-    It does so for the present number of threads.
+    Batch norm is folded into the convolutions. For torch's current number of threads, oneDNN Graph
+    fuses each convolution with its activation and stores the weights in the convolution's layout.
 
     Args:
         network: In evaluation mode, fp32, on the CPU.
-        example: What it takes, N×C×H×W.
-        precision: bf16 does what autocast would do; call the result outside of autocast.
+        example: Its input, N×C×H×W.
+        precision: With bf16 the result does what autocast would do; call it outside of autocast.
 
     Raises:
         RuntimeError: The network cannot be traced.
@@ -39,7 +37,7 @@ def trace(
         traced: nn.Module = torch.jit.trace(network, example, check_trace=False)  # type: ignore[no-untyped-call]
     with _onednn_graph():
         traced = torch.jit.freeze(traced)
-        # The first call takes note of the shapes, the second one compiles for them.
+        # The first call records the shapes, the second one compiles for them.
         for _ in range(2):
             traced(example)
     return traced
@@ -47,7 +45,7 @@ def trace(
 
 @contextmanager
 def _onednn_graph() -> Iterator[None]:
-    """Let TorchScript hand what it can to oneDNN Graph; put the setting back after."""
+    """Let TorchScript use oneDNN Graph; restore the setting after."""
     before = torch.jit.onednn_fusion_enabled()  # type: ignore[no-untyped-call]
     torch.jit.enable_onednn_fusion(True)
     try:

@@ -1,6 +1,6 @@
-"""What `--measure` takes: one file for each measurement, all of one contract.
+"""The measurements of `--measure`, one file each, all with the same contract.
 
-A measurement is added by its file and its entry below: see CONTRIBUTING.md.
+To add a measurement, add its file and its entry below: see CONTRIBUTING.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The whole cell: a model trained or loaded, with its accuracy and all its costs."""
+"""Measurement of whole cells: a model trained or loaded, with its accuracy and all its costs."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from harness.util.error_text import explain
 
 if TYPE_CHECKING:
     from harness.plan.cells import Planned
-    from harness.records.cell import Record, Status
+    from harness.records.cell import Status
 
 
 class WholeCell(Measurement["Planned", Job]):
-    """Everything that there is to say about cells; cells that are done are not run again."""
+    """All figures of cells; cells that are done are not run again."""
 
     name = "all"
     help_text = "all"
@@ -34,13 +34,13 @@ class WholeCell(Measurement["Planned", Job]):
     after_interruption = "goes on from the last checkpoint"
 
     def plan(self, request: Request) -> Sequence[Planned]:
-        """Return the cells, each with what is to be done about it."""
+        """Return the cells, each with its next action."""
         from harness.plan.cells import plan_request
 
         return plan_request(request)
 
     def describe(self, planned: Sequence[Planned]) -> None:
-        """Print what would be done cell by cell, and roughly how long it takes."""
+        """Print the action and the rough duration of each cell."""
         from rich.console import Console
         from rich.table import Table
 
@@ -53,7 +53,7 @@ class WholeCell(Measurement["Planned", Job]):
         Console().print(table)
 
     def run(self, planned: Planned, request: Request) -> int:
-        """Run a cell that is not done; one that was killed leaves a record too."""
+        """Run a cell that is not done; one whose process is killed gets a record too."""
         print(f"{planned}: {planned.action}: {planned.detail}", file=sys.stderr)
         if planned.action == "done":
             return 0
@@ -67,7 +67,7 @@ class WholeCell(Measurement["Planned", Job]):
             return 1
 
     def work(self, job: Job) -> int:
-        """Run the cell, tell its trackers, and write its record."""
+        """Run the cell, log it to its trackers, and write its record."""
         from harness.records.cell import CELLS
         from harness.run.cell import begin_record, run_cell
         from harness.run.provision import discard_checkpoint
@@ -89,27 +89,19 @@ class WholeCell(Measurement["Planned", Job]):
         return int(record.status != "ok")
 
     def show(self, outcome: Outcome[Planned]) -> None:
-        """Print the records of the cells beside what was published, then the reference results."""
+        """Print the records of the cells beside published figures, then the reference results."""
         from harness.plan.cells import find_job_record
         from harness.report.tables import print_records
 
-        records = [find_job_record(item.job) for item in outcome.ran]
-        print_records([record for record in records if record is not None])
+        jobs = [item.job for item in outcome.ran]
+        print_records(list(filter(None, map(find_job_record, jobs))))
         if outcome.results != REFERENCE_RESULTS:
-            print_records(_references(outcome.ran), "the reference results")
-
-
-def _references(ran: Sequence[Planned]) -> list[Record]:
-    """Return the records of the same cells that came with the project."""
-    from harness.plan.cells import find_job_record
-
-    jobs = [dataclasses.replace(each.job, results_dir=REFERENCE_RESULTS) for each in ran]
-    found = [find_job_record(job) for job in jobs]
-    return [record for record in found if record is not None]
+            jobs = [dataclasses.replace(job, results_dir=REFERENCE_RESULTS) for job in jobs]
+            print_records(list(filter(None, map(find_job_record, jobs))), "the reference results")
 
 
 def _write_unmeasured(planned: Planned, status: Status, reason: str) -> None:
-    """Write the record of a cell that left none itself."""
+    """Write the record of a cell that could not write one itself."""
     from harness.records.cell import CELLS, Record, used_settings
     from harness.records.parts import Provenance
 

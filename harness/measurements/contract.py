@@ -1,4 +1,4 @@
-"""The contract of a measurement: what the command and its child processes ask of each."""
+"""Contract of a measurement: the methods that the command and its child processes call."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ JobT = TypeVar("JobT")
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome(Generic[PlannedT]):
-    """What a request has led to, for `Measurement.show`.
+    """The outcome of a request, for `Measurement.show`.
 
     Attributes:
         results: The results folder.
         ran: The planned parts of the request that were not refused, in their order.
-        began: When the first of them began: UTC, ISO 8601.
+        began: Start of the first part: UTC, ISO 8601.
     """
 
     results: Path
@@ -30,19 +30,20 @@ class Outcome(Generic[PlannedT]):
 
 
 class Measurement(ABC, Generic[PlannedT, JobT]):
-    """One kind of measurement: how it is planned, described, run and shown.
+    """A kind of measurement: how it is planned, described, run and shown.
 
-    `PlannedT` is one part of a planned request, whose `str` names it in messages; `JobT` is what
-    a child process is given, a dataclass that survives a trip through JSON. They may be the same.
-    Modules of measurements import torch and the like inside of methods: `--help` reads them all.
+    `PlannedT` is one part of a planned request; its `str` names it in messages. `JobT` is the input
+    of a child process, a dataclass that can be written as JSON and read again. They may be the
+    same. Modules of measurements import torch and the like inside methods, because `--help` imports
+    all of them.
 
     Attributes:
-        name: What `--measure` calls it.
-        help_text: Its name and what it does, for the help of `--measure`.
-        job_type: `JobT`.
-        own_options: Options that go with this measurement alone: for each field of `Request`, the
-            message that refuses it beside another one, where `{measure}` stands for that one.
-        after_interruption: What running an interrupted command again does.
+        name: Value of `--measure`.
+        help_text: Name and summary of the measurement for the help of `--measure`.
+        job_type: The class `JobT`.
+        own_options: Options of this measurement alone: for each field of `Request`, the message
+            that refuses it for another measurement, whose name replaces `{measure}`.
+        after_interruption: What happens when an interrupted command is run again.
     """
 
     name: ClassVar[str]
@@ -53,7 +54,7 @@ class Measurement(ABC, Generic[PlannedT, JobT]):
 
     @abstractmethod
     def plan(self, request: Request) -> Sequence[PlannedT]:
-        """Check everything that can be checked before running, and return what is to be run.
+        """Check everything that can be checked before running, and return the parts to run.
 
         Raises:
             RequestError: Anything in the request is wrong.
@@ -61,28 +62,28 @@ class Measurement(ABC, Generic[PlannedT, JobT]):
 
     @abstractmethod
     def describe(self, planned: Sequence[PlannedT]) -> None:
-        """Print what running would do."""
+        """Print what a run would do."""
 
     @abstractmethod
     def run(self, planned: PlannedT, request: Request) -> int:
-        """Run one part of a request, as a rule by `run_in_child`, and leave its record.
+        """Run one part of a request, usually with `run_in_child`, and write its record.
 
         Returns:
-            0: it ended well; 1: something in it broke; 2: it was refused and left nothing.
+            0: it ended well; 1: something in it failed; 2: it was refused and wrote nothing.
 
         Raises:
-            CellError: It broke as a whole.
+            CellError: It failed as a whole.
         """
 
     @abstractmethod
     def work(self, job: JobT) -> int:
-        """Do a job, in the child process that `run` has started; return as `run`.
+        """Do a job in the child process that `run` has started; return the same as `run`.
 
         Raises:
             RequestError: The job cannot be carried out as it stands.
-            CellError: It broke as a whole.
+            CellError: It failed as a whole.
         """
 
     @abstractmethod
     def show(self, outcome: Outcome[PlannedT]) -> None:
-        """Print what came out."""
+        """Print the results."""

@@ -1,4 +1,4 @@
-"""Counted costs: operations and bytes of models at the shape of a data set, without images."""
+"""Measurement of counted costs: operations and bytes of models, without images."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from harness.util.error_text import explain
 
 
 class CountedCosts(Measurement[CostJob, CostJob]):
-    """What the models cost at the shape of each data set, one job a data set."""
+    """The costs of models at the shape of each data set, with one job for each data set."""
 
     name = "cost"
     help_text = "cost: operations and bytes, counted in seconds without images"
     job_type = CostJob
 
     def plan(self, request: Request) -> Sequence[CostJob]:
-        """Return one job for each data set."""
+        """Return a job for each data set."""
         from harness.plan.counts import plan_costs
 
         return plan_costs(request)
 
     def describe(self, planned: Sequence[CostJob]) -> None:
-        """Print what would be counted."""
+        """Print which models would be counted."""
         for job in planned:
             print(f"{job}: {', '.join(each.cell.model for each in job.jobs)}; a few seconds each")
 
     def run(self, planned: CostJob, request: Request) -> int:
-        """Count in a process that is given up afterwards, with all the networks in it."""
+        """Count in a child process, whose end frees the memory of all networks."""
         print(f"{planned}: {len(planned.jobs)} models", file=sys.stderr)
         return run_in_child(self.name, planned, request)
 
     def work(self, job: CostJob) -> int:
-        """Count each model; one that cannot be counted does not keep the others from it."""
+        """Count each model; go on with the others after a failure."""
         from harness.records.cost import COSTS
         from harness.run.count import count_costs
 
@@ -49,7 +49,7 @@ class CountedCosts(Measurement[CostJob, CostJob]):
         return code
 
     def show(self, outcome: Outcome[CostJob]) -> None:
-        """Print what was counted now."""
+        """Print the costs that were counted now."""
         from harness.records.cost import COSTS
         from harness.report.costs import print_costs
 

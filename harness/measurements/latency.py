@@ -1,6 +1,6 @@
-"""Latencies side by side: all models of a data set timed in the same rounds, none trained.
+"""Measurement of latencies side by side: all models timed in the same rounds, without training.
 
-They are timed in fresh processes, one after the other, alone on the device.
+They are timed in new processes, one after the other, which have the device for themselves.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from harness.measurements.contract import Measurement, Outcome
 
 @dataclass(frozen=True, kw_only=True)
 class TimingJob:
-    """What one of the processes of a comparison is told; survives a trip through JSON.
+    """The job of one process of a comparison, which can be written as JSON and read again.
 
     Attributes:
-        comparison: What is compared.
-        number: The number of the process, from 0 on.
-        answer: The file to write what was found to.
+        comparison: The comparison that the process is part of.
+        number: Number of the process, from 0.
+        answer: File for the result of the process.
     """
 
     comparison: LatencyJob
@@ -37,7 +37,7 @@ class TimingJob:
 
 
 class LatencySideBySide(Measurement[LatencyJob, TimingJob]):
-    """The latencies of all models of a data set as multiples of one of them."""
+    """The latencies of all models of a data set, as a ratio to that of one of them."""
 
     name = "latency"
     help_text = "latency: all models side by side, nothing trained"
@@ -48,23 +48,23 @@ class LatencySideBySide(Measurement[LatencyJob, TimingJob]):
     }
 
     def plan(self, request: Request) -> Sequence[LatencyJob]:
-        """Return one job for each data set."""
+        """Return a job for each data set."""
         from harness.plan.latency import plan_latency
 
         return plan_latency(request)
 
     def describe(self, planned: Sequence[LatencyJob]) -> None:
-        """Print what would be compared."""
+        """Print which models would be compared."""
         for job in planned:
             models = ", ".join(each.cell.model for each in job.jobs)
             print(f"{job}: {_summary(job)}: {models}; reference {job.reference}")
 
     def run(self, planned: LatencyJob, request: Request) -> int:
-        """Time the models in as many processes as the settings say, and write what they found.
+        """Time the models in as many processes as the settings say, and write their record.
 
-        Each loads the models and prepares the runtimes for itself; the next begins when it has
-        ended, so that only one holds them in memory. The device is locked from the first to the
-        last. Nothing is written unless all processes ended well.
+        Each process loads the models and prepares the runtimes for itself. They run one after the
+        other, so that only one of them holds the models in memory. The device is locked from the
+        first to the last. Nothing is written unless all processes end well.
         """
         from pydantic import TypeAdapter
 
@@ -92,7 +92,7 @@ class LatencySideBySide(Measurement[LatencyJob, TimingJob]):
         return int(any(row.reason for row in record.rows))
 
     def work(self, job: TimingJob) -> int:
-        """Time the models in this process, and write what was found for `run` to read."""
+        """Time the models in this process, and write the result for `run` to read."""
         from pydantic import TypeAdapter
 
         from harness.run.latency import ProcessTimes, time_models

@@ -1,8 +1,8 @@
-"""The child process: reads one job from standard input and has its measurement do it.
+"""The child process: reads one job from standard input and does it with its measurement.
 
-The arguments are the measurement's name, then --offline and --verbose where they are asked for.
-Exit codes: 0 ok, 1 something broke (its record or a line on standard error says what), 2 the
-request was wrong (one line on standard error, nothing written), 130 interrupted.
+The arguments are the name of the measurement and optionally --offline and --verbose. Exit codes:
+0 ok, 1 something failed (its record or a line on standard error has the reason), 2 the request was
+wrong (one line on standard error, nothing written), 130 interrupted.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def main(name: str, options: Sequence[str]) -> int:
     job: Any = TypeAdapter(measurement.job_type).validate_json(sys.stdin.readline())
     _die_with_parent()
     logging.basicConfig(format="%(message)s")
-    # Trackers take what is not shown, too.
+    # Trackers also take messages that are not shown.
     logging.getLogger("harness").setLevel("INFO")
     for handler in logging.getLogger().handlers:
         handler.setLevel("INFO" if "--verbose" in options else "WARNING")
@@ -39,7 +39,7 @@ def main(name: str, options: Sequence[str]) -> int:
 
 
 def do_job(measurement: Measurement[Any, JobT], job: JobT) -> int:
-    """Have a measurement do a job; what goes wrong is one line on standard error."""
+    """Do a job with a measurement; an error is one line on standard error."""
     try:
         return measurement.work(job)
     except RequestError as error:
@@ -47,16 +47,16 @@ def do_job(measurement: Measurement[Any, JobT], job: JobT) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return 130
-    except Exception as error:  # anything may go wrong in a measurement
+    except Exception as error:
         print(f"{job}: {explain(error)}", file=sys.stderr)
         return 1
 
 
 def _die_with_parent() -> None:
-    """End this process when standard input closes: the parent is gone, nobody waits for us."""
+    """End this process when standard input closes, because then the parent is gone."""
 
     def watch() -> None:
-        # The file descriptor itself: a lock on sys.stdin would be in the way at shutdown.
+        # The file descriptor itself, because a lock on sys.stdin would block the shutdown.
         while os.read(sys.stdin.fileno(), 4096):
             pass
         os._exit(1)

@@ -12,6 +12,8 @@ from harness.errors import RequestError
 
 # A network with fewer groups is a stem and one body, which has to be taken apart.
 _FEWEST_GROUPS = 3
+# And so has one that keeps nearly all of its parameters in one group.
+_LARGEST_SHARE = 0.8
 _NORMS = (
     *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm),
     *(nn.LayerNorm, nn.GroupNorm, nn.RMSNorm),
@@ -52,7 +54,8 @@ def layer_groups(network: nn.Module) -> tuple[LayerGroup, ...]:
 
     Each child of the network that has parameters is a group; a norm belongs to what it follows. A
     network with fewer than three groups keeps its layers in containers. These are replaced by their
-    own children, level by level, until there are three groups or nothing is left to open. What
+    own children, level by level, until there are three groups or nothing is left to open, and so is
+    a container with more than four fifths of the parameters. What
     contains the head is always opened. Parameters of the network itself and of opened containers,
     such as a class token or a position table, belong to the first group.
     """
@@ -130,10 +133,13 @@ def _children(module: nn.Module, prefix: str, head: nn.Module | None) -> list[Pa
 
 def _containers_to_open(parts: Sequence[Part], head: nn.Module | None) -> list[nn.Module]:
     few = len(_join_norms(parts)) < _FEWEST_GROUPS
+    sizes = {name: sum(p.numel() for p in module.parameters()) for name, module in parts}
+    most = _LARGEST_SHARE * sum(sizes.values())
     return [
         module
         for name, module in parts
-        if (few and _children(module, name, head)) or any(m is head for m in module.modules())
+        if ((few or sizes[name] > most) and _children(module, name, head))
+        or any(m is head for m in module.modules())
     ]
 
 

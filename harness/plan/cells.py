@@ -1,4 +1,4 @@
-"""What a request comes to: its cells, with settings, and what is done of them already."""
+"""Plan of a request: its cells, with settings, and the next action for each of them."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ _THEN_MEASURE = ", then measure"
 
 @dataclass(frozen=True, kw_only=True)
 class Planned:
-    """One cell of a request: what is to be done about it, and why.
+    """One cell of a request, and the next action for it.
 
     Attributes:
         job: The cell with its settings.
         spec: The cell's model.
-        action: done: an equal record exists; measure: weights are there or need no training;
-            train; continue: train from a checkpoint on; unsupported: cannot run on this device.
-        detail: In words.
-        record: The record that exists already, equal or not.
+        action: done (an equal record exists), measure (weights exist or need no training), train,
+            continue (train from a checkpoint) or unsupported (cannot run on this device).
+        detail: The action and its reason in words.
+        record: The existing record of the cell, equal or not.
         n_train: Number of training images.
-        channels: Of the images.
-        first: The training of the base that a compressed model still needs.
+        channels: Number of channels of the images.
+        first: The training of a compressed model's base, if the base is not trained yet.
     """
 
     job: Job
@@ -65,7 +65,7 @@ class Planned:
 
 @dataclass(frozen=True, kw_only=True)
 class _Images:
-    """What planning needs to know of a data set once its images have been checked."""
+    """The facts about checked images that planning needs."""
 
     source: DataSource
     n_train: int
@@ -74,7 +74,7 @@ class _Images:
 
 
 def plan_request(request: Request) -> list[Planned]:
-    """Check everything that can be checked before running, and say what each cell needs.
+    """Check everything that can be checked before running, and plan each cell.
 
     Raises:
         RequestError: Anything in the request is wrong.
@@ -96,10 +96,10 @@ def plan_request(request: Request) -> list[Planned]:
 
 
 def find_job_record(job: Job) -> Record | None:
-    """Return the record that a job's cell has left, if any.
+    """Return the record of a job's cell, if there is one.
 
     Raises:
-        RequestError: What lies there is no record, or that of another cell.
+        RequestError: The file is not a record, or the record of another cell.
     """
     return find_record(
         job.results_dir,
@@ -134,7 +134,7 @@ def _plan_cell(
 
 
 def _with_base(planned: Planned, source: DataSource) -> Planned:
-    """Add what is to be done about the base of a compressed model before."""
+    """Add the training of a compressed model's base, if the base is not trained yet."""
     job, spec = base_job(planned.job, planned.spec), load_model(planned.spec.base)
     weights = trained_weights_path(job, source.sha256)
     if planned.action not in ("train", "continue") or read_sidecar(weights) is not None:
@@ -149,7 +149,7 @@ def _with_base(planned: Planned, source: DataSource) -> Planned:
 
 
 def _check_images(job: Job, spec: ModelSpec, seen: dict[Hashable, _Images]) -> _Images:
-    """Load and check the images once for all models that read them alike."""
+    """Load and check images once for all models that read them in the same way."""
     key = images_key(job, spec)
     if key not in seen:
         data = load_job_data(job, spec)
@@ -181,7 +181,7 @@ def _next_action(
 
 
 def _next_training(job: Job, spec: ModelSpec, weights: Path) -> tuple[Action, str]:
-    """Say where the training of a job begins, or goes on."""
+    """Return whether training starts or continues, and from where."""
     if spec.fit is not None:
         progress = describe_progress(stages_folder(weights))
         return ("continue", progress) if progress else ("train", f"train in stages{_THEN_MEASURE}")
@@ -196,16 +196,14 @@ def _next_training(job: Job, spec: ModelSpec, weights: Path) -> tuple[Action, st
 
 
 def _is_equal(record: Record, job: Job, source: DataSource, sha256: str | None) -> bool:
-    """Whether a record says what running the job would find out."""
+    """Whether a record is the result that running the job would have."""
     from harness.measure.environment import device_name
 
-    weights_match = (
-        record.weights.weights_sha256 == sha256 or record.weights.weights_origin == "published"
-    )
+    weights = record.weights
     return (
         record.status == "ok"
         and record.settings.settings_hash == settings_hash(job.settings)
         and record.data.data_sha256 == source.sha256
         and record.machine.device_name == device_name(job.cell.device)
-        and weights_match
+        and (weights.weights_sha256 == sha256 or weights.weights_origin == "published")
     )

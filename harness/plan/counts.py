@@ -1,4 +1,4 @@
-"""What a request to count costs comes to: one job a data set, checked before it runs."""
+"""Plan of counting costs: one checked job for each data set."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from harness.catalog import load_model
 from harness.errors import RequestError
 from harness.jobs import Cell, CostJob, Job, Request
 from harness.networks.build import check_fit
-from harness.plan.jobs import make_job
-from harness.registry import dataset_files, expand_names, load_dataset, model_files
+from harness.plan.jobs import choose_models, make_job
+from harness.registry import dataset_files, expand_names, load_dataset
 from harness.spec import shape_is_trained
 
 
@@ -31,18 +31,14 @@ def plan_costs(request: Request) -> list[CostJob]:
 
 
 def _name_models(chosen: list[str]) -> list[str]:
-    """Return the models that a request means; of `all`, those that can be counted untrained."""
-    names = expand_names("model", chosen, model_files())
-    specs = {name: load_model(name) for name in names}
-    left_out = [
-        name for name, s in specs.items() if shape_is_trained(s) and s.load_published is None
-    ]
-    if left_out and (left_out == names or "all" not in ",".join(chosen).split(",")):
-        raise RequestError(
-            f"--model {','.join(left_out)}: gets its shape in training; run the cell, whose "
-            "record has its costs"
-        )
-    return [name for name in names if name not in left_out]
+    """Return the models that a request asks for; of `all`, those that can be counted untrained."""
+
+    def can_be_counted(name: str) -> bool:
+        spec = load_model(name)
+        return not shape_is_trained(spec) or spec.load_published is not None
+
+    refusal = "gets its shape in training; run the cell, whose record has its costs"
+    return choose_models(chosen, can_be_counted, refusal)
 
 
 def _plan_model(request: Request, dataset: str, model: str) -> Job:

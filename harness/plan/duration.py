@@ -1,4 +1,4 @@
-"""A rough idea, before anything runs, of how long a cell will take."""
+"""Rough estimate, before anything runs, of the duration of a cell."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from harness.settings_spec import Settings
 
 # Forward and backward pass are about three forward passes.
 _TRAINING_FACTOR = 3
-# A round guess at the share of the matrix-product speed that whole networks reach.
+# Rough guess at the share of the matrix-product speed that whole networks reach.
 _USUAL_EFFICIENCY = 0.5
 _MEASURING_SECONDS = 40.0
 
 
 def rough_seconds(planned: Planned) -> float:
-    """Estimate what a planned cell will take, in seconds.
+    """Estimate the duration of a planned cell in seconds.
 
-    From the seconds an epoch took when the cell was last trained at this image size (a network
-    that trains in its own way: from those that it took in all); else from the
-    multiply-accumulates of its training images and the speed of a short matrix product.
+    If the cell was trained before at this image size, the estimate follows the seconds of its last
+    epoch (or of all epochs, if the model has its own way of training). Otherwise it follows the
+    multiply-accumulates of the training images and the speed of a short matrix product.
     """
     if planned.action in ("done", "unsupported"):
         return 0.0
@@ -47,9 +47,9 @@ def _training_seconds(planned: Planned) -> float:
 
 
 def _count_epochs(settings: Settings) -> int:
-    """Return how often training sees each image; those of a tree see it at every level anew.
+    """Return how often training sees each image, summed over the levels of a tree.
 
-    Of a compressed model, only what comes after its base.
+    The epochs of a compressed model's base are not included.
     """
     compression, tree = settings.quantization or settings.pruning, settings.tree
     if compression is not None:
@@ -62,7 +62,7 @@ def _count_epochs(settings: Settings) -> int:
 
 
 def describe_seconds(seconds: float) -> str:
-    """Return a time to one or two digits: it is not known any better."""
+    """Return a time with one or two digits, as it is a rough estimate."""
     if seconds == 0:
         return "none"
     if seconds < 90:

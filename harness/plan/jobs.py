@@ -1,15 +1,15 @@
-"""What the command line asks for, made into jobs: names, devices, settings, trackers."""
+"""Jobs made from the options of a request: names, devices, settings, trackers."""
 
 from __future__ import annotations
 
 import dataclasses
 import shlex
-from collections.abc import Container
+from collections.abc import Callable, Container
 
 from harness.catalog import load_model
 from harness.errors import RequestError
 from harness.jobs import Cell, Device, Job, Request
-from harness.registry import dataset_files, expand_names, find_dataset
+from harness.registry import dataset_files, expand_names, find_dataset, model_files
 from harness.settings import complete_settings, load_settings, parse_assignment
 from harness.settings_spec import Settings
 from harness.spec import ModelSpec
@@ -17,10 +17,10 @@ from harness.tracking.names import choose_trackers
 
 
 def name_datasets(request: Request) -> list[str]:
-    """Return the names of the data sets that a request means.
+    """Return the names of the data sets that a request asks for.
 
     Raises:
-        RequestError: One is unknown, or the data file does not go with them.
+        RequestError: A name is unknown, or the data file does not go with the names.
     """
     names = expand_names("data set", request.datasets, dataset_files())
     if request.data_file is None:
@@ -38,11 +38,26 @@ def name_datasets(request: Request) -> list[str]:
     return [own]
 
 
-def resolve_device(choice: str) -> Device:
-    """Return the device that a request means.
+def choose_models(chosen: list[str], suits: Callable[[str], bool], refusal: str) -> list[str]:
+    """Return the names of the models that a request asks for; of `all`, only those that suit.
 
     Raises:
-        RequestError: There is no such device.
+        RequestError: A name is unknown; a model that was named does not suit, or none of `all`
+            does, for the reason `refusal`.
+    """
+    names = expand_names("model", chosen, model_files())
+    models = [name for name in names if suits(name)]
+    left_out = [name for name in names if name not in models]
+    if left_out and (not models or "all" not in ",".join(chosen).split(",")):
+        raise RequestError(f"--model {','.join(left_out)}: {refusal}")
+    return models
+
+
+def resolve_device(choice: str) -> Device:
+    """Return the device for `--device`.
+
+    Raises:
+        RequestError: The device does not exist.
     """
     import torch
 
@@ -56,12 +71,9 @@ def resolve_device(choice: str) -> Device:
 
 
 def make_job(request: Request, cell: Cell, seed: int | None = None) -> tuple[Job, ModelSpec]:
-    """Return a cell of a request with its settings, and its model.
+    """Return the job of a request's cell, with settings, and its model.
 
-    Args:
-        request: What is asked for.
-        cell: One of its cells.
-        seed: One of `--seeds`; another one than the settings' own makes a record of its own.
+    A `seed` of `--seeds` that differs from the seed of the settings makes a separate record.
 
     Raises:
         RequestError: The settings are wrong.
@@ -89,14 +101,14 @@ def make_job(request: Request, cell: Cell, seed: int | None = None) -> tuple[Job
 
 
 def name_trackers(request: Request) -> tuple[str, ...]:
-    """Return the names of what is to take note of the cells."""
+    """Return the names of the trackers of a request."""
     if request.runs_dir is None:
         return ()
     return choose_trackers(request.trackers, offline=request.offline)
 
 
 def describe_command(request: Request, dataset: str, models: str, device: Device) -> str:
-    """Return what would run this part of a request again; of paths only the names."""
+    """Return the command that repeats this part of a request; paths are reduced to names."""
     parts = ["python comparisons.py", f"--dataset {dataset}", f"--model {models}"]
     parts.append(f"--device {device}")
     parts += [f"--{key.rpartition('.')[2]} {value}" for key, value in request.overrides.items()]
@@ -111,10 +123,10 @@ def describe_command(request: Request, dataset: str, models: str, device: Device
 
 
 def name_seeds(text: str) -> list[int] | list[None]:
-    """Return the seeds that a comma list means, each once; one None where it is empty.
+    """Return the different seeds of a comma list; a single None if it is empty.
 
     Raises:
-        RequestError: It holds something else than whole numbers from 0 on.
+        RequestError: A seed is not a whole number from 0.
     """
     seeds = []
     for part in filter(None, (part.strip() for part in text.split(","))):
@@ -129,15 +141,15 @@ def name_seeds(text: str) -> list[int] | list[None]:
 def with_seed(
     settings: Settings, seed: int | None, overridden: Container[str]
 ) -> tuple[Settings, bool]:
-    """Return settings with one of `--seeds`, and whether it is another than their own.
+    """Return settings with one of `--seeds`, and whether it differs from their own seed.
 
     Args:
-        settings: What they are without it.
-        seed: The seed; None: their own.
-        overridden: The settings that the command line has named.
+        settings: The settings without `--seeds`.
+        seed: The seed; None for that of the settings.
+        overridden: Names of the settings on the command line.
 
     Raises:
-        RequestError: The seed is named otherwise as well, or changes nothing.
+        RequestError: The seed is set twice, or has no effect.
     """
     if seed is None:
         return settings, False

@@ -1,4 +1,4 @@
-"""What a request to compare latencies comes to: one job a data set, checked before it runs."""
+"""Plan of a comparison of latencies: one checked job for each data set."""
 
 from __future__ import annotations
 
@@ -12,8 +12,13 @@ from harness.errors import RequestError, unknown_name
 from harness.jobs import Cell, Device, LatencyJob, Request, Runtime
 from harness.measure.runtimes import require_libraries
 from harness.networks.build import check_fit
-from harness.plan.jobs import describe_command, make_job, name_datasets, resolve_device
-from harness.registry import expand_names, model_files
+from harness.plan.jobs import (
+    choose_models,
+    describe_command,
+    make_job,
+    name_datasets,
+    resolve_device,
+)
 
 _USUAL_REFERENCE = "resnet"
 
@@ -25,7 +30,11 @@ def plan_latency(request: Request) -> list[LatencyJob]:
         RequestError: Anything in the request is wrong.
     """
     device, runtimes = resolve_device(request.device), _name_runtimes(request.runtimes)
-    models = _name_models(request.models, device)
+    models = choose_models(
+        request.models,
+        lambda name: device in load_model(name).devices,
+        f"does not run on {device}",
+    )
     reference = _name_reference(request.reference, models)
     return [
         _plan_dataset(request, dataset, device, models, reference, runtimes)
@@ -33,18 +42,8 @@ def plan_latency(request: Request) -> list[LatencyJob]:
     ]
 
 
-def _name_models(chosen: list[str], device: Device) -> list[str]:
-    """Return the models that a request means; of `all`, those that run on the device."""
-    names = expand_names("model", chosen, model_files())
-    models = [name for name in names if device in load_model(name).devices]
-    left_out = [name for name in names if name not in models]
-    if left_out and (not models or "all" not in ",".join(chosen).split(",")):
-        raise RequestError(f"--model {','.join(left_out)}: does not run on {device}")
-    return models
-
-
 def _name_runtimes(chosen: list[str]) -> tuple[Runtime, ...]:
-    """Return the runtimes that a request means, each once, all of them installed."""
+    """Return the different runtimes of a request, all of which are installed."""
     names = dict.fromkeys(name.strip() for text in chosen for name in text.split(","))
     for name in names:
         if name not in get_args(Runtime):

@@ -1,11 +1,10 @@
-"""The accuracy pass: every test image once, through a copy of the network made for batches."""
+"""Accuracy pass: every test image once, through a copy of the network made for batches."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,6 +19,7 @@ from harness.measure.networks import meta_copy
 from harness.measure.torchscript import trace
 from harness.networks.adapter import NetworkAdapter, adapt
 from harness.networks.build import make_preprocess
+from harness.records import parts
 from harness.settings_spec import Precision
 from harness.spec import ModelSpec
 from harness.util.error_text import describe_error
@@ -27,40 +27,24 @@ from harness.util.progress import bar
 
 logger = logging.getLogger(__name__)
 
-# Compiling takes seconds, so a few batches are not worth it.
+# Compiling takes seconds, which does not pay for a few batches.
 _BATCHES_WORTH_COMPILING = 32
-# Largest difference of logits, as a share of the largest: rounding, not another network.
+# Largest difference of logits, as a share of the largest logit, that rounding can explain.
 _TOLERANCE = {"fp32": 1e-3, "bf16": 0.1}
 _CHECKED_IMAGES = 512
-# What networks raise while they are traced: shapes are made of tensors then.
+# Errors of networks while they are traced, when shapes are tensors.
 _NOT_TRACED = (AssertionError, RuntimeError, TypeError, ValueError)
 
 Network = Callable[[Tensor], Tensor]
 
 
-@dataclass(frozen=True, kw_only=True)
-class AccuracyPass:
-    """How an accuracy was taken: fields of `harness.records.parts.Accuracy`."""
-
-    accuracy_method: str
-    precision: str
-    evaluation_images_per_s: float
-    accuracy_fp32_check: dict[str, Any]
-
-
 def measure_accuracy(
     network: nn.Module, job: Job, spec: ModelSpec, data: ImageData
-) -> tuple[Accuracy, AccuracyPass]:
-    """Run all test images through a network, as fast as it will go.
-
-    Args:
-        network: On the job's device.
-        job: Says in which batches, and in which precision.
-        spec: The model.
-        data: The images.
+) -> tuple[Accuracy, parts.Accuracy]:
+    """Run all test images through a network on the job's device, as fast as possible.
 
     Returns:
-        The accuracy, and how it was taken.
+        The accuracy, and the record's part about it, which lacks the digests of the predictions.
     """
     logger.info("%s: accuracy on %d test images", job.cell, len(data.test))
     settings = job.settings.evaluation
@@ -74,7 +58,13 @@ def measure_accuracy(
         accuracy = evaluate(forward, images, len(data.classes), classify)
         seconds = time.perf_counter() - start
     check = _check_precision(adapter, job, spec, data, accuracy) if low_precision else {}
-    return accuracy, AccuracyPass(
+    return accuracy, parts.Accuracy(
+        accuracy_top1=accuracy.accuracy_top1,
+        accuracy_top1_low=accuracy.accuracy_top1_low,
+        accuracy_top1_high=accuracy.accuracy_top1_high,
+        accuracy_top5=accuracy.accuracy_top5,
+        n_test=accuracy.n_test,
+        confusion_matrix=accuracy.confusion_matrix,
         accuracy_method=f"{method}; {precision}, batches of {settings.batch_size}",
         precision=precision,
         evaluation_images_per_s=len(data.test) / seconds,
@@ -101,15 +91,15 @@ def compile_for_batches(network: nn.Module, example: Tensor, precision: Precisio
     Args:
         network: In evaluation mode, fp32, channels last, on the CPU.
         example: A batch N×C×H×W, channels last.
-        precision: That of the accuracy pass; its autocast, if any, must be on.
+        precision: Precision of the accuracy pass, whose autocast, if any, must be on.
 
     Raises:
-        CellError: The network cannot be compiled, as its path depends on values, or it would give
-            something else.
+        CellError: The network cannot be compiled because its path depends on values, or the
+            compiled network gives other logits.
     """
     try:
         with torch.inference_mode():
-            # Without values to look at, a network whose path depends on them fails.
+            # The meta device has no values, so a network whose path depends on them fails.
             meta_copy(network)(example.to("meta"))
         compiled = _fixed_batch(trace(network, example, precision), len(example))
         with torch.inference_mode():
@@ -125,7 +115,7 @@ def compile_for_batches(network: nn.Module, example: Tensor, precision: Precisio
 def _fastest(
     adapter: NetworkAdapter, job: Job, spec: ModelSpec, split: Split
 ) -> tuple[str, Network, Network | None]:
-    """Return what was done to a network for speed, then its `forward` and `classify`."""
+    """Return how a network was made fast, in words, and its `forward` and `classify`."""
     copied, settings = adapter.for_inference(), job.settings.evaluation
     if copied.method:
         return copied.method, copied.forward, copied.classify
@@ -141,7 +131,7 @@ def _fastest(
 
 
 def _fixed_batch(network: nn.Module, size: int) -> Network:
-    """Let a network that was compiled for batches of one size take smaller ones as well."""
+    """Make a network that was compiled for batches of one size take smaller ones as well."""
 
     def run(images: Tensor) -> Tensor:
         missing = size - len(images)
@@ -158,7 +148,7 @@ def _fixed_batch(network: nn.Module, size: int) -> Network:
 def _check_precision(
     adapter: NetworkAdapter, job: Job, spec: ModelSpec, data: ImageData, accuracy: Accuracy
 ) -> dict[str, Any]:
-    """Classify some test images in fp32 too, and say what became of them in low precision."""
+    """Classify some test images in fp32 as well, and compare that with the low precision."""
     generator = torch.Generator().manual_seed(job.settings.seed)
     rows = torch.randperm(len(data.test), generator=generator)[:_CHECKED_IMAGES]
     some = SubsetSplit(data.test, rows)

@@ -1,48 +1,54 @@
-"""The cost of a compressed model relative to its base."""
+"""Cost of a compressed model relative to its base."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from harness.catalog import load_model
+from harness.data.loading import ImageData
 from harness.jobs import Job
 from harness.measure.memory import measure_weights_mb
 from harness.measure.operations import count_parameters, measure_operations
 from harness.measure.ratios import compare_latency, time_side_by_side
+from harness.networks.build import build_network
 from harness.records.parts import Compression
 from harness.run.costs import Costs
+from harness.run.provision import ReadyNetwork
+from harness.spec import ModelSpec
 
 logger = logging.getLogger(__name__)
 
 
 def measure_compression(
-    network: nn.Module,
-    base: nn.Module,
+    ready: ReadyNetwork,
     example: Tensor,
     costs: Costs,
     job: Job,
-    origin: Mapping[str, Any],
+    spec: ModelSpec,
+    data: ImageData,
 ) -> Compression:
-    """Measure what the base costs, and time both networks in the same rounds.
+    """Measure the costs of a base with random weights, and time both networks in the same rounds.
 
     Args:
-        network: The compressed one, on the job's device.
-        base: The other, there; its weights do not matter.
-        example: One image, 1×C×H×W, there.
-        costs: What was measured of `network`.
-        job: Says how long and how often.
-        origin: The fields of the result that say how `network` was made.
+        ready: The compressed network, on the job's device.
+        example: One image, 1×C×H×W, on that device.
+        costs: The costs of the compressed network.
+        job: The cell.
+        spec: The compressed model.
+        data: The images that the classes and channels of the base follow.
     """
     logger.info("%s: latency beside its base", job.cell)
+    base = build_network(load_model(spec.base), job.settings, len(data.classes), data.channels)
+    base.to(job.cell.device)
+    notes = (ready.sidecar.compression if ready.sidecar else None) or {}
     weights_mb, gmacs = measure_weights_mb(base), costs.operations.gmacs
-    # What cannot be counted of the one cannot be of the other.
+    # If the operations of one network cannot be counted, neither can those of the other.
     operations = measure_operations(base, example) if gmacs else None
     limits, pruning = job.settings.measurement, job.settings.pruning
     rounds = time_side_by_side(
-        {"base": base, "compressed": network},
+        {"base": base, "compressed": ready.network},
         {"base": example, "compressed": example},
         reference="base",
         rounds=limits.latency_rounds,
@@ -51,8 +57,11 @@ def measure_compression(
     )
     ratios = compare_latency([rounds], reference="base", seed=job.settings.seed)
     ratio = ratios["compressed"]
+    made = {name: value for name, value in notes.items() if name not in ("base", "settings")}
     return Compression(
-        **origin,
+        base=spec.base,
+        method=spec.section,
+        **made,
         params_base=count_parameters(base),
         weights_mb_base=weights_mb,
         weights_ratio_to_base=(costs.memory.weights_mb or 0.0) / weights_mb,
@@ -64,6 +73,6 @@ def measure_compression(
         latency_ratio_to_base=ratio.ratio,
         latency_ratio_to_base_low=ratio.ratio_low,
         latency_ratio_to_base_high=ratio.ratio_high,
-        latency_rounds=ratio.latency.rounds,
+        latency_rounds=ratio.latency.latency_rounds,
         latency_drift_base=rounds.drift,
     )

@@ -1,4 +1,4 @@
-"""Costs that are counted: operations and bytes of a model at a data set's shape, without images."""
+"""Counted costs: operations and bytes of a model at the shape of a data set, without images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.errors import RequestError
 from harness.jobs import Job
 from harness.measure.environment import describe_environment
 from harness.measure.file_size import measure_file_mb
-from harness.measure.memory import measure_live_peak_mb, measure_weights_mb
+from harness.measure.memory import measure_peak_mb, measure_weights_mb
 from harness.measure.operations import count_macs, count_parameters, measure_operations
 from harness.networks.adapter import NetworkAdapter, adapt
 from harness.networks.build import build_network
@@ -26,10 +26,10 @@ from harness.spec import DatasetSpec, ModelSpec, NetworkPath, shape_is_trained
 
 
 def count_costs(job: Job) -> CostRecord:
-    """Count what a job's model costs, and return the record (not yet written).
+    """Count the costs of a job's model and return the record, which is not written yet.
 
     Raises:
-        RequestError: The network's shape comes out of its training, and none was published.
+        RequestError: The network's shape is a result of training, and no network was published.
         CellError: The operations cannot be counted.
     """
     started = datetime.now(UTC)
@@ -57,15 +57,13 @@ def count_costs(job: Job) -> CostRecord:
 
 
 def _build(job: Job, spec: ModelSpec, dataset: DatasetSpec) -> tuple[nn.Module, str]:
-    """Return the network with whatever is in memory for weights, or the published one."""
+    """Return a network with arbitrary weights, or the published one, and the weights' origin."""
     if spec.compress is not None:
         network = build_network(spec, job.settings, len(dataset.classes), dataset.channels)
         return spec.compress(network.eval(), job.settings, dataset.channels), "random"
     if not shape_is_trained(spec):
         with torch.device("meta"):
-            network = build_network(
-                spec, job.settings, len(dataset.classes), channels=dataset.channels
-            )
+            network = build_network(spec, job.settings, len(dataset.classes), dataset.channels)
         return network.to_empty(device="cpu").eval(), "random"
     if spec.load_published is None:
         raise RequestError(f"{spec.label} gets its shape in training, and none was published")
@@ -80,49 +78,53 @@ def _count_whole(adapter: NetworkAdapter, image: Tensor) -> dict[str, Any]:
         "gmacs": operations.gmacs,
         "gflops": operations.gflops,
         "gmacs_thop": operations.gmacs_thop,
-        "peak_memory_mb": measure_live_peak_mb(
-            adapter.network, image, on_meta=adapter.runs_on_meta
-        ),
+        "peak_memory_mb": measure_peak_mb(adapter.network, image, on_meta=adapter.runs_on_meta),
         "not_measured": {"gmacs_thop": reason} if reason else {},
     }
 
 
 def _count_paths(adapter: NetworkAdapter, image: Tensor) -> dict[str, Any]:
-    """Count every path; what the mean image takes depends on images, which are not looked at."""
+    """Count every path; a mean over images is not known, because there are no images."""
     paths = adapter.paths
-    counted = sorted((_count_path(path, image) for path in paths), key=lambda each: each.gmacs)
+    counted = [
+        CostPath(
+            **count_path(path, image),
+            file_mb=measure_file_mb(path.network),
+            gmacs_unpadded=_count_unpadded(path.network, image),
+        )
+        for path in paths
+    ]
+    counted.sort(key=lambda each: each.gmacs)
     longest = next(path for path in paths if path.name == counted[-1].name)
     return {
         "paths": tuple(counted),
-        "peak_memory_mb": measure_live_peak_mb(longest.network, image),
+        "peak_memory_mb": measure_peak_mb(longest.network, image),
         "not_measured": dict.fromkeys(
             ("gmacs", "gflops", "gmacs_thop"), "it depends on the image's path"
         ),
     }
 
 
-def _count_path(path: NetworkPath, image: Tensor) -> CostPath:
+def count_path(path: NetworkPath, image: Tensor) -> dict[str, Any]:
+    """Return the fields that `CostPath` and `harness.records.parts.PathCosts` have in common."""
     operations = measure_operations(path.network, image)
-    unpadded = _without_padding(path.network)
-    return CostPath(
-        name=path.name,
-        classes=len(path.classes),
-        params=count_parameters(path.network),
-        weights_mb=measure_weights_mb(path.network),
-        file_mb=measure_file_mb(path.network),
-        gmacs=operations.gmacs,
-        gmacs_thop=operations.gmacs_thop,
-        gmacs_unpadded=None if unpadded is None else count_macs(unpadded, image) / 1e9,
-    )
+    return {
+        "name": path.name,
+        "classes": len(path.classes),
+        "params": count_parameters(path.network),
+        "weights_mb": measure_weights_mb(path.network),
+        "gmacs": operations.gmacs,
+        "gmacs_thop": operations.gmacs_thop,
+    }
 
 
-def _without_padding(network: nn.Module) -> nn.Module | None:
-    """Return a copy whose 1×1 convolutions are not padded; None where none of them is.
+def _count_unpadded(network: nn.Module, image: Tensor) -> float | None:
+    """Return 10^9 multiply-accumulates without the padding of 1×1 convolutions; None without any.
 
-    Around a 1×1 convolution padding adds nothing but its bias and the work of computing it.
+    The padding of a 1×1 convolution adds only the bias around the image, and its computation.
     """
     copied, found = copy.deepcopy(network), False
     for part in copied.modules():
         if isinstance(part, nn.Conv2d) and part.kernel_size == (1, 1) and any(part.padding):
             part.padding, found = (0, 0), True
-    return copied if found else None
+    return count_macs(copied, image) / 1e9 if found else None

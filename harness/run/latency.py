@@ -1,4 +1,4 @@
-"""Models timed side by side in one process, in the same rounds; nothing is trained."""
+"""Timing of models side by side in one process, without training."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessTimes:
-    """What one of the processes of a comparison found; survives a trip through JSON.
+    """The result of one process of a comparison, which can be written as JSON and read again.
 
     Attributes:
-        rows: One for each model and runtime, without times.
+        rows: A row without times for each model and runtime.
         rounds: The times, by the names of the rows.
-        machine: What this process ran on.
-        data_name: Where the images come from.
-        data_sha256: Their digest.
-        environment: The machine and the versions.
+        machine: The machine, cores and load of this process.
+        data_name: Name of the source of the images.
+        data_sha256: Digest of the images.
+        environment: The fields of `harness.measure.environment.Environment`.
     """
 
     rows: tuple[LatencyRow, ...]
@@ -54,7 +54,7 @@ class ProcessTimes:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Model:
-    """A network with the images that it is timed on, N×C×H×W, both on the device."""
+    """A network and the images N×C×H×W that it is timed on, both on the device."""
 
     job: Job
     spec: ModelSpec
@@ -64,7 +64,7 @@ class _Model:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Candidate:
-    """A network in a runtime, as it is called; the row lacks its times."""
+    """A network in a runtime, and its row without times."""
 
     row: LatencyRow
     call: Network
@@ -74,12 +74,11 @@ class _Candidate:
 def time_models(job: LatencyJob, number: int) -> ProcessTimes:
     """Time every model of a job in every runtime, in this process.
 
-    Whoever calls holds the lock on the device.
+    The caller holds the lock on the device.
 
     Args:
         job: The comparison.
-        number: Of this process, from 0 on; each has images, and visits the models in an order, of
-            its own.
+        number: Number of this process, from 0; images and the order of the models depend on it.
 
     Raises:
         RequestError: The job cannot be carried out as it stands.
@@ -108,7 +107,7 @@ def time_models(job: LatencyJob, number: int) -> ProcessTimes:
 
 
 def _load_all(job: LatencyJob, number: int) -> tuple[list[_Model], ImageData]:
-    """Return the models of a process, and the images as the first of them reads them."""
+    """Return the models of a process, and the images as the first model reads them."""
     seen: dict[Hashable, ImageData] = {}
     models = []
     for each in job.jobs:
@@ -121,9 +120,9 @@ def _load_all(job: LatencyJob, number: int) -> tuple[list[_Model], ImageData]:
 
 
 def _load(job: Job, spec: ModelSpec, data: ImageData, number: int) -> _Model:
-    """Return a job's network with trained weights where there are some, else with random ones."""
-    random = job.settings.weights == "auto" and not _has_weights(job, data)
-    if random:
+    """Return a job's network, with random weights if there are no trained ones."""
+    weights = trained_weights_path(job, data.source.sha256)
+    if job.settings.weights == "auto" and read_sidecar(weights) is None:
         settings = dataclasses.replace(job.settings, weights="random")
         job = dataclasses.replace(job, settings=settings)
     ready = ready_network(job, spec, data)
@@ -137,12 +136,8 @@ def _load(job: Job, spec: ModelSpec, data: ImageData, number: int) -> _Model:
     return _Model(job=job, spec=spec, ready=ready, images=images)
 
 
-def _has_weights(job: Job, data: ImageData) -> bool:
-    return read_sidecar(trained_weights_path(job, data.source.sha256)) is not None
-
-
 def _prepare(model: _Model, runtime: Runtime) -> _Candidate:
-    """Bring a model into a runtime; where that fails, the row says why."""
+    """Convert a model to a runtime; if that fails, the row has the reason."""
     row = LatencyRow(
         model=model.job.cell.model,
         label=model.spec.label,
@@ -151,15 +146,16 @@ def _prepare(model: _Model, runtime: Runtime) -> _Candidate:
         weights_sha256=model.ready.sha256,
         image_size=model.images.shape[-1],
     )
-    image = model.images[:1]
+    call: Network = model.ready.network
     try:
         timed = _timed_call(model, runtime)
     except CellError as error:
         logger.info("%s in %s: %s", model.job.cell, runtime, error)
         row = dataclasses.replace(row, reason=str(error))
-        return _Candidate(row=row, call=model.ready.network, image=image)
-    row = dataclasses.replace(row, runtime_method=timed.method, max_difference=timed.max_difference)
-    return _Candidate(row=row, call=timed.call, image=image)
+    else:
+        call, method, difference = timed.call, timed.method, timed.max_difference
+        row = dataclasses.replace(row, runtime_method=method, max_difference=difference)
+    return _Candidate(row=row, call=call, image=model.images[:1])
 
 
 def _timed_call(model: _Model, runtime: Runtime) -> TimedCall:

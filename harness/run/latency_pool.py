@@ -1,4 +1,4 @@
-"""What several processes found of the same models, made one record."""
+"""The record of a comparison of latencies, from the results of its processes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from harness.jobs import LatencyJob
+from harness.measure.latency import describe_method
 from harness.measure.ratios import MOST_DRIFT, Ratio, compare_latency
 from harness.records.latency import LatencyRecord, LatencyRow
 from harness.records.parts import Load, Machine
@@ -17,17 +18,16 @@ from harness.run.provenance import make_provenance
 def pool_processes(
     job: LatencyJob, processes: Sequence[ProcessTimes], started: datetime
 ) -> LatencyRecord:
-    """Return the record (not yet written) of a comparison.
+    """Return the record of a comparison, which is not written yet.
 
     Args:
         job: The comparison.
-        processes: What each of its processes found, in their order.
-        started: When the first began.
+        processes: The result of each process, in their order.
+        started: Start of the first process.
     """
     settings, cell = job.jobs[0].settings, job.jobs[0].cell
     rounds = [each.rounds for each in processes]
     ratios = compare_latency(rounds, reference=job.reference_name, seed=settings.seed)
-    reference = ratios[job.reference_name].latency
     environment, drift = processes[0].environment, max(each.drift for each in rounds)
     return LatencyRecord(
         dataset=cell.dataset,
@@ -35,13 +35,15 @@ def pool_processes(
         reference=job.reference,
         reference_runtime=job.runtimes[0],
         processes=len(processes),
-        rounds=reference.rounds,
+        rounds=ratios[job.reference_name].latency.latency_rounds,
         drift=drift,
         drifted=drift > MOST_DRIFT,
         reruns=sum(each.reruns for each in rounds),
-        method=reference.method,
+        method=describe_method(on_gpu=rounds[0].on_gpu),
         machine=_pool_machines(processes),
-        rows=_pool_rows(processes, ratios),
+        rows=tuple(
+            _pool_row(rows, ratios) for rows in zip(*(each.rows for each in processes), strict=True)
+        ),
         data_name=processes[0].data_name,
         data_sha256=processes[0].data_sha256,
         seed=settings.seed,
@@ -50,7 +52,7 @@ def pool_processes(
 
 
 def _pool_machines(processes: Sequence[ProcessTimes]) -> Machine:
-    """Return the cores of all processes, and the most that went on beside any of them."""
+    """Return the cores of all processes, and the largest load during any of them."""
     machines = [each.machine for each in processes]
     cores = {core for each in machines for core in each.cores or ()}
     loads = [each.load for each in machines if each.load]
@@ -72,16 +74,8 @@ def _largest(values: Iterable[float | None]) -> float | None:
     return max((value for value in values if value is not None), default=None)
 
 
-def _pool_rows(
-    processes: Sequence[ProcessTimes], ratios: dict[str, Ratio]
-) -> tuple[LatencyRow, ...]:
-    return tuple(
-        _pool_row(rows, ratios) for rows in zip(*(each.rows for each in processes), strict=True)
-    )
-
-
 def _pool_row(rows: Sequence[LatencyRow], ratios: dict[str, Ratio]) -> LatencyRow:
-    """Return a model's row with its times, if all processes have some, else with the reason."""
+    """Return a model's row with its times if all processes timed it, else with the reason."""
     row, found = rows[0], ratios.get(rows[0].name)
     if found is None:
         return next(each for each in rows if each.reason)

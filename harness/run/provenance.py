@@ -1,4 +1,4 @@
-"""Where a record comes from: code, time, command and environment."""
+"""Provenance of a record: code, time, command and environment."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def make_provenance(environment: Mapping[str, Any], started: datetime, command: 
 
     Args:
         environment: The fields of `harness.measure.environment.Environment`.
-        started: When the measurement began.
-        command: The command that makes it again.
+        started: Start of the measurement.
+        command: The command that repeats the measurement.
     """
     return Provenance(
         git_commit=environment["git_commit"],

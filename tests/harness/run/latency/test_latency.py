@@ -12,6 +12,7 @@ from harness.compression.quantization import with_any_ranges
 from harness.data.loading import load_job_data
 from harness.errors import CellError, RequestError
 from harness.measure.conditions import default_threads
+from harness.networks.adapter import RoutedAdapter
 from harness.networks.build import build_network
 from harness.networks.weights import Sidecar, save_weights, trained_weights_path
 from harness.records.latency import LATENCIES
@@ -140,7 +141,7 @@ def test_a_routed_network_needs_weights(make_job):
 
 
 def test_a_routed_network_gets_many_images_in_turn(make_job, monkeypatch):
-    monkeypatch.setattr(latency, "_ROUTED_IMAGES", 4)
+    monkeypatch.setattr(RoutedAdapter, "timed_images", 4)
     job = make_job("plain", "routed", run_in=("eager", "compile"))
     settings = dataclasses.replace(job.jobs[1].settings, weights="published")
     published = dataclasses.replace(job.jobs[1], settings=settings)
