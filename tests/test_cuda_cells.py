@@ -28,7 +28,7 @@ QUICK = {
 }
 STAGE = {"epochs": 1, "batch_size": 8, "start": "random"}
 SECTIONS = {
-    "trunk": {"tree": {"backbone": "compact", "grouping": STAGE, "joint": STAGE, "fold": True, "held_out": 0.0}},
+    "trunk": {"tree": {"backbone": "compact", "grouping": STAGE, "joint": STAGE, "fold": True, "held_out": 0.3}},
     "resnet_quantized": {"quantization.training": STAGE},
     "vgg_pruned": {"pruning.training": STAGE, "pruning.steps": 8},
 }
@@ -49,14 +49,15 @@ def cuda(monkeypatch):
         yield cuda
 
 
-@pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    """A file of 8×8 images of digits, four of each class to train on and two to test on."""
+@pytest.fixture
+def images(tmp_path, model):
+    """A file of a few 8×8 images of digits; two thirds to train on, the others to test on."""
     digits = load_digits()
-    rows = np.concatenate([np.flatnonzero(digits.target == k)[:6] for k in range(10)])
+    count = 30 if model == "trunk" else 6
+    rows = np.concatenate([np.flatnonzero(digits.target == k)[:count] for k in range(10)])
     stored, labels = (digits.images[rows] * 15).astype(np.uint8), digits.target[rows]
     test = np.arange(len(rows)) % 3 == 0
-    path = tmp_path_factory.mktemp("images") / "few.npz"
+    path = tmp_path / "few.npz"
     np.savez(
         path,
         train_images=stored[~test],
