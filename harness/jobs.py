@@ -42,6 +42,7 @@ class Job:
         trackers: Names of the trackers of the run; they change no result.
         runs_dir: Folder of the trackers' files; None: nothing is tracked.
         repeat: Whether its record is to lie beside the cell's, as that of another seed.
+        trained_on: The device that the network is trained on, where that is not the cell's.
     """
 
     cell: Cell
@@ -56,6 +57,12 @@ class Job:
     trackers: tuple[str, ...] = ()
     runs_dir: Path | None = None
     repeat: bool = False
+    trained_on: Device | None = None
+
+    @property
+    def training_device(self) -> Device:
+        """The device that the network is trained on."""
+        return self.trained_on or self.cell.device
 
     def __str__(self) -> str:
         return f"{self.cell}{f', seed {self.settings.seed}' if self.repeat else ''}"
@@ -115,7 +122,7 @@ class Request:
     Attributes:
         datasets: Names, comma lists or `all`; may be empty when there is a `data_file`.
         models: Names, comma lists or `all`.
-        device: auto, cpu or cuda.
+        device: auto, cpu, cuda, or one of several GPUs as cuda:1.
         overrides: Settings by dotted key.
         assignments: Further settings, as `key=value`.
         recipe: Settings of the model to use in place of the usual ones.

@@ -12,8 +12,14 @@ from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 import yaml
 
 from harness.errors import RequestError, unknown_name
+from harness.jobs import Device
 from harness.registry import ROOT, base_name, dataset_files
-from harness.settings_spec import PruningSettings, QuantizationSettings, Settings
+from harness.settings_spec import (
+    PruningSettings,
+    QuantizationSettings,
+    Settings,
+    TrainingSettings,
+)
 from harness.spec import DatasetSpec, ModelSpec
 from harness.util.hashing import hash_json
 
@@ -102,15 +108,34 @@ def complete_settings(
     )
 
 
-def _refuse_freezing(settings: Settings, model: ModelSpec) -> None:
-    recipes: dict[str, object] = {"training": settings.training}
+def recipes(settings: Settings) -> dict[str, TrainingSettings]:
+    """Return every recipe in the settings by its dotted name."""
+    values: dict[str, object] = {"training": settings.training}
     for section in _SECTIONS:
-        values = getattr(settings, section)
-        if values is not None:
-            recipes |= {f"{section}.{name}": value for name, value in vars(values).items()}
-    for name, recipe in recipes.items():
+        part = getattr(settings, section)
+        if part is not None:
+            values |= {f"{section}.{name}": value for name, value in vars(part).items()}
+    return {name: value for name, value in values.items() if isinstance(value, TrainingSettings)}
+
+
+def check_training_device(settings: Settings, device: Device) -> None:
+    """Make sure that the recipes can be followed on a device.
+
+    Raises:
+        RequestError: A recipe's precision needs a GPU.
+    """
+    for name, recipe in recipes(settings).items():
+        if device == "cpu" and recipe.precision in ("fp16", "tf32"):
+            raise RequestError(
+                f"setting {name}.precision: {recipe.precision} is for GPUs; use fp32 or bf16 on a "
+                "CPU"
+            )
+
+
+def _refuse_freezing(settings: Settings, model: ModelSpec) -> None:
+    for name, recipe in recipes(settings).items():
         for key in ("freeze_layers", "freeze_backbone"):
-            if getattr(recipe, key, False):
+            if getattr(recipe, key):
                 raise RequestError(
                     f"setting {name}.{key}: {model.label} trains in stages of its own and "
                     "freezes no layers"

@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Gt, Le, Lt
 
 Precision = Literal["fp32", "bf16"]
+TrainingPrecision = Literal["fp32", "tf32", "bf16", "fp16"]
+Fp32Precision = Literal["ieee", "tf32", "torch"]
 WeightsChoice = Literal["auto", "train", "imagenet", "published", "random"]
 Compression = Literal["quantization", "pruning"]
 
@@ -24,7 +26,9 @@ class TrainingSettings:
     image, side in pixels). `balance_classes` shows each class equally often. `cosine_epochs` is
     when the cosine schedule would reach 0; None: at the last epoch. `freeze_layers` is how many of
     the first layer groups are not trained, and `freeze_backbone` leaves all but the head
-    untrained: see `harness/networks/freezing.py`.
+    untrained: see `harness/networks/freezing.py`. `micro_batch_size` adds up the gradients of a
+    batch in parts that fit into memory; batch norm sees the parts. `fused_optimizer` updates all
+    weights in one kernel, and `compile` is torch.compile's mode: see docs/gpu.md.
     """
 
     __pydantic_config__ = _STRICT
@@ -50,7 +54,10 @@ class TrainingSettings:
     cutout: tuple[Annotated[int, Ge(1)], Annotated[int, Ge(1)]] | None = None
     balance_classes: bool = False
     max_gradient_norm: Annotated[float, Gt(0)] | None = None
-    precision: Precision = "fp32"
+    precision: TrainingPrecision = "fp32"
+    fused_optimizer: bool = False
+    micro_batch_size: Annotated[int, Ge(1)] | None = None
+    compile: Literal["default", "reduce-overhead", "max-autotune"] | None = None
     channels_last: bool = True
     freeze_layers: Annotated[int, Ge(0)] = 0
     freeze_backbone: bool = False
@@ -152,6 +159,7 @@ class MeasurementSettings:
     `latency_seconds` are for each model, in each process. `latency_processes` is how many time the
     models when they are compared (`--measure latency`): five are the fewest with which the ratio's
     interval is near what it says, see `harness.measure.ratios`. A cell is measured in one.
+    `fp32_precision` is how a GPU computes fp32 products: see `harness.measure.conditions`.
     """
 
     __pydantic_config__ = _STRICT
@@ -161,6 +169,7 @@ class MeasurementSettings:
     latency_processes: Annotated[int, Ge(1)] = 5
     throughput_batch_sizes: tuple[Annotated[int, Ge(1)], ...] = (1, 4, 16, 64)
     throughput_seconds: Annotated[float, Gt(0)] = 2.0
+    fp32_precision: Fp32Precision = "ieee"
 
 
 @dataclass(frozen=True, kw_only=True)

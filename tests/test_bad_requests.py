@@ -7,7 +7,7 @@ import pytest
 
 from harness import commands
 from harness.catalog import load_model
-from harness.plan import cells, jobs
+from harness.plan import jobs
 from harness.records.cell import CELLS
 from tests.refusals import make_request, refuse
 
@@ -109,17 +109,6 @@ def test_a_wrong_setting_of_a_tree_is_one_line(capsys, tmp_path, assignment, wor
 )
 def test_a_wrong_word_on_a_compressed_model_is_one_line(capsys, tmp_path, model, changes, words):
     refuse(capsys, tmp_path, make_request(tmp_path, models=[model], **changes), *words)
-
-
-def test_int8_on_a_gpu_is_unsupported(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr(cells, "resolve_device", lambda choice: "cuda")
-    request = make_request(tmp_path, models=["resnet_quantized"], device="cuda")
-    assert commands.carry_out(request) == 1
-    (record,) = CELLS.read_all(tmp_path / "results")
-    reason = "ResNet-50 int8 runs on cpu only"
-    assert (record.status, record.reason) == ("unsupported", reason)
-    assert reason in " ".join(capsys.readouterr().out.split())
-    assert f"unsupported: {reason}" in (tmp_path / "results" / "digits.md").read_text()
 
 
 def test_an_unknown_recipe_is_one_line(capsys, tmp_path):

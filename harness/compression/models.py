@@ -59,7 +59,7 @@ def _fit_quantized(fitting: Fitting) -> nn.Module:
     stages.note("accuracy_base", lambda: base.accuracy(network))
     fitting.seed_all("quantization")
     batches = fitting.image_batches(recipe, fitting.split.labels)
-    first, _ = next(batches.epoch(1, 0))
+    first = next(batches.epoch(1, 0))[0].cpu()
     fake = quantization.prepare(network, settings.backend, first)
     stages.train("quantization", fake, batches, recipe)
     quantization.freeze(fake)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -23,6 +24,34 @@ def set_threads(threads: int | None) -> int:
     threads = threads or default_threads()
     torch.set_num_threads(threads)
     return threads
+
+
+@contextmanager
+def fp32_precision(mode: str) -> Iterator[None]:
+    """Set how a GPU computes the products of fp32 numbers, and restore it afterwards.
+
+    Args:
+        mode: ieee (24-bit mantissas), tf32 (11 bits: faster on tensor cores), or torch (its
+            defaults: tf32 in convolutions, ieee in matrix products).
+    """
+    before = fp32_modes()
+    try:
+        _set_fp32_modes(*(("tf32", "ieee") if mode == "torch" else (mode, mode)))
+        yield
+    finally:
+        _set_fp32_modes(*before)
+
+
+def fp32_modes() -> tuple[str, str]:
+    """Return how a GPU computes fp32 convolutions and fp32 matrix products: ieee or tf32."""
+    cudnn: Any = torch.backends.cudnn
+    return cudnn.conv.fp32_precision, torch.backends.cuda.matmul.fp32_precision
+
+
+def _set_fp32_modes(convolutions: str, products: str) -> None:
+    cudnn: Any = torch.backends.cudnn
+    cudnn.conv.fp32_precision = convolutions
+    torch.backends.cuda.matmul.fp32_precision = products
 
 
 class Conditions:

@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import torch
 
+from harness.measure.conditions import fp32_modes
 from harness.measure.pinning import usable_cpus
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -49,6 +50,12 @@ class Environment:
         gpu_throttle: Why the GPU is below its full clock, as a mask of NVML's reasons; "0x0…0"
             if it is not.
         cuda: Version of CUDA that torch was built with.
+        cudnn: Version of cuDNN.
+        cudnn_benchmark: Whether cuDNN tries its algorithms for every new shape and takes the
+            fastest, so that rounding may differ between runs.
+        deterministic: Whether torch refuses algorithms whose results vary.
+        fp32_convolutions: How products of fp32 convolutions are computed on a GPU: ieee or tf32.
+        fp32_matrix_products: The same for matrix products.
         container: "docker", "podman" or "kubernetes".
         virtual_machine: Whether the processor reports that it is virtual.
         operating_system: Name and version of the operating system.
@@ -75,6 +82,11 @@ class Environment:
     gpu_clock_mhz: float | None
     gpu_throttle: str | None
     cuda: str | None
+    cudnn: int | None
+    cudnn_benchmark: bool | None
+    deterministic: bool
+    fp32_convolutions: str | None
+    fp32_matrix_products: str | None
     container: str | None
     virtual_machine: bool
     operating_system: str
@@ -107,6 +119,11 @@ def describe_environment(device: str) -> Environment:
         gpu_clock_mhz=float(clock) if clock and clock.isdigit() else None,
         gpu_throttle=throttle,
         cuda=torch.version.cuda if gpu else None,
+        cudnn=torch.backends.cudnn.version() if gpu else None,  # type: ignore[no-untyped-call]
+        cudnn_benchmark=torch.backends.cudnn.benchmark if gpu else None,
+        deterministic=torch.are_deterministic_algorithms_enabled(),
+        fp32_convolutions=fp32_modes()[0] if gpu else None,
+        fp32_matrix_products=fp32_modes()[1] if gpu else None,
         container=_container(),
         virtual_machine="hypervisor" in flags,
         operating_system=platform.platform(),
@@ -183,16 +200,21 @@ def _container() -> str | None:
 
 
 def _ask_gpu(gpu: Any) -> tuple[str | None, str | None, str | None]:
-    """Return driver version, clock and throttle reasons of a GPU, as nvidia-smi prints them."""
+    """Return driver version, clock and throttle reasons of a GPU, as nvidia-smi prints them.
+
+    Each is asked for alone: one name that a driver does not know would fail them all.
+    """
     uuid = getattr(gpu, "uuid", None)
-    found = _output(
-        "nvidia-smi",
-        *([f"--id=GPU-{uuid}"] if uuid else []),
-        "--query-gpu=driver_version,clocks.sm,clocks_throttle_reasons.active",
-        "--format=csv,noheader,nounits",
-    )
-    answers = [part.strip() for part in found.splitlines()[0].split(",")] if found else []
-    return (answers[0], answers[1], answers[2]) if len(answers) == 3 else (None, None, None)
+
+    def ask(field: str) -> str | None:
+        command = ["nvidia-smi", f"--query-gpu={field}", "--format=csv,noheader,nounits"]
+        found = _output(*command, *([f"--id=GPU-{uuid}"] if uuid else []))
+        answer = found.splitlines()[0].strip() if found else ""
+        return None if not answer or answer.startswith(("[", "No devices")) else answer
+
+    # Drivers from 2023 on have the second name, later ones that alone.
+    reasons = ask("clocks_throttle_reasons.active") or ask("clocks_event_reasons.active")
+    return ask("driver_version"), ask("clocks.sm"), reasons
 
 
 def _version(distribution: str) -> str | None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
 from filelock import FileLock, Timeout
 
 logger = logging.getLogger(__name__)
@@ -18,8 +19,11 @@ _MODE = 0o666
 
 
 def lock_path(device: str) -> Path:
-    """Return the lock file of a device of this machine."""
-    return Path(tempfile.gettempdir()) / f"modelcomparisons-{device.replace(':', '-')}.lock"
+    """Return the lock file of a device of this machine; every GPU has its own."""
+    name = device
+    if device.startswith("cuda"):
+        name = f"cuda-{torch.cuda.get_device_properties(device).uuid}"
+    return Path(tempfile.gettempdir()) / f"modelcomparisons-{name}.lock"
 
 
 @contextmanager

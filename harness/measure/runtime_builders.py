@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.utils.dlpack import from_dlpack
 
 from harness.errors import RequestError
+from harness.measure.conditions import fp32_modes
 
 Call = Callable[[Tensor], Tensor]
 
@@ -78,7 +79,8 @@ def build_onnxruntime(network: nn.Module, example: Tensor) -> Built:
     if provider not in onnxruntime.get_available_providers():
         raise RequestError(f"runtime onnxruntime has no {provider} here: it is in onnxruntime-gpu")
     device = (example.device.type, example.device.index or 0)
-    settings = {"device_id": device[1], "use_tf32": 0} if example.is_cuda else {}
+    tf32 = int("tf32" in fp32_modes())
+    settings = {"device_id": device[1], "use_tf32": tf32} if example.is_cuda else {}
     session = onnxruntime.InferenceSession(
         _export_onnx(network, example), _session_options(), providers=[(provider, settings)]
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +16,7 @@ from harness.measure.networks import inference
 _WORTHWHILE_GROWTH = 1.05
 # A kernel may be slow at one size by chance; two sizes in a row are no coincidence.
 _SIZES_IN_VAIN = 2
+_GROWTH = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +36,8 @@ def measure_throughput(
 ) -> Throughput:
     """Measure growing batches until two sizes in a row gain less than 5% or memory is full.
 
-    A rate is images over wall-clock time, after one untimed call.
+    A rate is images over wall-clock time, after one untimed call. On a GPU, which such sizes may
+    not fill, four times the last size is tried as long as it is worthwhile.
 
     Args:
         network: A module is in evaluation mode meanwhile.
@@ -52,7 +54,7 @@ def measure_throughput(
     rates: dict[int, float] = {}
     in_vain = 0
     with inference(network):
-        for size in batch_sizes:
+        for size in _sizes(batch_sizes, endless=example.is_cuda):
             rate = _images_per_s(network, example, size, seconds)
             if rate is None:
                 break
@@ -65,6 +67,14 @@ def measure_throughput(
         raise CellError(f"throughput: a batch of {batch_sizes[0]} does not fit in memory")
     best = max(rates, key=rates.__getitem__)
     return Throughput(images_per_s=rates[best], batch_size=best)
+
+
+def _sizes(batch_sizes: Sequence[int], *, endless: bool) -> Iterator[int]:
+    yield from batch_sizes
+    size = batch_sizes[-1]
+    while endless:
+        size *= _GROWTH
+        yield size
 
 
 def filled(images: Tensor, size: int) -> Tensor:

@@ -68,6 +68,7 @@ class WholeCell(Measurement["Planned", Job]):
 
     def work(self, job: Job) -> int:
         """Run the cell, log it to its trackers, and write its record."""
+        from harness.measure.conditions import fp32_precision
         from harness.records.cell import CELLS
         from harness.run.cell import begin_record, run_cell
         from harness.run.provision import discard_checkpoint
@@ -76,7 +77,8 @@ class WholeCell(Measurement["Planned", Job]):
         started = datetime.now(UTC)
         with open_tracker(job) as tracker:
             try:
-                record = run_cell(job, tracker)
+                with fp32_precision(job.settings.measurement.fp32_precision):
+                    record = run_cell(job, tracker)
             except RequestError:
                 raise
             except Exception as error:  # anything may go wrong in a cell

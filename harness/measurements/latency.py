@@ -95,10 +95,12 @@ class LatencySideBySide(Measurement[LatencyJob, TimingJob]):
         """Time the models in this process, and write the result for `run` to read."""
         from pydantic import TypeAdapter
 
+        from harness.measure.conditions import fp32_precision
         from harness.run.latency import ProcessTimes, time_models
         from harness.util.files import write_text
 
-        times = time_models(job.comparison, job.number)
+        with fp32_precision(job.comparison.jobs[0].settings.measurement.fp32_precision):
+            times = time_models(job.comparison, job.number)
         write_text(job.answer, TypeAdapter(ProcessTimes).dump_json(times).decode())
         return 0
 

@@ -114,7 +114,7 @@ def _plan_cell(
 ) -> Planned:
     job, spec = make_job(request, cell, seed)
     record = find_job_record(job)
-    if cell.device not in spec.devices:
+    if job.cell.device not in spec.devices:
         reason = f"{spec.label} runs on {' and '.join(spec.devices)} only"
         return Planned(job=job, spec=spec, action="unsupported", detail=reason, record=record)
     images = _check_images(job, spec, seen)

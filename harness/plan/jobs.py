@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shlex
 from collections.abc import Callable, Container
 
@@ -10,7 +11,12 @@ from harness.catalog import load_model
 from harness.errors import RequestError
 from harness.jobs import Cell, Device, Job, Request
 from harness.registry import dataset_files, expand_names, find_dataset, model_files
-from harness.settings import complete_settings, load_settings, parse_assignment
+from harness.settings import (
+    check_training_device,
+    complete_settings,
+    load_settings,
+    parse_assignment,
+)
 from harness.settings_spec import Settings
 from harness.spec import ModelSpec
 from harness.tracking.names import choose_trackers
@@ -61,13 +67,34 @@ def resolve_device(choice: str) -> Device:
     """
     import torch
 
-    if choice not in ("auto", "cpu", "cuda"):
-        raise RequestError(f"unknown device '{choice}': auto, cpu or cuda wanted")
-    if choice == "cuda" and not torch.cuda.is_available():
-        raise RequestError("--device cuda: no CUDA device is available here; use cpu or auto")
-    if choice == "cpu" or not torch.cuda.is_available():
+    kind, colon, index = choice.partition(":")
+    numbered = kind == "cuda" and index.isascii() and index.isdigit()
+    if kind not in ("auto", "cpu", "cuda") or (colon and not numbered):
+        raise RequestError(f"unknown device '{choice}': auto, cpu, cuda or cuda:<number> wanted")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise RequestError(f"--device {choice}: no CUDA device is available here; use cpu or auto")
+    if numbered:
+        _select_gpu(int(index))
+    if kind == "cpu" or not torch.cuda.is_available():
         return "cpu"
     return "cuda"
+
+
+def _select_gpu(index: int) -> None:
+    """Let this process, which has used no GPU yet, and its children see one GPU alone.
+
+    Raises:
+        RequestError: There is no such GPU.
+    """
+    import torch
+
+    count = torch.cuda.device_count()
+    if index >= count:
+        last = f" to cuda:{count - 1}" if count > 1 else ""
+        raise RequestError(f"--device cuda:{index}: this machine has cuda:0{last} alone")
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = visible.split(",") if visible else [str(number) for number in range(count)]
+    os.environ["CUDA_VISIBLE_DEVICES"] = names[index]
 
 
 def make_job(request: Request, cell: Cell, seed: int | None = None) -> tuple[Job, ModelSpec]:
@@ -82,7 +109,12 @@ def make_job(request: Request, cell: Cell, seed: int | None = None) -> tuple[Job
     overrides = dict(request.overrides) | dict(map(parse_assignment, request.assignments))
     settings = load_settings(cell.dataset, cell.model, overrides, recipe=request.recipe)
     settings, repeat = with_seed(settings, seed, overrides)
-    command = describe_command(request, cell.dataset, cell.model, cell.device)
+    device, trained_on = cell.device, None
+    if device not in spec.devices and spec.base:
+        # What is compressed for another device is trained where its base is.
+        trained_on, cell = device, dataclasses.replace(cell, device=spec.devices[0])
+    check_training_device(settings, device)
+    command = describe_command(request, cell.dataset, cell.model, device)
     job = Job(
         cell=cell,
         settings=complete_settings(settings, spec, find_dataset(cell.dataset)),
@@ -94,6 +126,7 @@ def make_job(request: Request, cell: Cell, seed: int | None = None) -> tuple[Job
         offline=request.offline,
         command=f"{command} --seeds {seed}" if repeat else command,
         repeat=repeat,
+        trained_on=trained_on,
         trackers=name_trackers(request),
         runs_dir=request.runs_dir.absolute() if request.runs_dir else None,
     )

@@ -288,6 +288,7 @@ class Weights:
         start: What training started from: imagenet, random, or the name of a trained model.
         epochs: Number of epochs.
         training_seconds: Sum over the epochs.
+        training_device: The kind of device that the network was trained on: cpu or cuda.
         training_precision: fp32 or bf16.
         history: The log of each epoch.
     """
@@ -297,6 +298,7 @@ class Weights:
     start: str | None = None
     epochs: Count | None = None
     training_seconds: Amount | None = None
+    training_device: str | None = None
     training_precision: str | None = None
     history: list[Epoch] = field(default_factory=list)
 

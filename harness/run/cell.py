@@ -122,6 +122,7 @@ def _describe_weights(ready: ReadyNetwork) -> Weights:
         start=sidecar.start,
         epochs=len(sidecar.logs),
         training_seconds=round(sidecar.training_seconds, 1),
+        training_device=sidecar.device,
         training_precision=sidecar.settings["precision"],
         history=[Epoch(**log) for log in sidecar.logs],
     )

@@ -186,11 +186,14 @@ def _measure_training_mb(
     if adapter.precision:
         return None, f"{adapter.precision} weights are not trained"
     recipe = job.settings.pruning.training if job.settings.pruning else job.settings.training
+    # The fused kernels take no tensors without data; their state is the same.
+    usual = replace(recipe, fused_optimizer=False)
+    images = min(recipe.batch_size, recipe.micro_batch_size or recipe.batch_size)
     try:
         return measure_training_peak_mb(
             adapter.network,
-            example.expand(recipe.batch_size, -1, -1, -1),
-            make_optimizer=lambda trained: make_optimizer(nn.ParameterList(trained), recipe),
+            example.expand(images, -1, -1, -1),
+            make_optimizer=lambda trained: make_optimizer(nn.ParameterList(trained), usual),
         ), None
     except CellError as error:
         return None, str(error)

@@ -77,7 +77,7 @@ def learn(
         start=trained.start,
         seed=job.settings.seed,
         threads=torch.get_num_threads(),
-        device=job.cell.device,
+        device=job.training_device,
         training_seconds=sum(log["seconds"] for log in trained.logs),
         logs=trained.logs,
         settings=dataclasses.asdict(_last_recipe(job)),
@@ -119,7 +119,7 @@ def _train_alike(
     job: Job, spec: ModelSpec, data: ImageData, path: Path, tracker: Tracker
 ) -> _Trained:
     """Train as most models are: one network, one recipe."""
-    settings, device = job.settings, job.cell.device
+    settings, device = job.settings, job.training_device
     checkpoint = checkpoint_path(path)
     network, start = _start(job, spec, data, checkpoint)
     preprocess = make_preprocess(settings, spec)
@@ -146,7 +146,7 @@ def _fit(
         raise RequestError(f"{spec.label} has no training of its own")
     stages = Stages(
         stages_folder(path),
-        device=job.cell.device,
+        device=job.training_device,
         checkpoint_seconds=60 * job.settings.checkpoint_minutes,
         title=str(job.cell),
         tracker=tracker,
@@ -157,7 +157,7 @@ def _fit(
         channels=data.channels,
         split=data.train,
         preprocess=make_preprocess(job.settings, spec),
-        device=job.cell.device,
+        device=job.training_device,
         stages=stages,
         base=base,
     )

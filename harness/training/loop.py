@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from harness.errors import CellError, RequestError
 from harness.jobs import Device
+from harness.measure.conditions import fp32_precision
 from harness.settings_spec import TrainingSettings
 from harness.training.checkpoints import load_checkpoint, save_checkpoint
 from harness.training.objectives import CrossEntropy, Objective
@@ -125,7 +126,8 @@ def train(
     for log in run.logs:
         tell(log)
     while not run.finished:
-        run.epoch(save, checkpoint_seconds)
+        with fp32_precision("tf32" if settings.precision == "tf32" else "ieee"):
+            run.epoch(save, checkpoint_seconds)
         save()
         tell(run.logs[-1])
         logger.info("%s: %s", title, describe_epoch(run.logs[-1], settings.epochs))
@@ -159,7 +161,7 @@ class _Run:
     ) -> None:
         # Accelerate keeps one global state a process; another run may want another precision.
         AcceleratorState._reset_state(reset_partial_state=True)
-        precision = "bf16" if settings.precision == "bf16" else "no"
+        precision = settings.precision if settings.precision in ("bf16", "fp16") else "no"
         self.accelerator = Accelerator(mixed_precision=precision, cpu=device == "cpu")
         _forget_preparation(network)
         network.to(self.accelerator.device)
@@ -167,6 +169,8 @@ class _Run:
             network.to(memory_format=torch.channels_last)
         optimizer = make_optimizer(network, settings)
         self.network, self.optimizer = self.accelerator.prepare(network, optimizer)
+        if settings.compile is not None:
+            self.network.compile(mode=settings.compile)
         self.schedule = make_schedule(optimizer, settings, batches.steps)
         self.batches, self.settings, self.title = batches, settings, title
         self.objective = objective
@@ -212,17 +216,31 @@ class _Run:
     def _step(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         if self.settings.channels_last and inputs.ndim == 4:
             inputs = inputs.to(memory_format=torch.channels_last)
-        with self.accelerator.autocast():
-            loss, right = self.objective(self.network, inputs, labels)
         self.optimizer.zero_grad()
-        self.accelerator.backward(loss)
+        loss, right = self._accumulate(inputs, labels)
         if self.settings.max_gradient_norm is not None:
             self.accelerator.clip_grad_norm_(
                 self.network.parameters(), self.settings.max_gradient_norm
             )
         self.optimizer.step()
         self.schedule.step()
-        return loss.detach(), right
+        return loss, right
+
+    def _accumulate(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Add up the gradients of a batch, by micro-batches if there are any."""
+        size = self.settings.micro_batch_size or len(labels)
+        losses, rights = [], []
+        for images, wanted in zip(
+            torch.split(inputs, size), torch.split(labels, size), strict=True
+        ):
+            with self.accelerator.autocast():
+                loss, right = self.objective(self.network, images, wanted)
+            if len(wanted) < len(labels):
+                loss = loss * (len(wanted) / len(labels))
+            self.accelerator.backward(loss)
+            losses.append(loss.detach())
+            rights.append(right)
+        return torch.stack(losses).sum(), torch.cat(rights)
 
     def _check_finite(self, loss: float, number: int) -> None:
         if not math.isfinite(loss):
@@ -243,9 +261,11 @@ class _Run:
         if self.finished:
             # Adam's moments are twice the size of the weights.
             return state
+        scaler = self.accelerator.scaler
         return state | {
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
+            "scaler": scaler.state_dict() if scaler else {},
         }
 
     def resume(self, checkpoint: Path) -> None:
@@ -261,6 +281,8 @@ class _Run:
             if not self.finished:
                 self.optimizer.load_state_dict(state["optimizer"])
                 self.schedule.load_state_dict(state["schedule"])
+                if self.accelerator.scaler and state.get("scaler"):
+                    self.accelerator.scaler.load_state_dict(state["scaler"])
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             raise RequestError(
                 f"{checkpoint}: a checkpoint of another network; "
@@ -281,5 +303,6 @@ def _describe(loss: float, accuracy: float, images_per_s: float) -> str:
 
 
 def _forget_preparation(network: nn.Module) -> None:
-    """Remove the mark that accelerate leaves; with it, a copy would never be prepared again."""
-    vars(network).pop("_is_accelerate_prepared", None)
+    """Remove what preparation leaves on a network; a copy with it would not be prepared again."""
+    for name in ("_is_accelerate_prepared", "_compiled_call_impl"):
+        vars(network).pop(name, None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.optim import lr_scheduler
@@ -12,11 +14,13 @@ from harness.settings_spec import TrainingSettings
 def make_optimizer(network: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
     """Return the optimizer that the settings name, over the parameters that are trained."""
     parameters = [p for p in network.parameters() if p.requires_grad]
-    rate, decay = settings.learning_rate, settings.weight_decay
+    usual: dict[str, Any] = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
+    if settings.fused_optimizer:
+        usual["fused"] = True
     if settings.optimizer == "sgd":
-        return torch.optim.SGD(parameters, lr=rate, momentum=settings.momentum, weight_decay=decay)
+        return torch.optim.SGD(parameters, momentum=settings.momentum, **usual)
     kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
-    return kind(parameters, lr=rate, betas=settings.betas, weight_decay=decay)
+    return kind(parameters, betas=settings.betas, **usual)
 
 
 def make_schedule(

@@ -6,8 +6,8 @@ import hashlib
 import json
 from collections.abc import Mapping
 
-# Options whose 0 means "switched off"; elsewhere 0 is a value.
-_ABSENT_AT_ZERO = frozenset({"freeze_layers"})
+# Options with another value that means "switched off"; elsewhere it is a value.
+_ABSENT_VALUES = {"freeze_layers": 0, "fp32_precision": "ieee"}
 
 
 def hash_json(tree: object) -> str:
@@ -27,7 +27,7 @@ def _without_absent(tree: object) -> object:
         for key, value in tree.items():
             entry = _without_absent(value)
             absent = entry is None or entry is False or entry in ({}, [])
-            if not (absent or (entry == 0 and key in _ABSENT_AT_ZERO)):
+            if not (absent or (key in _ABSENT_VALUES and entry == _ABSENT_VALUES[key])):
                 kept[key] = entry
         return kept
     if isinstance(tree, (list, tuple)):

@@ -14,7 +14,7 @@ from harness.data.loading import DataSource, ImageData, load_job_data
 from harness.data.splits import MemorySplit
 from harness.errors import CellError, RequestError
 from harness.jobs import Job
-from harness.measure.conditions import set_threads
+from harness.measure.conditions import fp32_precision, set_threads
 from harness.measure.environment import device_name
 from harness.measure.operations import count_parameters, measure_operations
 from harness.networks.adapter import adapt
@@ -195,7 +195,8 @@ def _check_accuracy(
         return unknown(_ACCURACY, "it was taken on a GPU, and there is none here")
     threads = set_threads(job.settings.threads)
     try:
-        found, _ = measure_accuracy(ready.network.to(record.cell.device), job, spec, images)
+        with fp32_precision(job.settings.measurement.fp32_precision):
+            found, _ = measure_accuracy(ready.network.to(record.cell.device), job, spec, images)
     except CellError as error:
         return unknown(_ACCURACY, str(error))
     recorded = round((record.accuracy.accuracy_top1 or 0.0) * (record.accuracy.n_test or 0) / 100)

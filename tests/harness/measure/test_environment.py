@@ -35,20 +35,26 @@ def test_a_library_that_is_not_installed_is_none(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("printed", "expected"),
+    ("answers", "expected"),
     [
-        ("575.57, 1980, 0x0000000000000000\n", ("575.57", "1980", "0x0000000000000000")),
-        ("575.57, [N/A], [N/A]\n", ("575.57", "[N/A]", "[N/A]")),
-        ("No devices were found\n", (None, None, None)),
-        (None, (None, None, None)),
+        (("575.57", "1980", "0x0", None), ("575.57", "1980", "0x0")),
+        (("600.1", "[N/A]", None, "0x4"), ("600.1", None, "0x4")),
+        (("No devices were found",) * 4, (None, None, None)),
+        ((None,) * 4, (None, None, None)),
     ],
 )
-def test_what_nvidia_smi_says(monkeypatch, printed, expected):
-    asked = []
+def test_nvidia_smi_is_asked_for_one_field_after_the_other(monkeypatch, answers, expected):
+    fields = ("driver_version", "clocks.sm")
+    fields += ("clocks_throttle_reasons.active", "clocks_event_reasons.active")
+    known = dict(zip(fields, answers, strict=True))
 
-    monkeypatch.setattr(environment, "_output", lambda *command: asked.append(command) or printed)
+    def answer(_program, query, _format, uuid):
+        assert uuid == "--id=GPU-abc"
+        printed = known[query.removeprefix("--query-gpu=")]
+        return printed and f"{printed}\n"
+
+    monkeypatch.setattr(environment, "_output", answer)
     assert environment._ask_gpu(SimpleNamespace(uuid="abc")) == expected
-    assert "--id=GPU-abc" in asked[0]
 
 
 CPUINFO = """\
