@@ -22,6 +22,8 @@ from torch.utils._pytree import tree_leaves
 
 NAME = "Emulated CUDA device"
 DEVICE = torch.device("cuda", 0)
+# Those that lie on the device; caches of the project may outlive a test.
+_STORAGES = weakref.WeakSet()
 _ROOT = f"{Path(__file__).resolve().parent.parent}/"
 # Operators that CUDA lets take tensors of both devices.
 _TAKE_BOTH = {
@@ -46,7 +48,6 @@ class EmulatedCuda:
 
     def __init__(self):
         self.copies, self.reads = Counter(), Counter()
-        self._storages = weakref.WeakSet()
 
     def reset(self):
         self.copies.clear()
@@ -55,7 +56,7 @@ class EmulatedCuda:
     def holds(self, tensor):
         with torch._C.DisableTorchFunction():
             on_cpu = tensor.device.type == "cpu" and tensor.layout == torch.strided
-        return on_cpu and tensor.untyped_storage() in self._storages
+        return on_cpu and tensor.untyped_storage() in _STORAGES
 
     def mark(self, result):
         for tensor in tree_leaves(result):
@@ -63,11 +64,11 @@ class EmulatedCuda:
                 with torch._C.DisableTorchFunction():
                     on_cpu = tensor.device.type == "cpu"
                 if on_cpu:
-                    self._storages.add(tensor.untyped_storage())
+                    _STORAGES.add(tensor.untyped_storage())
         return result
 
     def unmark(self, tensor):
-        self._storages.discard(tensor.untyped_storage())
+        _STORAGES.discard(tensor.untyped_storage())
         return tensor
 
 

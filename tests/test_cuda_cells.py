@@ -2,15 +2,22 @@
 
 import numpy as np
 import pytest
+import torch
 from sklearn.datasets import load_digits
+from torch import nn
 
 from harness.catalog import load_model
+from harness.data.batches import ImageBatches
+from harness.data.preprocess import Preprocess
+from harness.data.splits import MemorySplit
 from harness.jobs import Cell, Job
 from harness.measure import peak
 from harness.registry import load_dataset, model_files
 from harness.run.cell import run_cell
 from harness.settings import complete_settings, load_settings
+from harness.settings_spec import TrainingSettings
 from harness.training import checkpoints, loop
+from harness.training.objectives import CrossEntropy
 from tests.emulated_cuda import NAME, emulated_cuda
 
 # One width is enough for the data path; larger networks take minutes under emulation.
@@ -124,3 +131,21 @@ def test_a_cell_is_trained_stopped_resumed_and_measured(cuda, tmp_path, images, 
     resumed = run_cell(job)
     assert resumed.weights.weights_sha256 == whole.weights.weights_sha256
     assert resumed.accuracy.predictions_sha256 == whole.accuracy.predictions_sha256
+
+
+def test_a_step_never_waits_for_the_device(cuda):
+    steps = 40
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (2 * steps, 3, 10, 10), dtype=torch.uint8, generator=generator)
+    split = MemorySplit(images, torch.arange(2 * steps) % 3)
+    recipe = TrainingSettings(batch_size=2, shift_pixels=1, horizontal_flip=True, cutout=(1, 3))
+    preprocess = Preprocess(image_size=8, mean=(0.5,) * 3, std=(0.5,) * 3)
+    batches = ImageBatches(split, preprocess, recipe, 0, "cuda")
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 6 * 6, 3))
+    run = loop._Run(network, batches, recipe, "cuda", "", CrossEntropy(label_smoothing=0.0))
+    for _ in range(2):
+        cuda.reset()
+        run.epoch(lambda: None, 1e9)
+    # Nothing but the epoch's sums begins on the host; a report every ten steps reads them.
+    assert cuda.copies.total() <= 2
+    assert cuda.reads.total() <= steps // 10 + 1

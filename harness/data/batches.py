@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from harness.data.augment import augment
+from harness.data.augment import Changes, augment, draw_changes, move_changes
 from harness.data.preprocess import Preprocess, resize_uint8
-from harness.data.splits import Split
+from harness.data.splits import Split, images_in_memory
 from harness.jobs import Device
 from harness.settings_spec import TrainingSettings
 from harness.util.hashing import hash_json
+
+# Images take this share of a GPU's memory at most; the rest is for training.
+_SHARE_OF_GPU = 0.25
 
 
 class ImageBatches:
@@ -43,16 +47,47 @@ class ImageBatches:
 
     def epoch(self, number: int, first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield float images B×C×S×S and labels B from a step of an epoch on, on the device."""
-        size = self.recipe.batch_size
+        size, recipe = self.recipe.batch_size, self.recipe
         generator = seeded_generator(self.seed, number, 0)
-        order = shuffled(self.labels[self._used], self.recipe, generator)
-        rest = self._used[order][first_step * size :]
-        batches = self.split.batches(rest, size, self.recipe.drop_last)
-        for step, (stored, _) in enumerate(batches, start=first_step + 1):
-            images = resize_uint8(stored.to(self.device), self.preprocess.image_size)
-            images = augment(images, self.recipe, seeded_generator(self.seed, number, step))
-            chosen = rest[(step - first_step - 1) * size :][:size]
-            yield self.preprocess(images), self.labels[chosen].to(self.device)
+        order = shuffled(self.labels[self._used], recipe, generator)
+        rest = self._used[order][first_step * size : self.images]
+        labels = torch.split(self.labels[rest].to(self.device, non_blocking=True), size)
+        changes: Iterable[Changes] = (
+            draw_changes(
+                len(each),
+                self.preprocess.image_size,
+                recipe,
+                seeded_generator(self.seed, number, step),
+            )
+            for step, each in enumerate(labels, start=first_step + 1)
+        )
+        if self.device != "cpu":
+            # All at once: a copy in every step would make the host wait for the device.
+            changes = move_changes([*changes], self.device)
+        for stored, wanted, change in zip(self._stored(rest), labels, changes, strict=True):
+            images = resize_uint8(stored, self.preprocess.image_size)
+            yield self.preprocess(augment(images, recipe, change)), wanted
+
+    @cached_property
+    def _resident(self) -> tuple[Tensor, Tensor] | None:
+        """The images on a GPU, where they fit well, and the rows of the split among them."""
+        found = images_in_memory(self.split) if self.device == "cuda" else None
+        if found is None:
+            return None
+        images, rows = found
+        memory = torch.cuda.get_device_properties(self.device).total_memory
+        return (images.to(self.device), rows) if images.nbytes <= _SHARE_OF_GPU * memory else None
+
+    def _stored(self, rows: Tensor) -> Iterator[Tensor]:
+        """Yield the images at some rows, as stored, in batches on the device."""
+        size = self.recipe.batch_size
+        if self._resident is not None:
+            images, places = self._resident
+            for chosen in torch.split(places[rows].to(self.device, non_blocking=True), size):
+                yield images[chosen]
+        else:
+            for stored, _ in self.split.batches(rows, size):
+                yield stored.to(self.device, non_blocking=True)
 
 
 def count_steps(images: int, recipe: TrainingSettings) -> tuple[int, int]:

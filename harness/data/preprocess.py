@@ -46,7 +46,7 @@ def _resize_axis(images: Tensor, axis: int, size: int) -> Tensor:
     """Return uint8 images with one axis resized."""
     if images.shape[axis] == size:
         return images
-    sources, weights = (table.to(images.device) for table in _resize_taps(images.shape[axis], size))
+    sources, weights = _resize_taps_on(images.shape[axis], size, images.device)
     shape = [*images.shape]
     shape[axis] = size
     total = torch.full(shape, 1 << (_WEIGHT_BITS - 1), dtype=torch.int32, device=images.device)
@@ -58,6 +58,10 @@ def _resize_axis(images: Tensor, axis: int, size: int) -> Tensor:
 
 
 @functools.cache
+def _resize_taps_on(length: int, size: int, device: torch.device) -> tuple[Tensor, ...]:
+    return tuple(table.to(device) for table in _resize_taps(length, size))
+
+
 def _resize_taps(length: int, size: int) -> tuple[Tensor, Tensor]:
     """Return the sources and weights that each of `size` pixels is summed from: taps × size.
 
@@ -120,11 +124,21 @@ def _per_channel(name: str, values: tuple[float, ...], images: Tensor) -> Tensor
         raise RequestError(
             f"{name} has {len(values)} value(s); wanted {channels}, one a channel of the images"
         )
-    return torch.tensor(values, device=images.device).view(-1, 1, 1)
+    return _column_on(values, images.device)
 
 
-def shift_images(images: Tensor, pixels: int, generator: torch.Generator) -> Tensor:
-    """Return each image moved at random, down and right by -`pixels` to `pixels` each.
+@functools.cache
+def _column_on(values: tuple[float, ...], device: torch.device) -> Tensor:
+    return torch.tensor(values, device=device).view(-1, 1, 1)
+
+
+def draw_shifts(count: int, pixels: int, generator: torch.Generator) -> Tensor:
+    """Return how far images move down and right, -`pixels` to `pixels`: int64 2×`count`×1."""
+    return torch.randint(-pixels, pixels + 1, (2, count, 1), generator=generator)
+
+
+def shift_images(images: Tensor, pixels: int, shifts: Tensor) -> Tensor:
+    """Return each image moved down and right.
 
     Pixels that come in from outside are 0, which is black in uint8 images, so shift after
     `resize_uint8` and before `Preprocess` (which does not resize images of its own size).
@@ -132,13 +146,10 @@ def shift_images(images: Tensor, pixels: int, generator: torch.Generator) -> Ten
     Args:
         images: B×C×H×W, of any type, on any device.
         pixels: Largest shift.
-        generator: Draws the shifts; the same state gives the same on every device.
+        shifts: From `draw_shifts`, on the images' device.
     """
     count, _, height, width = images.shape
-    drawn = torch.randint(
-        -pixels, pixels + 1, (2, count, 1), generator=generator, device=generator.device
-    )
-    down, right = drawn.to(images.device)
+    down, right = shifts
     rows = torch.arange(pixels, pixels + height, device=images.device) - down
     columns = torch.arange(pixels, pixels + width, device=images.device) - right
     each = torch.arange(count, device=images.device)

@@ -80,6 +80,16 @@ class SubsetSplit:
         return self.split.batches(rows, batch_size, drop_last)
 
 
+def images_in_memory(split: Split) -> tuple[Tensor, Tensor] | None:
+    """Return all images that are in memory and the rows of a split among them; None: in files."""
+    if isinstance(split, MemorySplit):
+        return split.images, torch.arange(len(split))
+    if isinstance(split, SubsetSplit) and (found := images_in_memory(split.split)) is not None:
+        images, rows = found
+        return images, rows[split.rows]
+    return None
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FolderSplit(Dataset[Tensor | str]):
     """Images that worker processes decode from their files each time they are asked for.

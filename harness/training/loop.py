@@ -65,8 +65,9 @@ class _Tally:
         """Count one batch in."""
         self.step += 1
         self.images += len(right)
-        self.loss_sum = self.loss_sum.to(loss.device) + loss * len(right)
-        self.correct = self.correct.to(loss.device) + right.sum()
+        # The first sums are scalars on the CPU, which may be added to those of any device.
+        self.loss_sum = loss * len(right) + self.loss_sum
+        self.correct = right.sum() + self.correct
 
     def means(self) -> tuple[float, float]:
         """Return the mean loss and the share of right images; the host waits for the device."""

@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 import torch
 
-from harness.data.augment import augment, cut_out
+from harness.data import augment as augments
+from harness.data.augment import cut_out, draw_changes, draw_corners, move_changes
 from harness.settings_spec import TrainingSettings
 
 PLAIN = TrainingSettings()
@@ -17,6 +18,17 @@ def generator(seed=0):
 
 def images(count=64, channels=3, side=8):
     return torch.randint(1, 256, (count, channels, side, side), generator=generator(9)).byte()
+
+
+def augment(images, recipe, generator):
+    changes = draw_changes(len(images), images.shape[-1], recipe, generator)
+    return augments.augment(images, recipe, changes)
+
+
+def cut_holes(images, holes, side):
+    return cut_out(
+        images, side, draw_corners(len(images), images.shape[-1], holes, side, generator())
+    )
 
 
 def test_nothing_is_changed_unless_asked():
@@ -34,7 +46,7 @@ def test_about_half_the_images_are_flipped_and_the_others_are_not():
 
 
 def test_a_hole_is_black_in_all_channels_and_of_its_size():
-    holes = (cut_out(torch.ones(500, 3, 9, 9), 1, 3, generator()) == 0).all(1)
+    holes = (cut_holes(torch.ones(500, 3, 9, 9), 1, 3) == 0).all(1)
     areas = holes.flatten(1).sum(1)
     # Centres are anywhere: in a corner 4 pixels of the 9 are left, inside all are.
     assert set(areas.tolist()) == {4, 6, 9}
@@ -44,7 +56,7 @@ def test_a_hole_is_black_in_all_channels_and_of_its_size():
 
 
 def test_several_holes_can_overlap():
-    areas = (cut_out(torch.ones(300, 1, 16, 16), 2, 4, generator()) == 0).flatten(1).sum(1)
+    areas = (cut_holes(torch.ones(300, 1, 16, 16), 2, 4) == 0).flatten(1).sum(1)
     assert areas.max() == 32
     assert areas.min() < 32
 
@@ -73,3 +85,12 @@ def test_the_global_generator_is_left_alone():
     before = torch.get_rng_state()
     augment(images(4), dataclasses.replace(PLAIN, rand_augment=(2, 8)), generator())
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_changes_of_many_batches_are_moved_together_and_stay_the_same():
+    recipe = dataclasses.replace(PLAIN, shift_pixels=2, horizontal_flip=True, cutout=(2, 4))
+    drawn = [draw_changes(count, 8, recipe, generator(count)) for count in (5, 5, 3)]
+    for before, after in zip(drawn, move_changes(drawn, "cpu"), strict=True):
+        for name in ("shifts", "flipped", "corners"):
+            assert torch.equal(getattr(before, name), getattr(after, name))
+    assert move_changes([], "cpu") == []

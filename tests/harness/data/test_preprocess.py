@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from harness.data.preprocess import Preprocess, resize_uint8, shift_images
+from harness.data.preprocess import Preprocess, draw_shifts, resize_uint8, shift_images
 from harness.errors import RequestError
 
 SHAPES_AND_SIZES = [
@@ -127,10 +127,15 @@ def moved_by_hand(image, down, right):
     return moved
 
 
+def shifted_by(images, pixels, seed):
+    shifts = draw_shifts(len(images), pixels, torch.Generator().manual_seed(seed))
+    return shift_images(images, pixels, shifts)
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_every_image_is_shifted_by_its_own_step(channels):
     images = random_images(200, channels, 4, 5)
-    shifted = shift_images(images, 1, torch.manual_seed(3))
+    shifted = shifted_by(images, 1, seed=3)
     steps = [(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1)]
     taken = set()
     for before, after in zip(images, shifted, strict=True):
@@ -144,7 +149,7 @@ def test_every_image_is_shifted_by_its_own_step(channels):
 def test_shifts_reach_both_ends_and_no_further():
     dot = torch.zeros(500, 1, 9, 9)
     dot[:, :, 4, 4] = 1.0
-    shifted = shift_images(dot, 3, torch.manual_seed(0))
+    shifted = shifted_by(dot, 3, seed=0)
     rows, columns = shifted.sum(dim=(0, 1, 3)), shifted.sum(dim=(0, 1, 2))
     for counts in (rows, columns):
         assert (counts > 0).tolist() == [False] + [True] * 7 + [False]
@@ -153,7 +158,7 @@ def test_shifts_reach_both_ends_and_no_further():
 
 def test_the_generator_decides_the_shifts():
     images = random_images(50, 1, 8, 8)
-    first = shift_images(images, 2, torch.manual_seed(7))
-    assert torch.equal(first, shift_images(images, 2, torch.manual_seed(7)))
-    assert not torch.equal(first, shift_images(images, 2, torch.manual_seed(8)))
-    assert torch.equal(shift_images(images, 0, torch.manual_seed(7)), images)
+    first = shifted_by(images, 2, seed=7)
+    assert torch.equal(first, shifted_by(images, 2, seed=7))
+    assert not torch.equal(first, shifted_by(images, 2, seed=8))
+    assert torch.equal(shifted_by(images, 0, seed=7), images)
