@@ -307,3 +307,6 @@ def _forget_preparation(network: nn.Module) -> None:
     """Remove what preparation leaves on a network; a copy with it would not be prepared again."""
     for name in ("_is_accelerate_prepared", "_compiled_call_impl"):
         vars(network).pop(name, None)
+    own = vars(network).get("forward")
+    if getattr(own, "__func__", None) is type(network).forward:
+        del network.forward

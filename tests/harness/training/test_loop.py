@@ -1,5 +1,6 @@
 """Training: it learns, it stops cleanly, and a continued run is the uninterrupted one."""
 
+import copy
 import dataclasses
 
 import pytest
@@ -187,3 +188,28 @@ def test_optimizers_carry_the_settings():
     assert type(adam) is torch.optim.Adam
     assert adam.defaults["betas"] == (0.8, 0.95)
     assert adam.defaults["weight_decay"] == 0.1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"fused_optimizer": True},
+        {"micro_batch_size": 3},
+        pytest.param({"compile": "default"}, marks=pytest.mark.slow),
+    ],
+)
+def test_what_makes_training_faster_or_smaller_changes_only_the_rounding(tmp_path, change):
+    plain = nn.Sequential(nn.Linear(5, 16), nn.ReLU(), nn.Linear(16, 2))
+    changed = copy.deepcopy(plain)
+    run(tmp_path / "plain", network=plain)
+    run(tmp_path / "changed", recipe=dataclasses.replace(RECIPE, **change), network=changed)
+    torch.testing.assert_close(changed.state_dict(), plain.state_dict(), rtol=1e-3, atol=1e-5)
+
+
+def test_a_network_comes_back_without_a_trace_of_its_training(tmp_path):
+    network = make_network()
+    before = set(vars(network))
+    run(tmp_path / "c", recipe=dataclasses.replace(RECIPE, precision="bf16"), network=network)
+    assert set(vars(network)) == before
+    assert "forward" not in vars(network)
+    run(tmp_path / "again", network=copy.deepcopy(network))
