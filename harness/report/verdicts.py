@@ -143,7 +143,9 @@ def _unjudged(verdicts: Sequence[Verdict]) -> str:
             groups.setdefault((v.dataset, v.figure, v.reason, bool(v.command)), []).append(v)
     lines = []
     for (dataset, figure, reason, helps), group in groups.items():
-        command = _COMMANDS[figure](dataset, [v.model for v in group])
+        command = group[0].command
+        if len(group) > 1:
+            command = _COMMANDS[figure](dataset, [v.model for v in group])
         more = f": `{command}`" if helps else ""
         lines.append(
             f"- {dataset}, {FIGURES[figure]} of {', '.join(v.label for v in group)}: {reason}{more}"

@@ -10,6 +10,7 @@ from harness.reproduction.published import (
     REFERENCE,
     PublishedCell,
     PublishedConditions,
+    published_conditions,
     published_ratio,
 )
 from harness.reproduction.verdict import (
@@ -22,6 +23,7 @@ from harness.reproduction.verdict import (
 
 LATENCY_FACTOR = 1.25
 """Ratios of times taken in different processes drift by this factor."""
+_KINDS = {"cuda": "GPU", "cpu": "CPU"}
 
 
 def judge_latency(
@@ -34,12 +36,18 @@ def judge_latency(
 
     The published ratio is that of the two printed times. It is reproduced where the 95% interval of
     ours comes within a factor of `LATENCY_FACTOR` of it. `reference` is what was published of
-    ResNet-50 in the same table.
+    ResNet-50 in the same table. Where the two times are of different devices, there is no such
+    ratio to judge.
     """
     ratio = published_ratio(cell, reference)
     verdict = blank_verdict(cell, "latency", "" if ratio is None else f"{ratio:.3g}")
     if ratio is None or cell.model == REFERENCE:
         return replace(verdict, reason="it is what the other times are divided by")
+    theirs = published_conditions()[cell.dataset, REFERENCE].device
+    if conditions.device != theirs:
+        kind, other = _KINDS[conditions.device], _KINDS[theirs]
+        reason = f"published of a {kind}, ResNet-50's of a {other}: no ratio of the two networks"
+        return replace(verdict, reason=reason)
     found = latency_beside_reference(latencies, cell.model, conditions.device, trusted=True)
     if found is None:
         return _judge_without(verdict, conditions, latencies)
@@ -82,9 +90,8 @@ def _judge_without(
     verdict: Verdict, conditions: PublishedConditions, latencies: Sequence[LatencyRecord]
 ) -> Verdict:
     """Return the verdict where no comparison that can be trusted is of the published device."""
-    kinds = {"cuda": "GPU", "cpu": "CPU"}
-    theirs = kinds[conditions.device]
-    for device, ours in kinds.items():
+    theirs = _KINDS[conditions.device]
+    for device, ours in _KINDS.items():
         found = latency_beside_reference(latencies, verdict.model, device)
         if found is None:
             continue

@@ -232,7 +232,7 @@ def _measure_training_memory(
 ) -> tuple[float | None, _Reasons]:
     name = "peak_training_memory_mb"
     if adapter.precision:
-        return None, {name: f"{adapter.precision} weights are not trained"}
+        return None, {name: f"a network in {adapter.precision} is not trained here"}
     recipe = job.settings.pruning.training if job.settings.pruning else job.settings.training
     try:
         memory = measure_training_peak(

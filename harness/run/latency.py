@@ -145,7 +145,7 @@ def _prepare(model: _Model, runtime: Runtime) -> _Candidate:
     """Bring a model into a runtime; where that fails, the row says why."""
     row = LatencyRow(
         model=model.job.cell.model,
-        label=model.spec.label,
+        label=model.spec.title(model.job.settings),
         runtime=runtime,
         weights_origin=model.ready.origin,
         weights_sha256=model.ready.sha256,
