@@ -85,6 +85,13 @@ def published_conditions() -> dict[tuple[str, str], PublishedConditions]:
     }
 
 
+@cache
+def published_matrices() -> dict[tuple[str, str], float]:
+    """Return the accuracies, in percent, of the authors' confusion matrices, by cell."""
+    rows = read_csv(_FOLDER / "confusion_matrices.csv")
+    return {(row["dataset"], row["model"]): float(row["accuracy_top1"]) for row in rows}
+
+
 def published_ratio(cell: PublishedCell, reference: PublishedCell | None) -> float | None:
     """Return the published latency of a cell divided by that of ResNet-50 in the same table."""
     return float(cell.latency_ms) / float(reference.latency_ms) if reference else None
