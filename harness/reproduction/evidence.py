@@ -15,7 +15,8 @@ from harness.reproduction.published import (
     published_matrices,
 )
 
-_DATASETS = ("emnist", "cifar10", "svhn")
+DATASETS = ("emnist", "cifar10", "svhn")
+"""The data sets of the published tables."""
 # Percentage points by which an accuracy may be off in a matrix that agrees with the table.
 _MATRIX_MARGIN = 0.05
 
@@ -38,7 +39,7 @@ def describe_operations(cost: CostRecord) -> str:
 
 def time_of_reference(material: Material) -> str | None:
     """Return the time that ResNet-50 takes; None where it was not compared."""
-    timed = [each for each in material.latencies if each.dataset in _DATASETS]
+    timed = [each for each in material.latencies if each.dataset in DATASETS]
     for device in ("cuda", "cpu"):
         found = latency_beside_reference(timed, REFERENCE, device)
         if found:
@@ -92,7 +93,7 @@ def work_on_padding(cost: CostRecord) -> str | None:
 
 def times_in_memory(material: Material) -> str | None:
     """Return the latencies of the published trees."""
-    records = [material.record(dataset, "trunk", published=True) for dataset in _DATASETS]
+    records = [material.record(dataset, "trunk", published=True) for dataset in DATASETS]
     times = ", ".join(
         f"{record.latency.latency_ms_p50:.2f} ms for {record.cell.dataset}"
         for record in records
@@ -109,7 +110,7 @@ def of_each(
     published: bool = False,
 ) -> str | None:
     """Return what is to be said of a model's records, one for each data set."""
-    records = [material.record(dataset, model, published=published) for dataset in _DATASETS]
+    records = [material.record(dataset, model, published=published) for dataset in DATASETS]
     texts = [write(record) for record in records if record is not None]
     return "; ".join(text for text in texts if text) or None
 
