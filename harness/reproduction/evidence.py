@@ -31,6 +31,13 @@ def describe_size(cost: CostRecord) -> str:
     return f"{cost.file_mb:.2f} MB and {cost.gmacs_thop:.2f} G"
 
 
+def describe_paths(cost: CostRecord) -> str:
+    """Return the sizes of the files on a tree's paths and what thop counts, from least to most."""
+    sizes = [path.file_mb for path in cost.paths]
+    counts = [path.gmacs_thop or 0.0 for path in cost.paths]
+    return f"{min(sizes):.2f}–{max(sizes):.2f} MB and {min(counts):.2f}–{max(counts):.2f} G"
+
+
 def describe_operations(cost: CostRecord) -> str:
     """Return the true multiply-accumulates and the share that thop counts."""
     share = (cost.gmacs_thop or 0) / (cost.gmacs or 1)
@@ -163,12 +170,12 @@ def matrices_beside_tables() -> str:
     """Return which confusion matrices have another accuracy than the tables."""
     cells, matrices, odd = published_cells(), published_matrices(), _odd_matrices()
     found = "; ".join(
-        f"{cells[key].label} {key[0]} {matrices[key]:.2f}% (table: {cells[key].accuracy_top1})"
+        f"{matrices[key]:.1f}% for {cells[key].label} on {key[0]} ({cells[key].accuracy_top1})"
         for key in odd
     )
     images = published_conditions()["cifar10", REFERENCE]
     return (
-        f"The authors' confusion matrices have other accuracies than the tables: {found}; the "
+        f"The authors' confusion matrices have other accuracies than the tables (in brackets): {found}; the "
         f"other {len(matrices) - len(odd)} agree to {_MATRIX_MARGIN} points. Five models were "
         f"evaluated on {images.evaluated_images:,} of CIFAR-10's {images.test_images:,} images, "
         "other ones each time"
