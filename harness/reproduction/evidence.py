@@ -175,10 +175,10 @@ def matrices_beside_tables() -> str:
     )
     images = published_conditions()["cifar10", REFERENCE]
     return (
-        f"The authors' confusion matrices have other accuracies than the tables (in brackets): {found}; the "
-        f"other {len(matrices) - len(odd)} agree to {_MATRIX_MARGIN} points. Five models were "
-        f"evaluated on {images.evaluated_images:,} of CIFAR-10's {images.test_images:,} images, "
-        "other ones each time"
+        "The authors' confusion matrices have other accuracies than the tables (in brackets): "
+        f"{found}; the other {len(matrices) - len(odd)} agree to {_MATRIX_MARGIN} points. Five "
+        f"models were evaluated on {images.evaluated_images:,} of CIFAR-10's "
+        f"{images.test_images:,} images, other ones each time"
     )
 
 

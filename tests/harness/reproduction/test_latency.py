@@ -1,5 +1,7 @@
 """Verdicts on latencies, at the edges of the rule, with figures worked out by hand."""
 
+import dataclasses
+
 import pytest
 
 from harness.reproduction.latency import judge_latency, latency_beside_reference
@@ -56,6 +58,16 @@ def test_a_latency_at_another_size_is_not_judged(make_latency_record, make_row):
         "cannot be judged",
         "timed at 32 px, published at 224",
     )
+
+
+def test_a_time_of_another_device_than_the_references_is_not_judged(make_latency_record, make_row):
+    row = make_row("resnet_quantized", "Q", 12.0, image_size=224)
+    records = [make_latency_record(device=device, rows=(row,)) for device in ("cpu", "cuda")]
+    conditions = dataclasses.replace(CONDITIONS, device="cpu")
+    quantized = cell(model="resnet_quantized", latency_ms="72.00")
+    found = judge_latency(quantized, conditions, REFERENCE, records)
+    assert (found.outcome, found.measured, found.published) == ("cannot be judged", None, "12")
+    assert found.reason == "published of a CPU, ResNet-50's of a GPU: no ratio of the two networks"
 
 
 def test_the_reference_itself_is_not_judged(make_latency_record):
