@@ -96,7 +96,11 @@ def test_a_wrong_setting_of_a_tree_is_one_line(capsys, tmp_path, assignment, wor
         ("vgg_pruned", {"assignments": ["pruning.importance=l2"]}, ["'l1'", "'group_norm'"]),
         ("vgg_pruned", {"assignments": ["quantization.backend=x86"]}, ["not quantised"]),
         ("vgg_pruned", {"assignments": ["image_size=4"]}, ["image_size 4", "VGG-16-BN pruned"]),
-        ("vgg_pruned", {"overrides": {"weights": "published"}}, ["published for digits/vgg_pruned"]),
+        (
+            "vgg_pruned",
+            {"overrides": {"weights": "published"}},
+            ["published for digits/vgg_pruned"],
+        ),
         ("resnet_quantized", {"assignments": ["quantization.backend=x87"]}, ["'onednn'", "'x87'"]),
         ("resnet_quantized", {"assignments": ["pruning.speed_up=2"]}, ["int8 is not pruned"]),
         (
