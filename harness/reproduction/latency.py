@@ -73,14 +73,19 @@ def latency_beside_reference(
 ) -> tuple[LatencyRecord, LatencyRow] | None:
     """Return a model's row in the comparison with fewest threads that has one, in eager PyTorch.
 
-    With `trusted`, comparisons that drifted or were made on a busy machine are left out.
+    With `trusted`, comparisons that drifted or were made on a busy machine are left out. Where the
+    published network is another than ours of that name, its row is not ours.
     """
     for comparison in sorted(latencies, key=lambda each: each.machine.threads):
         if (comparison.device, comparison.reference) != (device, REFERENCE):
             continue
         if trusted and (comparison.drifted or comparison.machine.busy):
             continue
+        conditions = published_conditions().get((comparison.dataset, model))
+        another = conditions is not None and conditions.own_network
         for row in comparison.rows:
+            if another and row.weights_origin == "published":
+                continue
             if (row.model, row.runtime) == (model, "eager") and row.ratio is not None:
                 return comparison, row
     return None

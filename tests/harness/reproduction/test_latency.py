@@ -85,6 +85,15 @@ def test_the_ratio_is_that_of_the_fewest_threads_in_eager(make_latency_record, m
     assert latency_beside_reference([make_latency_record(reference="vit")], "vit", "cpu") is None
 
 
+def test_the_published_network_is_not_ours_where_that_is_another(make_latency_record, make_row):
+    def find(model):
+        rows = (make_row(model, "A row", 12.0, weights_origin="published"),)
+        return latency_beside_reference([make_latency_record(rows=rows)], model, "cpu")
+
+    assert find("resnet_quantized") is None
+    assert find("trunk")[1].ratio == 12.0
+
+
 def test_a_doubtful_comparison_is_not_trusted(make_latency_record, make_row):
     drifted = make_latency_record(threads=1, drifted=True)
     busy = make_latency_record(threads=2, busy="others")
