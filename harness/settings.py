@@ -143,14 +143,10 @@ def _refuse_freezing(settings: Settings, model: ModelSpec) -> None:
 
 
 def _check_compressed(settings: Settings, model: ModelSpec) -> None:
-    if settings.weights == "published":
-        raise RequestError(
-            f"--weights published: what was published as {model.label} is not the network that is "
-            "measured here (docs/compression.md)"
-        )
     if settings.quantization is not None and settings.evaluation.precision != "fp32":
+        own = "fp32" if settings.weights == "published" else "int8"
         raise RequestError(
-            f"setting evaluation.precision: {model.label} runs in int8, not in "
+            f"setting evaluation.precision: {model.title(settings)} runs in {own}, not in "
             f"{settings.evaluation.precision}; leave it at fp32"
         )
 

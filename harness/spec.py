@@ -37,6 +37,10 @@ class ModelSpec:
         pretrained: What `build(pretrained=True)` loads, e.g. "torchvision IMAGENET1K_V1"; empty
             where no pre-trained weights exist.
         adapt_published: Turns the keys of the published state dict into those of `build`.
+        published_form: `published_form(network, read)` makes of a built network the one that was
+            published, with any weights, where that is another; `read()` returns the adapted state
+            dict, for a network whose shape is that of its weights. None: it is the same network.
+        published_label: The name in tables of that network; empty: `label`.
         fit: Trains the network in the model's own way: takes a `harness.training.stages.Fitting`,
             returns the network; None: the common training.
         describe: `describe(network, make)` returns what `rebuild` needs of a network that is not
@@ -59,6 +63,8 @@ class ModelSpec:
     resize: Callable[[nn.Module, int], nn.Module] | None = None
     pretrained: str = ""
     adapt_published: Callable[[StateDict], StateDict] | None = None
+    published_form: Callable[[nn.Module, Callable[[], StateDict]], nn.Module] | None = None
+    published_label: str = ""
     fit: Callable[[Any], nn.Module] | None = None
     describe: Callable[[nn.Module, Callable[[], nn.Module]], dict[str, Any]] | None = None
     rebuild: Callable[[dict[str, Any], Callable[[], nn.Module]], nn.Module] | None = None
@@ -71,6 +77,10 @@ class ModelSpec:
     def input_size(self, settings: Settings) -> int:
         """Return the side of the images that the network takes under these settings, in pixels."""
         return settings.image_size or self.image_size
+
+    def title(self, settings: Settings) -> str:
+        """Return the name in tables of the network that these settings ask for."""
+        return (settings.weights == "published" and self.published_label) or self.label
 
 
 @dataclass(frozen=True, kw_only=True)

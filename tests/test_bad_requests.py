@@ -96,7 +96,11 @@ def test_a_wrong_setting_of_a_tree_is_one_line(capsys, tmp_path, assignment, wor
         ("vgg_pruned", {"assignments": ["pruning.importance=l2"]}, ["'l1'", "'group_norm'"]),
         ("vgg_pruned", {"assignments": ["quantization.backend=x86"]}, ["not quantised"]),
         ("vgg_pruned", {"assignments": ["image_size=4"]}, ["image_size 4", "VGG-16-BN pruned"]),
-        ("vgg_pruned", {"overrides": {"weights": "published"}}, ["what was published as VGG-16"]),
+        (
+            "vgg_pruned",
+            {"overrides": {"weights": "published"}},
+            ["published for digits/vgg_pruned"],
+        ),
         ("resnet_quantized", {"assignments": ["quantization.backend=x87"]}, ["'onednn'", "'x87'"]),
         ("resnet_quantized", {"assignments": ["pruning.speed_up=2"]}, ["int8 is not pruned"]),
         (
@@ -104,7 +108,11 @@ def test_a_wrong_setting_of_a_tree_is_one_line(capsys, tmp_path, assignment, wor
             {"assignments": ["evaluation.precision=bf16"]},
             ["ResNet-50 int8 runs in int8, not in bf16"],
         ),
-        ("resnet_quantized", {"overrides": {"weights": "published"}}, ["docs/compression.md"]),
+        (
+            "resnet_quantized",
+            {"overrides": {"weights": "published"}, "assignments": ["evaluation.precision=bf16"]},
+            ["ResNet-50 with observers runs in fp32, not in bf16"],
+        ),
     ],
 )
 def test_a_wrong_word_on_a_compressed_model_is_one_line(capsys, tmp_path, model, changes, words):

@@ -11,9 +11,10 @@ import torch
 from torch import nn
 
 from harness.compression import pruning, quantization
+from harness.compression.published import name_as_vgg_bn, narrow_vgg_bn, observe_resnet
 from harness.errors import RequestError
 from harness.settings_spec import PruningSettings, QuantizationSettings, Settings
-from harness.spec import CompressedSpec, ModelSpec
+from harness.spec import CompressedSpec, ModelSpec, StateDict
 from harness.training.stages import Base, Fitting
 from harness.util.error_text import describe_error
 
@@ -34,12 +35,16 @@ def compressed_model(spec: CompressedSpec, base: ModelSpec) -> ModelSpec:
             "rebuild": _rebuild_quantized,
             # Torch has int8 kernels for CPUs alone.
             "devices": ("cpu",),
+            "published_form": lambda network, _read: observe_resnet(network),
+            "published_label": f"{base.label} with observers",
         },
         "pruning": {
             "fit": _fit_pruned,
             "compress": _prune_at_once,
             "describe": lambda network, build: pruning.describe_shapes(network, build()),
             "rebuild": lambda shapes, build: _reshaped(build(), shapes),
+            "adapt_published": name_as_vgg_bn,
+            "published_form": _narrowed_as_published,
         },
     }
     own = {"label": spec.label, "base": spec.base, "section": spec.compression}
@@ -131,6 +136,11 @@ def _rebuild_quantized(
             f"structure: not that of an int8 network ({describe_error(error)})"
         ) from error
     return quantization.with_any_ranges(build().eval(), backend, images)
+
+
+def _narrowed_as_published(network: nn.Module, read: Callable[[], StateDict]) -> nn.Module:
+    narrow_vgg_bn(network, [len(tensor) for tensor in read().values() if tensor.ndim == 4])
+    return network
 
 
 def _reshaped(network: nn.Module, shapes: dict[str, Any]) -> nn.Module:

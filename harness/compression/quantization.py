@@ -114,7 +114,7 @@ def prepare(network: nn.Module, backend: str, images: Tensor) -> GraphModule:
             f"setting quantization.backend: torch has no {backend} kernels for this CPU; "
             f"there are: {', '.join(there) or 'none'}"
         )
-    with _quiet(), _engine(backend):
+    with quiet(), _engine(backend):
         configuration = get_default_qat_qconfig_mapping(backend)
         try:
             fake: GraphModule = quantize_fx.prepare_qat_fx(
@@ -145,7 +145,7 @@ def convert(
     Raises:
         RequestError: No layer would run in int8.
     """
-    with _quiet(), _engine(backend):
+    with quiet(), _engine(backend):
         graph: GraphModule = quantize_fx.convert_fx(copy.deepcopy(fake).eval())
         shapes = quantize_fx.fuse_fx(meta_copy(network))
     int8 = Int8Network(graph, backend, shapes, image_shape)
@@ -214,7 +214,7 @@ def _engine(backend: str) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Silence messages of `torch.ao.quantization` about which a user can do nothing."""
     with warnings.catch_warnings():
         # It is deprecated in favour of torchao, and so are the tensors that its kernels take, of

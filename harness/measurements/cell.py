@@ -110,7 +110,7 @@ def _write_unmeasured(planned: Planned, status: Status, reason: str) -> None:
     job = planned.job
     record = Record(
         cell=job.cell,
-        label=planned.spec.label,
+        label=planned.spec.title(planned.job.settings),
         status=status,
         reason=reason,
         settings=used_settings(job),

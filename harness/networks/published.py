@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
+from zipfile import is_zipfile
 
 from harness.errors import RequestError
 from harness.registry import ROOT
 from harness.spec import StateDict
 from harness.util.files import atomic_path, read_csv
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FOLDER = ROOT / "configs" / "published"
 REPOSITORY_URL = "https://github.com/nikki0519/TRUNK_Tutorial_Paper/raw"
@@ -97,21 +103,30 @@ def verify_published(file: PublishedFile, path: Path) -> None:
         )
 
 
-def read_state(path: Path) -> StateDict:
-    """Read a state dict from a `.pt` file without running any code in it.
+class _PickledPart:
+    """Stands in for the class of every module of a pickled network, and runs none of its code."""
 
-    The file holds a state dict, bare or as `model_state_dict` or `state_dict` of a dict. Counters
-    of thop are left out.
+
+def read_state(path: Path) -> StateDict:
+    """Read a state dict from a `.pt` or `.pth` file without running any code in it.
+
+    The file holds a state dict, bare or as `model_state_dict` or `state_dict` of a dict, or a whole
+    pickled module, of which only the tensors are read. Counters of thop are left out.
 
     Raises:
         RequestError: The file is corrupt, or holds anything else than tensors.
     """
     import torch
+    from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
     from harness.networks.weights import without_counters
 
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        names = get_unsafe_globals_in_checkpoint(str(path)) if is_zipfile(path) else []
+        with safe_globals([(_PickledPart, name) for name in names]):
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+        if isinstance(loaded, _PickledPart):
+            loaded = dict(_tensors_of(loaded))
     except Exception as error:
         reason = str(error).splitlines()[0][:120]
         raise RequestError(f"{path}: not a readable state dict: {reason}") from error
@@ -123,6 +138,16 @@ def read_state(path: Path) -> StateDict:
     ):
         raise RequestError(f"{path}: not a state dict: it holds {type(loaded).__name__}")
     return without_counters(loaded)
+
+
+def _tensors_of(part: _PickledPart, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Yield the parameters and buffers of a pickled module with the keys of its state dict."""
+    state = vars(part)
+    for name, tensor in (state["_parameters"] | state["_buffers"]).items():
+        if tensor is not None and name not in state["_non_persistent_buffers_set"]:
+            yield f"{prefix}{name}", tensor
+    for name, below in state["_modules"].items():
+        yield from _tensors_of(below, f"{prefix}{name}.")
 
 
 def _download(file: PublishedFile, path: Path, offline: bool) -> None:

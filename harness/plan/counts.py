@@ -8,6 +8,7 @@ from harness.catalog import load_model
 from harness.errors import RequestError
 from harness.jobs import Cell, CostJob, Job, Request
 from harness.networks.build import check_fit
+from harness.networks.published import published_file
 from harness.plan.jobs import choose_models, make_job
 from harness.registry import dataset_files, expand_names, load_dataset
 from harness.spec import shape_is_trained
@@ -48,6 +49,8 @@ def _plan_model(request: Request, dataset: str, model: str) -> Job:
         raise RequestError(
             f"--measure cost trains nothing: leave out --weights {job.settings.weights}"
         )
+    if job.settings.weights == "published" and spec.published_form is not None:
+        published_file(dataset, model)
     if not shape_is_trained(spec):
         shape = load_dataset(dataset)
         check_fit(job.settings, spec, len(shape.classes), shape.channels)

@@ -48,6 +48,8 @@ class CostRecord:
         dataset: The data set's name.
         model: The model's name.
         label: Its name in tables.
+        variant: published where it is the network that was published under the model's name, and
+            ours is another; empty where it is ours.
         image_size: Side of the image, pixels.
         channels: Of the image.
         classes: How many the network tells apart.
@@ -74,6 +76,7 @@ class CostRecord:
     image_size: int
     channels: int
     classes: int
+    variant: Literal["", "published"] = ""
     weights_origin: str
     params: int
     weights_mb: float
@@ -87,9 +90,9 @@ class CostRecord:
     provenance: Provenance = field(default_factory=Provenance)
 
 
-def cost_place(dataset: str, model: str, image_size: int) -> Path:
+def cost_place(dataset: str, model: str, image_size: int, variant: str = "") -> Path:
     """Return where the costs of a model at a data set's shape are kept below a results folder."""
-    return Path("costs") / dataset / f"{model}-{image_size}.json"
+    return Path("costs") / dataset / f"{'-'.join(filter(None, (model, variant)))}-{image_size}.json"
 
 
 COSTS = Store(
@@ -97,7 +100,7 @@ COSTS = Store(
     cls=CostRecord,
     schema=CostRecord.schema,
     pattern="costs/*/*.json",
-    place=lambda record: cost_place(record.dataset, record.model, record.image_size),
+    place=lambda r: cost_place(r.dataset, r.model, r.image_size, r.variant),
     migrate=partial(nest_parts, CostRecord),
 )
 """The counted costs of a results folder, by data set, model and image size."""

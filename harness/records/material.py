@@ -33,9 +33,12 @@ class Material:
         names = {r.cell.dataset for r in self.records} | {c.dataset for c in self.costs}
         return sorted(names | {each.dataset for each in self.latencies})
 
-    def cost(self, dataset: str, model: str, size: int | None = None) -> CostRecord | None:
+    def cost(
+        self, dataset: str, model: str, size: int | None = None, *, variant: str = ""
+    ) -> CostRecord | None:
         """Return what was counted of a model, at one image size or at the largest."""
-        found = [c for c in self.costs if (c.dataset, c.model) == (dataset, model)]
+        wanted = (dataset, model, variant)
+        found = [c for c in self.costs if (c.dataset, c.model, c.variant) == wanted]
         sized = [c for c in found if size in (None, c.image_size)]
         return max(sized, key=lambda c: c.image_size, default=None)
 

@@ -9,7 +9,7 @@ from harness.records.cost import CostPath, CostRecord
 from harness.report.table import Column, Table, write_csv
 from harness.report.terminal import print_table
 
-_SHARED = ("dataset", "model", "label", "image_size", "channels", "weights_origin")
+_SHARED = ("dataset", "model", "variant", "label", "image_size", "channels", "weights_origin")
 _FIGURES = (
     *("classes", "params", "weights_mb", "file_mb", "peak_memory_mb"),
     *("gmacs", "gflops", "gmacs_thop", "gmacs_unpadded"),

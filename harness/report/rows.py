@@ -10,7 +10,12 @@ from harness.records.cost import CostRecord
 from harness.records.latency import LatencyRecord, LatencyRow
 from harness.records.material import Material
 from harness.reproduction.latency import latency_beside_reference
-from harness.reproduction.published import PublishedCell, published_cells, published_costs
+from harness.reproduction.published import (
+    PublishedCell,
+    published_cells,
+    published_conditions,
+    published_costs,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +70,7 @@ def make_rows(
     """
     (dataset,) = Material(records=records, costs=costs, latencies=latencies).datasets
     cells = {model: cell for (name, model), cell in published_cells().items() if name == dataset}
-    counted = published_costs(costs)
+    counted, as_published = published_costs(costs), published_costs(costs, "published")
     groups: dict[str, list[tuple[Record, ...]]] = {model: [] for model in (*cells, *counted)}
     for runs in group_runs(records):
         groups.setdefault(runs[0].cell.model, []).append(runs)
@@ -76,7 +81,11 @@ def make_rows(
         cell, cost = cells.get(model), counted.get(model)
         if all(_is_of_other_size(runs[0], cost) for runs in groups[model]):
             rows.append(_empty_row(dataset, model, cell, cost, latencies))
-        rows += [_run_row(runs, cell, cost, latencies) for runs in groups[model]]
+        conditions = published_conditions().get((dataset, model))
+        another = conditions is not None and conditions.own_network
+        for runs in groups[model]:
+            counts = as_published.get(model) if another and runs[0].published else cost
+            rows.append(_run_row(runs, cell, counts, latencies))
     return rows
 
 

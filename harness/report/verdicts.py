@@ -97,11 +97,12 @@ _RULES = f"""\
   the published weights, or of weights trained from the published start. Reproduced: surely within
   {ACCURACY_MARGIN:g} point (two one-sided z-tests, p < {LEVEL}, with the sizes of both test sets).
   Else differs: by more than chance (two-proportion z-test, p < {LEVEL}). Neither: cannot be judged.
+  Where the published accuracy leaves out test images, each may have been classified either way.
   Other images in place of the official ones are never judged.
 - **Latency**: by the ratio to ResNet-50 in the same rounds of `--measure latency`, on the kind of
   device that was published (a GPU), neither drifting nor busy. Reproduced: its 95% interval comes
   within a factor of {LATENCY_FACTOR} of the ratio of the printed times. Absolute times are never
-  judged.
+  judged, nor is the ratio of a time on a CPU to one on a GPU, as it is printed of ResNet-50 QAT.
 - **Size**: by the file that `torch.save` makes of the network at the published shape, which takes
   no training. Reproduced: within {SIZE_TOLERANCE:.1%}, or half a unit of the last printed digit; of
   a range, both ends.
@@ -143,7 +144,9 @@ def _unjudged(verdicts: Sequence[Verdict]) -> str:
             groups.setdefault((v.dataset, v.figure, v.reason, bool(v.command)), []).append(v)
     lines = []
     for (dataset, figure, reason, helps), group in groups.items():
-        command = _COMMANDS[figure](dataset, [v.model for v in group])
+        command = group[0].command
+        if len(group) > 1:
+            command = _COMMANDS[figure](dataset, [v.model for v in group])
         more = f": `{command}`" if helps else ""
         lines.append(
             f"- {dataset}, {FIGURES[figure]} of {', '.join(v.label for v in group)}: {reason}{more}"

@@ -21,7 +21,9 @@ def judge_accuracy(
     """Judge by a record on the official images, of published weights before trained ones.
 
     Equivalent within the margin (two one-sided tests): reproduced. Else different (two-proportion
-    z-test): differs. Neither: there are too few images to tell.
+    z-test): differs. Neither: there are too few images to tell. Where the published accuracy leaves
+    out test images, any of them may have been classified rightly or wrongly: equivalence is tested
+    against the farthest of the accuracies that leads to, difference against the nearest.
     """
     verdict = blank_verdict(cell, "accuracy", cell.accuracy_top1)
     first_runs = [record for record in records if not record.settings.repeat]
@@ -94,15 +96,15 @@ def _not_comparable(record: Record, conditions: PublishedConditions) -> str:
 
 def _test_accuracy(verdict: Verdict, conditions: PublishedConditions, record: Record) -> Verdict:
     accuracy, images = record.accuracy.accuracy_top1 or 0.0, record.accuracy.n_test or 0
-    test = compare_proportions(
-        float(verdict.published) / 100,
-        conditions.test_images,
-        accuracy / 100,
-        images,
-        ACCURACY_MARGIN / 100,
+    published, ours = float(verdict.published) / 100, accuracy / 100
+    low, high = _bounds(published, conditions)
+    different, equivalent = (
+        compare_proportions(theirs, conditions.test_images, ours, images, ACCURACY_MARGIN / 100)
+        for theirs in (min(max(ours, low), high), low if ours - low > high - ours else high)
     )
-    near, far = test.p_equivalent < LEVEL, test.p_different < LEVEL
-    points = f"{100 * test.difference:+.2f} points"
+    p_different, p_equivalent = different.p_different, equivalent.p_equivalent
+    near, far = p_equivalent < LEVEL, p_different < LEVEL
+    points = f"{100 * (ours - published):+.2f} points"
     with_weights = f"{points} with {record.weights.weights_origin} weights"
     if near:
         more = ", though more than chance" if far else ""
@@ -115,12 +117,17 @@ def _test_accuracy(verdict: Verdict, conditions: PublishedConditions, record: Re
         verdict,
         measured=f"{accuracy:.2f}",
         outcome="reproduced" if near else "differs" if far else "cannot be judged",
-        reason=f"{reason} (p {_p(test.p_different)} of a difference, "
-        f"{_p(test.p_equivalent)} of equivalence)",
+        reason=f"{reason} (p {_p(p_different)} of a difference, {_p(p_equivalent)} of equivalence)",
         evidence=CELLS.locate(record).as_posix(),
-        p_different=test.p_different,
-        p_equivalent=test.p_equivalent,
+        p_different=p_different,
+        p_equivalent=p_equivalent,
     )
+
+
+def _bounds(share: float, conditions: PublishedConditions) -> tuple[float, float]:
+    """Return the least and the largest share of all test images that a published one allows."""
+    low = share * conditions.evaluated_images / conditions.test_images
+    return low, low + 1 - conditions.evaluated_images / conditions.test_images
 
 
 def _p(value: float) -> str:

@@ -51,18 +51,22 @@ def judge_publication(material: Material) -> Reproduction:
 
 def _judge_dataset(dataset: str, material: Material) -> list[Verdict]:
     cells, counted = published_cells(), published_costs(material.costs)
+    as_published = published_costs(material.costs, "published")
     reference, verdicts = cells.get((dataset, REFERENCE)), list[Verdict]()
     for (name, model), cell in cells.items():
         if name == dataset:
-            conditions, cost = published_conditions()[name, model], counted.get(model)
-            runs = [record for record in material.records if record.cell.model == model]
+            conditions = published_conditions()[name, model]
+            cost, runs = counted.get(model), [r for r in material.records if r.cell.model == model]
+            if conditions.own_network:
+                cost, runs = as_published.get(model), [r for r in runs if r.published]
             shaped = _shaped(runs, conditions)
-            verdicts += [
+            own = [
                 judge_accuracy(cell, conditions, runs),
                 judge_latency(cell, conditions, reference, material.latencies),
                 judge_size(cell, cost, shaped),
                 judge_count(cell, cost, shaped),
             ]
+            verdicts += [_with_published_weights(v) if conditions.own_network else v for v in own]
     return verdicts
 
 
@@ -71,6 +75,17 @@ def _shaped(records: Sequence[Record], conditions: PublishedConditions) -> Recor
     ran = [r for r in records if r.status == "ok" and not r.settings.repeat]
     fitting = [r for r in ran if r.settings.image_size == conditions.image_size]
     return min(fitting, key=lambda r: (not r.published, r.cell.device), default=None)
+
+
+def _with_published_weights(verdict: Verdict) -> Verdict:
+    """Return a verdict whose command, if there is one, measures the published network."""
+    if not verdict.command:
+        return verdict
+    return replace(
+        verdict,
+        reason=f"{verdict.reason} with published weights",
+        command=f"{verdict.command} --weights published",
+    )
 
 
 def _with_hints(

@@ -10,6 +10,7 @@ from harness.reproduction.published import (
     REFERENCE,
     PublishedCell,
     PublishedConditions,
+    published_conditions,
     published_ratio,
 )
 from harness.reproduction.verdict import (
@@ -22,6 +23,7 @@ from harness.reproduction.verdict import (
 
 LATENCY_FACTOR = 1.25
 """Ratios of times taken in different processes drift by this factor."""
+_KINDS = {"cuda": "GPU", "cpu": "CPU"}
 
 
 def judge_latency(
@@ -34,12 +36,18 @@ def judge_latency(
 
     The published ratio is that of the two printed times. It is reproduced where the 95% interval of
     ours comes within a factor of `LATENCY_FACTOR` of it. `reference` is what was published of
-    ResNet-50 in the same table.
+    ResNet-50 in the same table. Where the two times are of different devices, there is no such
+    ratio to judge.
     """
     ratio = published_ratio(cell, reference)
     verdict = blank_verdict(cell, "latency", "" if ratio is None else f"{ratio:.3g}")
     if ratio is None or cell.model == REFERENCE:
         return replace(verdict, reason="it is what the other times are divided by")
+    theirs = published_conditions()[cell.dataset, REFERENCE].device
+    if conditions.device != theirs:
+        kind, other = _KINDS[conditions.device], _KINDS[theirs]
+        reason = f"published of a {kind}, ResNet-50's of a {other}: no ratio of the two networks"
+        return replace(verdict, reason=reason)
     found = latency_beside_reference(latencies, cell.model, conditions.device, trusted=True)
     if found is None:
         return _judge_without(verdict, conditions, latencies)
@@ -65,14 +73,19 @@ def latency_beside_reference(
 ) -> tuple[LatencyRecord, LatencyRow] | None:
     """Return a model's row in the comparison with fewest threads that has one, in eager PyTorch.
 
-    With `trusted`, comparisons that drifted or were made on a busy machine are left out.
+    With `trusted`, comparisons that drifted or were made on a busy machine are left out. Where the
+    published network is another than ours of that name, its row is not ours.
     """
     for comparison in sorted(latencies, key=lambda each: each.machine.threads):
         if (comparison.device, comparison.reference) != (device, REFERENCE):
             continue
         if trusted and (comparison.drifted or comparison.machine.busy):
             continue
+        conditions = published_conditions().get((comparison.dataset, model))
+        another = conditions is not None and conditions.own_network
         for row in comparison.rows:
+            if another and row.weights_origin == "published":
+                continue
             if (row.model, row.runtime) == (model, "eager") and row.ratio is not None:
                 return comparison, row
     return None
@@ -82,9 +95,8 @@ def _judge_without(
     verdict: Verdict, conditions: PublishedConditions, latencies: Sequence[LatencyRecord]
 ) -> Verdict:
     """Return the verdict where no comparison that can be trusted is of the published device."""
-    kinds = {"cuda": "GPU", "cpu": "CPU"}
-    theirs = kinds[conditions.device]
-    for device, ours in kinds.items():
+    theirs = _KINDS[conditions.device]
+    for device, ours in _KINDS.items():
         found = latency_beside_reference(latencies, verdict.model, device)
         if found is None:
             continue

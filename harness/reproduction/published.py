@@ -48,12 +48,18 @@ class PublishedConditions:
         image_size: Side of the images at the network's input, in pixels.
         start: The weights that training started from: imagenet or random; empty: other ones.
         device: cpu or cuda.
+        evaluated_images: Number of test images that the accuracy was taken over; where it is less
+            than `test_images`, which ones were left out is not known.
+        own_network: Whether the published network is another than ours of that name, so that only
+            what was measured with `--weights published` can be compared.
     """
 
     test_images: int
     image_size: int
     start: str
     device: str
+    evaluated_images: int
+    own_network: bool
 
 
 @cache
@@ -72,9 +78,18 @@ def published_conditions() -> dict[tuple[str, str], PublishedConditions]:
             image_size=int(row["image_size"]),
             start=row["start"],
             device=row["device"],
+            evaluated_images=int(row["evaluated_images"]),
+            own_network=row["own_network"] == "yes",
         )
         for row in read_csv(_FOLDER / "conditions.csv")
     }
+
+
+@cache
+def published_matrices() -> dict[tuple[str, str], float]:
+    """Return the accuracies, in percent, of the authors' confusion matrices, by cell."""
+    rows = read_csv(_FOLDER / "confusion_matrices.csv")
+    return {(row["dataset"], row["model"]): float(row["accuracy_top1"]) for row in rows}
 
 
 def published_ratio(cell: PublishedCell, reference: PublishedCell | None) -> float | None:
@@ -82,15 +97,17 @@ def published_ratio(cell: PublishedCell, reference: PublishedCell | None) -> flo
     return float(cell.latency_ms) / float(reference.latency_ms) if reference else None
 
 
-def published_costs(costs: Iterable[CostRecord]) -> dict[str, CostRecord]:
+def published_costs(costs: Iterable[CostRecord], variant: str = "") -> dict[str, CostRecord]:
     """Return what was counted for one data set at the published image size, by model.
 
-    Of a model that was not published, it is what was counted at the largest size.
+    Of a model that was not published, it is what was counted at the largest size. `variant` is that
+    of `CostRecord`: ours, or the network that was published.
     """
     conditions = published_conditions()
     found: dict[str, CostRecord] = {}
     for cost in sorted(costs, key=lambda each: (each.model, each.image_size)):
         wanted = conditions.get((cost.dataset, cost.model))
-        if wanted is None or wanted.image_size == cost.image_size:
+        sized = wanted is None or wanted.image_size == cost.image_size
+        if sized and cost.variant == variant:
             found[cost.model] = cost
     return found

@@ -49,7 +49,8 @@ def run_cell(job: Job, tracker: Tracker = UNTRACKED) -> Record:
     set_threads(job.settings.threads)
     spec = load_model(job.cell.model)
     data = load_job_data(job, spec)
-    blank = dataclasses.replace(begin_record(job, spec.label, started), data=_describe_data(data))
+    blank = begin_record(job, spec.title(job.settings), started)
+    blank = dataclasses.replace(blank, data=_describe_data(data))
     named = {name: blank.flat[name] for name in _PARAMETERS}
     tracker.begin({**blank.settings.settings, **named})
     ready = ready_network(job, spec, data, tracker)

@@ -184,7 +184,7 @@ def _measure_training_mb(
 ) -> tuple[float | None, str | None]:
     """Return the peak memory of a training step, or None and the reason."""
     if adapter.precision:
-        return None, f"{adapter.precision} weights are not trained"
+        return None, f"a network in {adapter.precision} is not trained here"
     recipe = job.settings.pruning.training if job.settings.pruning else job.settings.training
     # The fused kernels take no tensors without data; their state is the same.
     usual = replace(recipe, fused_optimizer=False)

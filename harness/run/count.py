@@ -22,6 +22,7 @@ from harness.networks.build import build_network
 from harness.records.cost import CostPath, CostRecord
 from harness.registry import load_dataset
 from harness.run.provenance import make_provenance
+from harness.run.provision import read_published
 from harness.spec import DatasetSpec, ModelSpec, NetworkPath, shape_is_trained
 
 
@@ -43,7 +44,8 @@ def count_costs(job: Job) -> CostRecord:
     return CostRecord(
         dataset=job.cell.dataset,
         model=job.cell.model,
-        label=spec.label,
+        label=spec.title(job.settings),
+        variant="published" if _is_published_form(job, spec) else "",
         image_size=size,
         channels=dataset.channels,
         classes=len(dataset.classes),
@@ -58,6 +60,9 @@ def count_costs(job: Job) -> CostRecord:
 
 def _build(job: Job, spec: ModelSpec, dataset: DatasetSpec) -> tuple[nn.Module, str]:
     """Return a network with arbitrary weights, or the published one, and the weights' origin."""
+    if spec.published_form is not None and _is_published_form(job, spec):
+        network = spec.build(len(dataset.classes), dataset.channels, False)
+        return spec.published_form(network, lambda: read_published(job, spec)[0]).eval(), "random"
     if spec.compress is not None:
         network = build_network(spec, job.settings, len(dataset.classes), dataset.channels)
         return spec.compress(network.eval(), job.settings, dataset.channels), "random"
@@ -69,6 +74,10 @@ def _build(job: Job, spec: ModelSpec, dataset: DatasetSpec) -> tuple[nn.Module, 
         raise RequestError(f"{spec.label} gets its shape in training, and none was published")
     network, _ = spec.load_published(job, len(dataset.classes))
     return network.eval(), "published"
+
+
+def _is_published_form(job: Job, spec: ModelSpec) -> bool:
+    return job.settings.weights == "published" and spec.published_form is not None
 
 
 def _count_whole(adapter: NetworkAdapter, image: Tensor) -> dict[str, Any]:

@@ -140,7 +140,7 @@ def _prepare(model: _Model, runtime: Runtime) -> _Candidate:
     """Convert a model to a runtime; if that fails, the row has the reason."""
     row = LatencyRow(
         model=model.job.cell.model,
-        label=model.spec.label,
+        label=model.spec.title(model.job.settings),
         runtime=runtime,
         weights_origin=model.ready.origin,
         weights_sha256=model.ready.sha256,

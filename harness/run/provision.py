@@ -29,7 +29,7 @@ from harness.networks.weights import (
 )
 from harness.run.accuracy import measure_accuracy
 from harness.settings_spec import Settings
-from harness.spec import ModelSpec
+from harness.spec import ModelSpec, StateDict
 from harness.training.checkpoints import delete_checkpoint
 from harness.training.fit import learn
 from harness.training.stages import Base
@@ -154,10 +154,22 @@ def _published(job: Job, spec: ModelSpec, classes: int, channels: int) -> ReadyN
     if spec.load_published is not None:
         network, sha256 = spec.load_published(job, classes)
         return ReadyNetwork(network=network.eval(), origin="published", sha256=sha256)
+    state, path = read_published(job, spec)
+    network = spec.build(classes, channels, False)
+    if spec.published_form is not None:
+        network = spec.published_form(network, lambda: state)
+    load_state(network, state, str(path))
+    network = adapted(spec, job.settings, network)
+    return ReadyNetwork(network=network.eval(), origin="published", sha256=file_sha256(path))
+
+
+def read_published(job: Job, spec: ModelSpec) -> tuple[StateDict, Path]:
+    """Return the published state dict of a job's cell under the keys of ours, and its file.
+
+    Raises:
+        RequestError: None was published, it cannot be had, or it cannot be read.
+    """
     file = published_file(job.cell.dataset, job.cell.model)
     path = fetch_published(file, job.weights_dir, offline=job.offline, folder=job.published_dir)
     state = read_state(path)
-    network = spec.build(classes, channels, False)
-    load_state(network, spec.adapt_published(state) if spec.adapt_published else state, str(path))
-    network = adapted(spec, job.settings, network)
-    return ReadyNetwork(network=network.eval(), origin="published", sha256=file_sha256(path))
+    return spec.adapt_published(state) if spec.adapt_published else state, path

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from harness.errors import unknown_name
 from harness.records.cell import CELLS, Record
-from harness.records.cost import COSTS, CostRecord, cost_place
+from harness.records.cost import COSTS, CostRecord
 from harness.verification.checks import Check, Places
 
 
@@ -46,8 +46,7 @@ def _choose(names: Sequence[str], places: Places) -> dict[str, Record | CostReco
         for record in CELLS.read_all(places.results_dir)
     }
     for cost in COSTS.read_all(places.results_dir):
-        path = cost_place(cost.dataset, cost.model, cost.image_size)
-        known[path.with_suffix("").as_posix()] = cost
+        known[COSTS.locate(cost).with_suffix("").as_posix()] = cost
     for name in names:
         if name not in known:
             raise unknown_name("record", name, known)

@@ -24,7 +24,7 @@ PLACES = {
     ),
     "svhn": "root=root 0=sg1 3=sg5",
 }
-# The SVHN files are not at hand. Their maps are: these give files with the published digests.
+# A small tree to spoil, with the maps of SVHN's: these give files with the published digests.
 SVHN_GROUPS = ((0, 6, 8, 9), (1,), (2,), (3, 5), (4,), (7,))
 SVHN_INPUTS = {
     "root": ([3, 32, 32], 6),
@@ -101,7 +101,7 @@ def svhn(tmp_path):
     return write_svhn(tmp_path)
 
 
-@pytest.mark.parametrize(("dataset", "classes"), [("cifar10", 10), ("emnist", 47)])
+@pytest.mark.parametrize(("dataset", "classes"), [("cifar10", 10), ("emnist", 47), ("svhn", 10)])
 def test_node_files_are_put_where_the_maps_have_them(dataset, classes, published_root):
     published = published_tree(dataset)
     nodes = read_maps(published_root / published.folder)

@@ -6,6 +6,7 @@ import pickle
 
 import pytest
 import torch
+from torch import nn
 
 from harness.errors import RequestError
 from harness.networks import published
@@ -81,6 +82,32 @@ def test_counters_are_left_out_and_wrappers_opened(served, tmp_path):
     assert list(read_state(path)) == ["fc.weight"]
     torch.save({"model_state_dict": {"a": torch.ones(1)}, "epoch": 3}, path)
     assert list(read_state(path)) == ["a"]
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(1, 2, 3, bias=False), nn.BatchNorm2d(2), nn.ReLU())
+        self.head = nn.Linear(2, 3)
+        self.register_buffer("passing", torch.ones(2), persistent=False)
+
+    def __setstate__(self, state):
+        print("code ran")
+
+
+def test_a_whole_pickled_module_is_read_without_its_code(tmp_path, capsys):
+    path, network = tmp_path / "net.pth", Net()
+    torch.save(network, path)
+    state = read_state(path)
+    assert list(state) == list(network.state_dict())
+    assert all(torch.equal(state[key], value) for key, value in network.state_dict().items())
+    assert "code ran" not in capsys.readouterr().out
+    # What is neither a module nor a tensor has no state dict.
+    network._modules["body"] = Boom()
+    torch.save(network, path)
+    with pytest.raises(RequestError, match="not a readable state dict"):
+        read_state(path)
+    assert "code ran" not in capsys.readouterr().out
 
 
 class Boom:

@@ -17,5 +17,10 @@ def cell(**changes):
 
 
 CONDITIONS = PublishedConditions(
-    test_images=10_000, image_size=224, start="imagenet", device="cuda"
+    test_images=10_000,
+    evaluated_images=10_000,
+    image_size=224,
+    start="imagenet",
+    device="cuda",
+    own_network=False,
 )

@@ -1,12 +1,12 @@
 """Verdicts on accuracies, at the edges of the rule, with figures worked out by hand."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from scipy import stats
 
 from harness.reproduction.accuracy import compare_proportions, judge_accuracy
-from harness.reproduction.published import PublishedConditions
 from tests.harness.reproduction.cells import CONDITIONS, cell
 
 
@@ -44,13 +44,30 @@ def test_an_accuracy_between_the_two_cannot_be_judged(make_record):
 
 
 def test_a_small_difference_on_many_images_still_reproduces(make_record):
-    conditions = PublishedConditions(
-        test_images=1_000_000, image_size=224, start="imagenet", device="cuda"
-    )
+    conditions = replace(CONDITIONS, test_images=1_000_000, evaluated_images=1_000_000)
     record = make_record(model="vgg", accuracy_top1=90.5, n_test=1_000_000)
     found = judge_accuracy(cell(), conditions, [record])
     assert found.outcome == "reproduced"
     assert "though more than chance" in found.reason
+
+
+def test_images_that_were_left_out_count_either_way(make_record):
+    # 90% of 9,000 of 10,000: from 81%, all others wrong, to 91%, all others right.
+    conditions = replace(CONDITIONS, evaluated_images=9_000)
+
+    def judge(percent):
+        record = make_record(model="vgg", accuracy_top1=percent)
+        return judge_accuracy(cell(), conditions, [record])
+
+    # Within the bounds nothing differs, and nothing is surely near: 81% may be 9.2 points away.
+    inside = judge(90.2)
+    assert (inside.outcome, inside.p_different) == ("cannot be judged", 1)
+    assert inside.p_equivalent == pytest.approx(1)
+    # Above them it differs from the nearest: 0.01/√(0.915·0.085·2/10⁴) = 2.536.
+    outside = judge(92.0)
+    assert outside.outcome == "differs"
+    assert outside.p_different == pytest.approx(2 * stats.norm.sf(2.5355), rel=1e-3)
+    assert "+2.00 points" in outside.reason
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Verdicts on latencies, at the edges of the rule, with figures worked out by hand."""
 
+import dataclasses
+
 import pytest
 
 from harness.reproduction.latency import judge_latency, latency_beside_reference
@@ -58,6 +60,16 @@ def test_a_latency_at_another_size_is_not_judged(make_latency_record, make_row):
     )
 
 
+def test_a_time_of_another_device_than_the_references_is_not_judged(make_latency_record, make_row):
+    row = make_row("resnet_quantized", "Q", 12.0, image_size=224)
+    records = [make_latency_record(device=device, rows=(row,)) for device in ("cpu", "cuda")]
+    conditions = dataclasses.replace(CONDITIONS, device="cpu")
+    quantized = cell(model="resnet_quantized", latency_ms="72.00")
+    found = judge_latency(quantized, conditions, REFERENCE, records)
+    assert (found.outcome, found.measured, found.published) == ("cannot be judged", None, "12")
+    assert found.reason == "published of a CPU, ResNet-50's of a GPU: no ratio of the two networks"
+
+
 def test_the_reference_itself_is_not_judged(make_latency_record):
     found = judge_latency(REFERENCE, CONDITIONS, REFERENCE, [make_latency_record(device="cuda")])
     assert found.reason == "it is what the other times are divided by"
@@ -71,6 +83,15 @@ def test_the_ratio_is_that_of_the_fewest_threads_in_eager(make_latency_record, m
     assert latency_beside_reference([two], "trunk", "cpu") is None  # not timed
     assert latency_beside_reference([two], "vit", "cuda") is None
     assert latency_beside_reference([make_latency_record(reference="vit")], "vit", "cpu") is None
+
+
+def test_the_published_network_is_not_ours_where_that_is_another(make_latency_record, make_row):
+    def find(model):
+        rows = (make_row(model, "A row", 12.0, weights_origin="published"),)
+        return latency_beside_reference([make_latency_record(rows=rows)], model, "cpu")
+
+    assert find("resnet_quantized") is None
+    assert find("trunk")[1].ratio == 12.0
 
 
 def test_a_doubtful_comparison_is_not_trusted(make_latency_record, make_row):
