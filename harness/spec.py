@@ -161,7 +161,7 @@ class NetworkPath:
 
     Attributes:
         name: The path's name.
-        classes: Those that an image can be sent to on it.
+        classes: The classes that an image on this path can be given.
         network: The layers that an image passes: maps 1×C×H×W to logits.
     """
 

@@ -34,7 +34,7 @@ class _Grown:
     """A trained node.
 
     Attributes:
-        node: Its description.
+        node: Description of the node.
         network: The network that chooses among its children.
         leaves: The network that tells its classes apart, from before they were grouped.
     """

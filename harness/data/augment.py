@@ -17,7 +17,7 @@ class Changes:
     """The random numbers that decide how the B images of a batch are changed; None: not so.
 
     Attributes:
-        seed: Of RandAugment.
+        seed: Seed of RandAugment.
         shifts: From `draw_shifts`, 2×B×1.
         flipped: Which images are mirrored, bool B.
         corners: Upper and left ends of the squares that are cut out, int64 holes×2×B×1.
@@ -40,7 +40,7 @@ def draw_changes(
 
     Args:
         count: Number of images.
-        image_size: Their side, in pixels.
+        image_size: Side of the images, in pixels.
         recipe: `rand_augment`, `shift_pixels`, `horizontal_flip` and `cutout` are used.
         generator: On the CPU, so that a seed means the same changes on every device.
     """

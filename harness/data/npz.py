@@ -88,7 +88,7 @@ def check_splits(splits: Splits, classes: Sequence[str], where: str) -> None:
         where: The file or data set, to begin a message with.
 
     Raises:
-        RequestError: Of the first thing that is wrong.
+        RequestError: The first thing that is wrong.
     """
     check_classes(classes, where)
     for name, (images, labels) in splits.parts.items():

@@ -39,30 +39,30 @@ class CostPath:
 
 @dataclass(frozen=True, kw_only=True)
 class CostRecord:
-    """What a model costs at the shape of a data set; none of it depends on images or machine.
+    """The counted costs of a model at the shape of a data set, the same for any images and machine.
 
-    A figure that there is none of is None, and `not_measured` gives the reason under its name.
+    A figure that could not be counted is None, and `not_measured` gives the reason under its name.
 
     Attributes:
         schema: Version of this layout.
         dataset: The data set's name.
         model: The model's name.
-        label: Its name in tables.
-        variant: published where it is the network that was published under the model's name, and
-            ours is another; empty where it is ours.
+        label: The name of the model in tables.
+        variant: published if this is the network that was published under the model's name and
+            differs from ours; empty if it is ours.
         image_size: Side of the image, pixels.
-        channels: Of the image.
-        classes: How many the network tells apart.
-        weights_origin: random; published where the network's shape came out of its training.
+        channels: Number of channels of the image.
+        classes: Number of classes.
+        weights_origin: random, or published if the shape of the network depends on its weights.
         params: Number of parameters.
         weights_mb: Bytes of parameters and buffers, MB (10^6).
         file_mb: Size of the file that `torch.save` makes of the state dict, MB.
-        peak_memory_mb: Largest sum of live activations of one image's forward pass, MB; of a
-            network with paths, on the one with most operations.
+        peak_memory_mb: Largest sum of live activations of one image's forward pass, MB; in a
+            routed network, on the path with most operations.
         gmacs: True multiply-accumulates of one image, 10^9.
-        gflops: Two operations to a multiply-accumulate, 10^9.
-        gmacs_thop: What thop counts, 10^9 (the published "G-Flops").
-        paths: For a network that sends images different ways: each way, cheapest first.
+        gflops: Operations of one image, two to a multiply-accumulate, 10^9.
+        gmacs_thop: Multiply-accumulates as thop counts them, 10^9 (the published "G-Flops").
+        paths: The costs of each path through a routed network, cheapest first.
         not_measured: Reasons, by the name of the field that is None.
         provenance: Code, time, command and environment.
     """

@@ -18,24 +18,24 @@ class LatencyRow:
 
     Attributes:
         model: The model's name.
-        label: Its name in tables.
+        label: The name of the model in tables.
         runtime: eager, compile, onnxruntime or openvino.
-        runtime_method: Its version and the options that matter.
+        runtime_method: Version and options of the runtime.
         weights_origin: trained, published, imagenet or random.
         weights_sha256: Digest of the weights file, if there is one.
         image_size: Side of the image, pixels.
-        max_difference: Largest difference of its logits from eager's, as a share of the largest.
-        latency_ms_p05: 5th percentile over rounds of the time of one image, its data already on
-            the device.
+        max_difference: Largest difference from the logits of eager torch, as a share of the largest
+            of them.
+        latency_ms_p05: 5th percentile of the time of one image, its data already on the device.
         latency_ms_p50: Median.
         latency_ms_p95: 95th percentile.
         latency_ms_p99: 99th percentile.
         ratio: Median over the processes of `ratio_by_process`.
         ratio_low: Lower end of the ratio's 95% bootstrap interval, over processes and rounds.
-        ratio_high: Upper end.
-        reason: Why it was not timed; the figures are None then.
-        ratio_by_process: Median over the rounds of a process of its time divided by the
-            reference's; empty in records of before several processes were.
+        ratio_high: Upper end of that interval.
+        reason: Why the model was not timed; None where it was.
+        ratio_by_process: For each process, the median over its rounds of the time divided by the
+            reference's; empty in records older than this field.
     """
 
     model: str
@@ -64,26 +64,26 @@ class LatencyRow:
 
 @dataclass(frozen=True, kw_only=True)
 class LatencyRecord:
-    """Models of one data set and device, timed side by side in one process after the other.
+    """Latencies of models of one data set and device, timed side by side in several processes.
 
     Attributes:
         schema: Version of this layout.
         dataset: The data set's name.
         device: cpu or cuda.
         reference: The model that the others are compared with.
-        reference_runtime: What ran it.
-        processes: In how many processes.
-        rounds: How often each was timed, in all of them.
-        drift: By how much the reference's median moved from the first to the last third of a
-            process's rounds; the largest of the processes.
-        drifted: Whether that was too much, after all reruns.
-        reruns: How often all rounds of a process were thrown away for drifting, in all of them.
-        method: How each call was timed.
-        rows: One for each model and runtime.
-        data_name: Where the images come from.
-        data_sha256: Their digest.
-        seed: Of the order.
-        machine: What they ran on; the largest shares of load of the processes.
+        reference_runtime: The runtime of the reference.
+        processes: Number of processes, one after the other.
+        rounds: Number of rounds of all processes together.
+        drift: Change of the reference's median from the first to the last third of the rounds of a
+            process, as a share; the largest of all processes.
+        drifted: Whether the drift was still too large after all reruns.
+        reruns: Number of times that a process repeated its rounds because of drift.
+        method: The clock, and what precedes each timed call.
+        rows: One row for each model and runtime.
+        data_name: Name of the source of the images.
+        data_sha256: Digest of the images.
+        seed: Seed of the order of the models.
+        machine: The machine, with the largest load during any of the processes.
         provenance: Code, time, command and environment.
     """
 

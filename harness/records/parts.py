@@ -327,8 +327,8 @@ class Data:
     """The images.
 
     Attributes:
-        data_name: Where they come from.
-        data_sha256: Their digest.
+        data_name: Name of the source of the images.
+        data_sha256: Digest of the images.
         data_digest_of: What the digest is taken over.
         data_official: Whether train and test are the official split.
         classes: Class names in the order of the labels.

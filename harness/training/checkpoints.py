@@ -1,4 +1,4 @@
-"""What training needs to go on as if it had never stopped, in one file written after each epoch."""
+"""Checkpoints: files from which an interrupted training continues without a difference."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ State = dict[str, Any]
 
 
 def save_checkpoint(path: Path, state: State) -> None:
-    """Write tensors, numbers, strings, lists and dicts; the checkpoint before stays beside it.
+    """Write a state of tensors, numbers, strings, lists and dicts, and keep the previous checkpoint.
 
     Whenever the process is killed, the last file that was written to its end is there, under one
     of two names. The one before it is written over next: pages that are in memory already are
@@ -38,18 +38,18 @@ def save_checkpoint(path: Path, state: State) -> None:
 
 
 def previous_path(path: Path) -> Path:
-    """Return where the checkpoint before the last one is."""
+    """Return the file of the previous checkpoint."""
     return path.with_name(f"{path.name}.previous")
 
 
 def delete_checkpoint(path: Path) -> None:
-    """Delete what `save_checkpoint` left, if anything."""
+    """Delete the last and the previous checkpoint, if they exist."""
     for file in (path, previous_path(path)):
         file.unlink(missing_ok=True)
 
 
 def load_checkpoint(path: Path) -> State | None:
-    """Return what `save_checkpoint` wrote last, on the CPU; None where there is nothing.
+    """Return the last state that `save_checkpoint` wrote, on the CPU, or None if there is none.
 
     After a power failure the last file may not be whole; the one before it is taken then.
 
@@ -79,7 +79,7 @@ def _write_over(path: Path, state: State) -> None:
 
 
 def _read(file: Path) -> State | None:
-    """Return the state in a file, or None when any part of it is not what was written."""
+    """Return the state in a file, or None if the file is incomplete or corrupt."""
     try:
         with zipfile.ZipFile(file) as archive:
             # torch does not look at the checksums that it writes.

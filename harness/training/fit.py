@@ -1,4 +1,4 @@
-"""Weights from training: the common way, or a model's own, and where unfinished ones lie."""
+"""Training of a cell: the common loop, or the model's own stages; both write a weights file."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Trained:
-    """A network, what its weights started from, a log of every epoch, and what was noted."""
+    """A trained network with the start of its weights, a log of every epoch, and notes."""
 
     network: nn.Module
     start: str
@@ -46,12 +46,12 @@ def learn(
     tracker: Tracker = UNTRACKED,
     base: Base | None = None,
 ) -> tuple[nn.Module, Sidecar]:
-    """Train a cell's network, or go on where an interrupted run stopped, and save its weights.
+    """Train the network of a cell, or continue an interrupted training, and save its weights.
 
     Args:
         job: The cell.
-        spec: Its model.
-        data: Its images.
+        spec: The model of the cell.
+        data: The images of the cell.
         path: The weights file.
         tracker: Is told of every epoch.
         base: What a compressed model is made from.
@@ -103,7 +103,7 @@ def _last_recipe(job: Job) -> TrainingSettings:
 
 
 def _describe_base(base: Base, job: Job) -> dict[str, Any]:
-    """Return what a compressed model was made from, and how."""
+    """Return the base of a compressed model and the settings of the compression."""
     how = job.settings.quantization or job.settings.pruning
     return {
         "base": base.name,
@@ -118,7 +118,7 @@ def _describe_base(base: Base, job: Job) -> dict[str, Any]:
 def _train_alike(
     job: Job, spec: ModelSpec, data: ImageData, path: Path, tracker: Tracker
 ) -> _Trained:
-    """Train as most models are: one network, one recipe."""
+    """Train one network by one recipe, as for most models."""
     settings, device = job.settings, job.training_device
     checkpoint = checkpoint_path(path)
     network, start = _start(job, spec, data, checkpoint)
@@ -141,7 +141,7 @@ def _train_alike(
 def _fit(
     job: Job, spec: ModelSpec, data: ImageData, path: Path, tracker: Tracker, base: Base | None
 ) -> _Trained:
-    """Let a model train in its own way."""
+    """Train with the `fit` function of the model."""
     if spec.fit is None:
         raise RequestError(f"{spec.label} has no training of its own")
     stages = Stages(
@@ -167,7 +167,7 @@ def _fit(
 
 
 def _start(job: Job, spec: ModelSpec, data: ImageData, checkpoint: Path) -> tuple[nn.Module, str]:
-    """Build the network to train, and say what its weights start from."""
+    """Return the network to train, and whether its weights are imagenet or random."""
     state = load_checkpoint(checkpoint)
     wanted = str(state["start"]) if state and "start" in state else job.settings.training.start
     sizes = (len(data.classes), data.channels)

@@ -1,4 +1,4 @@
-"""Training: one loop for every network, that can stop after any epoch and go on unchanged."""
+"""The training loop of every network, which can be interrupted and continued at any step."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _STEPS_BETWEEN_REPORTS = 10
 
 @dataclass(frozen=True, kw_only=True)
 class EpochLog:
-    """What one epoch left behind; loss and accuracy are means over its training images."""
+    """The log of one epoch; loss and accuracy are means over its training images."""
 
     epoch: int
     loss: float
@@ -42,7 +42,7 @@ class EpochLog:
 
 
 class Batches(Protocol):
-    """The training images, batch by batch, each depending on its epoch and step alone."""
+    """Batches of training images, each of which depends on its epoch and step alone."""
 
     steps: int
     images: int
@@ -62,7 +62,7 @@ class _Tally:
     correct: Tensor = field(default_factory=lambda: torch.zeros(()))
 
     def add(self, loss: Tensor, right: Tensor) -> None:
-        """Count one batch in."""
+        """Add the loss and the right images of one batch."""
         self.step += 1
         self.images += len(right)
         # The first sums are scalars on the CPU, which may be added to those of any device.
@@ -137,7 +137,7 @@ def train(
 
 
 def describe_epoch(log: EpochLog, epochs: int) -> str:
-    """Return one line on an epoch."""
+    """Return one line about an epoch."""
     return (
         f"epoch {log.epoch}/{epochs}: loss {log.loss:.4f}, accuracy {100 * log.accuracy:.2f}%, "
         f"{log.seconds:.1f} s"
@@ -145,7 +145,7 @@ def describe_epoch(log: EpochLog, epochs: int) -> str:
 
 
 def _tell_nobody(_: EpochLog) -> None:
-    """Be told of an epoch, and do nothing."""
+    """Ignore an epoch."""
 
 
 class _Run:
@@ -184,7 +184,7 @@ class _Run:
         return len(self.logs) >= self.settings.epochs
 
     def epoch(self, save: Callable[[], None], checkpoint_seconds: float) -> None:
-        """Go over the training images once, or over what is left of an interrupted epoch."""
+        """Train for one epoch, or for the rest of an interrupted one."""
         self.network.train()
         tally, number = self.tally, len(self.logs) + 1
         learning_rate = float(self.schedule.get_last_lr()[0])
@@ -252,7 +252,7 @@ class _Run:
             )
 
     def state(self) -> dict[str, object]:
-        """Return everything that the next step depends on, or the weights if there is none."""
+        """Return all that the next step depends on; after the last step, the weights and logs."""
         state = {
             "network": self.accelerator.unwrap_model(self.network).state_dict(),
             "random": random_state(),
@@ -270,7 +270,7 @@ class _Run:
         }
 
     def resume(self, checkpoint: Path) -> None:
-        """Take up the state in `checkpoint`, if there is one."""
+        """Restore the state in `checkpoint`, if there is one."""
         state = load_checkpoint(checkpoint)
         if state is None:
             return
@@ -293,7 +293,7 @@ class _Run:
         logger.info("%s: continuing in epoch %d at step %d", self.title, epoch, step)
 
     def finish(self) -> None:
-        """Leave the network as it was handed in: plain, on the CPU, ready to evaluate."""
+        """Return the network to its original form, on the CPU and in evaluation mode."""
         network = self.accelerator.unwrap_model(self.network, keep_fp32_wrapper=False)
         _forget_preparation(network)
         network.to("cpu", memory_format=torch.contiguous_format).eval()

@@ -1,4 +1,4 @@
-"""What training makes smaller."""
+"""Objectives: the losses that training minimises."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class Objective(Protocol):
-    """What training makes smaller."""
+    """A loss that training minimises."""
 
     def __call__(self, network: nn.Module, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mean loss of a batch, and which of its N images the network has right."""

@@ -1,4 +1,4 @@
-"""What changes the weights in training, and how fast: as a recipe names it."""
+"""Optimizers and learning-rate schedules by the names in a recipe."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.settings_spec import TrainingSettings
 
 
 def make_optimizer(network: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
-    """Return the optimizer that the settings name, over the parameters that are trained."""
+    """Return the optimizer of a recipe for the trainable parameters of a network."""
     parameters = [p for p in network.parameters() if p.requires_grad]
     usual: dict[str, Any] = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
     if settings.fused_optimizer:
@@ -26,7 +26,7 @@ def make_optimizer(network: nn.Module, settings: TrainingSettings) -> torch.opti
 def make_schedule(
     optimizer: torch.optim.Optimizer, settings: TrainingSettings, steps_per_epoch: int
 ) -> lr_scheduler.LRScheduler:
-    """Return the learning-rate schedule that the settings name, stepped after every batch."""
+    """Return the learning-rate schedule of a recipe, which is stepped after every batch."""
     total = settings.epochs * steps_per_epoch
     if settings.schedule == "cosine":
         epochs = settings.cosine_epochs or settings.epochs

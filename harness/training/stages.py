@@ -1,4 +1,4 @@
-"""A training in several stages, of which an interrupted run repeats none: for `ModelSpec.fit`."""
+"""Training in several stages, for `ModelSpec.fit`; a finished stage is never repeated."""
 
 from __future__ import annotations
 
@@ -61,10 +61,10 @@ class Stages:
         recipe: TrainingSettings,
         objective: Objective | None = None,
     ) -> None:
-        """Train a network in place, or load what an earlier run of this stage ended with.
+        """Train a network in place, or load its weights if the stage is finished already.
 
         Args:
-            name: Of the stage, fit for a file name; no other stage has it.
+            name: The unique name of the stage, fit for a file name.
             network: As `harness.training.loop.train`.
             batches: What it learns from.
             recipe: How.
@@ -99,7 +99,7 @@ class Stages:
             delete_checkpoint(checkpoint)
 
     def _note(self, name: str, log: dict[str, Any]) -> None:
-        """Take an epoch of a stage into the logs, and tell the tracker."""
+        """Add an epoch of a stage to the logs, and pass it to the tracker."""
         self.logs.append({"stage": name, **log})
         self.tracker.log_epoch(self.logs[-1])
 
@@ -111,10 +111,10 @@ class Stages:
         describe: Callable[[nn.Module], dict[str, Any]],
         rebuild: Callable[[dict[str, Any]], nn.Module],
     ) -> nn.Module:
-        """Return the network that some work makes, or the one that an earlier run made.
+        """Return the network that `work` makes, or the one that an earlier run made.
 
         Args:
-            name: Of the stage, fit for a file name; no other stage has it.
+            name: The unique name of the stage, fit for a file name.
             work: Makes the network.
             describe: What `rebuild` needs, as JSON holds it.
             rebuild: Makes that network, with any weights.
@@ -134,7 +134,7 @@ class Stages:
         return network.eval()
 
     def note(self, name: str, work: Callable[[], Any]) -> None:
-        """Keep the JSON value of some work, done once, among the `notes`.
+        """Add the JSON value that `work` returns to the `notes`; it is computed once.
 
         Raises:
             RequestError: As `compute`.
@@ -142,10 +142,10 @@ class Stages:
         self.notes[name] = self.compute(name, work)
 
     def compute(self, name: str, work: Callable[[], Any]) -> Any:
-        """Return the JSON value of some work, or what an earlier run wrote down of it.
+        """Return the JSON value that `work` returns, or the one that an earlier run stored.
 
         Args:
-            name: Of the work, fit for a file name.
+            name: The unique name of the work, fit for a file name.
             work: Returns what JSON can hold.
 
         Raises:
@@ -164,7 +164,7 @@ class Stages:
 
 
 def describe_progress(folder: Path) -> str | None:
-    """Return in words how far a training in stages has come; None where none was begun."""
+    """Return a description of the progress of a training in stages; None if there is none."""
     count = len(list(folder.glob("*.safetensors")))
     done = "1 stage is done" if count == 1 else f"{count} stages are done"
     for checkpoint in folder.glob("*.checkpoint"):
@@ -180,7 +180,7 @@ class Base:
     """The trained network that a compressed model is made from.
 
     Attributes:
-        name: Of its model.
+        name: Name of the base model.
         network: On the CPU, in evaluation mode.
         sidecar: How it was trained.
         accuracy: Returns the top-1 accuracy of a network on the test images, in percent: to be
@@ -195,12 +195,12 @@ class Base:
 
 @dataclass(frozen=True, kw_only=True)
 class Fitting:
-    """What a model that trains in its own way is given.
+    """The arguments of `ModelSpec.fit`.
 
     Attributes:
-        settings: Of the cell.
+        settings: Settings of the cell.
         num_classes: Classes of the data.
-        channels: Of the images.
+        channels: Channels of the images.
         split: The training images.
         preprocess: What turns them into network input.
         device: Where to train.
@@ -218,10 +218,10 @@ class Fitting:
     base: Base | None = None
 
     def image_batches(self, recipe: TrainingSettings, labels: Tensor) -> ImageBatches:
-        """Return training images in batches, augmented as a recipe says.
+        """Return batches of training images with the augmentation of a recipe.
 
         Args:
-            recipe: Of the stage.
+            recipe: Recipe of the stage.
             labels: What is to be learned of each image, int64; -1 leaves it out.
         """
         return ImageBatches(
@@ -229,5 +229,5 @@ class Fitting:
         )
 
     def seed_all(self, stage: str) -> None:
-        """Seed every generator for a stage, so that it does not matter which ran before it."""
+        """Seed all generators for a stage, so that it does not depend on the stages before it."""
         set_seed(int(hash_json([self.settings.seed, stage])[:8], 16))

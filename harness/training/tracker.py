@@ -1,4 +1,4 @@
-"""What the harness tells a tracker, and the tracker that keeps nothing."""
+"""The interface of experiment trackers, and a tracker that does nothing."""
 
 from __future__ import annotations
 
@@ -10,38 +10,38 @@ from harness.records.cell import Record
 
 
 class Tracker(Protocol):
-    """Takes note of one cell while it runs. It changes no result, and never breaks a cell."""
+    """Follows one cell while it runs; it changes no result and never breaks a cell."""
 
     def begin(self, parameters: Mapping[str, Any]) -> None:
-        """Note what the cell is run with: fields of its record, settings among them."""
+        """Log the parameters of the cell: fields of its record, including settings."""
 
     def log_epoch(self, entry: Mapping[str, Any]) -> None:
-        """Note an epoch of training, as the record's history has it.
+        """Log an epoch of training, in the form of the record's history.
 
         Epochs come in order from the first on, those too that an interrupted run trained: a
         tracker leaves out what it has.
         """
 
     def log_record(self, record: Record, path: Path) -> None:
-        """Note what came of the cell, and the files that belong to it.
+        """Log the results of the cell, and the files that belong to it.
 
         Args:
-            record: Of the cell, ok or failed.
-            path: Its file.
+            record: The record of the cell, ok or failed.
+            path: The file of the record.
         """
 
 
 class Untracked:
-    """Keeps nothing."""
+    """A tracker that does nothing."""
 
     def begin(self, parameters: Mapping[str, Any]) -> None:
-        """Keep nothing."""
+        """Do nothing."""
 
     def log_epoch(self, entry: Mapping[str, Any]) -> None:
-        """Keep nothing."""
+        """Do nothing."""
 
     def log_record(self, record: Record, path: Path) -> None:
-        """Keep nothing."""
+        """Do nothing."""
 
 
 UNTRACKED: Tracker = Untracked()
