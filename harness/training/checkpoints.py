@@ -19,7 +19,7 @@ State = dict[str, Any]
 
 
 def save_checkpoint(path: Path, state: State) -> None:
-    """Write a state of tensors, numbers, strings, lists and dicts, and keep the previous checkpoint.
+    """Write a state of tensors, numbers, strings, lists and dicts; keep the previous checkpoint.
 
     Whenever the process is killed, the last file that was written to its end is there, under one
     of two names. The one before it is written over next: pages that are in memory already are
