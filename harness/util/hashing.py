@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from typing import Any
 
 # Options with another value that means "switched off"; elsewhere it is a value.
 _ABSENT_VALUES = {"freeze_layers": 0, "fp32_precision": "ieee"}
@@ -16,20 +17,20 @@ def hash_json(tree: object) -> str:
     What is None, false or empty is left out: an option that is added later, switched off unless
     asked for, changes no hash.
     """
-    text = json.dumps(_without_absent(tree), sort_keys=True, separators=(",", ":"))
+    text = json.dumps(without_absent(tree), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _without_absent(tree: object) -> object:
+def without_absent(tree: Any) -> Any:
     """Return a tree without the entries of its mappings that are None, false or empty."""
     if isinstance(tree, Mapping):
         kept = {}
         for key, value in tree.items():
-            entry = _without_absent(value)
+            entry = without_absent(value)
             absent = entry is None or entry is False or entry in ({}, [])
             if not (absent or (key in _ABSENT_VALUES and entry == _ABSENT_VALUES[key])):
                 kept[key] = entry
         return kept
     if isinstance(tree, (list, tuple)):
-        return [_without_absent(value) for value in tree]
+        return [without_absent(value) for value in tree]
     return tree

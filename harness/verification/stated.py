@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from harness.errors import RequestError
@@ -13,6 +13,7 @@ from harness.plan.jobs import make_job, name_seeds
 from harness.records.cell import Record
 from harness.records.predictions import find_predictions
 from harness.settings import stored_settings_hash
+from harness.util.hashing import without_absent
 from harness.verification.checks import Check, Places, compare, unknown
 
 
@@ -76,12 +77,14 @@ def _check_accuracy(record: Record) -> list[Check]:
     return [compare("n_test", record.accuracy.n_test, images), *checks]
 
 
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return the settings by dotted key, without those that are off."""
-    found: dict[str, Any] = {}
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings by dotted key, without those that are off."""
+    return dict(_items(without_absent(settings), ""))
+
+
+def _items(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
     for name, value in tree.items():
         if isinstance(value, Mapping):
-            found |= _flat(value, f"{prefix}{name}.")
-        elif value is not None and value is not False and value != []:
-            found[prefix + name] = value
-    return found
+            yield from _items(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
