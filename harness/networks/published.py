@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -11,7 +9,8 @@ from urllib.parse import quote
 from harness.errors import RequestError
 from harness.registry import ROOT
 from harness.spec import StateDict
-from harness.util.files import atomic_path, read_csv
+from harness.util.fetch import describe_content, fetch, file_digest
+from harness.util.files import read_csv
 
 FOLDER = ROOT / "configs" / "published"
 REPOSITORY_URL = "https://github.com/nikki0519/TRUNK_Tutorial_Paper/raw"
@@ -70,11 +69,19 @@ def fetch_published(
         path = folder / file.path
         if not path.exists():
             raise RequestError(f"--published-dir: {path} is not there")
+        verify_published(file, path)
+        return path
+    path = weights_dir / "published" / file.path
+    if not offline:
+        size = int(file.bytes) if file.bytes else None
+        fetch(file.url, path, digest=f"{file.digest_kind}:{file.digest}", size=size)
+    elif path.exists():
+        verify_published(file, path)
     else:
-        path = weights_dir / "published" / file.path
-        if not path.exists():
-            _download(file, path, offline)
-    verify_published(file, path)
+        raise RequestError(
+            f"published weights of {file.dataset}/{file.model}: --offline, and they are not there; "
+            f"put {file.url} at {path}"
+        )
     return path
 
 
@@ -84,17 +91,14 @@ def verify_published(file: PublishedFile, path: Path) -> None:
     Raises:
         RequestError: The digest is that of another file.
     """
-    digest = hashlib.sha256()
-    if file.digest_kind == "git-sha1":
-        head = f"blob {path.stat().st_size}\0".encode()
-        digest = hashlib.sha1(head, usedforsecurity=False)
+    wanted = f"{file.digest_kind}:{file.digest}"
+    digest = file_digest(path, wanted)
+    if digest == wanted:
+        return
     with path.open("rb") as stream:
-        hashlib.file_digest(stream, lambda: digest)
-    if digest.hexdigest() != file.digest:
-        raise RequestError(
-            f"{path}: its {file.digest_kind} is {digest.hexdigest()}, published: {file.digest}; "
-            "delete it to fetch it again"
-        )
+        what = describe_content(stream.read(500))
+    found = f"this is {what}" if what else f"its digest is {digest}, published: {wanted}"
+    raise RequestError(f"{path}: {found}; delete it to fetch it again")
 
 
 def read_state(path: Path) -> StateDict:
@@ -123,16 +127,3 @@ def read_state(path: Path) -> StateDict:
     ):
         raise RequestError(f"{path}: not a state dict: it holds {type(loaded).__name__}")
     return without_counters(loaded)
-
-
-def _download(file: PublishedFile, path: Path, offline: bool) -> None:
-    import torch
-
-    what, by_hand = f"published weights of {file.dataset}/{file.model}", f"put {file.url} at {path}"
-    if offline:
-        raise RequestError(f"{what}: --offline, and it is not there; {by_hand}")
-    with atomic_path(path) as temporary:
-        try:
-            torch.hub.download_url_to_file(file.url, str(temporary), progress=sys.stderr.isatty())
-        except OSError as error:
-            raise RequestError(f"{what}: no download ({error}); {by_hand}") from error
