@@ -56,12 +56,12 @@ def fetch(url: str, path: Path, *, digest: str, size: int | None = None) -> None
     """
     from filelock import FileLock
 
-    if _is_right(path, digest):
+    if has_digest(path, digest):
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(f".{path.name}.lock")):
-            if _is_right(path, digest):
+            if has_digest(path, digest):
                 return
             part = path.with_name(f".{path.name}.part")
             _download(url, part, digest, size)
@@ -88,6 +88,11 @@ def file_digest(path: Path, like: str) -> str:
     return f"{kind}:{digest.hexdigest()}"
 
 
+def has_digest(path: Path, digest: str) -> bool:
+    """Return whether a file is there and has this digest."""
+    return path.exists() and file_digest(path, digest) == digest
+
+
 def describe_content(start: bytes) -> str:
     """Return what it is that a host sent in place of a file, by its first bytes; else nothing."""
     text = start[:500].decode("utf-8", "replace").strip()
@@ -98,10 +103,6 @@ def describe_content(start: bytes) -> str:
     if "quota" in text.lower() and text.isprintable():
         return f"the host's quota is used up, try again later or ask its owner ({text[:80]}…)"
     return ""
-
-
-def _is_right(path: Path, digest: str) -> bool:
-    return path.exists() and file_digest(path, digest) == digest
 
 
 def _download(url: str, part: Path, digest: str, size: int | None) -> None:
