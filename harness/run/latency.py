@@ -22,7 +22,7 @@ from harness.measure.latency import Network
 from harness.measure.ratios import Rounds, time_side_by_side
 from harness.networks.adapter import TimedCall, adapt
 from harness.networks.build import make_preprocess
-from harness.networks.weights import read_sidecar, trained_weights_path
+from harness.networks.weights import read_sidecar, trained_weights_path, with_stored_start
 from harness.records.latency import LatencyRow
 from harness.records.parts import Load, Machine
 from harness.run.provision import ReadyNetwork, ready_network
@@ -122,8 +122,9 @@ def _load_all(job: LatencyJob, number: int) -> tuple[list[_Model], ImageData]:
 
 def _load(job: Job, spec: ModelSpec, data: ImageData, number: int) -> _Model:
     """Return a job's network with trained weights where there are some, else with random ones."""
-    random = job.settings.weights == "auto" and not _has_weights(job, data)
-    if random:
+    job = with_stored_start(job, data.source.sha256)
+    path = trained_weights_path(job, data.source.sha256)
+    if job.settings.weights == "auto" and read_sidecar(path) is None:
         settings = dataclasses.replace(job.settings, weights="random")
         job = dataclasses.replace(job, settings=settings)
     ready = ready_network(job, spec, data)
@@ -135,10 +136,6 @@ def _load(job: Job, spec: ModelSpec, data: ImageData, number: int) -> _Model:
     images = make_preprocess(job.settings, spec)(stored.to(job.cell.device))
     ready.network.to(job.cell.device)
     return _Model(job=job, spec=spec, ready=ready, images=images)
-
-
-def _has_weights(job: Job, data: ImageData) -> bool:
-    return read_sidecar(trained_weights_path(job, data.source.sha256)) is not None
 
 
 def _prepare(model: _Model, runtime: Runtime) -> _Candidate:
