@@ -15,7 +15,8 @@ from harness.data.batches import ImageBatches
 from harness.data.loading import ImageData
 from harness.errors import CellError, RequestError
 from harness.jobs import Job
-from harness.networks.build import build_network, build_pretrained, first_line, make_preprocess
+from harness.networks.build import build_network, build_pretrained, make_preprocess
+from harness.networks.hub import first_line
 from harness.networks.weights import (
     Sidecar,
     checkpoint_path,
