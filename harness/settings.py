@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 import yaml
 
-from harness.errors import RequestError, unknown_name
+from harness.errors import NotPublishedError, RequestError, unknown_name
 from harness.registry import ROOT, base_name, dataset_files
 from harness.settings_spec import PruningSettings, QuantizationSettings, Settings
 from harness.spec import DatasetSpec, ModelSpec
@@ -119,7 +119,7 @@ def _refuse_freezing(settings: Settings, model: ModelSpec) -> None:
 
 def _check_compressed(settings: Settings, model: ModelSpec) -> None:
     if settings.weights == "published":
-        raise RequestError(
+        raise NotPublishedError(
             f"--weights published: what was published as {model.label} is not the network that is "
             "measured here (docs/compression.md)"
         )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from harness.errors import RequestError
+from harness.errors import NotPublishedError, RequestError
 from harness.registry import ROOT
 from harness.spec import StateDict
 from harness.util.fetch import describe_content, fetch, file_digest
@@ -38,17 +38,40 @@ def published_file(dataset: str, model: str) -> PublishedFile:
     """Return the published weight file of a data set and model.
 
     Raises:
-        RequestError: None was published.
+        NotPublishedError: None was published.
     """
-    files = [PublishedFile(**row) for row in read_csv(FOLDER / "weights.csv")]
-    for file in files:
-        if (file.dataset, file.model) == (dataset, model):
-            return file
-    there = sorted({f"{file.dataset}/{file.model}" for file in files})
-    raise RequestError(
-        f"--weights published: no weights were published for {dataset}/{model}; "
-        f"there are: {', '.join(there)}"
+    for row in read_csv(FOLDER / "weights.csv"):
+        if (row["dataset"], row["model"]) == (dataset, model):
+            return PublishedFile(**row)
+    raise not_published(dataset, model)
+
+
+def require_published(dataset: str, model: str) -> None:
+    """Raise NotPublishedError unless weights were published for a data set and model."""
+    if model not in _published_models().get(dataset, ()):
+        raise not_published(dataset, model)
+
+
+def not_published(dataset: str, model: str) -> NotPublishedError:
+    """Return the error that says what was published instead."""
+    there = _published_models()
+    if dataset in there:
+        which = f"for {dataset} there are: {', '.join(there[dataset])}"
+    else:
+        which = f"there are some for: {', '.join(there)}"
+    return NotPublishedError(
+        f"--weights published: no weights were published for {dataset}/{model}; {which}"
     )
+
+
+def _published_models() -> dict[str, list[str]]:
+    """Return the models whose weights were published, sorted, by data set."""
+    cells = {(row["dataset"], row["model"]) for row in read_csv(FOLDER / "weights.csv")}
+    cells |= {(row["dataset"], "trunk") for row in read_csv(FOLDER / "trunk_weights.csv")}
+    models: dict[str, list[str]] = {}
+    for dataset, model in sorted(cells):
+        models.setdefault(dataset, []).append(model)
+    return models
 
 
 def fetch_published(

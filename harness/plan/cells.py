@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Hashable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +13,7 @@ from harness.catalog import load_model
 from harness.data.loading import DataSource, images_key, load_job_data
 from harness.jobs import Cell, Job, Request
 from harness.networks.build import check_fit
-from harness.networks.published import published_file
+from harness.networks.published import require_published
 from harness.networks.weights import (
     Sidecar,
     base_job,
@@ -24,7 +25,14 @@ from harness.networks.weights import (
     trained_weights_path,
     unfinished_path,
 )
-from harness.plan.jobs import make_job, name_datasets, name_seeds, name_trackers, resolve_device
+from harness.plan.jobs import (
+    make_job,
+    name_datasets,
+    name_seeds,
+    name_trackers,
+    plan_published,
+    resolve_device,
+)
 from harness.records.cell import Record, find_record
 from harness.records.comparability import require_fair
 from harness.registry import expand_names, model_files
@@ -92,7 +100,10 @@ def plan_request(request: Request) -> list[Planned]:
     ]
     seeds = name_seeds(request.seeds)
     seen: dict[Hashable, _Images] = {}
-    planned = [_plan_cell(request, cell, seed, seen) for cell in cells for seed in seeds]
+    planned = plan_published(
+        request,
+        [partial(_plan_cell, request, cell, seed, seen) for cell in cells for seed in seeds],
+    )
     if request.fair:
         runnable = [item for item in planned if item.action != "unsupported"]
         require_fair([(item.job, item.spec) for item in runnable])
@@ -121,6 +132,8 @@ def _plan_cell(
     if cell.device not in spec.devices:
         reason = f"{spec.label} runs on {' and '.join(spec.devices)} only"
         return Planned(job=job, spec=spec, action="unsupported", detail=reason, record=record)
+    if job.settings.weights == "published":
+        require_published(cell.dataset, cell.model)
     images = _check_images(job, spec, seen)
     action, detail = _next_action(job, spec, images.source, record, request.force)
     if action != "done":
@@ -172,8 +185,6 @@ def _next_action(
     job: Job, spec: ModelSpec, source: DataSource, record: Record | None, force: bool
 ) -> tuple[Action, str]:
     choice = job.settings.weights
-    if choice == "published" and spec.load_published is None:
-        published_file(job.cell.dataset, job.cell.model)
     weights = unfinished_path(job, source.sha256)
     sidecar = read_sidecar(trained_weights_path(job, source.sha256))
     start = load_model(spec.base) if spec.base else spec

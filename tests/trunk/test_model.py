@@ -126,7 +126,7 @@ def test_published_trees_are_loaded(
 @pytest.mark.parametrize(
     ("dataset", "size", "classes", "message"),
     [
-        ("digits", 8, 10, "no TRUNK tree was published for digits"),
+        ("digits", 8, 10, "no weights were published for digits/trunk"),
         ("cifar10", 28, 10, "image_size is 28, the published tree takes 32"),
         ("cifar10", 32, 11, "a tree of 10 classes, the data has 11"),
     ],

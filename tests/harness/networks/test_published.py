@@ -8,7 +8,7 @@ import pickle
 import pytest
 import torch
 
-from harness.errors import RequestError
+from harness.errors import NotPublishedError, RequestError
 from harness.networks import published
 from harness.networks.published import PublishedFile, fetch_published, published_file, read_state
 from harness.reproduction.published import published_cells
@@ -29,8 +29,22 @@ def test_every_weight_file_names_a_commit_and_a_digest():
         assert len(file.commit) == 40
         assert file.commit in file.url
         assert " " not in file.url
-    with pytest.raises(RequestError, match="no weights were published for digits/resnet"):
-        published_file("digits", "resnet")
+
+
+def test_what_was_never_published_is_named_with_what_was():
+    for dataset, model in [("emnist", "resnet"), ("svhn", "trunk"), ("cifar10", "vgg_pruned")]:
+        published.require_published(dataset, model)
+    some = "there are some for: cifar10, emnist, svhn"
+    for check in (published.require_published, published_file):
+        with pytest.raises(NotPublishedError, match=f"were published for digits/resnet; {some}"):
+            check("digits", "resnet")
+    models = (
+        "convnext, deit, dinov2, mobilenet, resnet, resnet_quantized, trunk, vgg, vgg_pruned, vit"
+    )
+    with pytest.raises(
+        NotPublishedError, match=f"emnist/efficientnet; for emnist there are: {models}"
+    ):
+        published.require_published("emnist", "efficientnet")
 
 
 @pytest.fixture
