@@ -214,11 +214,11 @@ def trained_weights_path(job: Job, data_sha256: str) -> Path:
 
 
 def with_stored_start(job: Job, data_sha256: str) -> Job:
-    """Return a job that takes the weights that are there, from whichever start they are."""
-    sidecar = read_sidecar(trained_weights_path(job, data_sha256))
-    if sidecar is None or job.settings.training.start != "auto":
+    """Return a job that looks for no better start, where its weights are there already."""
+    if (job.settings.weights, job.settings.training.start) != ("auto", "auto"):
         return job
-    return with_start(job, real_start(sidecar))
+    sidecar = read_sidecar(trained_weights_path(job, data_sha256))
+    return job if sidecar is None else with_start(job, real_start(sidecar))
 
 
 def fell_back(job: Job, spec: ModelSpec, sidecar: Sidecar) -> bool:
