@@ -21,10 +21,10 @@ class TrainingSettings:
     `start` auto is ImageNet weights where they can be had, else a random start; the record and the
     key of the weights say which. Training images are changed at random, at the network's
     resolution, by `rand_augment` (operations an image, magnitude), `shift_pixels`,
-    `horizontal_flip` and `cutout` (squares an image, side in pixels). `balance_classes` shows each class equally often. `cosine_epochs` is
-    when the cosine schedule would reach 0; None: at the last epoch. `freeze_layers` is how many of
-    the first layer groups are not trained, and `freeze_backbone` leaves all but the head
-    untrained: see `harness/networks/freezing.py`.
+    `horizontal_flip` and `cutout` (squares an image, side in pixels). `balance_classes` shows each
+    class equally often. `cosine_epochs` is when the cosine schedule would reach 0; None: at the
+    last epoch. `freeze_layers` is how many of the first layer groups are not trained, and
+    `freeze_backbone` leaves all but the head untrained: see `harness/networks/freezing.py`.
     """
 
     __pydantic_config__ = _STRICT
