@@ -51,15 +51,15 @@ def grow_and_judge(request: Request, volatilities: list[float]) -> Iterator[Row]
         CellError: Training broke.
     """
     from harness.data.loading import load_job_data
-    from harness.networks.weights import stages_folder, trained_weights_path
+    from harness.networks.weights import stages_folder, trained_weights_path, unfinished_path
 
     jobs = [_make_job(request, value) for value in volatilities]
     data: ImageData | None = None
     first: Path | None = None
     for value, (job, spec) in zip(volatilities, jobs, strict=True):
         data = data or load_job_data(job, spec)
-        weights = trained_weights_path(job, data.source.sha256)
-        if first is not None and not weights.exists():
+        weights = unfinished_path(job, data.source.sha256)
+        if first is not None and not trained_weights_path(job, data.source.sha256).exists():
             _share(first, stages_folder(weights))
         first = first or stages_folder(weights)
         yield _judge(job, spec, data, value)

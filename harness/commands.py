@@ -83,11 +83,13 @@ def _run(
     read_material(results)
     began = datetime.now(UTC).isoformat(timespec="seconds")
     codes = [_run_one(measurement, item, request) for item in planned]
-    refresh(results)
     # A refused part wrote no record; an existing record of it is from an earlier run.
     ran = [item for item, code in zip(planned, codes, strict=True) if code != 2]
+    if not ran:
+        return 2
+    refresh(results)
     measurement.show(Outcome(results=results, ran=ran, began=began))
-    return int(any(codes)) if ran else 2
+    return int(any(codes))
 
 
 def _run_one(measurement: Measurement[PlannedT, Any], item: PlannedT, request: Request) -> int:

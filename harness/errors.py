@@ -14,6 +14,10 @@ class RequestError(Exception):
     exit_code = 2
 
 
+class NotPublishedError(RequestError):
+    """Weights are asked for that were never published; left out where `all` was asked for."""
+
+
 class CellError(Exception):
     """A cell broke while it ran: one line, kept in its record, exit code 1."""
 

@@ -178,6 +178,12 @@ def stored_settings_hash(stored: Mapping[str, Any]) -> str:
     return hash_json({**stored, "measurement": measurement})
 
 
+def settings_with_start(settings: Settings, start: str) -> Settings:
+    """Return settings whose training starts from these weights: auto, imagenet or random."""
+    training = dataclasses.replace(settings.training, start=start)  # type: ignore[arg-type]
+    return dataclasses.replace(settings, training=training)
+
+
 def recipe_hash(settings: Settings) -> str:
     """Return the hash of the settings that trained weights depend on.
 

@@ -20,15 +20,16 @@ _STRICT = {"extra": "forbid", "allow_inf_nan": False}
 class TrainingSettings:
     """A recipe: everything that the trained weights depend on, apart from data and seed.
 
-    `start` auto is ImageNet weights where they can be had, else a random start; the record says
-    which. Training images are changed at random, at the network's resolution, by `rand_augment`
-    (operations an image, magnitude), `shift_pixels`, `horizontal_flip` and `cutout` (squares an
-    image, side in pixels). `balance_classes` shows each class equally often. `cosine_epochs` is
-    when the cosine schedule would reach 0; None: at the last epoch. `freeze_layers` is how many of
-    the first layer groups are not trained, and `freeze_backbone` leaves all but the head
-    untrained: see `harness/networks/freezing.py`. `micro_batch_size` adds up the gradients of a
-    batch in parts that fit into memory; batch norm sees the parts. `fused_optimizer` updates all
-    weights in one kernel, and `compile` is torch.compile's mode: see docs/gpu.md.
+    `start` auto is ImageNet weights where they can be had, else a random start; the record and the
+    key of the weights say which. Training images are changed at random, at the network's
+    resolution, by `rand_augment` (operations an image, magnitude), `shift_pixels`,
+    `horizontal_flip` and `cutout` (squares an image, side in pixels). `balance_classes` shows each
+    class equally often. `cosine_epochs` is when the cosine schedule would reach 0; None: at the
+    last epoch. `freeze_layers` is how many of the first layer groups are not trained, and
+    `freeze_backbone` leaves all but the head untrained: see `harness/networks/freezing.py`.
+    `micro_batch_size` adds up the gradients of a batch in parts that fit into memory; batch norm
+    sees the parts. `fused_optimizer` updates all weights in one kernel, and `compile` is
+    torch.compile's mode: see docs/gpu.md.
     """
 
     __pydantic_config__ = _STRICT

@@ -124,6 +124,23 @@ class Splits:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OfficialFile:
+    """A file in which a data set is published.
+
+    Attributes:
+        path: Where it belongs, relative to the folder of the official images.
+        url: Its address.
+        md5: Its digest, in hexadecimal.
+        bytes: Its length.
+    """
+
+    path: str
+    url: str
+    md5: str
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class DatasetSpec:
     """One data set: its classes, its statistics, and where its images come from.
 
@@ -132,10 +149,12 @@ class DatasetSpec:
         classes: Class names, in the order of the labels.
         channels: 1 (grey) or 3 (RGB).
         image_size: Side of the images as stored, in pixels.
-        load_splits: `load_splits(root, download)` returns the official images below the folder
-            `root`, fetching them first when `download` is true; raises OSError or RuntimeError
-            when they are not there.
-        files: What to put where by hand, for the message when the images are missing.
+        load_splits: `load_splits(root)` returns the images in the official files below the folder
+            `root`; raises OSError or RuntimeError when one is missing, or is not the official one.
+        files: The official files, which are fetched when `load_splits` does not find them.
+        splits_sha256: Digest of the arrays, as `harness.data.npz.arrays_sha256` gives it, where it
+            is what proves that the images are the official ones; empty where `files` are.
+        advice: What else can be done when the images are missing.
         mean: Per-channel mean in [0, 1] that images are normalised with; None: not normalised.
         std: Per-channel standard deviation that goes with `mean`.
     """
@@ -144,8 +163,10 @@ class DatasetSpec:
     classes: tuple[str, ...]
     channels: Literal[1, 3]
     image_size: int
-    load_splits: Callable[[Path, bool], Splits]
-    files: str
+    load_splits: Callable[[Path], Splits]
+    files: tuple[OfficialFile, ...] = ()
+    splits_sha256: str = ""
+    advice: str = ""
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
 

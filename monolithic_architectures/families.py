@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from harness.errors import RequestError, unknown_name
 from harness.networks.attention import attention_maps
 from harness.networks.freezing import freeze_layers
+from harness.networks.hub import from_hub
 
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 VITS = ("vit_tiny", "vit_small", "vit_base", "vit_large")
@@ -116,11 +117,11 @@ def _create(config: Mapping[str, Any], architectures: tuple[str, ...]) -> nn.Mod
     name, build = checked.architecture, _build_vit
     if name not in VITS:
         build = _build_resnet if name in RESNETS else _build_efficientnet
-    try:
+    if checked.pretrained:
+        with from_hub(f"pre-trained weights of {name}"):
+            network = build(checked)
+    else:
         network = build(checked)
-    except OSError as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise RequestError(f"pre-trained weights of {name} cannot be had ({reason})") from error
     freeze_layers(network, checked.freeze_layers, name)
     return network
 

@@ -9,6 +9,7 @@ from harness import commands
 from harness.catalog import load_model
 from harness.plan import jobs
 from harness.records.cell import CELLS
+from harness.registry import load_dataset
 from tests.refusals import make_request, refuse
 
 
@@ -186,3 +187,29 @@ def test_a_model_that_cannot_run_on_the_device_is_unsupported(capsys, tmp_path, 
     assert (record.status, record.reason) == ("unsupported", "MobileNetV2 runs on cuda only")
     assert record.accuracy.accuracy_top1 is None
     assert "unsupported" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("measure", ["all", "latency"])
+def test_of_all_models_those_without_published_weights_are_left_out(capsys, tmp_path, measure):
+    names = np.array(load_dataset("emnist").classes)
+    images, labels = np.zeros((94, 28, 28), np.uint8), np.arange(94) % 47
+    (tmp_path / "given").mkdir()
+    changes = {"train_images": images, "test_images": images, "classes": names}
+    changes |= {"train_labels": labels, "test_labels": labels}
+    changes = {"data_file": write_npz(tmp_path / "given" / "x.npz", **changes)}
+    changes |= {"datasets": ["emnist"], "measure": measure, "overrides": {"weights": "published"}}
+    request = make_request(tmp_path, models=["all"], **changes)
+    assert commands.carry_out(request, plan=True) == 0
+    printed = capsys.readouterr()
+    lines = printed.err.splitlines()
+    assert all(line.startswith("left out: --weights published: ") for line in lines)
+    for model in ("efficientnet", "vgg_bn"):
+        assert any(f"were published for emnist/{model}; for emnist" in line for line in lines)
+        assert f"emnist/{model}" not in printed.out
+    assert "resnet" in printed.out
+
+    request = make_request(tmp_path, models=["efficientnet"], **changes)
+    refuse(capsys, tmp_path, request, "no weights were published for emnist/efficientnet")
+    changes |= {"datasets": ["digits"], "data_file": None}
+    request = make_request(tmp_path, models=["all"], **changes)
+    refuse(capsys, tmp_path, request, "no weights were published for digits/")

@@ -97,7 +97,7 @@ def test_a_dataset_says_what_it_is(name):
 
 
 def test_the_embedded_dataset_loads_offline(tmp_path):
-    splits = load_dataset("digits").load_splits(tmp_path, False)
+    splits = load_dataset("digits").load_splits(tmp_path)
     assert len(splits.train_labels) + len(splits.test_labels) == 1797
     assert {f.name for f in dataclasses.fields(splits)} == {
         "train_images",

@@ -9,7 +9,13 @@ from pathlib import Path
 
 from harness.errors import RequestError
 from harness.jobs import Job
-from harness.networks.published import FOLDER, PublishedFile, fetch_published, read_state
+from harness.networks.published import (
+    FOLDER,
+    PublishedFile,
+    fetch_published,
+    not_published,
+    read_state,
+)
 from harness.networks.weights import load_state
 from harness.util.files import file_sha256, read_csv
 from trunk.published_maps import MappedNode, read_maps
@@ -61,12 +67,10 @@ def published_tree(dataset: str) -> PublishedTree:
     """Return the published tree of a data set.
 
     Raises:
-        RequestError: None was published.
+        NotPublishedError: None was published.
     """
     if dataset not in PUBLISHED_TREES:
-        raise RequestError(
-            f"no TRUNK tree was published for {dataset}; there are: {', '.join(PUBLISHED_TREES)}"
-        )
+        raise not_published(dataset, "trunk")
     return PUBLISHED_TREES[dataset]
 
 

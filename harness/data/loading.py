@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
@@ -18,7 +19,10 @@ from harness.errors import CellError, RequestError
 from harness.jobs import Job
 from harness.registry import find_dataset
 from harness.spec import DatasetSpec, ModelSpec, Splits
+from harness.util.fetch import fetch, has_digest
 from harness.util.files import file_sha256
+
+logger = logging.getLogger(__name__)
 
 # Exceptions of loading code when files are absent, damaged, or cannot be fetched.
 _NOT_LOADED = (OSError, RuntimeError, ValueError, TypeError, LookupError, AssertionError, EOFError)
@@ -93,23 +97,60 @@ def load_data(
 
 
 def _load_official(dataset: str, spec: DatasetSpec, data_dir: Path, offline: bool) -> ImageData:
-    try:
-        splits = spec.load_splits(data_dir, not offline)
-    except _NOT_LOADED as error:
-        # torchvision's advice, which follows, is for programmers who call it.
-        cause = " ".join(str(error).split()).split(". You can use")[0] or type(error).__name__
-        raise RequestError(
-            f"{dataset}: no usable images in '{data_dir}' "
-            f"({'offline; ' if offline else ''}{cause}); put {spec.files}"
-        ) from error
+    splits = _official_splits(dataset, spec, data_dir, offline)
     check_splits(splits, spec.classes, dataset)
+    digest = arrays_sha256(splits)
+    if spec.splits_sha256 and digest != spec.splits_sha256:
+        raise RequestError(
+            f"{dataset}: other images than the official ones: their SHA-256 is {digest}, not "
+            f"{spec.splits_sha256}; {spec.advice}"
+        )
     source = DataSource(
         name=dataset,
-        sha256=arrays_sha256(splits),
+        sha256=digest,
         digest_of="arrays of images and labels",
-        official=True,
+        official=bool(spec.files or spec.splits_sha256),
     )
     return _in_memory(splits, spec.classes, source)
+
+
+def _official_splits(dataset: str, spec: DatasetSpec, data_dir: Path, offline: bool) -> Splits:
+    """Return the images of the official files, which are fetched where they are not there."""
+    try:
+        return spec.load_splits(data_dir)
+    except _NOT_LOADED as error:
+        cause = _describe(error)
+    if not offline and spec.files:
+        logger.info("%s: %s", dataset, cause)
+        for file in spec.files:
+            path = data_dir / file.path
+            fetch(file.url, path, digest=f"md5:{file.md5}", size=file.bytes)
+        try:
+            return spec.load_splits(data_dir)
+        except _NOT_LOADED as error:
+            cause = _describe(error)
+    advice = "; ".join(filter(None, (_missing_files(spec, data_dir), spec.advice)))
+    raise RequestError(
+        f"{dataset}: no usable images in '{data_dir}' ({'offline; ' if offline else ''}{cause})"
+        f"{'; ' if advice else ''}{advice}"
+    )
+
+
+def _describe(error: Exception) -> str:
+    """Return one line, without torchvision's advice to programmers who call it."""
+    return " ".join(str(error).split()).split(". You can use")[0] or type(error).__name__
+
+
+def _missing_files(spec: DatasetSpec, data_dir: Path) -> str:
+    """Say which official files to put where, of those that are not there."""
+    missing = [
+        file for file in spec.files if not has_digest(data_dir / file.path, f"md5:{file.md5}")
+    ]
+    if not missing:
+        return ""
+    names = ", ".join(PurePosixPath(file.path).name for file in missing)
+    address = missing[0].url.rpartition("/")[0]
+    return f"put {names} of {address}/ into {(data_dir / missing[0].path).parent}"
 
 
 def _load_npz(path: Path, spec: DatasetSpec | None) -> ImageData:

@@ -9,6 +9,7 @@ from torch import nn
 from harness.data.preprocess import Preprocess
 from harness.errors import RequestError
 from harness.networks.freezing import freeze_backbone, freeze_layers
+from harness.networks.hub import first_line, from_hub
 from harness.settings_spec import Settings
 from harness.spec import ModelSpec
 
@@ -43,12 +44,8 @@ def build_pretrained(
     """
     if not spec.pretrained:
         raise RequestError(f"{spec.label} has no pre-trained weights")
-    try:
+    with from_hub(f"{spec.pretrained} weights of {spec.label}"):
         return build_network(spec, settings, num_classes, channels, pretrained=True)
-    except OSError as error:
-        raise RequestError(
-            f"{spec.pretrained} weights of {spec.label} cannot be had ({first_line(error)})"
-        ) from error
 
 
 def check_fit(settings: Settings, spec: ModelSpec, num_classes: int, channels: int) -> None:
@@ -93,8 +90,3 @@ def adapted(spec: ModelSpec, settings: Settings, network: nn.Module) -> nn.Modul
     elif recipe.freeze_layers:
         freeze_layers(network, recipe.freeze_layers, spec.label)
     return network
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of an error's message."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +9,11 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 from zipfile import is_zipfile
 
-from harness.errors import RequestError
+from harness.errors import NotPublishedError, RequestError
 from harness.registry import ROOT
 from harness.spec import StateDict
-from harness.util.files import atomic_path, read_csv
+from harness.util.fetch import describe_content, fetch, file_digest
+from harness.util.files import read_csv
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,17 +44,40 @@ def published_file(dataset: str, model: str) -> PublishedFile:
     """Return the published weight file of a data set and model.
 
     Raises:
-        RequestError: None was published.
+        NotPublishedError: None was published.
     """
-    files = [PublishedFile(**row) for row in read_csv(FOLDER / "weights.csv")]
-    for file in files:
-        if (file.dataset, file.model) == (dataset, model):
-            return file
-    there = sorted({f"{file.dataset}/{file.model}" for file in files})
-    raise RequestError(
-        f"--weights published: no weights were published for {dataset}/{model}; "
-        f"there are: {', '.join(there)}"
+    for row in read_csv(FOLDER / "weights.csv"):
+        if (row["dataset"], row["model"]) == (dataset, model):
+            return PublishedFile(**row)
+    raise not_published(dataset, model)
+
+
+def require_published(dataset: str, model: str) -> None:
+    """Raise NotPublishedError unless weights were published for a data set and model."""
+    if model not in _published_models().get(dataset, ()):
+        raise not_published(dataset, model)
+
+
+def not_published(dataset: str, model: str) -> NotPublishedError:
+    """Return the error that says what was published instead."""
+    there = _published_models()
+    if dataset in there:
+        which = f"for {dataset} there are: {', '.join(there[dataset])}"
+    else:
+        which = f"there are some for: {', '.join(there)}"
+    return NotPublishedError(
+        f"--weights published: no weights were published for {dataset}/{model}; {which}"
     )
+
+
+def _published_models() -> dict[str, list[str]]:
+    """Return the models whose weights were published, sorted, by data set."""
+    cells = {(row["dataset"], row["model"]) for row in read_csv(FOLDER / "weights.csv")}
+    cells |= {(row["dataset"], "trunk") for row in read_csv(FOLDER / "trunk_weights.csv")}
+    models: dict[str, list[str]] = {}
+    for dataset, model in sorted(cells):
+        models.setdefault(dataset, []).append(model)
+    return models
 
 
 def fetch_published(
@@ -76,11 +98,19 @@ def fetch_published(
         path = folder / file.path
         if not path.exists():
             raise RequestError(f"--published-dir: {path} is not there")
+        verify_published(file, path)
+        return path
+    path = weights_dir / "published" / file.path
+    if not offline:
+        size = int(file.bytes) if file.bytes else None
+        fetch(file.url, path, digest=f"{file.digest_kind}:{file.digest}", size=size)
+    elif path.exists():
+        verify_published(file, path)
     else:
-        path = weights_dir / "published" / file.path
-        if not path.exists():
-            _download(file, path, offline)
-    verify_published(file, path)
+        raise RequestError(
+            f"published weights of {file.dataset}/{file.model}: --offline, and they are not there; "
+            f"put {file.url} at {path}"
+        )
     return path
 
 
@@ -90,17 +120,14 @@ def verify_published(file: PublishedFile, path: Path) -> None:
     Raises:
         RequestError: The digest is that of another file.
     """
-    digest = hashlib.sha256()
-    if file.digest_kind == "git-sha1":
-        head = f"blob {path.stat().st_size}\0".encode()
-        digest = hashlib.sha1(head, usedforsecurity=False)
+    wanted = f"{file.digest_kind}:{file.digest}"
+    digest = file_digest(path, wanted)
+    if digest == wanted:
+        return
     with path.open("rb") as stream:
-        hashlib.file_digest(stream, lambda: digest)
-    if digest.hexdigest() != file.digest:
-        raise RequestError(
-            f"{path}: its {file.digest_kind} is {digest.hexdigest()}, published: {file.digest}; "
-            "delete it to fetch it again"
-        )
+        what = describe_content(stream.read(500))
+    found = f"this is {what}" if what else f"its digest is {digest}, published: {wanted}"
+    raise RequestError(f"{path}: {found}; delete it to fetch it again")
 
 
 class _PickledPart:
@@ -148,16 +175,3 @@ def _tensors_of(part: _PickledPart, prefix: str = "") -> Iterator[tuple[str, Ten
             yield f"{prefix}{name}", tensor
     for name, below in state["_modules"].items():
         yield from _tensors_of(below, f"{prefix}{name}.")
-
-
-def _download(file: PublishedFile, path: Path, offline: bool) -> None:
-    import torch
-
-    what, by_hand = f"published weights of {file.dataset}/{file.model}", f"put {file.url} at {path}"
-    if offline:
-        raise RequestError(f"{what}: --offline, and it is not there; {by_hand}")
-    with atomic_path(path) as temporary:
-        try:
-            torch.hub.download_url_to_file(file.url, str(temporary), progress=sys.stderr.isatty())
-        except OSError as error:
-            raise RequestError(f"{what}: no download ({error}); {by_hand}") from error

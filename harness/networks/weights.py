@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from harness.errors import RequestError
 from harness.jobs import Job
-from harness.settings import recipe_hash
+from harness.settings import recipe_hash, settings_with_start
 from harness.spec import ModelSpec
 from harness.util.files import atomic_path, file_sha256, write_text
 from harness.util.hashing import hash_json
@@ -181,8 +181,64 @@ def base_job(job: Job, spec: ModelSpec) -> Job:
     return dataclasses.replace(job, cell=cell, settings=settings)
 
 
+def with_start(job: Job, start: str) -> Job:
+    """Return a job whose training starts from these weights: auto, imagenet or random."""
+    return dataclasses.replace(job, settings=settings_with_start(job.settings, start))
+
+
+def real_start(sidecar: Sidecar) -> str:
+    """Return what training started from: of a compressed model, that of its base."""
+    return str((sidecar.compression or {}).get("base_start", sidecar.start))
+
+
 def trained_weights_path(job: Job, data_sha256: str) -> Path:
-    """Return the file for the weights that this job would train; each recipe and data has one."""
+    """Return the file of the weights that this job's training has left, if it has.
+
+    They are stored under the start that was really used; of the two that `training.start: auto`
+    can mean, ImageNet comes first. Earlier versions stored both under `auto`: such a file is found
+    by the start in its sidecar.
+
+    Raises:
+        RequestError: A sidecar cannot be read.
+    """
+    wanted = job.settings.training.start
+    under_auto = unfinished_path(with_start(job, "auto"), data_sha256)
+    for start in ("imagenet", "random") if wanted == "auto" else (wanted,):
+        path = unfinished_path(with_start(job, start), data_sha256)
+        if path.exists():
+            return path
+        sidecar = read_sidecar(under_auto)
+        if sidecar is not None and real_start(sidecar) == start:
+            return under_auto
+    return unfinished_path(job, data_sha256)
+
+
+def with_stored_start(job: Job, data_sha256: str) -> Job:
+    """Return a job that looks for no better start, where its weights are there already."""
+    if (job.settings.weights, job.settings.training.start) != ("auto", "auto"):
+        return job
+    sidecar = read_sidecar(trained_weights_path(job, data_sha256))
+    return job if sidecar is None else with_start(job, real_start(sidecar))
+
+
+def fell_back(job: Job, spec: ModelSpec, sidecar: Sidecar) -> bool:
+    """Whether weights come from a random start because ImageNet's could not be had.
+
+    Args:
+        job: The job whose weights they are.
+        spec: Its model; of a compressed one, the base's.
+        sidecar: Of the weights.
+    """
+    auto = job.settings.training.start == "auto"
+    return auto and bool(spec.pretrained) and real_start(sidecar) == "random"
+
+
+def unfinished_path(job: Job, data_sha256: str) -> Path:
+    """Return the path that files of an unfinished training are named after.
+
+    Each recipe and data has one, at which the weights go too, unless the settings leave the start
+    to chance (auto).
+    """
     key = hash_json([recipe_hash(job.settings), data_sha256])[:8]
     return job.weights_dir / job.cell.dataset / f"{job.cell.model}-{key}.safetensors"
 

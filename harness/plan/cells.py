@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Hashable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -12,19 +13,30 @@ from harness.catalog import load_model
 from harness.data.loading import DataSource, images_key, load_job_data
 from harness.jobs import Cell, Job, Request
 from harness.networks.build import check_fit
-from harness.networks.published import published_file
+from harness.networks.published import require_published
 from harness.networks.weights import (
+    Sidecar,
     base_job,
     checkpoint_path,
+    fell_back,
     read_sidecar,
+    real_start,
     stages_folder,
     trained_weights_path,
+    unfinished_path,
 )
-from harness.plan.jobs import make_job, name_datasets, name_seeds, name_trackers, resolve_device
+from harness.plan.jobs import (
+    make_job,
+    name_datasets,
+    name_seeds,
+    name_trackers,
+    plan_published,
+    resolve_device,
+)
 from harness.records.cell import Record, find_record
 from harness.records.comparability import require_fair
 from harness.registry import expand_names, model_files
-from harness.settings import settings_hash
+from harness.settings import settings_hash, settings_with_start
 from harness.spec import ModelSpec
 from harness.training.checkpoints import load_checkpoint
 from harness.training.stages import describe_progress
@@ -88,7 +100,10 @@ def plan_request(request: Request) -> list[Planned]:
     ]
     seeds = name_seeds(request.seeds)
     seen: dict[Hashable, _Images] = {}
-    planned = [_plan_cell(request, cell, seed, seen) for cell in cells for seed in seeds]
+    planned = plan_published(
+        request,
+        [partial(_plan_cell, request, cell, seed, seen) for cell in cells for seed in seeds],
+    )
     if request.fair:
         runnable = [item for item in planned if item.action != "unsupported"]
         require_fair([(item.job, item.spec) for item in runnable])
@@ -117,6 +132,8 @@ def _plan_cell(
     if job.cell.device not in spec.devices:
         reason = f"{spec.label} runs on {' and '.join(spec.devices)} only"
         return Planned(job=job, spec=spec, action="unsupported", detail=reason, record=record)
+    if job.settings.weights == "published":
+        require_published(cell.dataset, cell.model)
     images = _check_images(job, spec, seen)
     action, detail = _next_action(job, spec, images.source, record, request.force)
     if action != "done":
@@ -136,9 +153,11 @@ def _plan_cell(
 def _with_base(planned: Planned, source: DataSource) -> Planned:
     """Add the training of a compressed model's base, if the base is not trained yet."""
     job, spec = base_job(planned.job, planned.spec), load_model(planned.spec.base)
-    weights = trained_weights_path(job, source.sha256)
-    if planned.action not in ("train", "continue") or read_sidecar(weights) is not None:
+    sidecar = read_sidecar(trained_weights_path(job, source.sha256))
+    there = sidecar is not None and not fell_back(job, spec, sidecar)
+    if planned.action not in ("train", "continue") or there:
         return planned
+    weights = unfinished_path(job, source.sha256)
     action, detail = _next_training(job, spec, weights)
     record = find_record(job.results_dir, job.cell)
     first = dataclasses.replace(
@@ -166,17 +185,21 @@ def _next_action(
     job: Job, spec: ModelSpec, source: DataSource, record: Record | None, force: bool
 ) -> tuple[Action, str]:
     choice = job.settings.weights
-    if choice == "published" and spec.load_published is None:
-        published_file(job.cell.dataset, job.cell.model)
-    weights = trained_weights_path(job, source.sha256)
-    sidecar = read_sidecar(weights)
-    sha256 = sidecar.sha256 if sidecar and choice in ("auto", "train") else None
-    if record and not force and _is_equal(record, job, source, sha256):
+    weights = unfinished_path(job, source.sha256)
+    sidecar = read_sidecar(trained_weights_path(job, source.sha256))
+    start = load_model(spec.base) if spec.base else spec
+    fallback = sidecar is not None and fell_back(job, start, sidecar)
+    trained = choice in ("auto", "train")
+    equal = record is not None and _is_equal(record, job, source, sidecar if trained else None)
+    if equal and not force and not (trained and fallback):
         return "done", "an equal record exists (--force runs it again)"
     if choice in ("published", "imagenet", "random"):
         return "measure", f"{choice} weights"
-    if sidecar is not None and choice == "auto":
+    if sidecar is not None and choice == "auto" and not fallback:
         return "measure", f"weights trained for {len(sidecar.logs)} epochs are there"
+    if sidecar is not None and choice == "auto":
+        _, detail = _next_training(job, spec, weights)
+        return "train", f"{start.pretrained} weights were missing: look again, {detail}"
     return _next_training(job, spec, weights)
 
 
@@ -195,15 +218,20 @@ def _next_training(job: Job, spec: ModelSpec, weights: Path) -> tuple[Action, st
     return "continue", f"train from epoch {epoch} of {epochs}, step {step}{_THEN_MEASURE}"
 
 
-def _is_equal(record: Record, job: Job, source: DataSource, sha256: str | None) -> bool:
+def _is_equal(record: Record, job: Job, source: DataSource, sidecar: Sidecar | None) -> bool:
     """Whether a record is the result that running the job would have."""
     from harness.measure.environment import device_name
 
-    weights = record.weights
+    # Recipes that say imagenet or random now said auto before; weights tell their start.
+    hashes = {settings_hash(s) for s in (job.settings, settings_with_start(job.settings, "auto"))}
+    start = record.compression.base_start if record.compression else record.weights.start
+    found = (record.weights.weights_sha256, start)
+    wanted = (sidecar.sha256, real_start(sidecar)) if sidecar else (None, None)
+    weights_match = found == wanted or record.weights.weights_origin == "published"
     return (
         record.status == "ok"
-        and record.settings.settings_hash == settings_hash(job.settings)
+        and record.settings.settings_hash in hashes
         and record.data.data_sha256 == source.sha256
         and record.machine.device_name == device_name(job.cell.device)
-        and (weights.weights_sha256 == sha256 or weights.weights_origin == "published")
+        and weights_match
     )

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import os
 import shlex
-from collections.abc import Callable, Container
+import sys
+from collections.abc import Callable, Container, Sequence
+from typing import TypeVar
 
 from harness.catalog import load_model
-from harness.errors import RequestError
+from harness.errors import NotPublishedError, RequestError
 from harness.jobs import Cell, Device, Job, Request
 from harness.registry import dataset_files, expand_names, find_dataset, model_files
 from harness.settings import (
@@ -20,6 +22,8 @@ from harness.settings import (
 from harness.settings_spec import Settings
 from harness.spec import ModelSpec
 from harness.tracking.names import choose_trackers
+
+PlannedT = TypeVar("PlannedT")
 
 
 def name_datasets(request: Request) -> list[str]:
@@ -131,6 +135,31 @@ def make_job(request: Request, cell: Cell, seed: int | None = None) -> tuple[Job
         runs_dir=request.runs_dir.absolute() if request.runs_dir else None,
     )
     return job, spec
+
+
+def plan_published(request: Request, plans: Sequence[Callable[[], PlannedT]]) -> list[PlannedT]:
+    """Return what each of `plans` returns; what was never published is left out of `all`.
+
+    Each one that is left out is a line on standard error.
+
+    Raises:
+        NotPublishedError: Of one that was asked for by name, or where nothing remains.
+    """
+    asked = ",".join([*request.models, *request.datasets]).split(",")
+    planned: list[PlannedT] = []
+    left_out: list[NotPublishedError] = []
+    for plan in plans:
+        try:
+            planned.append(plan())
+        except NotPublishedError as error:
+            if "all" not in asked:
+                raise
+            left_out.append(error)
+    if left_out and not planned:
+        raise left_out[0]
+    for reason in left_out:
+        print(f"left out: {reason}", file=sys.stderr)
+    return planned
 
 
 def name_trackers(request: Request) -> tuple[str, ...]:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from functools import partial
 from typing import cast, get_args
 
 from harness.catalog import load_model
 from harness.data.loading import ImageData, images_key
 from harness.data.synthetic import load_or_stand_in
 from harness.errors import RequestError, unknown_name
-from harness.jobs import Cell, Device, LatencyJob, Request, Runtime
+from harness.jobs import Cell, Device, Job, LatencyJob, Request, Runtime
 from harness.measure.runtimes import require_libraries
 from harness.networks.build import check_fit
+from harness.networks.published import not_published, require_published
 from harness.plan.jobs import (
     choose_models,
     describe_command,
     make_job,
     name_datasets,
+    plan_published,
     resolve_device,
 )
 
@@ -36,10 +39,11 @@ def plan_latency(request: Request) -> list[LatencyJob]:
         f"does not run on {device}",
     )
     reference = _name_reference(request.reference, models)
-    return [
-        _plan_dataset(request, dataset, device, models, reference, runtimes)
+    plans = [
+        partial(_plan_dataset, request, dataset, device, models, reference, runtimes)
         for dataset in name_datasets(request)
     ]
+    return plan_published(request, plans)
 
 
 def _name_runtimes(chosen: list[str]) -> tuple[Runtime, ...]:
@@ -68,16 +72,25 @@ def _plan_dataset(
     reference: str,
     runtimes: tuple[Runtime, ...],
 ) -> LatencyJob:
-    jobs = []
     seen: dict[Hashable, ImageData] = {}
-    for model in models:
-        job, spec = make_job(request, Cell(dataset=dataset, model=model, device=device))
-        if job.settings.weights == "train":
-            raise RequestError("--measure latency trains nothing: leave out --weights train")
-        key = images_key(job, spec)
-        data = seen[key] = seen.get(key) or load_or_stand_in(job, spec)
-        check_fit(job.settings, spec, len(data.classes), data.channels)
-        jobs.append(job)
-    command = describe_command(request, dataset, ",".join(models), device)
+    cells = [Cell(dataset=dataset, model=model, device=device) for model in models]
+    jobs = plan_published(request, [partial(_plan_model, request, cell, seen) for cell in cells])
+    names = [job.cell.model for job in jobs]
+    if reference not in names:
+        raise not_published(dataset, reference)
+    command = describe_command(request, dataset, ",".join(names), device)
     command += f" --measure latency --runtime {','.join(runtimes)} --reference {reference}"
     return LatencyJob(jobs=tuple(jobs), reference=reference, runtimes=runtimes, command=command)
+
+
+def _plan_model(request: Request, cell: Cell, seen: dict[Hashable, ImageData]) -> Job:
+    """Return the job of one model, once its images have been checked."""
+    job, spec = make_job(request, cell)
+    if job.settings.weights == "train":
+        raise RequestError("--measure latency trains nothing: leave out --weights train")
+    if job.settings.weights == "published":
+        require_published(cell.dataset, cell.model)
+    key = images_key(job, spec)
+    data = seen[key] = seen.get(key) or load_or_stand_in(job, spec)
+    check_fit(job.settings, spec, len(data.classes), data.channels)
+    return job

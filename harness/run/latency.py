@@ -22,7 +22,7 @@ from harness.measure.latency import Network
 from harness.measure.ratios import Rounds, time_side_by_side
 from harness.networks.adapter import TimedCall, adapt
 from harness.networks.build import make_preprocess
-from harness.networks.weights import read_sidecar, trained_weights_path
+from harness.networks.weights import read_sidecar, trained_weights_path, with_stored_start
 from harness.records.latency import LatencyRow
 from harness.records.parts import Load, Machine
 from harness.run.provision import ReadyNetwork, ready_network
@@ -121,6 +121,7 @@ def _load_all(job: LatencyJob, number: int) -> tuple[list[_Model], ImageData]:
 
 def _load(job: Job, spec: ModelSpec, data: ImageData, number: int) -> _Model:
     """Return a job's network, with random weights if there are no trained ones."""
+    job = with_stored_start(job, data.source.sha256)
     weights = trained_weights_path(job, data.source.sha256)
     if job.settings.weights == "auto" and read_sidecar(weights) is None:
         settings = dataclasses.replace(job.settings, weights="random")

@@ -20,12 +20,14 @@ from harness.networks.weights import (
     Sidecar,
     base_job,
     checkpoint_path,
+    fell_back,
     load_state,
     load_weights,
     read_sidecar,
     stages_folder,
     tracking_path,
     trained_weights_path,
+    unfinished_path,
 )
 from harness.run.accuracy import measure_accuracy
 from harness.settings_spec import Settings
@@ -85,7 +87,7 @@ def ready_network(
 
 def discard_checkpoint(job: Job, data_sha256: str) -> None:
     """Delete the files from which an interrupted run of the cell would continue."""
-    weights = trained_weights_path(job, data_sha256)
+    weights = unfinished_path(job, data_sha256)
     delete_checkpoint(checkpoint_path(weights))
     tracking_path(weights).unlink(missing_ok=True)
     shutil.rmtree(stages_folder(weights), ignore_errors=True)
@@ -97,8 +99,9 @@ def _trained(
     """Load the trained weights of a job, or train them."""
     path, classes = trained_weights_path(job, data.source.sha256), len(data.classes)
     sidecar = read_sidecar(path) if job.settings.weights == "auto" else None
-    if sidecar is None:
+    if sidecar is None or _can_start_better(job, spec, data, sidecar):
         base = _ready_base(job, spec, data) if spec.base else None
+        path = unfinished_path(job, data.source.sha256)
         network, sidecar = learn(job, spec, data, path, tracker, base)
         return network.eval(), sidecar
     if sidecar.num_classes != classes:
@@ -111,19 +114,31 @@ def _trained(
     return network.eval(), sidecar
 
 
+def _can_start_better(job: Job, spec: ModelSpec, data: ImageData, sidecar: Sidecar) -> bool:
+    """Whether ImageNet weights can be had now that could not when these weights were trained."""
+    start = load_model(spec.base) if spec.base else spec
+    if not fell_back(job, start, sidecar):
+        return False
+    try:
+        build_pretrained(start, job.settings, len(data.classes), data.channels)
+    except RequestError as error:
+        logger.warning("%s: %s; weights trained from random ones are used", job.cell, error)
+        return False
+    return True
+
+
 def _ready_base(job: Job, spec: ModelSpec, data: ImageData) -> Base:
     """Load or train the network of a compressed model's base."""
     first, base_spec = base_job(job, spec), load_model(spec.base)
-    path = trained_weights_path(first, data.source.sha256)
-    missing = read_sidecar(path) is None
-    if missing:
+    before = read_sidecar(trained_weights_path(first, data.source.sha256))
+    if before is None:
         if spec.compress is not None:
             # A network that cannot be compressed must fail before it is trained.
             rehearsal = build_network(spec, job.settings, len(data.classes), data.channels)
             spec.compress(rehearsal.eval(), job.settings, data.channels)
         logger.info("%s: there are no weights of %s yet: they are trained first", job, first.cell)
     network, sidecar = _trained(first, base_spec, data)
-    if missing:
+    if before is None or before.sha256 != sidecar.sha256:
         discard_checkpoint(first, data.source.sha256)
 
     def accuracy(network: nn.Module) -> float:

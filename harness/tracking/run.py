@@ -21,6 +21,7 @@ from harness.networks.weights import (
     stages_folder,
     tracking_path,
     trained_weights_path,
+    unfinished_path,
 )
 from harness.records.cell import Record
 from harness.tracking.adapters import make_backend
@@ -104,7 +105,7 @@ class TrackedRun:
         self.parameters = flatten(parameters)
         if self.job.settings.weights not in ("auto", "train"):
             return
-        weights = trained_weights_path(self.job, parameters["data_sha256"])
+        weights = unfinished_path(self.job, parameters["data_sha256"])
         self.progress_file = tracking_path(weights)
         if checkpoint_path(weights).exists() or stages_folder(weights).exists():
             # Where the file cannot be read, a new run begins.

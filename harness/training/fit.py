@@ -15,8 +15,16 @@ from harness.data.batches import ImageBatches
 from harness.data.loading import ImageData
 from harness.errors import CellError, RequestError
 from harness.jobs import Job
-from harness.networks.build import build_network, build_pretrained, first_line, make_preprocess
-from harness.networks.weights import Sidecar, checkpoint_path, save_weights, stages_folder
+from harness.networks.build import build_network, build_pretrained, make_preprocess
+from harness.networks.hub import first_line
+from harness.networks.weights import (
+    Sidecar,
+    checkpoint_path,
+    save_weights,
+    stages_folder,
+    unfinished_path,
+    with_start,
+)
 from harness.settings import recipe_hash
 from harness.settings_spec import TrainingSettings
 from harness.spec import ModelSpec
@@ -52,12 +60,13 @@ def learn(
         job: The cell.
         spec: The model of the cell.
         data: The images of the cell.
-        path: The weights file.
+        path: The name of the files of the unfinished training; that of the weights file too, unless
+            the settings leave the start to chance (auto).
         tracker: Is told of every epoch.
         base: What a compressed model is made from.
 
     Raises:
-        RequestError: The request does not fit.
+        RequestError: The request does not fit, or the weights to start from cannot be had.
         CellError: Training broke.
     """
     try:
@@ -67,6 +76,9 @@ def learn(
             trained = _fit(job, spec, data, path, tracker, base)
     except (RuntimeError, ValueError) as error:
         raise CellError(f"training broke: {type(error).__name__}: {first_line(error)}") from error
+    if job.settings.training.start == "auto":
+        job = with_start(job, base.sidecar.start if base else trained.start)
+        path = unfinished_path(job, data.source.sha256)
     sidecar = Sidecar(
         dataset=job.cell.dataset,
         model=job.cell.model,
@@ -172,7 +184,12 @@ def _start(job: Job, spec: ModelSpec, data: ImageData, checkpoint: Path) -> tupl
     wanted = str(state["start"]) if state and "start" in state else job.settings.training.start
     sizes = (len(data.classes), data.channels)
     if state is None and wanted == "imagenet":
-        return build_pretrained(spec, job.settings, *sizes), "imagenet"
+        try:
+            return build_pretrained(spec, job.settings, *sizes), "imagenet"
+        except RequestError as error:
+            raise RequestError(
+                f"{error}: this recipe starts from them; --set training.start=random goes without"
+            ) from error
     if state is None and wanted == "auto" and spec.pretrained:
         try:
             return build_pretrained(spec, job.settings, *sizes), "imagenet"

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 
 class Report(Protocol):
@@ -39,3 +47,19 @@ def bar(title: str, total_images: int) -> Iterator[Report]:
             progress.update(task, completed=images, text=text)
 
         yield report
+
+
+@contextlib.contextmanager
+def download_bar(title: str, total_bytes: int | None) -> Iterator[Callable[[int], None]]:
+    """Show a bar as `bar` does, over the bytes of a file; yields what takes the number so far."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task(title, total=total_bytes)
+        yield lambda done: progress.update(task, completed=done)

@@ -26,7 +26,7 @@ from harness.registry import find_dataset
 from harness.run.accuracy import measure_accuracy
 from harness.run.count import count_path
 from harness.run.provision import ReadyNetwork, ready_network
-from harness.settings import settings_adapter
+from harness.settings import settings_adapter, settings_with_start
 from harness.spec import ModelSpec
 from harness.util.files import file_sha256
 from harness.verification.checks import Check, Places, compare, unknown
@@ -67,6 +67,9 @@ def _recorded_job(record: Record, places: Places) -> Job:
         raise RequestError(f"setting {where} is not one of this version: {first['msg']}") from None
     if settings.weights == "train":
         settings = dataclasses.replace(settings, weights="auto")
+    start = record.compression.base_start if record.compression else record.weights.start
+    if settings.training.start == "auto" and start:
+        settings = settings_with_start(settings, start)
     files = [path for path in places.data_files if path.name == record.data.data_name]
     return Job(
         cell=record.cell,

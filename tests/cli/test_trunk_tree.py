@@ -202,7 +202,7 @@ def refuse(tmp_path, message, *arguments):
         (("--dataset", "emnits"), "unknown data set 'emnits': did you mean emnist"),
         (("--dataset", "emnist", "--set", "x"), "--set 'x': write key=value"),
         (("--dataset", "emnist", "--weights", "best"), "setting weights"),
-        (("--dataset", "digits", "--weights", "published"), "no TRUNK tree was published for"),
+        (("--dataset", "digits", "--weights", "published"), "were published for digits/trunk"),
         (("--dataset", "digits", "--recipe", "publishd"), "unknown recipe of trunk 'publishd'"),
         (("--dataset", "digits", "--weights-dir", "none"), "no such tree; `python comparisons.py"),
     ],

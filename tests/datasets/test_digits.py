@@ -12,7 +12,7 @@ from harness.data.npz import arrays_sha256
 
 @pytest.fixture(scope="module")
 def splits():
-    return SPEC.load_splits(Path("nowhere"), False)
+    return SPEC.load_splits(Path("nowhere"))
 
 
 def test_a_fifth_of_each_class_is_for_testing(splits):

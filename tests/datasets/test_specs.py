@@ -22,7 +22,8 @@ def test_names_and_statistics_fit_each_other(name):
     assert len(set(spec.classes)) == len(spec.classes) >= 2
     assert (spec.mean is None) == (spec.std is None)
     assert spec.mean is None or len(spec.mean) == len(spec.std) == spec.channels
-    assert "\n" not in spec.files
+    assert "\n" not in spec.advice
+    assert spec.files or spec.splits_sha256
     assert importlib.import_module(f"datasets.{name}").__doc__.splitlines()[0].endswith(").")
 
 

@@ -12,7 +12,7 @@ from harness.data.loading import DataSource, ImageData
 from harness.data.splits import MemorySplit
 from harness.errors import RequestError
 from harness.jobs import Cell, Job
-from harness.networks.weights import stages_folder, trained_weights_path
+from harness.networks.weights import stages_folder, trained_weights_path, unfinished_path
 from harness.run import provision
 from harness.run.provision import discard_checkpoint, ready_network
 from harness.settings_spec import Settings, TrainingSettings, TreeSettings
@@ -80,7 +80,7 @@ def test_a_grown_tree_is_saved_and_loaded_again(make_job, digits, monkeypatch):
 def test_the_stages_stay_until_the_record_is_written(make_job, digits):
     job = make_job()
     ready_network(job, SPEC, digits)
-    folder = stages_folder(trained_weights_path(job, digits.source.sha256))
+    folder = stages_folder(unfinished_path(job, digits.source.sha256))
     assert folder.is_dir()
     discard_checkpoint(job, digits.source.sha256)
     assert not folder.exists()
@@ -126,7 +126,7 @@ def test_published_trees_are_loaded(
 @pytest.mark.parametrize(
     ("dataset", "size", "classes", "message"),
     [
-        ("digits", 8, 10, "no TRUNK tree was published for digits"),
+        ("digits", 8, 10, "no weights were published for digits/trunk"),
         ("cifar10", 28, 10, "image_size is 28, the published tree takes 32"),
         ("cifar10", 32, 11, "a tree of 10 classes, the data has 11"),
     ],

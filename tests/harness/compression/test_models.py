@@ -9,7 +9,12 @@ import torch
 
 from harness.compression import models, quantization
 from harness.errors import RequestError
-from harness.networks.weights import base_job, read_sidecar, trained_weights_path
+from harness.networks.weights import (
+    base_job,
+    read_sidecar,
+    trained_weights_path,
+    unfinished_path,
+)
 from harness.run import provision
 from harness.run.provision import ready_network
 from harness.settings_spec import PruningSettings, TrainingSettings
@@ -56,7 +61,7 @@ def test_a_base_is_trained_first_where_its_own_cell_finds_it(finished, make_spec
     assert ready.sidecar.compression["base"] == ready.sidecar.start == "tiny"
     assert ready.sidecar.compression["base_epochs"] == 2
     folder = job.weights_dir / "emnist"
-    assert not trained_weights_path(own, data.source.sha256).with_suffix(".checkpoint").exists()
+    assert not unfinished_path(own, data.source.sha256).with_suffix(".checkpoint").exists()
     assert len(list(folder.glob("*.safetensors"))) == 2
 
 

@@ -32,7 +32,7 @@ def spec_of(channels=1, classes=("ant", "bee", "cat"), load_splits=None):
         channels=channels,
         image_size=4,
         load_splits=load_splits,
-        files="animals.zip into it",
+        advice="catch some",
     )
 
 
@@ -173,12 +173,12 @@ def test_no_file_for_ones_own_data_set():
     ],
 )
 def test_official_images_that_cannot_be_had(tmp_path, error, cause):
-    def load_splits(root, download):
+    def load_splits(root):
         raise error
 
     spec = spec_of(load_splits=load_splits)
     start = f"animals: no usable images in '{tmp_path}'"
-    assert complaint(None, spec, tmp_path) == f"{start} (offline; {cause}); put animals.zip into it"
+    assert complaint(None, spec, tmp_path) == f"{start} (offline; {cause}); catch some"
     assert f"{start} ({cause});" in complaint(None, spec, tmp_path, offline=False)
 
 
@@ -186,7 +186,7 @@ def test_official_images_are_checked_too():
     arrays = good()
     del arrays["classes"]
     arrays["test_labels"] = np.array([0, 9])
-    spec = spec_of(load_splits=lambda *_: Splits(**arrays))
+    spec = spec_of(load_splits=lambda _: Splits(**arrays))
     assert "animals: test_labels holds 9" in complaint(None, spec)
 
 

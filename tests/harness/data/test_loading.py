@@ -11,9 +11,12 @@ from PIL import Image
 
 from harness.data.loading import load_data
 from harness.data.splits import FolderSplit, MemorySplit
-from harness.spec import DatasetSpec, Splits
+from harness.errors import RequestError
+from harness.spec import DatasetSpec, OfficialFile, Splits
+from tests import file_host
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
+NOWHERE = Path("nowhere")
 CLASSES = ("ant", "bee", "cat")
 
 
@@ -38,16 +41,17 @@ def small_spec(channels, load_splits=None):
         classes=CLASSES,
         channels=channels,
         image_size=4,
-        load_splits=load_splits or (lambda *_: small_splits(4, 4)),
-        files="animals.zip into it",
+        load_splits=load_splits or (lambda _: small_splits(4, 4)),
     )
 
 
-def load(spec, data_file=None, *, offline=True, image_size=6, memory_limit_gb=1.0):
+def load(
+    spec, data_file=None, *, data_dir=NOWHERE, offline=True, image_size=6, memory_limit_gb=1.0
+):
     return load_data(
         "animals",
         spec,
-        data_dir=Path("nowhere"),
+        data_dir=data_dir,
         data_file=data_file,
         offline=offline,
         image_size=image_size,
@@ -83,20 +87,82 @@ def all_of(split, batch_size=4):
 def test_official_images(tmp_path):
     asked = []
 
-    def load_splits(root, download):
-        asked.append((root, download))
+    def load_splits(root):
+        asked.append(root)
         return small_splits(4, 5)
 
     data = load(small_spec(1, load_splits), offline=False)
-    load(small_spec(1, load_splits), offline=True)
     images, labels = all_of(data.train)
-    assert asked == [(Path("nowhere"), True), (Path("nowhere"), False)]
+    assert asked == [NOWHERE]
     assert images.dtype == torch.uint8
     assert torch.equal(images, torch.from_numpy(small_splits(4, 5).train_images[:, None]))
     assert labels.dtype == torch.int64
     assert labels.tolist() == [0, 1, 2, 0, 1, 2]
     assert (data.classes, data.channels) == (CLASSES, 1)
-    assert (data.source.name, data.source.official) == ("animals", True)
+    assert (data.source.name, data.source.official) == ("animals", False)
+
+
+def test_images_are_official_where_their_digest_proves_it():
+    digest = load(small_spec(1)).source.sha256
+    assert load(replace(small_spec(1), splits_sha256=digest)).source.official
+    with pytest.raises(RequestError, match=f"other images than the official.* is {digest}, not 00"):
+        load(replace(small_spec(1), splits_sha256="0" * 64))
+
+
+@pytest.fixture
+def published(tmp_path):
+    """A data set whose images are official where its one file is, at a host."""
+    with file_host.running() as host:
+        content = host.files["animals.zip"] = b"animals"
+        file = OfficialFile(
+            path="sub/animals.zip",
+            url=f"{host.address('ok')}/animals.zip",
+            md5=hashlib.md5(content).hexdigest(),
+            bytes=len(content),
+        )
+
+        def load_splits(root):
+            if (root / file.path).read_bytes() != content:
+                raise RuntimeError("other animals. You can use download=True")
+            return small_splits(4, 4)
+
+        yield replace(small_spec(1, load_splits), files=(file,), advice="catch some"), host
+
+
+def test_official_files_are_fetched_once(published, tmp_path):
+    spec, host = published
+    for offline in (False, False, True):
+        assert load(spec, data_dir=tmp_path, offline=offline).source.official
+    assert len(host.requests) == 1
+
+
+def test_official_files_that_are_wrong_are_replaced_or_named(published, tmp_path):
+    spec, host = published
+    path = tmp_path / "sub" / "animals.zip"
+    path.parent.mkdir()
+    path.write_bytes(b"others")
+    advice = f"put animals.zip of {host.address('ok')}/ into {path.parent}; catch some"
+    with pytest.raises(RequestError) as raised:
+        load(spec, data_dir=tmp_path)
+    assert str(raised.value) == (
+        f"animals: no usable images in '{tmp_path}' (offline; other animals); {advice}"
+    )
+    assert load(spec, data_dir=tmp_path, offline=False).source.official
+    assert path.read_bytes() == b"animals"
+
+
+def test_what_is_there_already_is_not_advised(published, tmp_path):
+    spec, _ = published
+
+    def load_splits(root):
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(RequestError) as raised:
+        load(replace(spec, load_splits=load_splits), data_dir=tmp_path, offline=False)
+    assert str(raised.value) == (
+        f"animals: no usable images in '{tmp_path}' ([Errno 28] No space left on device); "
+        "catch some"
+    )
 
 
 def test_the_digest_of_official_images_depends_on_nothing_but_them():
@@ -107,7 +173,7 @@ def test_the_digest_of_official_images_depends_on_nothing_but_them():
         train_labels=splits.train_labels.astype(">i2"),
     )
     other = replace(splits, test_images=splits.test_images ^ np.uint8(1))
-    digests = [load(small_spec(1, lambda *_, s=s: s)).source.sha256 for s in (splits, same, other)]
+    digests = [load(small_spec(1, lambda _, s=s: s)).source.sha256 for s in (splits, same, other)]
     assert digests[0] == digests[1] != digests[2]
 
 

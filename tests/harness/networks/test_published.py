@@ -2,16 +2,18 @@
 
 import dataclasses
 import hashlib
+import io
 import pickle
 
 import pytest
 import torch
 from torch import nn
 
-from harness.errors import RequestError
+from harness.errors import NotPublishedError, RequestError
 from harness.networks import published
 from harness.networks.published import PublishedFile, fetch_published, published_file, read_state
 from harness.reproduction.published import published_cells
+from tests import file_host
 
 
 def test_the_tables_hold_three_data_sets_of_ten_models():
@@ -28,18 +30,37 @@ def test_every_weight_file_names_a_commit_and_a_digest():
         assert len(file.commit) == 40
         assert file.commit in file.url
         assert " " not in file.url
-    with pytest.raises(RequestError, match="no weights were published for digits/resnet"):
-        published_file("digits", "resnet")
+
+
+def test_what_was_never_published_is_named_with_what_was():
+    for dataset, model in [("emnist", "resnet"), ("svhn", "trunk"), ("cifar10", "vgg_pruned")]:
+        published.require_published(dataset, model)
+    some = "there are some for: cifar10, emnist, svhn"
+    for check in (published.require_published, published_file):
+        with pytest.raises(NotPublishedError, match=f"were published for digits/resnet; {some}"):
+            check("digits", "resnet")
+    models = (
+        "convnext, deit, dinov2, mobilenet, resnet, resnet_quantized, trunk, vgg, vgg_pruned, vit"
+    )
+    with pytest.raises(
+        NotPublishedError, match=f"emnist/efficientnet; for emnist there are: {models}"
+    ):
+        published.require_published("emnist", "efficientnet")
 
 
 @pytest.fixture
-def served(tmp_path, monkeypatch):
-    """A weight file behind a file: address, with the digest that it should have."""
-    folder = tmp_path / "server" / "c0ffee"
-    folder.mkdir(parents=True)
-    torch.save({"fc.weight": torch.ones(2, 3), "total_ops": torch.zeros(1)}, folder / "w.pt")
-    data = (folder / "w.pt").read_bytes()
-    monkeypatch.setattr(published, "REPOSITORY_URL", f"file://{tmp_path}/server")
+def host():
+    with file_host.running() as host:
+        yield host
+
+
+@pytest.fixture
+def served(host, monkeypatch):
+    """A weight file at a host, with the digest that it should have."""
+    buffer = io.BytesIO()
+    torch.save({"fc.weight": torch.ones(2, 3), "total_ops": torch.zeros(1)}, buffer)
+    data = host.files["w.pt"] = buffer.getvalue()
+    monkeypatch.setattr(published, "REPOSITORY_URL", host.address("ok"))
     return PublishedFile(
         dataset="emnist",
         model="net",
@@ -47,14 +68,16 @@ def served(tmp_path, monkeypatch):
         digest=hashlib.sha256(data).hexdigest(),
         bytes=str(len(data)),
         commit="c0ffee",
-        path="w.pt",
+        path="sub folder/w.pt",
     )
 
 
-def test_a_file_is_fetched_once_and_verified(served, tmp_path):
+def test_a_file_is_fetched_once_and_verified(host, served, tmp_path):
     path = fetch_published(served, tmp_path / "weights", offline=False)
-    assert path == tmp_path / "weights" / "published" / "w.pt"
+    assert path == tmp_path / "weights" / "published" / "sub folder" / "w.pt"
     assert fetch_published(served, tmp_path / "weights", offline=True) == path
+    assert fetch_published(served, tmp_path / "weights", offline=False) == path
+    assert [address for address, _ in host.requests] == ["/ok/c0ffee/sub%20folder/w.pt"]
 
 
 def test_the_git_digest_is_that_of_a_blob(served, tmp_path):
@@ -66,15 +89,26 @@ def test_the_git_digest_is_that_of_a_blob(served, tmp_path):
 
 
 def test_what_is_missing_or_wrong_is_named(served, tmp_path):
-    with pytest.raises(RequestError, match="--offline.*put file:.* at .*w.pt"):
+    with pytest.raises(RequestError, match="--offline.*put http:.* at .*w.pt"):
         fetch_published(served, tmp_path, offline=True)
-    gone = dataclasses.replace(served, path="gone.pt")
-    with pytest.raises(RequestError, match="no download.*put file:.*gone.pt at"):
-        fetch_published(gone, tmp_path, offline=False)
-    assert not (tmp_path / "published" / "gone.pt").exists()
+    with pytest.raises(RequestError, match="--published-dir: .*w.pt is not there"):
+        fetch_published(served, tmp_path, offline=False, folder=tmp_path)
     wrong = dataclasses.replace(served, digest="0" * 64)
-    with pytest.raises(RequestError, match="published: 0000"):
+    with pytest.raises(RequestError, match="another file.*put http:.* at .*w.pt"):
         fetch_published(wrong, tmp_path, offline=False)
+    assert not (tmp_path / "published" / "sub folder" / "w.pt").exists()
+
+
+def test_a_pointer_in_a_folder_of_ones_own_is_named_and_kept(served, tmp_path):
+    path = tmp_path / served.path
+    path.parent.mkdir()
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    with pytest.raises(RequestError, match="w.pt: this is a Git LFS pointer"):
+        fetch_published(served, tmp_path, offline=False, folder=tmp_path)
+    assert path.exists()
+    path.write_text("something else")
+    with pytest.raises(RequestError, match="its digest is sha256:.*, published: sha256:"):
+        fetch_published(served, tmp_path, offline=False, folder=tmp_path)
 
 
 def test_counters_are_left_out_and_wrappers_opened(served, tmp_path):

@@ -16,7 +16,12 @@ from harness.jobs import Cell, Job
 from harness.measure.operations import count_trainable_parameters
 from harness.networks import published
 from harness.networks.build import build_network, check_fit, make_preprocess
-from harness.networks.weights import read_sidecar, trained_weights_path
+from harness.networks.weights import (
+    read_sidecar,
+    trained_weights_path,
+    unfinished_path,
+    with_start,
+)
 from harness.run import provision
 from harness.run.provision import ready_network
 from harness.settings_spec import Settings, TrainingSettings
@@ -123,6 +128,74 @@ def test_a_start_that_cannot_be_had(make_job, data, caplog):
         ready_network(make_job("imagenet"), spec, data)
     with pytest.raises(RequestError, match="Tiny has no pre-trained weights"):
         ready_network(make_job("imagenet"), SPEC, data)
+
+
+@pytest.fixture
+def hub():
+    """A model whose ImageNet weights can be had once `there` is set."""
+    there = set()
+
+    def build_from_hub(num_classes, in_channels, pretrained):
+        if pretrained and not there:
+            raise FileNotFoundError("no such file here")
+        network = build(num_classes, in_channels, False)
+        if pretrained:
+            nn.init.ones_(network[0].weight)
+        return network
+
+    return dataclasses.replace(SPEC, build=build_from_hub, pretrained="SOME_WEIGHTS"), there
+
+
+def test_a_recipe_that_starts_from_imagenet_is_refused_without(make_job, data, hub):
+    job = with_start(make_job(), "imagenet")
+    with pytest.raises(RequestError) as raised:
+        ready_network(job, hub[0], data)
+    assert str(raised.value) == (
+        "SOME_WEIGHTS weights of Tiny cannot be had (no such file here): this recipe starts from "
+        "them; --set training.start=random goes without"
+    )
+    assert not list(job.weights_dir.rglob("*.*"))
+
+
+def test_a_missed_start_is_stored_apart_and_tried_again(make_job, data, hub, monkeypatch):
+    spec, there = hub
+    job, sha256 = make_job(), data.source.sha256
+    missed = ready_network(job, spec, data)
+    assert missed.sidecar.start == "random"
+    assert trained_weights_path(job, sha256) == unfinished_path(with_start(job, "random"), sha256)
+    with monkeypatch.context() as patch:
+        patch.setattr(fit, "train", lambda *a, **k: pytest.fail("trained again"))
+        assert ready_network(job, spec, data).sha256 == missed.sha256
+    provision.discard_checkpoint(job, sha256)
+
+    there.add("now")
+    had = ready_network(job, spec, data)
+    assert had.sidecar.start == "imagenet"
+    assert trained_weights_path(job, sha256) == unfinished_path(with_start(job, "imagenet"), sha256)
+    monkeypatch.setattr(fit, "train", lambda *a, **k: pytest.fail("trained again"))
+    there.clear()
+    for start, kept in (("auto", had), ("imagenet", had), ("random", missed)):
+        assert ready_network(with_start(job, start), spec, data).sha256 == kept.sha256
+
+
+@pytest.mark.parametrize("start", ["imagenet", "random"])
+def test_weights_of_earlier_versions_are_found_by_their_start(
+    make_job, data, hub, monkeypatch, start
+):
+    spec, there = hub
+    job, sha256 = make_job(), data.source.sha256
+    if start == "imagenet":
+        there.add("now")
+    kept = ready_network(job, spec, data)
+    path, old = trained_weights_path(job, sha256), unfinished_path(job, sha256)
+    for suffix in (".safetensors", ".json"):
+        path.with_suffix(suffix).rename(old.with_suffix(suffix))
+    monkeypatch.setattr(fit, "train", lambda *a, **k: pytest.fail("trained again"))
+    there.clear()
+    for asked in ("auto", start):
+        assert ready_network(with_start(job, asked), spec, data).sha256 == kept.sha256
+    other = with_start(job, {"imagenet": "random", "random": "imagenet"}[start])
+    assert not trained_weights_path(other, sha256).exists()
 
 
 def test_random_weights_come_from_the_seed(make_job, data):

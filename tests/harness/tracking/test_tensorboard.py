@@ -6,7 +6,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.summary.writer import event_file_writer
 
-from harness.networks.weights import tracking_path, trained_weights_path
+from harness.networks.weights import tracking_path, unfinished_path
 from harness.records.cell import CELLS
 from harness.run.provision import ready_network
 from harness.tracking.adapters import TensorBoard
@@ -85,7 +85,7 @@ def test_an_epoch_that_was_written_but_not_noted_is_not_doubled(make_job, run, i
     interrupt(4)
     with pytest.raises(KeyboardInterrupt):
         run(job)
-    noted = tracking_path(trained_weights_path(job, data.source.sha256))
+    noted = tracking_path(unfinished_path(job, data.source.sha256))
     progress = json.loads(noted.read_text())
     assert progress["epochs"] == {"tensorboard": 3}
     # As if the process had been killed between the two.
@@ -116,7 +116,7 @@ def test_a_note_of_no_use_begins_a_new_run(make_job, run, interrupt, data, noted
     interrupt(3)
     with pytest.raises(KeyboardInterrupt):
         run(job)
-    tracking_path(trained_weights_path(job, data.source.sha256)).write_text(noted)
+    tracking_path(unfinished_path(job, data.source.sha256)).write_text(noted)
     first = the_run(job)
     logs = run(job).logs
     (second,) = set((job.runs_dir / "emnist-net").iterdir()) - {first}

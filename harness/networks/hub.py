@@ -1,0 +1,93 @@
+"""Weights that libraries fetch by themselves: what goes wrong is one line, within ten seconds.
+
+torchvision reads its weights by urllib, without a time limit; timm and transformers by
+`huggingface_hub`, which tries for a minute, and without end where a file always breaks off.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.client import HTTPException
+from pickle import UnpicklingError
+from typing import Any
+
+from harness.errors import RequestError
+
+# Of a connection, and of silence in the middle of a file.
+_TIMEOUT_S = 3.0
+# Requests for the same thing; the second goes on where the first broke off.
+_ATTEMPTS = 2
+
+
+@contextmanager
+def from_hub(what: str) -> Iterator[None]:
+    """Limit how long libraries try in the block to fetch weights.
+
+    What they have cached is found without a network. A download of any length is waited for while
+    it goes on.
+
+    Args:
+        what: The weights, to begin a message with.
+
+    Raises:
+        RequestError: They cannot be had, or are damaged.
+    """
+    import httpx2
+    from huggingface_hub import constants, set_client_factory
+    from huggingface_hub.utils._http import default_client_factory
+    from safetensors import SafetensorError
+
+    before = socket.getdefaulttimeout(), constants.HF_HUB_DISABLE_XET
+    socket.setdefaulttimeout(_TIMEOUT_S)
+    # This transport has retries of its own.
+    constants.HF_HUB_DISABLE_XET = True
+    set_client_factory(partial(_impatient_client, Counter()))
+    try:
+        yield
+    except (
+        *(OSError, RuntimeError, ValueError, EOFError, HTTPException),
+        *(SafetensorError, UnpicklingError, httpx2.HTTPError),
+    ) as error:
+        raise RequestError(f"{what} cannot be had ({first_line(error)})") from error
+    finally:
+        socket.setdefaulttimeout(before[0])
+        constants.HF_HUB_DISABLE_XET = before[1]
+        set_client_factory(default_client_factory)
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+def _impatient_client(asked: Counter[tuple[str, str]]) -> Any:
+    """Return a client for huggingface_hub that does not ask for the same thing again and again.
+
+    Args:
+        asked: How often each method and address was asked for; the library makes a new client
+            after some errors.
+    """
+    import httpx2
+    from huggingface_hub.utils._http import hf_request_event_hook
+
+    class Impatient(httpx2.Client):
+        def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
+            key = (request.method, str(request.url))
+            asked[key] += 1
+            if asked[key] > _ATTEMPTS:
+                raise OSError(f"{request.url.host} did not send it in {_ATTEMPTS} attempts")
+            request.extensions["timeout"] = dict.fromkeys(
+                ("connect", "read", "write", "pool"), _TIMEOUT_S
+            )
+            response = super().send(request, **options)
+            # The library would wait for as long as this says.
+            response.headers.pop("Retry-After", None)
+            return response
+
+    return Impatient(
+        event_hooks={"request": [hf_request_event_hook]}, follow_redirects=True, timeout=_TIMEOUT_S
+    )
