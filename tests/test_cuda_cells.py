@@ -21,7 +21,7 @@ from harness.training.objectives import CrossEntropy
 from tests.emulated_cuda import NAME, emulated_cuda
 
 # One width is enough for the data path; larger networks take minutes under emulation.
-IN_THE_SUITE = ("deit", "mobilenet", "trunk", "vgg_pruned")
+IN_THE_SUITE = ("trunk", "vgg_pruned")
 IMAGE_SIZES = {"dinov2": 28, "trunk": 8}
 QUICK = {
     "threads": 1,
