@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 
 from harness.data.loading import load_job_data
 from harness.jobs import Cell, Job
-from harness.measure import memory
+from harness.run import costs
 from harness.run.cell import run_cell
 from harness.run.provision import ready_network
 from harness.settings_spec import MeasurementSettings, Settings, TrainingSettings, TreeSettings
@@ -27,7 +27,7 @@ def shortened():
     groups = {4: ((0, 3), (1,), (2,)), 2: ((0,), (1,))}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(growing, "child_groups", lambda likelihood, _: groups[len(likelihood)])
-        patch.setattr(memory, "measure_process_peak_mb", lambda *_: (None, "left out"))
+        patch.setattr(costs, "measure_process_peak_mb", lambda *_: (None, "left out"))
         yield
 
 
