@@ -11,7 +11,7 @@ from harness.data.batches import ImageBatches
 from harness.data.preprocess import Preprocess
 from harness.data.splits import MemorySplit
 from harness.jobs import Cell, Job
-from harness.measure import peak
+from harness.measure import peak, throughput
 from harness.registry import load_dataset, model_files
 from harness.run.cell import run_cell
 from harness.settings import complete_settings, load_settings
@@ -58,8 +58,9 @@ def models():
 
 @pytest.fixture
 def cuda(monkeypatch):
-    # A product as large as a GPU wants would take a CPU minutes.
+    # Products and batches as large as a GPU wants would take a CPU minutes.
     monkeypatch.setitem(peak._SIDE, "cuda", 64)
+    monkeypatch.setattr(throughput, "_sizes", lambda sizes, endless: sizes)
     with emulated_cuda() as cuda:
         yield cuda
 

@@ -1,11 +1,13 @@
 """The search for the best batch size, on a clock that only the network moves."""
 
+from itertools import islice
+
 import pytest
 import torch
 from torch import nn
 
 from harness.errors import CellError, RequestError
-from harness.measure import calls
+from harness.measure import calls, throughput
 from harness.measure.throughput import measure_throughput
 
 IMAGE = torch.zeros(1, 3, 2, 2)
@@ -136,3 +138,8 @@ def test_a_gpu_is_waited_for():
     image = torch.zeros(1, 3, 224, 224, device="cuda")
     found = measure_throughput(network, image, batch_sizes=(1, 8), seconds=0.2)
     assert 0 < found.images_per_s < 1e6
+
+
+def test_a_gpu_is_given_larger_batches_than_the_settings_name():
+    assert [*islice(throughput._sizes((1, 4), endless=True), 4)] == [1, 4, 16, 64]
+    assert [*throughput._sizes((1, 4), endless=False)] == [1, 4]
