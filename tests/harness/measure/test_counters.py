@@ -1,5 +1,6 @@
 """Cache use by a `perf` that the tests write, and by the machine's own."""
 
+import mmap
 import shutil
 import sys
 
@@ -181,12 +182,18 @@ def test_the_real_perf_gives_counts_or_a_reason():
     assert [figure is None for figure in found] == [bool(reason)] * 2
 
 
+def touch_fresh_pages():
+    with mmap.mmap(-1, 64 << 20) as block:  # memory that Python has freed might be used again
+        for start in range(0, len(block), 4096):
+            block[start] = 1
+
+
 @needs_perf
 def test_the_real_perf_counts_between_its_commands(monkeypatch):
     """By the faults of fresh pages, which the kernel counts without the processor's help."""
     monkeypatch.setattr(counters, "_EVENTS", ("page-faults", "page-faults:u"))
     monkeypatch.setattr(counters, "_parse", lambda output, _: output)
-    output, _ = counters._count(shutil.which("perf"), lambda: bytearray(64 << 20))
+    output, _ = counters._count(shutil.which("perf"), touch_fresh_pages)
     if output.startswith("Error"):
         pytest.skip("perf is not allowed to count")
     faults = [int(row.split(",")[0]) for row in output.splitlines() if ",page-faults" in row]
