@@ -36,26 +36,42 @@ def from_hub(what: str) -> Iterator[None]:
     Raises:
         RequestError: They cannot be had, or are damaged.
     """
-    import httpx2
-    from huggingface_hub import constants, set_client_factory
-    from huggingface_hub.utils._http import default_client_factory
     from safetensors import SafetensorError
 
-    before = socket.getdefaulttimeout(), constants.HF_HUB_DISABLE_XET
+    before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_TIMEOUT_S)
+    try:
+        with _impatient_hub():
+            yield
+    except (
+        *(OSError, RuntimeError, ValueError, EOFError, HTTPException),
+        *(SafetensorError, UnpicklingError),
+    ) as error:
+        raise RequestError(f"{what} cannot be had ({first_line(error)})") from error
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+@contextmanager
+def _impatient_hub() -> Iterator[None]:
+    """Limit the attempts of huggingface_hub, where it is of the version that this project pins."""
+    try:
+        import httpx2
+        from huggingface_hub import constants, set_client_factory
+        from huggingface_hub.utils._http import default_client_factory
+    except ImportError:
+        yield
+        return
+    before = constants.HF_HUB_DISABLE_XET
     # This transport has retries of its own.
     constants.HF_HUB_DISABLE_XET = True
     set_client_factory(partial(_impatient_client, Counter()))
     try:
         yield
-    except (
-        *(OSError, RuntimeError, ValueError, EOFError, HTTPException),
-        *(SafetensorError, UnpicklingError, httpx2.HTTPError),
-    ) as error:
-        raise RequestError(f"{what} cannot be had ({first_line(error)})") from error
+    except httpx2.HTTPError as error:
+        raise OSError(first_line(error)) from error
     finally:
-        socket.setdefaulttimeout(before[0])
-        constants.HF_HUB_DISABLE_XET = before[1]
+        constants.HF_HUB_DISABLE_XET = before
         set_client_factory(default_client_factory)
 
 
