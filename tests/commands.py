@@ -69,6 +69,8 @@ class Running:
 
 def _run_script(project, arguments, output):
     os.chdir(project)
+    # A folder for locks of its own: other tests measure meanwhile.
+    os.environ["TMPDIR"] = tempfile.tempdir = output
     for descriptor, name in ((1, "stdout"), (2, "stderr")):
         file = os.open(f"{output}/{name}", os.O_WRONLY | os.O_CREAT)
         os.dup2(file, descriptor)

@@ -53,6 +53,19 @@ def test_a_job_names_what_would_count_again(tmp_path):
     ]
 
 
+def test_what_was_never_published_is_left_out_of_all(tmp_path, capsys):
+    request = make_request(
+        tmp_path,
+        datasets=["digits"],
+        models=["all"],
+        overrides={"weights": "published"},
+    )
+    (job,) = plan_costs(request)
+    assert "resnet" in [each.cell.model for each in job.jobs]
+    assert "resnet_quantized" not in [each.cell.model for each in job.jobs]
+    assert "left out: --weights published: no weights" in capsys.readouterr().err
+
+
 def test_a_small_count(tmp_path):
     results = tmp_path / "results"
     arguments = ("--dataset", "svhn", "--model", "mobilenet,deit", "--measure", "cost", "--offline")

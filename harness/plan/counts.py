@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
 from harness.catalog import load_model
 from harness.errors import RequestError
 from harness.jobs import Cell, CostJob, Job, Request
 from harness.networks.build import check_fit
 from harness.networks.published import published_file
-from harness.plan.jobs import choose_models, make_job
+from harness.plan.jobs import choose_models, make_job, plan_published
 from harness.registry import dataset_files, expand_names, load_dataset
 from harness.spec import shape_is_trained
 
@@ -25,10 +26,11 @@ def plan_costs(request: Request) -> list[CostJob]:
     if request.device not in ("auto", "cpu"):
         raise RequestError("--measure cost counts, whatever the device: leave out --device")
     models = _name_models(request.models)
-    return [
-        CostJob(jobs=tuple(_plan_model(request, dataset, model) for model in models))
-        for dataset in expand_names("data set", request.datasets, dataset_files())
-    ]
+    jobs = []
+    for dataset in expand_names("data set", request.datasets, dataset_files()):
+        plans = [partial(_plan_model, request, dataset, model) for model in models]
+        jobs.append(CostJob(jobs=tuple(plan_published(request, plans))))
+    return jobs
 
 
 def _name_models(chosen: list[str]) -> list[str]:
