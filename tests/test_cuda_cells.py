@@ -149,4 +149,4 @@ def test_a_step_never_waits_for_the_device(cuda):
         run.epoch(lambda: None, 1e9)
     # Nothing but the epoch's sums begins on the host; a report every ten steps reads them.
     assert cuda.copies.total() <= 2
-    assert cuda.reads.total() <= steps // 10 + 1
+    assert cuda.reads.total() <= steps // 10

@@ -186,7 +186,7 @@ class _Run:
     def epoch(self, save: Callable[[], None], checkpoint_seconds: float) -> None:
         """Train for one epoch, or for the rest of an interrupted one."""
         self.network.train()
-        tally, number = self.tally, len(self.logs) + 1
+        tally, number, means = self.tally, len(self.logs) + 1, None
         learning_rate = float(self.schedule.get_last_lr()[0])
         saved = time.perf_counter()
         start = saved - tally.seconds
@@ -196,13 +196,14 @@ class _Run:
                 tally.add(*self._step(inputs, labels))
                 tally.seconds = time.perf_counter() - start
                 if tally.step % _STEPS_BETWEEN_REPORTS == 0 or tally.step == self.batches.steps:
-                    loss, accuracy = tally.means()
-                    self._check_finite(loss, number)
-                    report(tally.images, _describe(loss, accuracy, tally.images / tally.seconds))
+                    means = tally.means()
+                    self._check_finite(means[0], number)
+                    report(tally.images, _describe(*means, tally.images / tally.seconds))
                     if time.perf_counter() - saved > checkpoint_seconds:
                         save()
                         saved = time.perf_counter()
-        loss, accuracy = tally.means()
+        # There were none if the checkpoint was written after the last step.
+        loss, accuracy = means or tally.means()
         self.logs.append(
             EpochLog(
                 epoch=number,
