@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 
@@ -34,24 +33,21 @@ def fp32_precision(mode: str) -> Iterator[None]:
         mode: ieee (24-bit mantissas), tf32 (11 bits: faster on tensor cores), or torch (its
             defaults: tf32 in convolutions, ieee in matrix products).
     """
-    before = fp32_modes()
+    cudnn, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.allow_tf32, products.allow_tf32
+    # Not `fp32_precision`: parts of torch still read these, and fail after a mix of the two.
+    cudnn.allow_tf32, products.allow_tf32 = mode != "ieee", mode == "tf32"
     try:
-        _set_fp32_modes(*(("tf32", "ieee") if mode == "torch" else (mode, mode)))
         yield
     finally:
-        _set_fp32_modes(*before)
+        cudnn.allow_tf32, products.allow_tf32 = before
 
 
 def fp32_modes() -> tuple[str, str]:
     """Return how a GPU computes fp32 convolutions and fp32 matrix products: ieee or tf32."""
-    cudnn: Any = torch.backends.cudnn
-    return cudnn.conv.fp32_precision, torch.backends.cuda.matmul.fp32_precision
-
-
-def _set_fp32_modes(convolutions: str, products: str) -> None:
-    cudnn: Any = torch.backends.cudnn
-    cudnn.conv.fp32_precision = convolutions
-    torch.backends.cuda.matmul.fp32_precision = products
+    allowed = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    convolutions, products = ("tf32" if tf32 else "ieee" for tf32 in allowed)
+    return convolutions, products
 
 
 class Conditions:

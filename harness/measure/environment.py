@@ -178,7 +178,7 @@ def _clock_mhz() -> float | None:
     # Some virtual and Arm machines show no clock and fail with one of these errors.
     try:
         clock = psutil.cpu_freq()
-    except (OSError, RuntimeError, NotImplementedError):
+    except (OSError, RuntimeError):
         return None
     return float(clock.current) if clock else None
 

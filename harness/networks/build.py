@@ -14,7 +14,7 @@ from harness.settings_spec import Settings
 from harness.spec import ModelSpec
 
 # What a network raises that refuses an image, or cannot run on a device without data.
-_DOES_NOT_RUN = (AssertionError, NotImplementedError, RuntimeError, TypeError, ValueError)
+_DOES_NOT_RUN = (AssertionError, RuntimeError, TypeError, ValueError)
 
 
 def make_preprocess(settings: Settings, spec: ModelSpec) -> Preprocess:

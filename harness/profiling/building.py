@@ -47,7 +47,7 @@ def _on_meta(make: Callable[[], _Built]) -> _Built:
     try:
         with torch.device("meta"):
             return make()
-    except (NotImplementedError, RuntimeError):
+    except RuntimeError:
         # torchvision's RegNets compute with tensors while they are built.
         from accelerate import init_empty_weights
 
