@@ -75,10 +75,11 @@ def resolve_device(choice: str) -> Device:
     numbered = kind == "cuda" and index.isascii() and index.isdigit()
     if kind not in ("auto", "cpu", "cuda") or (colon and not numbered):
         raise RequestError(f"unknown device '{choice}': auto, cpu, cuda or cuda:<number> wanted")
+    # First: asking whether CUDA is available fixes which GPUs this process sees.
+    if numbered and torch.cuda.device_count():
+        _select_gpu(int(index))
     if kind == "cuda" and not torch.cuda.is_available():
         raise RequestError(f"--device {choice}: no CUDA device is available here; use cpu or auto")
-    if numbered:
-        _select_gpu(int(index))
     if kind == "cpu" or not torch.cuda.is_available():
         return "cpu"
     return "cuda"
