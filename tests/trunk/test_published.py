@@ -11,6 +11,7 @@ import torch
 from harness.errors import RequestError
 from harness.networks import published as harness_published
 from harness.networks.published import FOLDER
+from tests import file_host
 from tests.trunk.leaves import leaf_paths
 from trunk.nodes import build_node
 from trunk.published import fetch_published_tree, load_published_trunk, published_tree
@@ -286,16 +287,16 @@ def test_every_published_file_has_a_digest_and_a_commit():
 
 
 def test_a_tree_is_fetched_file_by_file_and_verified(published_root, tmp_path, monkeypatch):
-    commit = rows()[0]["commit"]
-    server = tmp_path / "server" / commit / "TRUNK" / "Datasets" / "cifar10"
-    shutil.copytree(published_root / "cifar10", server)
-    monkeypatch.setattr(harness_published, "REPOSITORY_URL", f"file://{tmp_path}/server")
     published = published_tree("cifar10")
-    root = fetch_published_tree(published, tmp_path / "weights", offline=False)
+    files = [path for path in (published_root / "cifar10").rglob("*") if path.is_file()]
+    with file_host.running() as host:
+        host.files = {path.name: path.read_bytes() for path in files}
+        monkeypatch.setattr(harness_published, "REPOSITORY_URL", host.address("ok"))
+        root = fetch_published_tree(published, tmp_path / "weights", offline=False)
     assert load_published_trunk(published, root, 10).tree.num_classes == 10
     file = root / published.folder / "model_weights" / "sg5.pt"
     file.write_bytes(b"other")
-    with pytest.raises(RequestError, match=r"sg5\.pt: its sha256 is"):
+    with pytest.raises(RequestError, match=r"sg5\.pt: its digest is sha256"):
         fetch_published_tree(published, tmp_path / "weights", offline=True)
     with pytest.raises(RequestError, match=r"emnist/trunk: --offline, and it is not there; put"):
         fetch_published_tree(published_tree("emnist"), tmp_path / "weights", offline=True)
