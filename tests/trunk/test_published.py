@@ -298,5 +298,5 @@ def test_a_tree_is_fetched_file_by_file_and_verified(published_root, tmp_path, m
     file.write_bytes(b"other")
     with pytest.raises(RequestError, match=r"sg5\.pt: its digest is sha256"):
         fetch_published_tree(published, tmp_path / "weights", offline=True)
-    with pytest.raises(RequestError, match=r"emnist/trunk: --offline, and it is not there; put"):
+    with pytest.raises(RequestError, match=r"emnist/trunk: --offline, and they are not there; put"):
         fetch_published_tree(published_tree("emnist"), tmp_path / "weights", offline=True)
