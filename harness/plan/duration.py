@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import time
-
-import torch
-
-from harness.measure.operations import count_macs
+from harness.measure.conditions import set_threads
 from harness.networks.build import build_network
 from harness.plan.cells import Planned
 from harness.settings_spec import Settings
+from harness.training.timing import measure_step_seconds
 
-# Forward and backward pass are about three forward passes.
-_TRAINING_FACTOR = 3
-# Rough guess at the share of the matrix-product speed that whole networks reach.
-_USUAL_EFFICIENCY = 0.5
 _MEASURING_SECONDS = 40.0
 
 
@@ -22,8 +15,8 @@ def rough_seconds(planned: Planned) -> float:
     """Estimate the duration of a planned cell in seconds.
 
     If the cell was trained before at this image size, the estimate follows the seconds of its last
-    epoch (or of all epochs, if the model has its own way of training). Otherwise it follows the
-    multiply-accumulates of the training images and the speed of a short matrix product.
+    epoch (or of all epochs, if the model has its own way of training). Otherwise a few training
+    steps of the network are timed on random images.
     """
     if planned.action in ("done", "unsupported"):
         return 0.0
@@ -39,11 +32,11 @@ def _training_seconds(planned: Planned) -> float:
     if record is not None and record.weights.history and record.settings.image_size == size:
         seconds = [entry.seconds for entry in record.weights.history]
         return sum(seconds) if planned.spec.fit is not None else epochs * seconds[-1]
-    with torch.device("meta"):
-        network = build_network(planned.spec, settings, 10, planned.channels)
-    macs = count_macs(network, torch.empty(1, planned.channels, size, size))
-    work = _TRAINING_FACTOR * macs * planned.n_train * epochs
-    return work / (_USUAL_EFFICIENCY * _macs_per_second(planned))
+    network = build_network(planned.spec, settings, 10, planned.channels)
+    training, device = settings.training, planned.job.training_device
+    set_threads(settings.threads)
+    step = measure_step_seconds(network, training, device, (planned.channels, size, size))
+    return step * epochs * planned.n_train / training.batch_size
 
 
 def _count_epochs(settings: Settings) -> int:
@@ -70,16 +63,3 @@ def describe_seconds(seconds: float) -> str:
     if seconds < 5400:
         return f"about {seconds / 60:.0f} min"
     return f"about {seconds / 3600:.0f} h"
-
-
-def _macs_per_second(planned: Planned, side: int = 1024) -> float:
-    """Time a few matrix products on the device and in the precision of the training."""
-    low_precision = planned.job.settings.training.precision == "bf16"
-    dtype, device = torch.bfloat16 if low_precision else torch.float32, planned.job.cell.device
-    matrix = torch.rand(side, side, device=device).to(dtype)
-    seconds = []
-    for _ in range(4):
-        start = time.perf_counter()
-        (matrix @ matrix).sum().item()  # asking for the number waits for a GPU
-        seconds.append(time.perf_counter() - start)
-    return side**3 / min(seconds)
