@@ -119,6 +119,7 @@ def make_job(request: Request, cell: Cell, seed: int | None = None) -> tuple[Job
         # What is compressed for another device is trained where its base is.
         trained_on, cell = device, dataclasses.replace(cell, device=spec.devices[0])
     check_training_device(settings, device)
+    _check_places(settings.training.processes, device)
     command = describe_command(request, cell.dataset, cell.model, device)
     job = Job(
         cell=cell,
@@ -136,6 +137,23 @@ def make_job(request: Request, cell: Cell, seed: int | None = None) -> tuple[Job
         runs_dir=request.runs_dir.absolute() if request.runs_dir else None,
     )
     return job, spec
+
+
+def _check_places(processes: int, device: Device) -> None:
+    """Refuse more training processes than there are GPUs or CPU cores."""
+    import torch
+
+    from harness.measure.conditions import default_threads
+
+    if processes == 1:
+        return
+    places = torch.cuda.device_count() if device == "cuda" else default_threads()
+    if processes > places:
+        kind = "GPU" if device == "cuda" else "CPU core"
+        raise RequestError(
+            f"setting training.processes: each of {processes} processes needs a {kind}, and "
+            f"{places} can be used here"
+        )
 
 
 def plan_published(request: Request, plans: Sequence[Callable[[], PlannedT]]) -> list[PlannedT]:

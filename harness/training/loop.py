@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import time
@@ -13,21 +14,27 @@ from typing import Protocol
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 
+from harness.data.shares import Share
 from harness.errors import CellError, RequestError
 from harness.jobs import Device
 from harness.measure.conditions import fp32_precision
 from harness.settings_spec import TrainingSettings
 from harness.training.checkpoints import load_checkpoint, save_checkpoint
+from harness.training.norms import SyncedNorms
 from harness.training.objectives import CrossEntropy, Objective
 from harness.training.optimizers import make_optimizer, make_schedule
+from harness.util.hashing import hash_json
 from harness.util.progress import bar
 from harness.util.random_state import random_state, restore_random_state
 
 logger = logging.getLogger(__name__)
 
 _STEPS_BETWEEN_REPORTS = 10
+# Some networks leave parameters unused, and the first process alone needs statistics of its own.
+_PARALLEL = DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +55,10 @@ class Batches(Protocol):
     images: int
 
     def epoch(self, number: int, first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield network input and labels, on the device, for steps `first_step` to `steps` - 1."""
+        """Yield network input and labels, on the device, for steps `first_step` to `steps` - 1.
+
+        Of several processes that train together, each yields its share of every batch.
+        """
 
 
 @dataclass(kw_only=True)
@@ -61,18 +71,16 @@ class _Tally:
     loss_sum: Tensor = field(default_factory=lambda: torch.zeros(()))
     correct: Tensor = field(default_factory=lambda: torch.zeros(()))
 
-    def add(self, loss: Tensor, right: Tensor) -> None:
-        """Add the loss and the right images of one batch."""
-        self.step += 1
-        self.images += len(right)
-        # The first sums are scalars on the CPU, which may be added to those of any device.
-        self.loss_sum = loss * len(right) + self.loss_sum
-        self.correct = right.sum() + self.correct
+    def add(self, loss: Tensor, correct: Tensor, images: int) -> None:
+        """Add the mean loss of a batch of `images` images, and the number of right ones.
 
-    def means(self) -> tuple[float, float]:
-        """Return the mean loss and the share of right images; the host waits for the device."""
-        loss_sum, correct = torch.stack([self.loss_sum, self.correct]).tolist()
-        return loss_sum / self.images, correct / self.images
+        Of several processes, each adds its part of both.
+        """
+        self.step += 1
+        self.images += images
+        # The first sums are scalars on the CPU, which may be added to those of any device.
+        self.loss_sum = loss * images + self.loss_sum
+        self.correct = correct + self.correct
 
 
 def train(
@@ -94,6 +102,9 @@ def train(
     to `checkpoint`; when that file is there, training goes on from it. On a CPU a continued run
     ends with the same weights, bit for bit, as an uninterrupted one with the same number of
     threads. The file stays when training ends: the caller deletes it once the weights are safe.
+
+    Where torchrun started this process with others, all train the same network: each takes its
+    share of every batch, and the first one writes the checkpoints.
 
     Args:
         network: Takes what `batches` yields; returns N×K logits unless an objective is given.
@@ -120,7 +131,8 @@ def train(
     run = _Run(network, batches, settings, device, title, objective)
 
     def save() -> None:
-        save_checkpoint(checkpoint, {**run.state(), "start": start})
+        if run.share.rank == 0:
+            save_checkpoint(checkpoint, {**run.state(), "start": start})
 
     tell = on_epoch or _tell_nobody
     run.resume(checkpoint)
@@ -163,7 +175,16 @@ class _Run:
         # Accelerate keeps one global state a process; another run may want another precision.
         AcceleratorState._reset_state(reset_partial_state=True)
         precision = settings.precision if settings.precision in ("bf16", "fp16") else "no"
-        self.accelerator = Accelerator(mixed_precision=precision, cpu=device == "cpu")
+        self.accelerator = Accelerator(
+            mixed_precision=precision, cpu=device == "cpu", kwargs_handlers=[_PARALLEL]
+        )
+        self.share = Share(
+            rank=self.accelerator.process_index, processes=self.accelerator.num_processes
+        )
+        self.parallel = self.share.processes > 1
+        synced = self.parallel and settings.norm_statistics == "sync"
+        self.norms = SyncedNorms() if synced else contextlib.nullcontext()
+        self.seed = torch.initial_seed()
         _forget_preparation(network)
         network.to(self.accelerator.device)
         if settings.channels_last:
@@ -193,17 +214,19 @@ class _Run:
         title = f"{self.title}, epoch {number}/{self.settings.epochs}"
         with bar(title, self.batches.images) as report:
             for inputs, labels in self.batches.epoch(number, tally.step):
+                if self.parallel:
+                    self._seed_draws(number)
                 tally.add(*self._step(inputs, labels))
                 tally.seconds = time.perf_counter() - start
                 if tally.step % _STEPS_BETWEEN_REPORTS == 0 or tally.step == self.batches.steps:
-                    means = tally.means()
+                    means = self._means()
                     self._check_finite(means[0], number)
                     report(tally.images, _describe(*means, tally.images / tally.seconds))
                     if time.perf_counter() - saved > checkpoint_seconds:
                         save()
                         saved = time.perf_counter()
         # There were none if the checkpoint was written after the last step.
-        loss, accuracy = means or tally.means()
+        loss, accuracy = means or self._means()
         self.logs.append(
             EpochLog(
                 epoch=number,
@@ -215,31 +238,63 @@ class _Run:
         )
         self.tally = _Tally()
 
-    def _step(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def _seed_draws(self, number: int) -> None:
+        """Seed what the network draws, as for dropout, differently in each step and process."""
+        parts = [self.seed, number, self.tally.step, self.share.rank]
+        torch.manual_seed(int(hash_json(parts)[:15], 16))
+
+    def _means(self) -> tuple[float, float]:
+        """Return the mean loss and the share of right images; the host waits for the device."""
+        tally = self.tally
+        sums = torch.stack([tally.loss_sum, tally.correct])
+        if self.parallel:
+            sums = self.accelerator.reduce(sums.to(self.accelerator.device), "sum")
+            # The first process writes checkpoints, so it keeps what was summed up to here.
+            tally.loss_sum, tally.correct = sums * (self.share.rank == 0)
+        loss_sum, correct = sums.tolist()
+        return loss_sum / tally.images, correct / tally.images
+
+    def _step(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, int]:
+        """Make a step; return what `_Tally.add` takes."""
+        images = len(labels)
+        if self.parallel:
+            size = self.settings.batch_size
+            images = min(size, self.batches.images - self.tally.step * size)
         if self.settings.channels_last and inputs.ndim == 4:
             inputs = inputs.to(memory_format=torch.channels_last)
         self.optimizer.zero_grad()
-        loss, right = self._accumulate(inputs, labels)
+        loss, right = self._accumulate(inputs, labels, self.share.weight(images))
         if self.settings.max_gradient_norm is not None:
             self.accelerator.clip_grad_norm_(
                 self.network.parameters(), self.settings.max_gradient_norm
             )
         self.optimizer.step()
         self.schedule.step()
-        return loss, right
+        correct = right.sum()
+        if images < self.share.processes:
+            # Every process took the whole batch.
+            correct = correct / self.share.processes
+        return loss, correct, images
 
-    def _accumulate(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Add up the gradients of a batch, by micro-batches if there are any."""
+    def _accumulate(self, inputs: Tensor, labels: Tensor, weight: float) -> tuple[Tensor, Tensor]:
+        """Add up the gradients of a batch, by micro-batches if there are any.
+
+        Returns:
+            The mean loss times the weight of this process, and which images are right.
+        """
         size = self.settings.micro_batch_size or len(labels)
         losses, rights = [], []
         for images, wanted in zip(
             torch.split(inputs, size), torch.split(labels, size), strict=True
         ):
-            with self.accelerator.autocast():
+            with self.accelerator.autocast(), self.norms:
                 loss, right = self.objective(self.network, images, wanted)
             if len(wanted) < len(labels):
                 loss = loss * (len(wanted) / len(labels))
-            self.accelerator.backward(loss)
+            if self.parallel:
+                loss = loss * weight
+            # Gradients are averaged over the processes, not summed.
+            self.accelerator.backward(loss * self.share.processes if self.parallel else loss)
             losses.append(loss.detach())
             rights.append(right)
         return torch.stack(losses).sum(), torch.cat(rights)
@@ -280,6 +335,8 @@ class _Run:
             restore_random_state(state["random"])
             self.logs = [EpochLog(**log) for log in state["logs"]]
             self.tally = _Tally(**state["tally"])
+            if self.share.rank > 0:
+                self.tally.loss_sum = self.tally.correct = torch.zeros(())
             if not self.finished:
                 self.optimizer.load_state_dict(state["optimizer"])
                 self.schedule.load_state_dict(state["schedule"])

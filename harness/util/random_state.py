@@ -28,7 +28,8 @@ def restore_random_state(state: State) -> None:
     """Set all random generators to what `random_state` returned."""
     torch.set_rng_state(state["torch"])
     if state["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda"])
+        # The states of another machine's GPUs may be more or fewer.
+        torch.cuda.set_rng_state_all(state["cuda"][: torch.cuda.device_count()])
     numpy_state = dict(state["numpy"])
     keys = state["numpy_keys"].numpy().astype("uint32")
     numpy_state["state"] = {**numpy_state["state"], "key": keys}
