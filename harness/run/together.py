@@ -51,7 +51,13 @@ def learn_together(job: Job, tracker: Tracker) -> str:
         # A Ctrl-C reaches this process alone, and ends the others by closing their input.
         start_new_session=True,
         env=os.environ
-        | {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": str(threads)},
+        | {
+            "PYTHONPATH": str(ROOT),
+            "PYTHONSAFEPATH": "1",
+            "OMP_NUM_THREADS": str(threads),
+            # Torch warns where all parameters are used, as they mostly are.
+            "TORCH_CPP_LOG_LEVEL": "ERROR",
+        },
     ) as leader:
         for line in leader.stdout or ():
             name, value = _read(line)

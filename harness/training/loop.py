@@ -33,8 +33,8 @@ from harness.util.random_state import random_state, restore_random_state
 logger = logging.getLogger(__name__)
 
 _STEPS_BETWEEN_REPORTS = 10
-# Some networks leave parameters unused, and the first process alone needs statistics of its own.
-_PARALLEL = DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)
+# Some networks have parameters that are not used.
+_PARALLEL = DistributedDataParallelKwargs(find_unused_parameters=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,8 +182,6 @@ class _Run:
             rank=self.accelerator.process_index, processes=self.accelerator.num_processes
         )
         self.parallel = self.share.processes > 1
-        synced = self.parallel and settings.norm_statistics == "sync"
-        self.norms = SyncedNorms() if synced else contextlib.nullcontext()
         self.seed = torch.initial_seed()
         _forget_preparation(network)
         network.to(self.accelerator.device)
@@ -263,7 +261,7 @@ class _Run:
         if self.settings.channels_last and inputs.ndim == 4:
             inputs = inputs.to(memory_format=torch.channels_last)
         self.optimizer.zero_grad()
-        loss, right = self._accumulate(inputs, labels, self.share.weight(images))
+        loss, right = self._accumulate(inputs, labels, images)
         if self.settings.max_gradient_norm is not None:
             self.accelerator.clip_grad_norm_(
                 self.network.parameters(), self.settings.max_gradient_norm
@@ -276,23 +274,25 @@ class _Run:
             correct = correct / self.share.processes
         return loss, correct, images
 
-    def _accumulate(self, inputs: Tensor, labels: Tensor, weight: float) -> tuple[Tensor, Tensor]:
-        """Add up the gradients of a batch, by micro-batches if there are any.
+    def _accumulate(self, inputs: Tensor, labels: Tensor, images: int) -> tuple[Tensor, Tensor]:
+        """Add up the gradients of a batch of `images` images, by micro-batches if there are any.
 
         Returns:
             The mean loss times the weight of this process, and which images are right.
         """
         size = self.settings.micro_batch_size or len(labels)
+        shared = self.parallel and images >= self.share.processes
+        synced = shared and self.settings.norm_statistics == "sync"
         losses, rights = [], []
         for images, wanted in zip(
             torch.split(inputs, size), torch.split(labels, size), strict=True
         ):
-            with self.accelerator.autocast(), self.norms:
+            with self.accelerator.autocast(), SyncedNorms() if synced else contextlib.nullcontext():
                 loss, right = self.objective(self.network, images, wanted)
             if len(wanted) < len(labels):
                 loss = loss * (len(wanted) / len(labels))
             if self.parallel:
-                loss = loss * weight
+                loss = loss * self.share.weight(images)
             # Gradients are averaged over the processes, not summed.
             self.accelerator.backward(loss * self.share.processes if self.parallel else loss)
             losses.append(loss.detach())
