@@ -274,14 +274,14 @@ class _Run:
             correct = correct / self.share.processes
         return loss, correct, images
 
-    def _accumulate(self, inputs: Tensor, labels: Tensor, images: int) -> tuple[Tensor, Tensor]:
-        """Add up the gradients of a batch of `images` images, by micro-batches if there are any.
+    def _accumulate(self, inputs: Tensor, labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """Add up the gradients of a batch of `count` images, by micro-batches if there are any.
 
         Returns:
             The mean loss times the weight of this process, and which images are right.
         """
         size = self.settings.micro_batch_size or len(labels)
-        shared = self.parallel and images >= self.share.processes
+        shared = self.parallel and count >= self.share.processes
         synced = shared and self.settings.norm_statistics == "sync"
         losses, rights = [], []
         for images, wanted in zip(
@@ -292,7 +292,7 @@ class _Run:
             if len(wanted) < len(labels):
                 loss = loss * (len(wanted) / len(labels))
             if self.parallel:
-                loss = loss * self.share.weight(images)
+                loss = loss * self.share.weight(count)
             # Gradients are averaged over the processes, not summed.
             self.accelerator.backward(loss * self.share.processes if self.parallel else loss)
             losses.append(loss.detach())
