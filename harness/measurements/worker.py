@@ -30,8 +30,9 @@ def main(name: str, options: Sequence[str]) -> int:
     logging.basicConfig(format="%(message)s")
     # Trackers also take messages that are not shown.
     logging.getLogger("harness").setLevel("INFO")
-    for handler in logging.getLogger().handlers:
-        handler.setLevel("INFO" if "--verbose" in options else "WARNING")
+    if "--verbose" not in options:
+        for handler in logging.getLogger().handlers:
+            handler.addFilter(_is_always_shown)
     if "--offline" in options:
         go_offline()
     return do_job(measurement, job)
@@ -49,6 +50,12 @@ def do_job(measurement: Measurement[Any, JobT], job: JobT) -> int:
     except Exception as error:
         print(f"{job}: {explain(error)}", file=sys.stderr)
         return 1
+
+
+def _is_always_shown(record: logging.LogRecord) -> bool:
+    """Whether a line is shown without --verbose: warnings, and progress that no bar shows."""
+    progress = record.name == "harness.progress" and not sys.stderr.isatty()
+    return progress or record.levelno >= logging.WARNING
 
 
 if __name__ == "__main__":

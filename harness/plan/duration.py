@@ -61,17 +61,6 @@ def _count_epochs(settings: Settings) -> int:
     return settings.training.epochs + tree.grouping.epochs + below.epochs + joint
 
 
-def describe_seconds(seconds: float) -> str:
-    """Return a time with one or two digits, as it is a rough estimate."""
-    if seconds == 0:
-        return "none"
-    if seconds < 90:
-        return f"about {round(seconds, -1):.0f} s"
-    if seconds < 5400:
-        return f"about {seconds / 60:.0f} min"
-    return f"about {seconds / 3600:.0f} h"
-
-
 def _macs_per_second(planned: Planned, side: int = 1024) -> float:
     """Time a few matrix products on the device and in the precision of the training."""
     low_precision = planned.job.settings.training.precision == "bf16"

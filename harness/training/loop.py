@@ -6,7 +6,7 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -27,7 +27,7 @@ from harness.training.norms import SyncedNorms
 from harness.training.objectives import CrossEntropy, Objective
 from harness.training.optimizers import make_optimizer, make_schedule
 from harness.util.hashing import hash_json
-from harness.util.progress import bar
+from harness.util.progress import PROGRESS, bar, describe_seconds
 from harness.util.random_state import random_state, restore_random_state
 
 logger = logging.getLogger(__name__)
@@ -143,17 +143,20 @@ def train(
             run.epoch(save, checkpoint_seconds)
         save()
         tell(run.logs[-1])
-        logger.info("%s: %s", title, describe_epoch(run.logs[-1], settings.epochs))
+        PROGRESS.info("%s: %s", title, describe_epoch(run.logs, settings.epochs, batches.images))
     run.finish()
     return run.logs
 
 
-def describe_epoch(log: EpochLog, epochs: int) -> str:
-    """Return one line about an epoch."""
-    return (
-        f"epoch {log.epoch}/{epochs}: loss {log.loss:.4f}, accuracy {100 * log.accuracy:.2f}%, "
-        f"{log.seconds:.1f} s"
+def describe_epoch(logs: Sequence[EpochLog], epochs: int, images: int) -> str:
+    """Return one line about the last epoch so far, of `images` training images."""
+    log = logs[-1]
+    line = (
+        f"epoch {log.epoch}/{epochs}: loss {log.loss:.4f}, training accuracy "
+        f"{100 * log.accuracy:.2f}%, {images / log.seconds:.0f} images/s, {log.seconds:.1f} s"
     )
+    left = (epochs - len(logs)) * sum(each.seconds for each in logs) / len(logs)
+    return f"{line}, {describe_seconds(left)} left" if left else line
 
 
 def _tell_nobody(_: EpochLog) -> None:

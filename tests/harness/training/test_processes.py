@@ -208,7 +208,7 @@ def test_shares_make_up_a_batch(count, processes):
     if count < processes:
         assert all(rows == list(range(count)) for rows in taken)
     else:
-        assert sum(taken, []) == list(range(count))
+        assert [row for rows in taken for row in rows] == list(range(count))
         assert max(map(len, taken)) - min(map(len, taken)) <= 1
         weights = [len(rows) / count for rows in taken]
         assert [share.weight(count) for share in shares] == weights
