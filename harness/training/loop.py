@@ -23,10 +23,9 @@ from harness.jobs import Device
 from harness.measure.conditions import fp32_precision
 from harness.settings_spec import TrainingSettings
 from harness.training.checkpoints import load_checkpoint, save_checkpoint
-from harness.training.norms import SyncedNorms
 from harness.training.objectives import CrossEntropy, Objective
 from harness.training.optimizers import make_optimizer, make_schedule
-from harness.util.hashing import hash_json
+from harness.training.whole_batch import WholeBatch
 from harness.util.progress import PROGRESS, bar, describe_seconds
 from harness.util.random_state import random_state, restore_random_state
 
@@ -185,7 +184,6 @@ class _Run:
             rank=self.accelerator.process_index, processes=self.accelerator.num_processes
         )
         self.parallel = self.share.processes > 1
-        self.seed = torch.initial_seed()
         _forget_preparation(network)
         network.to(self.accelerator.device)
         if settings.channels_last:
@@ -215,8 +213,6 @@ class _Run:
         title = f"{self.title}, epoch {number}/{self.settings.epochs}"
         with bar(title, self.batches.images) as report:
             for inputs, labels in self.batches.epoch(number, tally.step):
-                if self.parallel:
-                    self._seed_draws(number)
                 tally.add(*self._step(inputs, labels))
                 tally.seconds = time.perf_counter() - start
                 if tally.step % _STEPS_BETWEEN_REPORTS == 0 or tally.step == self.batches.steps:
@@ -238,11 +234,6 @@ class _Run:
             )
         )
         self.tally = _Tally()
-
-    def _seed_draws(self, number: int) -> None:
-        """Seed what the network draws, as for dropout, differently in each step and process."""
-        parts = [self.seed, number, self.tally.step, self.share.rank]
-        torch.manual_seed(int(hash_json(parts)[:15], 16))
 
     def _means(self) -> tuple[float, float]:
         """Return the mean loss and the share of right images; the host waits for the device."""
@@ -284,13 +275,15 @@ class _Run:
             The mean loss times the weight of this process, and which images are right.
         """
         size = self.settings.micro_batch_size or len(labels)
-        shared = self.parallel and count >= self.share.processes
-        synced = shared and self.settings.norm_statistics == "sync"
+        whole: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
+        if self.parallel and count >= self.share.processes:
+            synced = self.settings.norm_statistics == "sync"
+            whole = WholeBatch(self.share, count, synced=synced)
         losses, rights = [], []
         for images, wanted in zip(
             torch.split(inputs, size), torch.split(labels, size), strict=True
         ):
-            with self.accelerator.autocast(), SyncedNorms() if synced else contextlib.nullcontext():
+            with self.accelerator.autocast(), whole:
                 loss, right = self.objective(self.network, images, wanted)
             if len(wanted) < len(labels):
                 loss = loss * (len(wanted) / len(labels))
