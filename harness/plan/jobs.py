@@ -119,7 +119,6 @@ def make_job(request: Request, cell: Cell, seed: int | None = None) -> tuple[Job
         # What is compressed for another device is trained where its base is.
         trained_on, cell = device, dataclasses.replace(cell, device=spec.devices[0])
     check_training_device(settings, device)
-    _check_places(settings.training.processes, device)
     command = describe_command(request, cell.dataset, cell.model, device)
     job = Job(
         cell=cell,
@@ -136,6 +135,7 @@ def make_job(request: Request, cell: Cell, seed: int | None = None) -> tuple[Job
         trackers=name_trackers(request),
         runs_dir=request.runs_dir.absolute() if request.runs_dir else None,
     )
+    _check_places(settings.training.processes, device)
     return job, spec
 
 

@@ -118,13 +118,21 @@ def train(
         on_epoch: Is told of every epoch once it is safe, and of those that the checkpoint brings.
 
     Raises:
-        RequestError: No whole batch of images, or the checkpoint is of another network.
+        RequestError: No whole batch of images, too few of them in the last one for local norm
+            statistics, or the checkpoint is of another network.
         CellError: The loss is no longer finite, or the disk is full.
     """
     if batches.steps < 1:
         raise RequestError(
             f"training.batch_size is {settings.batch_size} but there are only "
             f"{batches.images} training images, and training.drop_last leaves out partial batches"
+        )
+    last = batches.images - (batches.steps - 1) * settings.batch_size
+    local = settings.norm_statistics == "local"
+    if local and settings.processes <= last < 2 * settings.processes and settings.processes > 1:
+        raise RequestError(
+            f"training.norm_statistics is local, but the last batch has {last} images, too few for "
+            f"{settings.processes} processes: use another training.batch_size or training.drop_last"
         )
     objective = objective or CrossEntropy(label_smoothing=settings.label_smoothing)
     run = _Run(network, batches, settings, device, title, objective)

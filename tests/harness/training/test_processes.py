@@ -17,7 +17,7 @@ from harness.data.batches import ImageBatches
 from harness.data.preprocess import Preprocess
 from harness.data.shares import Share
 from harness.data.splits import MemorySplit
-from harness.errors import CellError
+from harness.errors import CellError, RequestError
 from harness.settings_spec import TrainingSettings
 from harness.training import loop
 from harness.training.checkpoints import load_checkpoint
@@ -196,6 +196,12 @@ def test_a_continued_training_ends_with_the_same_bits(tmp_path):
     parts = train_in(2, tmp_path / "parts", network=network)
     assert parts[0] == whole[0][4:]
     assert all(torch.equal(value, parts[1][key]) for key, value in whole[1].items())
+
+
+def test_a_share_of_one_image_has_no_statistics_of_its_own(tmp_path):
+    local = dataclasses.replace(RECIPE, norm_statistics="local", processes=2)
+    with pytest.raises(RequestError, match="the last batch has 3 images, too few for 2 processes"):
+        train(tmp_path, local, 67, make_network(), Share())
 
 
 def test_all_processes_stop_where_the_loss_is_not_finite(tmp_path):
