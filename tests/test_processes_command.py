@@ -10,8 +10,8 @@ from tests.commands import Running, copy_project, run
 
 pytestmark = pytest.mark.slow
 
-CELL = ("--dataset", "digits", "--threads", "2", "--offline", "--tracker", "none")
-QUICK = ("--set", "measurement.latency_seconds=0.5", "--set", "measurement.throughput_seconds=0.2")
+CELL = ("--dataset", "digits", "--threads", "1", "--offline", "--tracker", "none")
+QUICK = ("--set", "measurement.latency_seconds=0.1", "--set", "measurement.throughput_seconds=0.1")
 TWO = ("--set", "training.processes=2")
 # Layers that go wrong in the second of two processes.
 BREAKS = {
