@@ -19,8 +19,8 @@ from types import SimpleNamespace
 
 ROOT = Path(__file__).resolve().parent.parent
 _ROOMS = ("harness", "cli", "configs", "datasets", "monolithic_architectures")
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(
     [
         *("torch", "torchvision", "timm", "transformers", "accelerate", "thop", "sklearn.datasets"),
         *("pandas", "pydantic", "typer", "rich.table", "matplotlib.figure", "jinja2"),
@@ -47,7 +47,7 @@ class Running:
     def __init__(self, project, *arguments):
         self.arguments = [str(each) for each in arguments]
         self._output = Path(tempfile.mkdtemp(dir=tempfile.gettempdir()))
-        self._process = FORKS.Process(
+        self._process = _FORKS.Process(
             target=_run_script, args=(str(project), self.arguments, str(self._output))
         )
         self._process.start()

@@ -21,7 +21,7 @@ from harness.errors import CellError, RequestError
 from harness.settings_spec import TrainingSettings
 from harness.training import loop
 from harness.training.checkpoints import load_checkpoint
-from tests.commands import FORKS
+from tests import commands
 
 RECIPE = TrainingSettings(
     epochs=2,
@@ -125,7 +125,7 @@ def train_in(processes, folder, recipe=RECIPE, images=70, network=None, stop_aft
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     children = [
-        FORKS.Process(target=in_process, args=(rank, processes, port, work, folder))
+        commands._FORKS.Process(target=in_process, args=(rank, processes, port, work, folder))
         for rank in range(processes)
     ]
     for child in children:
