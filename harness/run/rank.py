@@ -1,6 +1,6 @@
-"""A process that trains a network together with others; the argument is the job, as JSON.
+"""A process that trains a network together with others, or the one that runs torchrun for them.
 
-Started without torchrun, it runs torchrun with itself and reports which process was killed.
+The arguments are `train` or `start`, and the job as JSON.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from harness.util.offline import go_offline
 from harness.util.parent import end_with_parent
 
 
-def main(text: str) -> int:
+def main(role: str, text: str) -> int:
     """Train a share of every batch of a job, or start the processes that do."""
     from pydantic import TypeAdapter
 
     end_with_parent()
     job: Job = TypeAdapter(Job).validate_json(text)
-    if "RANK" not in os.environ:
+    if role == "start":
         return _start(job, text)
     rank, processes = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     if rank:
@@ -80,7 +80,7 @@ def _start(job: Job, text: str) -> int:
     logging.getLogger("torch.distributed").setLevel("CRITICAL")
     count = f"--nproc-per-node={job.settings.training.processes}"
     try:
-        arguments = run.parse_args(["--standalone", count, "-m", "harness.run.rank", text])  # type: ignore[no-untyped-call]
+        arguments = run.parse_args(["--standalone", count, "-m", "harness.run.rank", "train", text])  # type: ignore[no-untyped-call]
         run.run(arguments)  # type: ignore[no-untyped-call]
     except ChildFailedError as error:
         for rank, failure in error.failures.items():
@@ -108,4 +108,4 @@ class _Log(logging.Handler):
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(*sys.argv[1:]))

@@ -23,7 +23,6 @@ from harness.jobs import Job
 from harness.registry import ROOT
 from harness.training.tracker import Tracker
 
-_LEADER = "harness.run.rank"
 _ERRORS = {"RequestError": RequestError, "CellError": CellError}
 
 
@@ -42,9 +41,10 @@ def learn_together(job: Job, tracker: Tracker) -> str:
     processes = job.settings.training.processes
     threads = max(1, torch.get_num_threads() // processes)
     settings = dataclasses.replace(job.settings, threads=threads)
+    text = TypeAdapter(Job).dump_json(dataclasses.replace(job, settings=settings)).decode()
     told: dict[str, Any] = {}
     with subprocess.Popen(
-        [sys.executable, "-m", _LEADER, _to_json(dataclasses.replace(job, settings=settings))],
+        [sys.executable, "-m", "harness.run.rank", "start", text],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -85,10 +85,6 @@ def _fail(told: dict[str, Any], processes: int) -> NoReturn:
         raise CellError(f"training process {rank} of {processes} was ended by {by}{hint}")
     kind, text = told.get("error", ("CellError", "the processes ended without a word"))
     raise _ERRORS[kind](f"training in {processes} processes: {text}")
-
-
-def _to_json(job: Job) -> str:
-    return TypeAdapter(Job).dump_json(job).decode()
 
 
 def _read(line: str) -> tuple[str, Any]:
