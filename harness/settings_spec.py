@@ -29,7 +29,9 @@ class TrainingSettings:
     `freeze_backbone` leaves all but the head untrained: see `harness/networks/freezing.py`.
     `micro_batch_size` adds up the gradients of a batch in parts that fit into memory; batch norm
     sees the parts. `fused_optimizer` updates all weights in one kernel, and `compile` is
-    torch.compile's mode: see docs/gpu.md.
+    torch.compile's mode: see docs/gpu.md. `processes` train one network together, each with its
+    share of every batch, and batch norm takes its statistics from the whole batch (sync) or from
+    each process's own share (local): see docs/training.md.
     """
 
     __pydantic_config__ = _STRICT
@@ -60,6 +62,8 @@ class TrainingSettings:
     micro_batch_size: Annotated[int, Ge(1)] | None = None
     compile: Literal["default", "reduce-overhead", "max-autotune"] | None = None
     channels_last: bool = True
+    processes: Annotated[int, Ge(1)] = 1
+    norm_statistics: Literal["sync", "local"] = "sync"
     freeze_layers: Annotated[int, Ge(0)] = 0
     freeze_backbone: bool = False
 

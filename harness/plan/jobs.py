@@ -135,7 +135,25 @@ def make_job(request: Request, cell: Cell, seed: int | None = None) -> tuple[Job
         trackers=name_trackers(request),
         runs_dir=request.runs_dir.absolute() if request.runs_dir else None,
     )
+    _check_places(settings.training.processes, device)
     return job, spec
+
+
+def _check_places(processes: int, device: Device) -> None:
+    """Refuse more training processes than there are GPUs or CPU cores."""
+    import torch
+
+    from harness.measure.conditions import default_threads
+
+    if processes == 1:
+        return
+    places = torch.cuda.device_count() if device == "cuda" else default_threads()
+    if processes > places:
+        kind = "GPU" if device == "cuda" else "CPU core"
+        raise RequestError(
+            f"setting training.processes: each of {processes} processes needs a {kind}, and "
+            f"{places} can be used here"
+        )
 
 
 def plan_published(request: Request, plans: Sequence[Callable[[], PlannedT]]) -> list[PlannedT]:

@@ -125,6 +125,7 @@ def _describe_weights(ready: ReadyNetwork) -> Weights:
         training_seconds=round(sidecar.training_seconds, 1),
         training_device=sidecar.device,
         training_precision=sidecar.settings["precision"],
+        training_processes=sidecar.processes,
         history=[Epoch(**log) for log in sidecar.logs],
     )
 

@@ -82,3 +82,9 @@ def test_the_generator_of_a_step_is_its_own():
         for step in (0, 1)
     }
     assert len(numbers) == 8
+
+
+def test_nothing_is_left_of_an_epoch_after_its_last_step():
+    batches = batches_of(RECIPE, torch.arange(10))
+    assert len(list(batches.epoch(1, 2))) == 1
+    assert list(batches.epoch(1, 3)) == []
