@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.catalog import load_model
-from harness.data.folder import decode_image
+from harness.data.image import decode_image
 from harness.data.loading import load_job_data
 from harness.data.preprocess import Preprocess, resize_uint8
 from harness.errors import RequestError

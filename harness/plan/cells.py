@@ -32,6 +32,7 @@ from harness.plan.jobs import (
     name_trackers,
     plan_published,
     resolve_device,
+    say_notes,
 )
 from harness.records.cell import Record, find_record
 from harness.records.comparability import require_fair
@@ -172,6 +173,7 @@ def _check_images(job: Job, spec: ModelSpec, seen: dict[Hashable, _Images]) -> _
     key = images_key(job, spec)
     if key not in seen:
         data = load_job_data(job, spec)
+        say_notes(data.source)
         seen[key] = _Images(
             source=data.source,
             n_train=len(data.train),

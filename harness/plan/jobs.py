@@ -10,6 +10,7 @@ from collections.abc import Callable, Container, Sequence
 from typing import TypeVar
 
 from harness.catalog import load_model
+from harness.data.loading import DataSource
 from harness.errors import NotPublishedError, RequestError
 from harness.jobs import Cell, Device, Job, Request
 from harness.registry import dataset_files, expand_names, find_dataset, model_files
@@ -183,6 +184,12 @@ def describe_command(request: Request, dataset: str, models: str, device: Device
     if request.data_file:
         parts.append(f"--data-file {shlex.quote(request.data_file.name)}")
     return " ".join(parts)
+
+
+def say_notes(source: DataSource) -> None:
+    """Print on standard error, in one line, what was done to images and what was left out."""
+    if source.notes:
+        print(f"{source.name}: {'; '.join(source.notes)}", file=sys.stderr)
 
 
 def name_seeds(text: str) -> list[int] | list[None]:

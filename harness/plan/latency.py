@@ -21,6 +21,7 @@ from harness.plan.jobs import (
     name_datasets,
     plan_published,
     resolve_device,
+    say_notes,
 )
 
 _USUAL_REFERENCE = "resnet"
@@ -91,6 +92,9 @@ def _plan_model(request: Request, cell: Cell, seen: dict[Hashable, ImageData]) -
     if job.settings.weights == "published":
         require_published(cell.dataset, cell.model)
     key = images_key(job, spec)
-    data = seen[key] = seen.get(key) or load_or_stand_in(job, spec)
+    if key not in seen:
+        seen[key] = load_or_stand_in(job, spec)
+        say_notes(seen[key].source)
+    data = seen[key]
     check_fit(job.settings, spec, len(data.classes), data.channels)
     return job
