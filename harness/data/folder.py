@@ -165,12 +165,12 @@ def _raise(error: OSError) -> None:
 
 def _describe_left_out(paths: Sequence[Path], root: Path) -> str:
     """Return how many files were left out, and of which kinds."""
+    names = [path.relative_to(root).as_posix() for path in paths]
     kinds = Counter(
-        "hidden" if path.name.startswith(".") else path.suffix.lower() or "without an ending"
-        for path in paths
+        "hidden" if "/." in name else Path(name).suffix.lower() or "without an ending"
+        for name in names
     )
     named = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(_MOST_KINDS))
     more = f", {len(kinds) - _MOST_KINDS} other kinds" if len(kinds) > _MOST_KINDS else ""
-    first = min(path.relative_to(root).as_posix() for path in paths)
-    others = " and others" if len(paths) > 1 else ""
-    return f"left out: {len(paths)} file(s) ({named}{more}): {first}{others}"
+    others = " and others" if len(names) > 1 else ""
+    return f"left out: {len(names)} file(s) ({named}{more}): {min(names)}{others}"

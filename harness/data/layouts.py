@@ -117,8 +117,8 @@ def _eight_bits(images: Parts, notes: list[str]) -> Parts:
     stored = all(array.dtype == np.uint8 for array in images.values())
     if stored or not there or kinds not in ({"f"}, {"i"}, {"u"}):
         return images
-    low = min(float(array.min()) for array in images.values())
-    high = max(float(array.max()) for array in images.values())
+    low = np.min([array.min() for array in images.values()])
+    high = np.max([array.max() for array in images.values()])
     whole = all(bool(np.all(array == np.rint(array))) for array in images.values())
     if low >= 0 and high <= 1 and not whole:  # NaN is neither
         notes.append("images between 0 and 1 are scaled to 0 to 255 and rounded")

@@ -138,8 +138,6 @@ def _from_list(
 ) -> OwnImages:
     """Return the images of files, with the labels of `spec` where there is one."""
     labels = {part: files.labels for part, files in listed.parts.items()}
-    if "train" not in labels:
-        raise RequestError(f"{path}: no train images")
     check_counts(labels, listed.classes, str(path))
     classes, places = _match(listed.classes, spec, path)
     files = [file for part in _order(listed.parts) for file in listed.parts[part].files]

@@ -62,10 +62,10 @@ def list_csv(path: Path) -> ImageList:
         cells = [row[column].strip() if column < len(row) else "" for column in columns]
         file, label, part = (*cells, "train")[:3]
         problem = _line_problem(path.parent / file, cells, row, names)
-        if file in seen:
-            problem = f"'{file}' stands on line {seen[file]}, too"
-        if part.lower() not in PARTS:
+        if not problem and part.lower() not in PARTS:
             problem = f"part '{part}'; wanted train, test or val"
+        if not problem and file in seen:
+            problem = f"'{file}' stands on line {seen[file]}, too"
         if problem:
             raise RequestError(f"{path}: line {number}: {problem}")
         seen[file] = number
@@ -107,8 +107,10 @@ def _list(
     where: str,
 ) -> ImageList:
     """Return images, by part, each with its name in the digest and its class, as a list."""
+    if "train" not in rows:
+        raise RequestError(f"{where}: no train images")
     order = [part for part in ("train", "test", "val") if part in rows]
-    known = classes or order_classes(label for _, _, label in rows.get("train", ()))
+    known = classes or order_classes(label for _, _, label in rows["train"])
     parts = {
         part: ImageFiles(
             files=tuple(file for file, _, _ in rows[part]),
