@@ -78,7 +78,8 @@ class TreeSettings:
         volatility: Grouping volatility v; a larger one groups less.
         root_volatility: Grouping volatility of the root; None: as the other nodes.
         held_out: Share of the training images that only grouping and folding look at; 0: none,
-            they look at the training images.
+            they look at the training images. Any other share means the validation images, where
+            there are some.
         grouping: Trains a node to choose among its groups.
         class_below: Trains the nodes below the root to tell their classes apart.
         grouping_below: Trains the nodes below the root to choose among their groups.
