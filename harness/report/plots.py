@@ -39,8 +39,7 @@ def plot_confusion(record: Record) -> Figure:
     figure, axes, bar = plot_matrix(
         shares, names, lambda y, x: str(counts[y][x] or "·"), cmap="Blues", vmin=0, vmax=1
     )
-    axes.set(
-        xlabel="predicted", ylabel="true", title=f"{record.title}, {shorten(record.cell.dataset)}"
-    )
+    title = f"{record.title}, {shorten(record.cell.dataset)}"
+    axes.set(xlabel="predicted", ylabel="true", title=title)
     bar.set_label("share of the true class")
     return figure
