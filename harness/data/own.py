@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from harness.data.folder import ImageList, list_folder
 from harness.data.image import EncodedImage, Header, Picture, image_sha256
@@ -153,17 +154,20 @@ def _from_list(
     # The digest covers the contents of files that are read anyway.
     contents = [image_sha256(file) if in_memory else str(_bytes(file)) for file in files]
     lines = "".join(f"{n} {c}\n" for n, c in zip(listed.names, contents, strict=True))
+    numbers = np.concatenate([labels[part] for part in _order(labels)])
+    whole = FolderSplit(
+        paths=tuple(files), labels=torch.from_numpy(places[numbers]), channels=channels, size=size
+    )
+    images = _read_all(whole) if in_memory else None
     parts: dict[str, Split] = {}
-    for part, found in listed.parts.items():
-        split = FolderSplit(
-            paths=found.files,
-            labels=torch.from_numpy(places[found.labels]),
-            channels=channels,
-            size=size,
+    for part, rows in _rows(listed).items():
+        parts[part] = (
+            MemorySplit(images[rows], whole.labels[rows])
+            if images is not None
+            else replace(whole, paths=whole.paths[rows], labels=whole.labels[rows])
         )
-        parts[part] = _read_all(split) if in_memory else split
     if in_memory:
-        _note_doubles(listed, contents, treatment)
+        _note_doubles({part: {*contents[rows]} for part, rows in _rows(listed).items()}, treatment)
     return OwnImages(
         parts=parts,
         classes=classes,
@@ -193,24 +197,27 @@ def _channels_of(headers: list[Header], spec: DatasetSpec | None, treatment: _Tr
     return channels
 
 
-def _note_doubles(listed: ImageList, contents: list[str], treatment: _Treatment) -> None:
+def _rows(listed: ImageList) -> dict[str, slice]:
+    """Return where the images of each part are among all."""
+    rows, start = {}, 0
+    for part in _order(listed.parts):
+        rows[part] = slice(start, start + len(listed.parts[part].files))
+        start = rows[part].stop
+    return rows
+
+
+def _note_doubles(contents: Mapping[str, set[str]], treatment: _Treatment) -> None:
     """Note how many files are in two parts, by their contents."""
-    parts, start = _order(listed.parts), 0
-    seen: dict[str, set[str]] = {}
-    for part in parts:
-        end = start + len(listed.parts[part].files)
-        seen[part] = set(contents[start:end])
-        start = end
-    for part in parts[1:]:
-        treatment.count(len(seen["train"] & seen[part]), f"both in train and in {part}")
+    for part in [part for part in contents if part != "train"]:
+        treatment.count(len(contents["train"] & contents[part]), f"both in train and in {part}")
 
 
 def _bytes(file: Picture) -> int:
     return len(file.data) if isinstance(file, EncodedImage) else file.stat().st_size
 
 
-def _read_all(split: FolderSplit) -> MemorySplit:
-    """Return the images of files in memory."""
+def _read_all(split: FolderSplit) -> Tensor:
+    """Return the images of files, uint8 N×C×H×W."""
     images = to_tensor(np.empty((len(split), *split.size, split.channels), dtype=np.uint8))
     start = 0
     try:
@@ -219,7 +226,7 @@ def _read_all(split: FolderSplit) -> MemorySplit:
             start += len(batch)
     except CellError as error:
         raise RequestError(str(error)) from error
-    return MemorySplit(images, split.labels)
+    return images
 
 
 def _from_arrays(

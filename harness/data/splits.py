@@ -18,7 +18,7 @@ from harness.errors import CellError, RequestError
 # Processes that decode images.
 _MAX_WORKERS = 8
 # Fewer headers are read sooner than processes start.
-_FEW_HEADERS = 2000
+_FEW_HEADERS = 20_000
 _HEADERS_AT_A_TIME = 500
 
 
@@ -188,11 +188,13 @@ def read_headers(files: Sequence[Picture]) -> list[Header]:
     Raises:
         RequestError: A file is not an image, or cannot be used.
     """
+    if len(files) < _FEW_HEADERS:
+        return [read_header(file) for file in files]
     loader = DataLoader(
         _Headers(files),
         batch_size=None,
         sampler=range(0, len(files), _HEADERS_AT_A_TIME),
-        num_workers=0 if len(files) < _FEW_HEADERS else _count_workers(),
+        num_workers=_count_workers(),
         generator=torch.Generator(),
     )
     headers: list[Header] = []
