@@ -10,8 +10,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import torch
 
+from harness.data.listed import mark_digest
 from harness.data.npz import arrays_sha256, check_splits
-from harness.data.own import channels_of, is_array_file, mark_digest, read_own
+from harness.data.own import channels_of, is_array_file, read_own
 from harness.data.splits import MemorySplit, Split, SubsetSplit, choose_share, to_tensor
 from harness.errors import RequestError
 from harness.jobs import Job
