@@ -82,7 +82,8 @@ class TreeSettings:
         volatility: Grouping volatility v; a larger one groups less.
         root_volatility: Grouping volatility of the root; None: as the other nodes.
         held_out: Share of the training images that only grouping and folding look at; 0: none,
-            they look at the training images.
+            they look at the training images. Any other share means the validation images, where
+            there are some.
         grouping: Trains a node to choose among its groups.
         class_below: Trains the nodes below the root to tell their classes apart.
         grouping_below: Trains the nodes below the root to choose among their groups.
@@ -148,6 +149,22 @@ class PruningSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DataSettings:
+    """Which images of a `--data-file` are tested on, where it does not say so itself.
+
+    Attributes:
+        test_share: The share of each class that is tested on and not trained on; None: the file
+            has test images.
+        test_seed: The seed that they are drawn with; the same images for all `--seeds`.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    test_share: Annotated[float, Gt(0), Lt(1)] | None = None
+    test_seed: Annotated[int, Ge(0), Lt(2**63)] = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluationSettings:
     """How accuracy is measured."""
 
@@ -198,6 +215,7 @@ class Settings:
     normalize: bool = True
     memory_limit_gb: Annotated[float, Gt(0)] = 4.0
     checkpoint_minutes: Annotated[float, Ge(0)] = 5.0
+    data: DataSettings = field(default_factory=DataSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
     tree: TreeSettings | None = None
     quantization: QuantizationSettings | None = None

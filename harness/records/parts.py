@@ -335,6 +335,7 @@ class Data:
         data_digest_of: What the digest is taken over.
         data_official: Whether train and test are the official split.
         classes: Class names in the order of the labels.
+        data_notes: What was done to the images, and what was left out, in words.
     """
 
     data_name: str = ""
@@ -342,6 +343,7 @@ class Data:
     data_digest_of: str = ""
     data_official: bool = False
     classes: list[str] = field(default_factory=list)
+    data_notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -110,6 +110,7 @@ def _describe_data(data: ImageData) -> Data:
         data_digest_of=data.source.digest_of,
         data_official=data.source.official,
         classes=list(data.classes),
+        data_notes=list(data.source.notes),
     )
 
 

@@ -175,6 +175,7 @@ def _fit(
         num_classes=len(data.classes),
         channels=data.channels,
         split=data.train,
+        val=data.val,
         preprocess=make_preprocess(job.settings, spec),
         device=job.training_device,
         stages=stages,
