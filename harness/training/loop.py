@@ -22,6 +22,7 @@ from harness.settings_spec import TrainingSettings
 from harness.training.checkpoints import load_checkpoint, save_checkpoint
 from harness.training.objectives import CrossEntropy, Objective
 from harness.training.optimizers import make_optimizer, make_schedule
+from harness.util import stopping
 from harness.util.progress import bar
 from harness.util.random_state import random_state, restore_random_state
 
@@ -75,6 +76,7 @@ class _Tally:
         return loss_sum / self.images, correct / self.images
 
 
+@stopping.deferred()
 def train(
     network: nn.Module,
     batches: Batches,
@@ -110,6 +112,7 @@ def train(
     Raises:
         RequestError: No whole batch of images, or the checkpoint is of another network.
         CellError: The loss is no longer finite, or the disk is full.
+        KeyboardInterrupt: A signal asked this process to stop; the checkpoint is of the last step.
     """
     if batches.steps < 1:
         raise RequestError(
@@ -195,6 +198,9 @@ class _Run:
             for inputs, labels in self.batches.epoch(number, tally.step):
                 tally.add(*self._step(inputs, labels))
                 tally.seconds = time.perf_counter() - start
+                if stopping.asked():
+                    save()
+                    raise KeyboardInterrupt
                 if tally.step % _STEPS_BETWEEN_REPORTS == 0 or tally.step == self.batches.steps:
                     means = tally.means()
                     self._check_finite(means[0], number)
