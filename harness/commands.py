@@ -158,7 +158,9 @@ def _carry_out_on_cluster(
     print(summarize(states), file=sys.stderr)
     results = [result for each in planned if (result := measurement.find_result(each))]
     if results:
-        _show(measurement, planned, request, began=min(each.started for each in results))
+        # Others may follow the same jobs.
+        with shared_lock(grid.ledger.folder / "tables.lock"):
+            _show(measurement, planned, request, began=min(each.started for each in results))
     return int(any(state.name != "done" for state in states))
 
 
@@ -238,8 +240,7 @@ def _show(
     from harness.report.site import refresh
 
     results = request.results_dir.absolute()
-    with shared_lock(results / ".tables.lock"):
-        refresh(results)
+    refresh(results)
     measurement.show(Outcome(results=results, ran=ran, began=began))
 
 

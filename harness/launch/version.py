@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness.errors import RequestError
 from harness.registry import ROOT
+from harness.util.checkout import read_git_state
 
 _CODE = ("harness", "datasets", "monolithic_architectures", "trunk", "configs")
 
@@ -45,8 +46,6 @@ class Version:
 
 def read_version(root: Path = ROOT) -> Version:
     """Return the version of the code below a folder."""
-    from harness.measure.environment import read_git_state
-
     digest, own_settings = hashlib.sha256(), root / "configs" / "launch"
     for path in sorted(path for folder in _CODE for path in (root / folder).rglob("*")):
         if path.suffix in (".py", ".yaml", ".csv") and path.parent != own_settings:
