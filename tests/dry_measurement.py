@@ -1,4 +1,4 @@
-"""Dry cells: each `--seeds` is a part that waits for a second, for large grids without training."""
+"""Dry cells: each name of `--dataset` is a part that waits for a second, for large grids without training."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Dry(Measurement[DryJob, DryJob]):
     def plan(self, request: Request) -> Sequence[DryJob]:
         paths = {
             number: request.results_dir / "dry" / f"{number}.json"
-            for number in request.seeds.split(",")
+            for number in ",".join(request.datasets).split(",")
         }
         return [
             DryJob(number=number, path=path, done=_read(path) is not None)
@@ -70,7 +70,7 @@ class Dry(Measurement[DryJob, DryJob]):
         return planned.done
 
     def split_off(self, planned: DryJob, request: Request) -> Part:
-        return part_of(dataclasses.replace(request, seeds=planned.number), str(planned))
+        return part_of(dataclasses.replace(request, datasets=[planned.number]), str(planned))
 
     def find_result(self, planned: DryJob) -> Result | None:
         return _read(planned.path)
