@@ -166,11 +166,9 @@ def _carry_out_on_cluster(
 
 def _tell(states: Sequence[State]) -> int:
     """Print what became of each part, and return the exit code."""
-    from rich.console import Console
+    from harness.launch.following import BAD, print_states
 
-    from harness.launch.following import BAD, make_table
-
-    Console().print(make_table(states))
+    print_states(states)
     if any(state.name in BAD for state in states):
         return 1
     return 0 if all(state.name == "done" for state in states) else 3

@@ -61,7 +61,17 @@ def summarize(states: Iterable[State]) -> str:
     return ", ".join(f"{counts[name]} {name}" for name in reversed(_ORDER) if counts[name])
 
 
-def make_table(states: Sequence[State], rows: int | None = None) -> Table:
+def print_states(states: Sequence[State]) -> None:
+    """Print states on standard output: a table on a terminal, else a line each."""
+    if sys.stdout.isatty():
+        from rich.console import Console
+
+        Console().print(_make_table(states))
+    else:
+        print(*states, summarize(states), sep="\n")
+
+
+def _make_table(states: Sequence[State], rows: int | None = None) -> Table:
     """Return a table of states; with `rows`, of those that matter most."""
     from rich.table import Table
 
@@ -103,7 +113,7 @@ def _follow_in_table(read: Callable[[], list[State]], seconds: float) -> list[St
     with Live(console=console, auto_refresh=False) as live:
         while True:
             states = read()
-            live.update(make_table(states, max(1, console.height - 4)), refresh=True)
+            live.update(_make_table(states, max(1, console.height - 4)), refresh=True)
             if not _is_active(states):
                 return states
             time.sleep(seconds)

@@ -34,14 +34,18 @@ class Version:
         here = read_version(root)
         if here.commit != self.commit:
             raise RequestError(
-                f"submitted from commit {self.commit or 'none'}, and {root} is at "
-                f"{here.commit or 'none'} now: check the first out again, or submit again"
+                f"submitted from commit {_short(self.commit)}, and {root} is at "
+                f"{_short(here.commit)} now: check the first out again, or submit again"
             )
         if here.files != self.files:
             raise RequestError(
                 f"code or settings in {root} were changed after this job was submitted: submit "
                 "it again"
             )
+
+
+def _short(commit: str | None) -> str:
+    return commit[:12] if commit else "(without git)"
 
 
 def read_version(root: Path = ROOT) -> Version:

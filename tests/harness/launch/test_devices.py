@@ -14,9 +14,7 @@ from tests.refusals import make_request
 
 def make_parts(tmp_path, *names, **after):
     request = make_request(tmp_path)
-    return [
-        Part(title=name, request=request, key=name, after=after.get(name)) for name in names
-    ]
+    return [Part(title=name, request=request, key=name, after=after.get(name)) for name in names]
 
 
 class Work:
@@ -97,7 +95,11 @@ def test_the_parts_of_a_device_that_disappears_run_on_the_other(tmp_path, capsys
 def test_without_any_device_the_rest_fails(tmp_path, capsys):
     codes = {(number, gpu): 1 for number in range(4) for gpu in "01"}
     devices = Devices(
-        ["0", "1"], make_parts(tmp_path, *"abcd"), Work(codes=codes), tmp_path / "l", lambda _: False
+        ["0", "1"],
+        make_parts(tmp_path, *"abcd"),
+        Work(codes=codes),
+        tmp_path / "l",
+        lambda _: False,
     )
     assert devices.run() == [1] * 4
     assert "no GPU is left" in capsys.readouterr().err
