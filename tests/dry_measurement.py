@@ -1,4 +1,4 @@
-"""Dry cells: each name of `--dataset` is a part that waits for a second, for large grids without training."""
+"""Dry cells for large grids: each name of `--dataset` is a part that waits for a second."""
 
 from __future__ import annotations
 

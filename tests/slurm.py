@@ -80,7 +80,7 @@ def wait_for(condition, what, process=None):
     return found
 
 
-def write_config(folder, text="", name="cluster.yaml"):
+def write_config(folder, text="", name="cluster.yaml", time=60):
     path = Path(folder) / name
-    path.write_text(f"time: 60\ncpus: 2\nmemory: 1G\nsignal_seconds: 10\n{text}")
+    path.write_text(f"time: {time}\ncpus: 2\nmemory: 1G\nsignal_seconds: 10\n{text}")
     return path
