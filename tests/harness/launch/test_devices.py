@@ -1,20 +1,55 @@
 """Parts on several devices of one machine: none twice, none idle, one that disappears."""
 
+import json
 import os
 import threading
 import time
+from dataclasses import dataclass
 
 import pytest
 
 from harness.jobs import Part
+from harness.launch import local
 from harness.launch.devices import Devices, share_cores
-from harness.launch.local import _PLACE
 from tests.refusals import make_request
 
 
 def make_parts(tmp_path, *names, **after):
     request = make_request(tmp_path)
     return [Part(title=name, request=request, key=name, after=after.get(name)) for name in names]
+
+
+@dataclass
+class CountingJob:
+    count: int
+    answer: str
+
+
+def count_in_children(tmp_path, monkeypatch, gpus, count):
+    """Let six real child processes count on as many devices, each with its share of the cores."""
+    monkeypatch.setattr(local, "_WORKER", "tests.counting_worker")
+    parts, request = make_parts(tmp_path, *"abcdef"), make_request(tmp_path)
+
+    def work(number):
+        job = CountingJob(count=count, answer=str(tmp_path / f"{number}.json"))
+        return local.run_in_child("counting", job, request)
+
+    assert Devices(gpus, parts, work, tmp_path / "logs").run() == [0] * 6
+    return [json.loads((tmp_path / f"{number}.json").read_text()) for number in range(6)]
+
+
+def test_children_have_a_device_and_cores_of_their_own(tmp_path, monkeypatch):
+    found = count_in_children(tmp_path, monkeypatch, ["4", "7"], 1000)
+    assert {each["gpu"] for each in found} == {"4", "7"}
+    shares = {gpu: [each["cores"] for each in found if each["gpu"] == gpu] for gpu in "47"}
+    assert all(each == cores[0] for cores in shares.values() for each in cores)
+    if len(os.sched_getaffinity(0)) > 1:
+        assert not set(shares["4"][0]) & set(shares["7"][0])
+    assert (tmp_path / "logs/a.log").read_text() == "counted to 1000\n"
+    for one in found:
+        for other in found:
+            if one is not other and one["gpu"] == other["gpu"]:
+                assert one["ended"] <= other["began"] or other["ended"] <= one["began"]
 
 
 class Work:
@@ -25,7 +60,7 @@ class Work:
         self.spans, self.lock = [], threading.Lock()
 
     def __call__(self, number):
-        began, gpu = time.monotonic(), _PLACE.get().gpu
+        began, gpu = time.monotonic(), local._PLACE.get().gpu
         cores = os.sched_getaffinity(0)
         time.sleep(self.seconds)
         with self.lock:
