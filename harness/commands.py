@@ -205,6 +205,10 @@ def _run_all(
     from harness.plan.jobs import name_gpus, visible_gpus
 
     parts = [measurement.split_off(item, request) for item in planned]
+    if any(part.exclusive for part in parts):
+        raise RequestError(
+            f"--device {request.device}: a comparison of latencies has one device for itself"
+        )
     devices = Devices(
         visible_gpus(name_gpus(request.device)),
         parts,

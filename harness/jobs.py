@@ -122,7 +122,7 @@ class Request:
     Attributes:
         datasets: Names, comma lists or `all`; may be empty when there is a `data_file`.
         models: Names, comma lists or `all`.
-        device: auto, cpu, cuda, or one of several GPUs as cuda:1.
+        device: auto, cpu, cuda, one of several GPUs as cuda:1, or several: cuda:0,cuda:1, cuda:all.
         overrides: Settings by dotted key.
         assignments: Further settings, as `key=value`.
         recipe: Settings of the model to use in place of the usual ones.

@@ -16,6 +16,7 @@ from harness.jobs import Part
 from harness.launch.following import State, StateName, follow
 from harness.launch.local import Place, children_at, stop_children
 from harness.launch.progress import read_progress
+from harness.util.error_text import explain
 
 _SECONDS = 1.0
 _NAMES: dict[int, StateName] = {0: "done", 2: "refused", 130: "to do"}
@@ -110,6 +111,9 @@ class Devices:
             except KeyboardInterrupt:
                 self._stop()
                 code = 130
+            except Exception as error:  # the others go on, and nobody waits for this one
+                print(f"{run.part.title}: {explain(error)}", file=sys.stderr)
+                code = 1
             gone = code == 1 and not self.is_there(gpu)
             with self._changed:
                 if gone:

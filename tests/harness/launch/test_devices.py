@@ -140,6 +140,15 @@ def test_without_any_device_the_rest_fails(tmp_path, capsys):
     assert "no GPU is left" in capsys.readouterr().err
 
 
+def test_an_error_of_our_own_ends_nothing_else(tmp_path, capsys):
+    def work(number):
+        return 0 if number else 1 // number
+
+    devices = Devices(["0"], make_parts(tmp_path, *"ab"), work, tmp_path / "logs", lambda _: True)
+    assert devices.run() == [1, 0]
+    assert "a: ZeroDivisionError" in capsys.readouterr().err
+
+
 def test_an_interruption_starts_nothing_more(tmp_path):
     def work(number):
         raise KeyboardInterrupt
