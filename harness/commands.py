@@ -141,12 +141,12 @@ def _carry_out_on_cluster(
     if flags["status"]:
         return _tell(grid.states())
     if flags["cancel"]:
-        print(f"{grid.cancel()} jobs are cancelled", file=sys.stderr)
+        print(f"jobs cancelled: {grid.cancel()}", file=sys.stderr)
         return 0
     _check_results(request.results_dir.absolute())
     for item in filter(measurement.is_settled, planned):
         measurement.run(item, request)
-    print(f"{grid.submit()} jobs are submitted", file=sys.stderr)
+    print(f"jobs submitted: {grid.submit()}", file=sys.stderr)
     if flags["detach"]:
         print(_DETACHED, file=sys.stderr)
         return 0

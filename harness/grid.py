@@ -6,27 +6,25 @@ cluster.
 
 from __future__ import annotations
 
-import dataclasses
 import time
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Generic
 
 from harness.errors import RequestError
 from harness.jobs import Part, Request, Result
 from harness.launch import slurm
-from harness.launch.cluster import Cluster, Resources
+from harness.launch.arrays import Group, note_jobs, split_into_arrays
+from harness.launch.cluster import Cluster
 from harness.launch.following import ACTIVE, BAD, State, StateName, summarize
 from harness.launch.ledger import Ledger, Submission
 from harness.launch.progress import read_progress
-from harness.launch.version import read_version
+from harness.launch.version import Version, read_version
 from harness.measurements.contract import Measurement, PlannedT
 from harness.measurements.task import Task
 
 # A network file system may show a record this much later than its job ends.
 _PATIENCE_SECONDS = 60.0
-_Group = tuple[Resources, bool, str | None]
 
 
 class Grid(Generic[PlannedT]):
@@ -83,32 +81,14 @@ class Grid(Generic[PlannedT]):
         """Submit what is to be submitted, and return the number of jobs.
 
         Raises:
-            RequestError: The cluster takes none of them.
+            RequestError: The cluster takes none of them, or not all.
         """
         with self.ledger.locked():
-            wanted, count = self.to_submit(), 0
-            tries = max(1, self.request.retry)
-            version, cluster = read_version(), self._cluster()
-            before = {
-                part.key: result.started
-                for part, planned in zip(self.parts, self.planned, strict=True)
-                if (result := self.measurement.find_result(planned)) is not None
-            }
-            jobs = self._queued()
-            for (resources, exclusive, after), parts in self._arrays(wanted, jobs):
-                paths = [
-                    self.ledger.write_order(part, version, tries, cluster.max_requeues)
-                    for part in parts
-                ]
+            wanted, jobs, count = self.to_submit(), self._queued(), 0
+            version = read_version()
+            for group, parts in split_into_arrays(wanted, jobs, self._cluster()):
                 try:
-                    names = slurm.submit(
-                        [Task(path) for path in paths],
-                        resources,
-                        cluster,
-                        self.ledger.jobs,
-                        exclusive=exclusive,
-                        after=after,
-                    )
+                    names = self._submit_array(group, parts, version)
                 except RequestError as error:
                     if not count:
                         raise
@@ -116,16 +96,26 @@ class Grid(Generic[PlannedT]):
                         f"{error}; {count} of {len(wanted)} jobs were submitted: the same command "
                         "submits the others"
                     ) from None
-                self.ledger.add(
-                    [
-                        Submission(key=part.key, job=name, before=before.get(part.key, ""))
-                        for part, name in zip(parts, names, strict=True)
-                    ]
-                )
-                for part, name in zip(parts, names, strict=True):
-                    _note_job(jobs, part, name)
+                note_jobs(jobs, parts, names)
                 count += len(parts)
         return count
+
+    def _submit_array(self, group: Group, parts: Sequence[Part], version: Version) -> list[str]:
+        """Submit one array, note it, and return the names of its jobs."""
+        cluster, tries = self._cluster(), max(1, self.request.retry)
+        orders = [
+            self.ledger.write_order(part, version, tries, cluster.max_requeues) for part in parts
+        ]
+        names = slurm.submit([Task(path) for path in orders], group, cluster, self.ledger.jobs)
+        planned = self._planned_by_key()
+        results = [self.measurement.find_result(planned[part.key]) for part in parts]
+        self.ledger.add(
+            [
+                Submission(key=part.key, job=name, before=result.started if result else "")
+                for part, name, result in zip(parts, names, results, strict=True)
+            ]
+        )
+        return names
 
     def cancel(self) -> int:
         """End the jobs of the request, waiting and running, and return their number.
@@ -145,54 +135,27 @@ class Grid(Generic[PlannedT]):
 
         from harness.plan.duration import describe_seconds
 
-        planned = dict(zip([part.key for part in self.parts], self.planned, strict=True))
+        planned, states = self._planned_by_key(), self.states()
         table = Table("array", "cell", "time limit", "asks for", "after", "rough cost")
-        wanted, known, limit = self.to_submit(), 0.0, 0
-        arrays = self._arrays(wanted, self._queued(), rehearsal=True)
-        for number, ((resources, exclusive, after), parts) in enumerate(arrays, start=1):
+        wanted, jobs, known, limit = self.to_submit(), self._queued(), 0.0, 0
+        arrays = split_into_arrays(wanted, jobs, self._cluster())
+        for number, (group, parts) in enumerate(arrays, start=1):
             for part in parts:
                 seconds = self.measurement.estimate_seconds(planned[part.key])
-                known, limit = known + (seconds or 0.0), limit + resources.time
+                known, limit = known + (seconds or 0.0), limit + group.resources.time
                 cost = "?" if seconds is None else describe_seconds(seconds)
-                asked = f"{_describe(resources)}{', exclusive' if exclusive else ''}"
-                minutes = f"{resources.time} min"
-                table.add_row(str(number), part.title, minutes, asked, after or "", cost)
+                minutes = f"{group.resources.time} min"
+                after = group.after or ""
+                table.add_row(str(number), part.title, minutes, group.describe(), after, cost)
+            note_jobs(jobs, parts, [part.title for part in parts])
         Console().print(table)
         print(
-            f"{len(wanted)} jobs of {len(self.parts)} cells ({summarize(self.states())}); about "
+            f"{len(wanted)} jobs of {len(self.parts)} cells ({summarize(states)}); about "
             f"{known / 3600:.1f} node-hours by the rough costs, {limit / 60:.1f} at the most"
         )
 
-    def _arrays(
-        self, wanted: Sequence[Part], jobs: dict[str, str], *, rehearsal: bool = False
-    ) -> Iterable[tuple[_Group, list[Part]]]:
-        """Yield the arrays to submit; `jobs` must be told of each before the next is asked for.
-
-        A part whose base is to be trained comes after the job that trains it: the base's own, or
-        the first of those that need it.
-        """
-        cluster, waiting = self._cluster(), list(wanted)
-        while waiting:
-            groups: dict[_Group, list[Part]] = defaultdict(list)
-            to_train = {part.key for part in waiting}
-            later = []
-            for part in waiting:
-                if part.after in to_train:
-                    later.append(part)
-                    continue
-                if part.after is not None and part.after not in jobs:
-                    # It trains the base itself; the others wait for it.
-                    to_train.add(part.after)
-                after = jobs.get(part.after) if part.after else None
-                groups[cluster.resources(part.model), part.exclusive, after].append(part)
-            for group, parts in groups.items():
-                for first in range(0, len(parts), cluster.array_size):
-                    array = parts[first : first + cluster.array_size]
-                    yield group, array
-                    if rehearsal:
-                        for part in array:
-                            _note_job(jobs, part, part.title)
-            waiting = later
+    def _planned_by_key(self) -> dict[str, PlannedT]:
+        return dict(zip([part.key for part in self.parts], self.planned, strict=True))
 
     def _cluster(self) -> Cluster:
         if self.cluster is None:
@@ -250,12 +213,6 @@ def _judge(part: Part, result: Result, log: Path | None) -> State:
     return State(title=part.title, name=name, detail=result.reason or "", log=log)
 
 
-def _note_job(jobs: dict[str, str], part: Part, name: str) -> None:
-    jobs[part.key] = name
-    if part.after is not None:
-        jobs.setdefault(part.after, name)
-
-
 def _check_gpus(part: Part, cluster: Cluster) -> None:
     gpus = cluster.resources(part.model).gpus
     if (part.request.device == "cuda") != bool(gpus):
@@ -263,9 +220,3 @@ def _check_gpus(part: Part, cluster: Cluster) -> None:
             f"{part.title}: --device {part.request.device}, and the settings of the cluster ask "
             f"for {gpus} GPUs"
         )
-
-
-def _describe(resources: Resources) -> str:
-    """Return what a job asks for, without its time."""
-    asked = dataclasses.asdict(resources)
-    return ", ".join(f"{name} {value}" for name, value in asked.items() if value and name != "time")

@@ -83,7 +83,7 @@ def test_three_cells_on_two_nodes_one_of_which_fails(cluster, project):
     cluster.script("repair", "n1")
     output, error = process.communicate()
     assert process.returncode == 0, error
-    assert "3 jobs are submitted" in error
+    assert "jobs submitted: 3" in error
     assert "seed 3: running on n" in error
     assert error.splitlines()[-1] == "3 done"
     assert "(n=3)" in output
@@ -91,7 +91,7 @@ def test_three_cells_on_two_nodes_one_of_which_fails(cluster, project):
     assert weights(project, "nodes") == train_here(project, *arguments)
     # Nothing is left to submit, and the tables are shown again.
     again = cluster.run(project, *asked)
-    assert "0 jobs are submitted" in again.stderr
+    assert "jobs submitted: 0" in again.stderr
     assert "(n=3)" in again.stdout
 
 
@@ -188,7 +188,7 @@ def test_each_trouble_is_named_and_ends_nothing_else(cluster, project):
     assert "failed: training loss is nan" in done.stderr
     again = cluster.run(project, *broken, "--retry", "2")
     assert again.returncode == 1
-    assert "1 jobs are submitted" in again.stderr
+    assert "jobs submitted: 1" in again.stderr
 
 
 @pytest.mark.slow
@@ -198,7 +198,7 @@ def test_cancelled_jobs_end_and_go_on_later(cluster, project):
     assert cluster.run(project, *asked, "--detach").returncode == 0
     slurm.wait_for(lambda: list((project / "cancelled").rglob("*.checkpoint")), "a checkpoint")
     cancelled = cluster.run(project, *asked, "--cancel")
-    assert (cancelled.returncode, cancelled.stderr) == (0, "1 jobs are cancelled\n")
+    assert (cancelled.returncode, cancelled.stderr) == (0, "jobs cancelled: 1\n")
     slurm.wait_for(lambda: not cluster.jobs(), "the end of the job")
     assert "stopped: the cluster has ended this job" in logs(project, "cancelled")
     assert cluster.run(project, *asked, "--status").returncode == 1

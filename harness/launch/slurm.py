@@ -6,7 +6,6 @@ Nothing here asks `sacct`, which fails on clusters without accounting.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import io
 import shlex
 import shutil
@@ -18,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import RequestError
-from harness.launch.cluster import Cluster, Resources
+from harness.launch.arrays import Group
+from harness.launch.cluster import Cluster
 from harness.registry import ROOT
 
 
@@ -54,23 +54,15 @@ def require_slurm() -> None:
 
 
 def submit(
-    tasks: Sequence[Callable[[], Any]],
-    resources: Resources,
-    cluster: Cluster,
-    folder: Path,
-    *,
-    exclusive: bool = False,
-    after: str | None = None,
+    tasks: Sequence[Callable[[], Any]], group: Group, cluster: Cluster, folder: Path
 ) -> list[str]:
     """Submit tasks as one array, and return the names of its jobs.
 
     Args:
         tasks: Picklable by name; with a method `checkpoint`, as submitit calls it.
-        resources: What each asks for.
+        group: What they ask for.
         cluster: The other settings.
         folder: Takes logs and what submitit keeps.
-        exclusive: Whether each has its node for itself.
-        after: The job that must have ended, well or not, before these begin.
 
     Raises:
         RequestError: Slurm refuses them; nothing was submitted.
@@ -83,8 +75,9 @@ def submit(
     further: dict[str, Any] = {
         name: True if value == "true" else value for name, value in cluster.sbatch.items()
     }
-    if after is not None:
-        further["dependency"] = f"afterany:{after}"
+    if group.after is not None:
+        further["dependency"] = f"afterany:{group.after}"
+    resources = group.resources
     executor.update_parameters(
         job_name="modelcomparisons",
         partition=resources.partition,
@@ -95,7 +88,7 @@ def submit(
         cpus_per_task=resources.cpus,
         gpus_per_node=resources.gpus or None,
         mem=resources.memory,
-        exclusive=exclusive or None,
+        exclusive=group.exclusive or None,
         array_parallelism=cluster.parallel or len(tasks),
         signal_delay_s=cluster.signal_seconds,
         stderr_to_stdout=True,
@@ -109,10 +102,9 @@ def submit(
         with contextlib.redirect_stderr(io.StringIO()):
             jobs = executor.submit_array(tasks)
     except FailedJobError as error:
-        asked = ", ".join(
-            f"{name} {value}" for name, value in dataclasses.asdict(resources).items() if value
-        )
-        raise RequestError(f"sbatch refused {len(tasks)} jobs ({asked}): {_last(error)}") from None
+        raise RequestError(
+            f"sbatch refused {len(tasks)} jobs ({group.describe()}): {_last(error)}"
+        ) from None
     return [str(job.job_id) for job in jobs]
 
 

@@ -8,6 +8,8 @@ import pytest
 
 from harness import commands, grid
 from harness.jobs import Part, Result
+from harness.launch.arrays import note_jobs, split_into_arrays
+from harness.launch.cluster import load_cluster
 from harness.launch.ledger import Ledger, read_order
 from harness.measurements import MEASUREMENTS
 from harness.measurements.task import Task
@@ -84,19 +86,19 @@ def finish(tmp_path, number, started="2026-11-29T12:00:00"):
 def test_what_is_done_or_queued_is_not_submitted(tmp_path, slurm, capsys):
     finish(tmp_path, 1)
     assert commands.carry_out(ask(tmp_path), detach=True) == 0
-    assert "2 jobs are submitted" in capsys.readouterr().err
+    assert "jobs submitted: 2" in capsys.readouterr().err
     (script,) = slurm.scripts
     assert "#SBATCH --array=0-1%2" in script
     slurm.tell("100_0|RUNNING|n7|None", "100_1|PENDING||Priority")
     assert commands.carry_out(ask(tmp_path, "1,2,3,4"), detach=True) == 0
-    assert "1 jobs are submitted" in capsys.readouterr().err
+    assert "jobs submitted: 1" in capsys.readouterr().err
     assert "--array" not in slurm.scripts[1]
     # A finished job is no longer in the queue, and its result is there.
     slurm.tell()
     for number in (2, 3, 4):
         finish(tmp_path, number)
     assert commands.carry_out(ask(tmp_path, "1,2,3,4")) == 0
-    assert "0 jobs are submitted" in capsys.readouterr().err
+    assert "jobs submitted: 0" in capsys.readouterr().err
     assert len(slurm.scripts) == 2
 
 
@@ -129,7 +131,7 @@ def test_retry_runs_what_failed_and_nothing_else(tmp_path, slurm, capsys):
     commands.carry_out(ask(tmp_path, "1,2"), detach=True)
     finish(tmp_path, 1)
     assert commands.carry_out(ask(tmp_path, "1,2,3", retry=2), detach=True) == 0
-    assert "1 jobs are submitted" in capsys.readouterr().err.splitlines()[-2]
+    assert "jobs submitted: 1" in capsys.readouterr().err.splitlines()[-2]
     orders = [read_order(path) for path in (tmp_path / "results/.launch/orders").iterdir()]
     assert {order.request.datasets[0]: order.tries for order in orders} == {"1": 1, "2": 2}
 
@@ -139,7 +141,7 @@ def test_cancel_ends_the_jobs_of_this_request(tmp_path, slurm, capsys):
     slurm.tell("100_0|RUNNING|n1|None", "100_2|PENDING||Priority", "99|RUNNING|n2|None")
     assert commands.carry_out(ask(tmp_path, "2,3"), cancel=True) == 0
     assert (slurm.folder / "cancelled").read_text() == "100_2\n"
-    assert "1 jobs are cancelled" in capsys.readouterr().err
+    assert "jobs cancelled: 1" in capsys.readouterr().err
 
 
 def test_ctrl_c_detaches(tmp_path, slurm, capsys, monkeypatch):
@@ -207,7 +209,7 @@ def test_a_full_queue_keeps_what_was_submitted(tmp_path, slurm, capsys):
     slurm.tell("100_0|PENDING||Priority", "100_1|PENDING||Priority")
     (slurm.folder / "refuse-1").unlink()
     assert commands.carry_out(ask(tmp_path, "1,2,3,4,5", config), detach=True) == 0
-    assert "3 jobs are submitted" in capsys.readouterr().err
+    assert "jobs submitted: 3" in capsys.readouterr().err
 
 
 def test_the_plan_shows_arrays_and_hours(tmp_path, slurm, capsys):
@@ -221,37 +223,29 @@ def test_the_plan_shows_arrays_and_hours(tmp_path, slurm, capsys):
     assert slurm.scripts == []
 
 
-def make_grid(tmp_path, monkeypatch, parts, config=""):
-    """A grid of given parts, none of which is done."""
-    from harness.launch.cluster import load_cluster
-
-    request = ask(tmp_path, config=config)
-    made = grid.Grid(Dry(), [], request, load_cluster(request.launcher_config))
-    made.parts = [
-        Part(title=name, key=name, model=model, after=after, request=request)
-        for name, model, after in parts
-    ]
-    return made
-
-
-def test_a_compressed_model_comes_after_its_base_or_its_sibling(tmp_path, slurm, monkeypatch):
+def test_a_compressed_model_comes_after_its_base_or_its_sibling(tmp_path):
+    names = {
+        "pruned": ("vgg_pruned", "vgg_bn"),
+        "vgg_bn": ("vgg_bn", None),
+        "int8": ("resnet_quantized", "resnet-x"),
+        "int8 too": ("resnet_quantized", "resnet-x"),
+        "vit": ("vit", None),
+    }
+    request = ask(tmp_path, config="models: {vit: {cpus: 8}}")
     parts = [
-        ("pruned", "vgg_pruned", "vgg_bn"),
-        ("vgg_bn", "vgg_bn", None),
-        ("int8", "resnet_quantized", "resnet-x"),
-        ("int8 too", "resnet_quantized", "resnet-x"),
-        ("vit", "vit", None),
+        Part(title=name, key=name, model=model, after=after, request=request)
+        for name, (model, after) in names.items()
     ]
-    made = make_grid(tmp_path, monkeypatch, parts, "models: {vit: {cpus: 8}}")
-    arrays = [
-        ([part.title for part in array], group[2], group[0].cpus)
-        for group, array in made._arrays(made.parts, {}, rehearsal=True)
-    ]
+    arrays, jobs = [], {}
+    for group, array in split_into_arrays(parts, jobs, load_cluster(request.launcher_config)):
+        titles = [part.title for part in array]
+        arrays.append((titles, group.after, group.resources.cpus))
+        note_jobs(jobs, array, [f"job of {title}" for title in titles])
     assert arrays == [
         (["vgg_bn", "int8"], None, 2),
         (["vit"], None, 8),
-        (["pruned"], "vgg_bn", 2),
-        (["int8 too"], "int8", 2),
+        (["pruned"], "job of vgg_bn", 2),
+        (["int8 too"], "job of int8", 2),
     ]
 
 
