@@ -11,8 +11,18 @@ from tests.commands import copy_project, run
 
 pytestmark = pytest.mark.skipif(bool(slurm.why_none()), reason=slurm.why_none())
 
-CELLS = ("--dataset", "digits", "--model", "my_net", "--threads", "1", "--offline", "--verbose")
+OPTIONS = ("--dataset", "digits", "--threads", "1", "--offline", "--verbose")
+CELLS = (*OPTIONS, "--model", "my_net")
+SLOW_CELLS = (*OPTIONS, "--model", "my_slow")
 QUICK = ("--set", "measurement.latency_seconds=0.1", "--set", "measurement.throughput_seconds=0.1")
+PAUSE = """
+class Pause(nn.Module):
+    def forward(self, logits):
+        import time
+
+        time.sleep(0.1 if self.training else 0.0)
+        return logits
+"""
 LAUNCH = ("--launcher", "slurm", "--launcher-config", "cluster.yaml")
 
 
@@ -30,6 +40,12 @@ def project(tmp_path_factory):
     done = run(copy, "cli/new_model.py", "my_net")
     assert done.returncode == 0, done.stderr
     slurm.write_config(copy)
+    # The same network with a pause in each step of its training.
+    slow = copy / "monolithic_architectures" / "my_slow" / "model.py"
+    slow.parent.mkdir()
+    text = (copy / "monolithic_architectures" / "my_net" / "model.py").read_text()
+    text = text.replace("num_classes)]\n", "num_classes), Pause()]\n").replace("My Net", "My Slow")
+    slow.write_text(text.replace("\n\ndef build", f"\n{PAUSE}\n\ndef build"))
     return copy
 
 
@@ -45,12 +61,12 @@ def folders(name):
 
 
 def weights(project, name):
-    """Return the digest of the weights of each record, which must be ok."""
+    """Return the digest of the weights of each record, by seed; all must be ok."""
     found = {}
     for path in (project / name / "results/records/digits").glob("*.json"):
         record = json.loads(path.read_text())
         assert record["status"] == "ok", record["reason"]
-        found[path.stem] = record["weights"]["weights_sha256"]
+        found[record["settings"]["seed"]] = record["weights"]["weights_sha256"]
     return found
 
 
@@ -107,8 +123,8 @@ def test_six_cells_are_those_of_a_local_run(cluster, project):
 
 @pytest.mark.slow
 def test_requeued_and_preempted_jobs_go_on(cluster, project):
-    arguments = ("--seeds", "1,2", "--epochs", "30")
-    asked = (*CELLS, *QUICK, *arguments, *LAUNCH, *folders("again"))
+    arguments = ("--seeds", "1,2", "--epochs", "8")
+    asked = (*SLOW_CELLS, *QUICK, *arguments, *LAUNCH, *folders("again"))
     process = cluster.start(project, *asked)
     slurm.wait_for(
         lambda: len(list((project / "again").rglob("*.checkpoint"))) == 2, "checkpoints", process
@@ -128,23 +144,24 @@ def test_requeued_and_preempted_jobs_go_on(cluster, project):
 
 @pytest.mark.slow
 def test_a_time_limit_is_no_end(cluster, project):
-    slurm.write_config(project, "max_requeues: 30\n", name="short.yaml", time=1)
-    arguments = ("--seeds", "1", "--epochs", "500")
+    # Two minutes for a training that pauses for four.
+    slurm.write_config(project, "max_requeues: 30\n", name="short.yaml", time=2)
+    arguments = ("--seeds", "1", "--epochs", "54")
     launch = ("--launcher", "slurm", "--launcher-config", "short.yaml")
-    done = cluster.run(project, *CELLS, *QUICK, *arguments, *launch, *folders("short"))
+    done = cluster.run(project, *SLOW_CELLS, *QUICK, *arguments, *launch, *folders("short"))
     assert done.returncode == 0, done.stderr
     log = logs(project, "short")
-    assert log.count("Caught signal SIGUSR2") >= 2
-    assert log.count("Requeued job") >= 2
+    assert log.count("continuing in epoch") >= 2
+    assert "this job is timed-out" in log
     assert weights(project, "short") == train_here(project, *arguments, name="short_here")
 
 
 @pytest.mark.slow
 def test_a_job_that_never_ends_in_time_fails_at_last(cluster, project):
-    slurm.write_config(project, "max_requeues: 1\n", name="short.yaml", time=1)
-    arguments = ("--seeds", "1", "--epochs", "100000")
-    launch = ("--launcher", "slurm", "--launcher-config", "short.yaml")
-    done = cluster.run(project, *CELLS, *QUICK, *arguments, *launch, *folders("endless"))
+    slurm.write_config(project, "max_requeues: 1\n", name="endless.yaml", time=1)
+    arguments = ("--seeds", "1", "--epochs", "1000")
+    launch = ("--launcher", "slurm", "--launcher-config", "endless.yaml")
+    done = cluster.run(project, *SLOW_CELLS, *QUICK, *arguments, *launch, *folders("endless"))
     assert done.returncode == 1, done.stderr
     assert "failed: the cluster ended it 2 times" in done.stderr
 
@@ -193,8 +210,8 @@ def test_each_trouble_is_named_and_ends_nothing_else(cluster, project):
 
 @pytest.mark.slow
 def test_cancelled_jobs_end_and_go_on_later(cluster, project):
-    arguments = ("--seeds", "1", "--epochs", "30")
-    asked = (*CELLS, *QUICK, *arguments, *LAUNCH, *folders("cancelled"))
+    arguments = ("--seeds", "1", "--epochs", "8")
+    asked = (*SLOW_CELLS, *QUICK, *arguments, *LAUNCH, *folders("cancelled"))
     assert cluster.run(project, *asked, "--detach").returncode == 0
     slurm.wait_for(lambda: list((project / "cancelled").rglob("*.checkpoint")), "a checkpoint")
     cancelled = cluster.run(project, *asked, "--cancel")
