@@ -14,6 +14,7 @@ from harness.launch.ledger import Ledger, read_order
 from harness.measurements import MEASUREMENTS
 from harness.measurements.task import Task
 from tests.dry_measurement import Dry
+from tests.emulated_cuda import emulated_cuda
 from tests.refusals import make_request
 
 # Each writes down what it is called with; sbatch counts its jobs and may refuse one.
@@ -311,3 +312,39 @@ def test_a_result_from_before_the_submission_is_no_result_of_it(tmp_path, slurm)
     state = made._state(planned, made.parts[0], submission, {})
     assert state.name == "lost"
     assert Dry().find_result(planned) == Result(started="2026-01-01T00:00:00", reason=None)
+
+
+@pytest.fixture
+def two_gpus(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
+    monkeypatch.setattr("harness.launch.devices.gpu_is_there", lambda gpu: True)
+    with emulated_cuda():
+        monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+        yield
+
+
+def ask_here(tmp_path, numbers, **changes):
+    own = {"measure": "dry", "device": "cuda:0,cuda:1", "datasets": [numbers]}
+    return make_request(tmp_path, models=["resnet"], **own | changes)
+
+
+def test_several_gpus_take_the_parts_of_a_request(tmp_path, slurm, two_gpus, capsys, monkeypatch):
+    monkeypatch.setattr("tests.dry_measurement.SECONDS", 0.1)
+    (tmp_path / "results/dry").mkdir(parents=True)
+    (tmp_path / "results/dry/broken").write_text("3")
+    assert commands.carry_out(ask_here(tmp_path, "1,2,3,4,5")) == 1
+    captured = capsys.readouterr()
+    assert "5 dry parts" in captured.out
+    assert "dry 3: failed on GPU" in captured.err
+    for number in (1, 2, 4, 5):
+        assert f"dry {number}: done on GPU" in captured.err
+        assert (tmp_path / f"results/dry/{number}.json").exists()
+    request = ask_here(tmp_path, "1,2,3", device="cpu")
+    assert commands.carry_out(request, status=True) == 3
+    assert capsys.readouterr().out.splitlines()[-1] == "2 done, 1 to do"
+
+
+def test_a_comparison_of_latencies_has_one_gpu(tmp_path, two_gpus, capsys):
+    request = ask_here(tmp_path, "digits", measure="latency", overrides={"weights": "random"})
+    assert commands.carry_out(request) == 2
+    assert "a comparison of latencies has one device for itself" in capsys.readouterr().err
