@@ -14,7 +14,10 @@ pytestmark = pytest.mark.skipif(bool(slurm.why_none()), reason=slurm.why_none())
 OPTIONS = ("--dataset", "digits", "--threads", "1", "--offline", "--verbose")
 CELLS = (*OPTIONS, "--model", "my_net")
 SLOW_CELLS = (*OPTIONS, "--model", "my_slow")
-QUICK = ("--set", "measurement.latency_seconds=0.1", "--set", "measurement.throughput_seconds=0.1")
+QUICK = (
+    *("--set", "measurement.latency_seconds=0.1", "--set", "measurement.latency_rounds=20"),
+    *("--set", "measurement.throughput_seconds=0.1"),
+)
 PAUSE = """
 class Pause(nn.Module):
     def forward(self, logits):
@@ -90,7 +93,7 @@ def running_jobs(cluster):
 
 
 def test_three_cells_on_two_nodes_one_of_which_fails(cluster, project):
-    arguments = ("--seeds", "1,2,3", "--epochs", "12")
+    arguments = ("--seeds", "1,2,3", "--epochs", "8")
     asked = (*CELLS, *QUICK, *arguments, *LAUNCH, *folders("nodes"))
     process = cluster.start(project, *asked)
     wait_for_training(project, "nodes", process)

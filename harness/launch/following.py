@@ -73,6 +73,7 @@ def print_states(states: Sequence[State]) -> None:
 
 def _make_table(states: Sequence[State], rows: int | None = None) -> Table:
     """Return a table of states; with `rows`, of those that matter most."""
+    from rich.markup import escape
     from rich.table import Table
 
     columns = ("cell", "state", "node", "epoch", "loss", "time left", "log")
@@ -82,7 +83,7 @@ def _make_table(states: Sequence[State], rows: int | None = None) -> Table:
         told, done = ("", "", ""), state.progress
         if done is not None and state.name == "running":
             told = (f"{done.epoch}/{done.epochs}", f"{done.loss:.4f}", _clock(done.left_seconds))
-        name = f"{state.name}: {state.detail}" if state.detail else state.name
+        name = f"{state.name}: {escape(state.detail)}" if state.detail else state.name
         log = state.log.name if state.log else ""
         table.add_row(state.title, name, state.node, *told, log)
     return table

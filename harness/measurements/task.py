@@ -70,4 +70,6 @@ def _carry_out(order: Order) -> int:
                 code = measurement.run(planned, order.request)
                 if code != 1:
                     break
+    if code == 2:
+        raise RequestError("its worker says why in the log")
     return code
