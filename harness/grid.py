@@ -69,8 +69,11 @@ class Grid(Generic[PlannedT]):
         ]
 
     def to_submit(self) -> list[Part]:
-        """Return the parts that are neither done nor queued; those that failed, for `retry`."""
-        skipped = {"done", *ACTIVE}
+        """Return the parts that are neither done nor queued; those that failed, for `retry`.
+
+        With `force`, those that are done are among them.
+        """
+        skipped = ACTIVE if self.request.force else ("done", *ACTIVE)
         return [
             part
             for part, state in zip(self.parts, self.states(), strict=True)

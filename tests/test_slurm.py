@@ -189,7 +189,7 @@ def test_each_trouble_is_named_and_ends_nothing_else(cluster, project):
     broken = (*asked, "--set", "training.learning_rate=1e30", "--set", "training.optimizer=sgd")
     assert cluster.run(project, *broken, "--detach").returncode == 0
     assert cluster.run(project, *asked, "--seeds", "1", "--detach").returncode == 0
-    changed = project / "trunk" / "model.py"
+    changed = project / "harness" / "jobs.py"
     changed.write_text(changed.read_text() + "# another version\n")
     assert cluster.run(project, *asked, "--seeds", "2", "--detach").returncode == 0
     cluster.call("scontrol", "update", "NodeName=n1,n2", "State=resume")

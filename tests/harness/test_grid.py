@@ -101,6 +101,8 @@ def test_what_is_done_or_queued_is_not_submitted(tmp_path, slurm, capsys):
     assert commands.carry_out(ask(tmp_path, "1,2,3,4")) == 0
     assert "jobs submitted: 0" in capsys.readouterr().err
     assert len(slurm.scripts) == 2
+    assert commands.carry_out(ask(tmp_path, "1,2", force=True), detach=True) == 0
+    assert "jobs submitted: 2" in capsys.readouterr().err
 
 
 def test_the_states_of_jobs(tmp_path, slurm, capsys):
