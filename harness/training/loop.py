@@ -195,7 +195,9 @@ class _Run:
         start = saved - tally.seconds
         title = f"{self.title}, epoch {number}/{self.settings.epochs}"
         with bar(title, self.batches.images) as report:
-            for inputs, labels in self.batches.epoch(number, tally.step):
+            # A checkpoint may be of the last step, after which there are no batches to ask for.
+            left = tally.step < self.batches.steps
+            for inputs, labels in self.batches.epoch(number, tally.step) if left else ():
                 tally.add(*self._step(inputs, labels))
                 tally.seconds = time.perf_counter() - start
                 if stopping.asked():
