@@ -126,7 +126,7 @@ def test_six_cells_are_those_of_a_local_run(cluster, project):
 
 @pytest.mark.slow
 def test_requeued_and_preempted_jobs_go_on(cluster, project):
-    arguments = ("--seeds", "1,2", "--epochs", "8")
+    arguments = ("--seeds", "1,2", "--epochs", "16")
     asked = (*SLOW_CELLS, *QUICK, *arguments, *LAUNCH, *folders("again"))
     process = cluster.start(project, *asked)
     slurm.wait_for(
@@ -213,7 +213,7 @@ def test_each_trouble_is_named_and_ends_nothing_else(cluster, project):
 
 @pytest.mark.slow
 def test_cancelled_jobs_end_and_go_on_later(cluster, project):
-    arguments = ("--seeds", "1", "--epochs", "8")
+    arguments = ("--seeds", "1", "--epochs", "30")
     asked = (*SLOW_CELLS, *QUICK, *arguments, *LAUNCH, *folders("cancelled"))
     assert cluster.run(project, *asked, "--detach").returncode == 0
     slurm.wait_for(lambda: list((project / "cancelled").rglob("*.checkpoint")), "a checkpoint")
