@@ -92,22 +92,29 @@ def _run_script(project, arguments, output):
 class _ForkedWorker:
     """The part of `subprocess.Popen` that is used to start a worker, by fork instead of by exec."""
 
-    def __init__(self, command, *, stdin, env):
+    def __init__(self, command, *, stdin, stdout, stderr, env):
         _, _, module, *options = command
         read, write = os.pipe()
         sys.stdout.flush()
-        self._pid = os.fork()
-        if self._pid:
+        self.pid = os.fork()
+        if self.pid:
             os.close(read)
             self.stdin = os.fdopen(write, "wb")
             return
+        os.environ.update(env)
+        for descriptor, file in ((1, stdout), (2, stderr)):
+            if file is not None:
+                os.dup2(file.fileno(), descriptor)
         os.close(write)
         os.dup2(read, 0)
         sys.stdin = os.fdopen(0, closefd=False)
         os._exit(_run_worker(module, options))
 
+    def send_signal(self, number):
+        os.kill(self.pid, number)
+
     def wait(self):
-        return os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
 def _run_worker(module, options):

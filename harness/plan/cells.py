@@ -92,7 +92,7 @@ def plan_request(request: Request) -> list[Planned]:
     Raises:
         RequestError: Anything in the request is wrong.
     """
-    device = resolve_device(request.device)
+    device = resolve_device(request.device, elsewhere=request.launcher != "local")
     name_trackers(request)
     cells = [
         Cell(dataset=dataset, model=model, device=device)
@@ -125,6 +125,13 @@ def find_job_record(job: Job) -> Record | None:
     )
 
 
+def has_settings(record: Record, job: Job) -> bool:
+    """Return whether a record is of the settings of a job."""
+    # Recipes that say imagenet or random now said auto before; weights tell their start.
+    hashes = {settings_hash(s) for s in (job.settings, settings_with_start(job.settings, "auto"))}
+    return record.settings.settings_hash in hashes
+
+
 def _plan_cell(
     request: Request, cell: Cell, seed: int | None, seen: dict[Hashable, _Images]
 ) -> Planned:
@@ -136,7 +143,7 @@ def _plan_cell(
     if job.settings.weights == "published":
         require_published(cell.dataset, cell.model)
     images = _check_images(job, spec, seen, request.force)
-    action, detail = _next_action(job, spec, images.source, record, request.force)
+    action, detail = _next_action(job, spec, images.source, record, request)
     if action != "done":
         check_fit(job.settings, spec, images.num_classes, images.channels)
     planned = Planned(
@@ -184,7 +191,7 @@ def _check_images(job: Job, spec: ModelSpec, seen: dict[Hashable, _Images], forc
 
 
 def _next_action(
-    job: Job, spec: ModelSpec, source: DataSource, record: Record | None, force: bool
+    job: Job, spec: ModelSpec, source: DataSource, record: Record | None, request: Request
 ) -> tuple[Action, str]:
     choice = job.settings.weights
     weights = unfinished_path(job, source.sha256)
@@ -192,8 +199,9 @@ def _next_action(
     start = load_model(spec.base) if spec.base else spec
     fallback = sidecar is not None and fell_back(job, start, sidecar)
     trained = choice in ("auto", "train")
-    equal = record is not None and _is_equal(record, job, source, sidecar if trained else None)
-    if equal and not force and not (trained and fallback):
+    known = sidecar if trained else None
+    equal = record is not None and _is_equal(record, job, source, known, request)
+    if equal and not request.force and not (trained and fallback):
         return "done", "an equal record exists (--force runs it again)"
     if choice in ("published", "imagenet", "random"):
         return "measure", f"{choice} weights"
@@ -220,20 +228,23 @@ def _next_training(job: Job, spec: ModelSpec, weights: Path) -> tuple[Action, st
     return "continue", f"train from epoch {epoch} of {epochs}, step {step}{_THEN_MEASURE}"
 
 
-def _is_equal(record: Record, job: Job, source: DataSource, sidecar: Sidecar | None) -> bool:
-    """Whether a record is the result that running the job would have."""
+def _is_equal(
+    record: Record, job: Job, source: DataSource, sidecar: Sidecar | None, request: Request
+) -> bool:
+    """Whether a record is the result that running the job would have; on a cluster, on any node."""
     from harness.measure.environment import device_name
 
-    # Recipes that say imagenet or random now said auto before; weights tell their start.
-    hashes = {settings_hash(s) for s in (job.settings, settings_with_start(job.settings, "auto"))}
     start = record.compression.base_start if record.compression else record.weights.start
     found = (record.weights.weights_sha256, start)
     wanted = (sidecar.sha256, real_start(sidecar)) if sidecar else (None, None)
     weights_match = found == wanted or record.weights.weights_origin == "published"
     return (
         record.status == "ok"
-        and record.settings.settings_hash in hashes
+        and has_settings(record, job)
         and record.data.data_sha256 == source.sha256
-        and record.machine.device_name == device_name(job.cell.device)
         and weights_match
+        and (
+            request.launcher != "local"
+            or record.machine.device_name == device_name(job.cell.device)
+        )
     )

@@ -33,7 +33,8 @@ def plan_latency(request: Request) -> list[LatencyJob]:
     Raises:
         RequestError: Anything in the request is wrong.
     """
-    device, runtimes = resolve_device(request.device), _name_runtimes(request.runtimes)
+    device = resolve_device(request.device, elsewhere=request.launcher != "local")
+    runtimes = _name_runtimes(request.runtimes)
     models = choose_models(
         request.models,
         lambda name: device in load_model(name).devices,

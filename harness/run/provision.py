@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -39,6 +40,7 @@ from harness.training.fit import learn
 from harness.training.stages import Base
 from harness.training.tracker import UNTRACKED, Tracker
 from harness.util.files import file_sha256
+from harness.util.locks import shared_lock
 
 logger = logging.getLogger(__name__)
 
@@ -99,10 +101,18 @@ def _trained(
     job: Job, spec: ModelSpec, data: ImageData, tracker: Tracker = UNTRACKED
 ) -> tuple[nn.Module, Sidecar]:
     """Load the trained weights of a job, or train them."""
+    sidecar = _find_usable(job, spec, data)
+    if sidecar is None:
+        path = unfinished_path(job, data.source.sha256)
+        lock = path.with_name(f".{path.name}.lock")
+        with shared_lock(
+            lock, partial(logger.warning, "%s: waits for another training of it", job)
+        ):
+            # The process that held the lock may have trained them.
+            sidecar = _find_usable(job, spec, data)
+            if sidecar is None:
+                return _learn(job, spec, data, tracker)
     path = trained_weights_path(job, data.source.sha256)
-    sidecar = read_sidecar(path) if job.settings.weights == "auto" else None
-    if sidecar is None or _can_start_better(job, spec, data, sidecar):
-        return _learn(job, spec, data, tracker)
     return _load(job, spec, data, path, sidecar), sidecar
 
 
@@ -134,6 +144,16 @@ def _load(job: Job, spec: ModelSpec, data: ImageData, path: Path, sidecar: Sidec
     load_weights(path, network, sidecar)
     logger.info("%s: weights loaded from %s", job.cell, path)
     return network.eval()
+
+
+def _find_usable(job: Job, spec: ModelSpec, data: ImageData) -> Sidecar | None:
+    """Return the sidecar of the weights that the job asks for; None where they must be trained."""
+    if job.settings.weights != "auto":
+        return None
+    sidecar = read_sidecar(trained_weights_path(job, data.source.sha256))
+    if sidecar is None or _can_start_better(job, spec, data, sidecar):
+        return None
+    return sidecar
 
 
 def _can_start_better(job: Job, spec: ModelSpec, data: ImageData, sidecar: Sidecar) -> bool:

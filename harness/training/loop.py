@@ -26,6 +26,7 @@ from harness.training.checkpoints import load_checkpoint, save_checkpoint
 from harness.training.objectives import CrossEntropy, Objective
 from harness.training.optimizers import make_optimizer, make_schedule
 from harness.training.whole_batch import WholeBatch
+from harness.util import stopping
 from harness.util.progress import PROGRESS, bar, describe_seconds
 from harness.util.random_state import random_state, restore_random_state
 
@@ -82,6 +83,7 @@ class _Tally:
         self.correct = correct + self.correct
 
 
+@stopping.deferred()
 def train(
     network: nn.Module,
     batches: Batches,
@@ -121,6 +123,7 @@ def train(
         RequestError: No whole batch of images, too few of them in the last one for local norm
             statistics, or the checkpoint is of another network.
         CellError: The loss is no longer finite, or the disk is full.
+        KeyboardInterrupt: A signal asked this process to stop; the checkpoint is of the last step.
     """
     if batches.steps < 1:
         raise RequestError(
@@ -223,6 +226,9 @@ class _Run:
             for inputs, labels in self.batches.epoch(number, tally.step):
                 tally.add(*self._step(inputs, labels))
                 tally.seconds = time.perf_counter() - start
+                if stopping.asked():
+                    save()
+                    raise KeyboardInterrupt
                 if tally.step % _STEPS_BETWEEN_REPORTS == 0 or tally.step == self.batches.steps:
                     means = self._means()
                     self._check_finite(means[0], number)
