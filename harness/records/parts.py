@@ -290,6 +290,9 @@ class Weights:
         training_seconds: Sum over the epochs.
         training_device: The kind of device that the network was trained on: cpu or cuda.
         training_precision: fp32 or bf16.
+        training_layout: How images lay in memory in training: channels last, or contiguous where
+            the network or the settings want that; None: not noted.
+        code_digest: The digest of the code that builds the network; None: not noted.
         history: The log of each epoch.
     """
 
@@ -300,6 +303,8 @@ class Weights:
     training_seconds: Amount | None = None
     training_device: str | None = None
     training_precision: str | None = None
+    training_layout: Literal["channels last", "contiguous"] | None = None
+    code_digest: str | None = None
     history: list[Epoch] = field(default_factory=list)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from datetime import UTC, datetime
 from typing import Any
@@ -16,11 +15,12 @@ from harness.jobs import Job
 from harness.measure.environment import describe_environment
 from harness.measure.file_size import measure_file_mb
 from harness.measure.memory import measure_peak_mb, measure_weights_mb
+from harness.measure.networks import copy_network
 from harness.measure.operations import count_macs, count_parameters, measure_operations
 from harness.networks.adapter import NetworkAdapter, adapt
 from harness.networks.build import build_network
 from harness.records.cost import CostPath, CostRecord
-from harness.registry import load_dataset
+from harness.registry import load_dataset, model_code
 from harness.run.provenance import make_provenance
 from harness.run.provision import read_published
 from harness.spec import DatasetSpec, ModelSpec, NetworkPath, shape_is_trained
@@ -54,6 +54,7 @@ def count_costs(job: Job) -> CostRecord:
         weights_mb=adapter.weights_mb,
         file_mb=measure_file_mb(network),
         **counted,
+        code_digest=model_code(job.cell.model),
         provenance=make_provenance(environment, started, job.command),
     )
 
@@ -132,7 +133,7 @@ def _count_unpadded(network: nn.Module, image: Tensor) -> float | None:
 
     The padding of a 1×1 convolution adds only the bias around the image, and its computation.
     """
-    copied, found = copy.deepcopy(network), False
+    copied, found = copy_network(network), False
     for part in copied.modules():
         if isinstance(part, nn.Conv2d) and part.kernel_size == (1, 1) and any(part.padding):
             part.padding, found = (0, 0), True

@@ -15,6 +15,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
+from harness.data.batches import too_few_images
 from harness.errors import CellError, RequestError
 from harness.jobs import Device
 from harness.measure.conditions import fp32_precision
@@ -112,10 +113,7 @@ def train(
         CellError: The loss is no longer finite, or the disk is full.
     """
     if batches.steps < 1:
-        raise RequestError(
-            f"training.batch_size is {settings.batch_size} but there are only "
-            f"{batches.images} training images, and training.drop_last leaves out partial batches"
-        )
+        raise too_few_images(batches.images, settings)
     objective = objective or CrossEntropy(label_smoothing=settings.label_smoothing)
     run = _Run(network, batches, settings, device, title, objective)
 
