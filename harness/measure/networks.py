@@ -108,20 +108,31 @@ def own_inputs(network: Network, example: Tensor) -> Network:
     return network if torch.equal(given, example) else lambda images: network(images.clone())
 
 
+def laid_out(images: Tensor, layout: torch.memory_format) -> Tensor:
+    """Return images N×C×H×W in a layout in memory: channels last, or contiguous.
+
+    Those of grey images are the same to `Tensor.contiguous`, but not to a convolution, whose
+    output has the layout that the strides of its input suggest.
+    """
+    if layout == torch.channels_last:
+        return images.contiguous(memory_format=layout)
+    return images.clone(memory_format=layout)
+
+
 def takes_channels_last(network: nn.Module, images: Tensor) -> bool:
     """Whether a network gives the same logits for images that lie in memory channels last.
 
     Args:
         network: It is not changed.
-        images: N×C×H×W, contiguous, on the network's device.
+        images: N×C×H×W, on the network's device.
 
     Raises:
         RuntimeError: The network cannot run on contiguous images either.
     """
     copied = copy_network(network)
-    expected = seeded_logits(copied, images)
+    expected = seeded_logits(copied, laid_out(images, torch.contiguous_format))
     try:
-        turned = images.contiguous(memory_format=torch.channels_last)
+        turned = laid_out(images, torch.channels_last)
         found = seeded_logits(copied.to(memory_format=torch.channels_last), turned)
     except RuntimeError:
         return False

@@ -93,7 +93,7 @@ class NetworkAdapter:
         Args:
             images: Some images N×C×H×W on the network's device, on which layouts are tried.
         """
-        fits = takes_channels_last(self.network, images[:_TRIED_IMAGES].contiguous())
+        fits = takes_channels_last(self.network, images[:_TRIED_IMAGES])
         layout = torch.channels_last if fits else torch.contiguous_format
         network = copy_network(self.network).eval()
         return Inference(forward=network.to(memory_format=layout), layout=layout)

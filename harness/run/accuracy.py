@@ -15,7 +15,7 @@ from harness.data.splits import Split, SubsetSplit
 from harness.errors import CellError
 from harness.jobs import Job
 from harness.measure.accuracy import Accuracy, evaluate
-from harness.measure.networks import meta_copy
+from harness.measure.networks import laid_out, meta_copy
 from harness.measure.torchscript import trace
 from harness.networks.adapter import Inference, NetworkAdapter, adapt
 from harness.networks.build import make_preprocess
@@ -80,7 +80,7 @@ def _batches(
     with bar(title, len(split)) as report:
         for stored, labels in split.batches(None, job.settings.evaluation.batch_size):
             images = preprocess(stored.to(job.cell.device))
-            yield images.contiguous(memory_format=layout), labels
+            yield laid_out(images, layout), labels
             done += len(labels)
             report(done, "")
 
@@ -123,7 +123,7 @@ def _fastest(
     if copied.method:
         return copied.method, copied, copied.forward
     if job.cell.device == "cpu" and len(split) >= _BATCHES_WORTH_COMPILING * settings.batch_size:
-        example = example.contiguous(memory_format=copied.layout)
+        example = laid_out(example, copied.layout)
         try:
             compiled = compile_for_batches(copied.forward, example, settings.precision)
         except CellError as error:

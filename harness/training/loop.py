@@ -19,6 +19,7 @@ from harness.data.batches import too_few_images
 from harness.errors import CellError, RequestError
 from harness.jobs import Device
 from harness.measure.conditions import fp32_precision
+from harness.measure.networks import laid_out
 from harness.settings_spec import TrainingSettings
 from harness.training.checkpoints import load_checkpoint, save_checkpoint
 from harness.training.objectives import CrossEntropy, Objective
@@ -216,6 +217,8 @@ class _Run:
     def _step(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         if self.settings.channels_last and inputs.ndim == 4:
             inputs = inputs.to(memory_format=torch.channels_last)
+        elif inputs.ndim == 4:
+            inputs = laid_out(inputs, torch.contiguous_format)
         self.optimizer.zero_grad()
         loss, right = self._accumulate(inputs, labels)
         if self.settings.max_gradient_norm is not None:

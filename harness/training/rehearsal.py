@@ -13,6 +13,7 @@ from harness.errors import RequestError
 from harness.jobs import Device
 from harness.measure.networks import (
     copy_network,
+    laid_out,
     relative_difference,
     seeded_logits,
     takes_channels_last,
@@ -66,6 +67,8 @@ def rehearse(
     """
     before = random_state()
     images = next(iter(batches.epoch(1, 0)))[0][: recipe.micro_batch_size or recipe.batch_size]
+    if images.ndim == 4:
+        images = laid_out(images, torch.contiguous_format)
     try:
         turned, trained = _try_layouts(network, images, recipe, device, num_classes)
         try_evaluation(trained.to(memory_format=torch.contiguous_format), images, num_classes)
@@ -95,7 +98,7 @@ def _try_layouts(
             with torch.autocast(device, dtype, enabled=dtype is not None):
                 try_training(
                     trained,
-                    images.contiguous(memory_format=layout),
+                    laid_out(images, layout) if images.ndim == 4 else images,
                     num_classes,
                     make_optimizer(trained, recipe),
                 )
@@ -130,7 +133,7 @@ def check_same(loaded: nn.Module, network: nn.Module, images: Tensor) -> None:
     Raises:
         RequestError: It does not.
     """
-    images = images[:_COMPARED_IMAGES].contiguous()
+    images = images[:_COMPARED_IMAGES]
     expected = seeded_logits(network, images)
     if not torch.equal(expected, seeded_logits(network, images)):
         logger.warning("logits depend on the calls before: saved weights cannot be compared")
