@@ -144,7 +144,7 @@ def measure(subject: Subject) -> Row:
             "fvcore, products alone": fvcore and fvcore.macs_products / 1e9,
             _STATED: subject.gmacs_stated,
         },
-        reasons=tuple(filter(None, (operations.gmacs_thop_reason, reason))),
+        reasons=tuple(filter(None, (operations.reasons.get("gmacs_thop"), reason))),
     )
 
 

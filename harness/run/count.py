@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.catalog import load_model
-from harness.errors import RequestError
+from harness.errors import CellError, RequestError
 from harness.jobs import Job
 from harness.measure.environment import describe_environment
 from harness.measure.file_size import measure_file_mb
@@ -83,13 +83,12 @@ def _is_published_form(job: Job, spec: ModelSpec) -> bool:
 
 def _count_whole(adapter: NetworkAdapter, image: Tensor) -> dict[str, Any]:
     operations = measure_operations(adapter.counted, image)
-    reason = operations.gmacs_thop_reason
     return {
         "gmacs": operations.gmacs,
         "gflops": operations.gflops,
         "gmacs_thop": operations.gmacs_thop,
         "peak_memory_mb": measure_peak_mb(adapter.network, image, on_meta=adapter.runs_on_meta),
-        "not_measured": {"gmacs_thop": reason} if reason else {},
+        "not_measured": dict(operations.reasons),
     }
 
 
@@ -116,8 +115,14 @@ def _count_paths(adapter: NetworkAdapter, image: Tensor) -> dict[str, Any]:
 
 
 def count_path(path: NetworkPath, image: Tensor) -> dict[str, Any]:
-    """Return the fields that `CostPath` and `harness.records.parts.PathCosts` have in common."""
+    """Return the fields that `CostPath` and `harness.records.parts.PathCosts` have in common.
+
+    Raises:
+        CellError: As `measure_operations`, or an operator that multiplies has no formula.
+    """
     operations = measure_operations(path.network, image)
+    if operations.gmacs is None:
+        raise CellError(f"path {path.name}: {operations.reasons['gmacs']}")
     return {
         "name": path.name,
         "classes": len(path.classes),
