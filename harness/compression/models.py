@@ -15,6 +15,7 @@ from harness.errors import RequestError
 from harness.measure.networks import copy_network
 from harness.settings_spec import PruningSettings, QuantizationSettings, Settings
 from harness.spec import CompressedSpec, ModelSpec, StateDict
+from harness.training.rehearsal import check_same
 from harness.training.stages import Base, Fitting
 from harness.util.error_text import describe_error
 
@@ -65,6 +66,10 @@ def _fit_quantized(fitting: Fitting) -> nn.Module:
     fitting.seed_all("quantization")
     batches = fitting.image_batches(recipe, fitting.split.labels)
     first = next(batches.epoch(1, 0))[0].cpu()
+    shown = quantization.with_any_ranges(network, settings.backend, first)
+    again = quantization.with_any_ranges(network, settings.backend, torch.zeros_like(first))
+    again.load_state_dict(shown.state_dict())
+    check_same(again, shown, first)
     fake = quantization.prepare(network, settings.backend, first)
     stages.train("quantization", fake, batches, recipe)
     quantization.freeze(fake)
