@@ -137,7 +137,7 @@ def measure(subject: Subject) -> Row:
         reason = f"fvcore failed: {describe_error(error)}"
     return Row(
         subject=subject,
-        gmacs=operations.gmacs,
+        gmacs=operations.gmacs or 0.0,
         others={
             "thop": operations.gmacs_thop,
             "fvcore": fvcore and fvcore.gmacs,

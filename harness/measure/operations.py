@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from harness.errors import RequestError
+from harness.errors import CellError, RequestError
 from harness.measure.networks import frozen, inference, meta_copy, on_meta_device
 from harness.measure.products import ProductCounter
 from harness.util.error_text import describe_error

@@ -107,16 +107,16 @@ def _formulas() -> dict[Any, Callable[..., int]]:
 
 def _bilinear(x: Shape, weight: Shape, y: Shape, *_: object, **__: object) -> int:
     """Return the operations of y_k = x·W_k·y: N×I by K×I×J by N×J."""
-    (images, features), (outputs, _, others) = x, weight
-    return 2 * images * outputs * others * (features + 1)
+    images, features = x
+    return 2 * images * weight[0] * weight[2] * (features + 1)
 
 
-def _distances(x: Shape, *_: object, out_shape: Shape, **__: object) -> int:
+def _distances(x: Shape, *_: Any, out_shape: Shape, **__: Any) -> int:
     """Return the operations of distances: a square and a sum for each feature of each pair."""
     return 2 * math.prod(out_shape) * x[-1]
 
 
-def _deformable(_: Shape, weight: Shape, *__: object, out_shape: Shape, **___: object) -> int:
+def _deformable(_: Shape, weight: Shape, *__: Any, out_shape: Shape, **___: Any) -> int:
     """Return the operations of a deformable convolution, without finding its inputs."""
     return 2 * math.prod(out_shape) * math.prod(weight[1:])
 

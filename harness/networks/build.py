@@ -100,11 +100,11 @@ def check_fit(
             continue
         if train_images is not None:
             with torch.device(device):
-                error = _find_failure(network, image, settings, spec, num_classes, train_images)
-            if error is not None and device == "meta" and error.__cause__:
+                failure = _find_failure(network, image, settings, spec, num_classes, train_images)
+            if failure is not None and device == "meta" and failure.__cause__:
                 continue
-            if error is not None:
-                raise error
+            if failure is not None:
+                raise failure
         return
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 import torch
 
+from harness.errors import CellError
 from harness.measure.operations import count_macs
 from harness.networks.build import build_network
 from harness.plan.cells import Planned
@@ -23,7 +25,8 @@ def rough_seconds(planned: Planned) -> float:
 
     If the cell was trained before at this image size, the estimate follows the seconds of its last
     epoch (or of all epochs, if the model has its own way of training). Otherwise it follows the
-    multiply-accumulates of the training images and the speed of a short matrix product.
+    multiply-accumulates of the training images and the speed of a short matrix product; where
+    those cannot be counted, it is NaN.
     """
     if planned.action in ("done", "unsupported"):
         return 0.0
@@ -41,7 +44,10 @@ def _training_seconds(planned: Planned) -> float:
         return sum(seconds) if planned.spec.fit is not None else epochs * seconds[-1]
     with torch.device("meta"):
         network = build_network(planned.spec, settings, 10, planned.channels)
-    macs = count_macs(network, torch.empty(1, planned.channels, size, size))
+    try:
+        macs = count_macs(network, torch.empty(1, planned.channels, size, size))
+    except CellError:
+        return math.nan
     work = _TRAINING_FACTOR * macs * planned.n_train * epochs
     return work / (_USUAL_EFFICIENCY * _macs_per_second(planned))
 
@@ -62,7 +68,9 @@ def _count_epochs(settings: Settings) -> int:
 
 
 def describe_seconds(seconds: float) -> str:
-    """Return a time with one or two digits, as it is a rough estimate."""
+    """Return a time with one or two digits, as it is a rough estimate; NaN is unknown."""
+    if math.isnan(seconds):
+        return "unknown"
     if seconds == 0:
         return "none"
     if seconds < 90:

@@ -15,6 +15,7 @@ Count = Annotated[int, Ge(0)]
 Positive = Annotated[int, Ge(1)]
 Amount = Annotated[float, Ge(0)]
 Percent = Annotated[float, Ge(0), Le(100)]
+Layout = Literal["channels last", "contiguous"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -303,7 +304,7 @@ class Weights:
     training_seconds: Amount | None = None
     training_device: str | None = None
     training_precision: str | None = None
-    training_layout: Literal["channels last", "contiguous"] | None = None
+    training_layout: Layout | None = None
     code_digest: str | None = None
     history: list[Epoch] = field(default_factory=list)
 

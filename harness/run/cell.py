@@ -19,7 +19,7 @@ from harness.networks.adapter import RoutedAdapter, adapt
 from harness.networks.build import make_preprocess
 from harness.records import parts as record_parts
 from harness.records.cell import Record, used_settings
-from harness.records.parts import Data, Epoch, Load, Machine, Weights
+from harness.records.parts import Data, Epoch, Layout, Load, Machine, Weights
 from harness.records.predictions import PREDICTIONS, make_predictions, predictions_place
 from harness.registry import model_code
 from harness.run.accuracy import measure_accuracy
@@ -121,6 +121,7 @@ def _describe_weights(ready: ReadyNetwork, code: str) -> Weights:
     if ready.sidecar is None:
         return weights
     sidecar = ready.sidecar
+    layouts: dict[bool | None, Layout | None]
     layouts = {None: None, True: "channels last", False: "contiguous"}
     return dataclasses.replace(
         weights,

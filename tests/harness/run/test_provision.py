@@ -225,12 +225,12 @@ def test_published_weights_are_adapted_and_loaded(make_job, data, tmp_path, monk
         ready_network(make_job("published"), SPEC, data)
 
 
-def test_a_network_that_breaks_in_training_is_a_failed_cell(make_job, data):
+def test_a_network_that_cannot_be_trained_is_refused_before(make_job, data):
     def broken(num_classes, in_channels, pretrained):
         return nn.Sequential(nn.Flatten(), nn.Linear(5, num_classes))
 
     spec = dataclasses.replace(SPEC, build=broken)
-    with pytest.raises(CellError, match="training broke: RuntimeError: ."):
+    with pytest.raises(RequestError, match="rehearsal of training on 4×1×8×8 numbers: Runtime"):
         ready_network(make_job(), spec, data)
     with pytest.raises(RequestError, match="image_size 8 does not fit Tiny: ."):
         check_fit(make_job().settings, spec, 3, 1)
