@@ -208,9 +208,7 @@ def with_any_ranges(network: nn.Module, backend: str, images: Tensor) -> Int8Net
     return convert(fake, network, backend, tuple(images.shape[1:]))
 
 
-def _left_out(
-    graph: GraphModule, state: Mapping[str, Any]
-) -> Iterator[tuple[str, nn.Module, str]]:
+def _left_out(graph: GraphModule, state: Mapping[str, Any]) -> Iterator[tuple[str, nn.Module, str]]:
     """Yield the scales, zero points and weights that are attributes of layers and no state of them.
 
     These are the output scales of ELU, sigmoid and softmax, among others: as key, layer and name

@@ -73,7 +73,9 @@ class _CopiesDetached(TorchFunctionMode):
     ) -> object:
         if func is Tensor.__deepcopy__ and (not args[0].is_leaf or args[0].is_inference()):
             tensor, memo = args
-            memo[id(tensor)] = tensor.detach().to("meta") if self.on_meta else tensor.clone().detach()
+            memo[id(tensor)] = (
+                tensor.detach().to("meta") if self.on_meta else tensor.clone().detach()
+            )
             return memo[id(tensor)]
         return func(*args, **(kwargs or {}))
 

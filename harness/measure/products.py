@@ -105,7 +105,7 @@ def _formulas() -> dict[Any, Callable[..., int]]:
     return found
 
 
-def _bilinear(x: Shape, weight: Shape, y: Shape, *_: object, **__: object) -> int:
+def _bilinear(x: Shape, weight: Shape, *_: object, **__: object) -> int:
     """Return the operations of y_k = x·W_k·y: N×I by K×I×J by N×J."""
     images, features = x
     return 2 * images * weight[0] * weight[2] * (features + 1)

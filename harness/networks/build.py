@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from accelerate.utils import set_seed
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from harness.data.batches import batch_sizes, too_few_images
 from harness.data.preprocess import Preprocess
@@ -41,7 +42,13 @@ def build_network(
         RequestError: The network cannot take images of that size, or has too few layers to freeze.
     """
     set_seed(settings.seed)
-    return adapted(spec, settings, spec.build(num_classes, channels, pretrained))
+    network = spec.build(num_classes, channels, pretrained)
+    if any(is_lazy(parameter) for parameter in network.parameters()):
+        # Lazy layers get their shapes from a first image.
+        size = spec.input_size(settings)
+        with torch.no_grad():
+            network.eval()(torch.zeros(1, channels, size, size))
+    return adapted(spec, settings, network)
 
 
 def build_pretrained(

@@ -127,6 +127,8 @@ def _which(output: Any) -> str:
     """Return which part of an output is likely to be meant."""
     if isinstance(output, Mapping):
         keys = [key for key, value in output.items() if isinstance(value, Tensor)]
-        best = next((key for key in keys if key in ("logits", "out")), None) or next(iter(keys), None)
+        best = next((key for key in keys if key in ("logits", "out")), None) or next(
+            iter(keys), None
+        )
         return f", such as its ['{best}']" if best is not None else ""
     return ", such as its [0]" if isinstance(output, (tuple, list)) else ""

@@ -117,7 +117,7 @@ def trains_channels_last(network: nn.Module, images: Tensor, device: Device) -> 
     """
     if images.ndim != 4:
         return False
-    return takes_channels_last(copy_network(network).to(device), images[:_COMPARED_IMAGES])
+    return takes_channels_last(copy_network(network).to(device), images)
 
 
 def check_same(loaded: nn.Module, network: nn.Module, images: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""A digest of source code: of files and of all that they import, but for comments and docstrings."""
+"""A digest of the code in files and in what they import, without comments and docstrings."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class InPlace(nn.Module):
 
 
 MEASURES = {
-    "operations": lambda network, image: measure_operations(network, image),
+    "operations": measure_operations,
     "memory": lambda network, image: measure_peak_mb(network, image, on_meta=False),
     "latency": lambda network, image: measure_latency(
         {"n": network}, {"n": image}, rounds=20, seconds=0.001, seed=0

@@ -11,7 +11,7 @@ from torch import nn
 from harness.data.batches import ImageBatches
 from harness.data.loading import DataSource, ImageData
 from harness.data.splits import MemorySplit
-from harness.errors import CellError, RequestError
+from harness.errors import RequestError
 from harness.jobs import Cell, Job
 from harness.measure.operations import count_trainable_parameters
 from harness.networks import published
