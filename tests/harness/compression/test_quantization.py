@@ -12,6 +12,7 @@ from timm.layers import DropPath
 from torch import nn
 from torchvision.ops import StochasticDepth
 
+from harness.catalog import load_model
 from harness.compression import quantization
 from harness.compression.quantization import convert, freeze, prepare, with_any_ranges
 from harness.errors import RequestError
@@ -225,3 +226,20 @@ def test_a_saved_network_is_the_same_and_is_near_the_float_one(name, tmp_path):
     assert torch.equal(logits, again(images))
     expected = network(images)
     assert (logits - expected).abs().max() < 0.1 * expected.abs().max()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("base", ["resnet", "mobilenet", "efficientnet", "vgg_bn"])
+def test_saved_networks_of_the_documented_bases_are_the_same(base, tmp_path):
+    def build():
+        torch.manual_seed(0)
+        return load_model(base).build(10, 3, False).eval()
+
+    images = torch.randn(2, 3, 32, 32)
+    int8 = with_any_ranges(build(), "x86", images)
+    write_state(tmp_path / "w.safetensors", int8)
+    again = with_any_ranges(build(), "x86", torch.zeros(1, 3, 32, 32))
+    load_state(again, read_tensors(tmp_path / "w.safetensors"), "here")
+    logits = int8(images)
+    assert torch.equal(logits, int8(images))
+    assert torch.equal(logits, again(images))
