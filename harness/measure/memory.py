@@ -57,6 +57,8 @@ def measure_peak_mb(network: nn.Module, example: Tensor, *, on_meta: bool = True
     if on_meta:
         with on_meta_device("peak memory cannot be followed"):
             return _followed_peak_mb(meta_copy(network), example.to("meta"))
+    with inference(network):
+        network(example.clone())  # int8 weights are laid out anew for another shape of images
     return _followed_peak_mb(network, example)
 
 

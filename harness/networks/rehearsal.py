@@ -19,7 +19,7 @@ DOES_NOT_RUN = (
     *(AssertionError, AttributeError, IndexError, KeyError, NotImplementedError),
     *(RuntimeError, TypeError, ValueError),
 )
-# The error of the second step where a network keeps a part of the first one's graph.
+# A network that keeps a part of the graph of the first step fails in the second.
 _STEPS = 2
 
 

@@ -16,7 +16,7 @@ from harness.catalog import load_model
 from harness.compression import quantization
 from harness.compression.quantization import convert, freeze, prepare, with_any_ranges
 from harness.errors import RequestError
-from harness.measure.memory import measure_weights_mb
+from harness.measure.memory import measure_peak_mb, measure_weights_mb
 from harness.measure.operations import count_macs, count_parameters
 from harness.networks.weights import load_state, read_tensors, write_state
 from harness.spec import QuantizedNetwork
@@ -226,6 +226,13 @@ def test_a_saved_network_is_the_same_and_is_near_the_float_one(name, tmp_path):
     assert torch.equal(logits, again(images))
     expected = network(images)
     assert (logits - expected).abs().max() < 0.1 * expected.abs().max()
+
+
+def test_peak_memory_does_not_depend_on_the_calls_before(int8, images):
+    image = images[:1]
+    before = measure_peak_mb(int8, image, on_meta=False)
+    int8(images)
+    assert measure_peak_mb(int8, image, on_meta=False) == before
 
 
 @pytest.mark.slow
