@@ -6,11 +6,13 @@ import ast
 import importlib.util
 import sys
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
 from harness.errors import RequestError, unknown_name
 from harness.spec import CompressedSpec, DatasetSpec
+from harness.util.source import code_digest
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE_RESULTS = ROOT / "results"
@@ -68,6 +70,17 @@ def base_name(name: str) -> str:
         return ""
     spec = load_spec("model", name, files)
     return spec.base if isinstance(spec, CompressedSpec) else ""
+
+
+@cache
+def model_code(name: str) -> str:
+    """Return the digest of the code that builds a model; empty for one that is not known.
+
+    Of a compressed model, its base's code is a part. The harness itself does not count.
+    """
+    files = model_files()
+    code = [files[each] for each in (name, base_name(name)) if each in files]
+    return code_digest(code, ROOT, apart="harness") if code else ""
 
 
 def load_dataset(name: str) -> DatasetSpec:

@@ -16,6 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from harness.data.batches import count_steps, too_few_images
 from harness.data.splits import join_splits
 from harness.errors import RequestError
 from harness.settings_spec import TrainingSettings, TreeSettings
@@ -93,6 +94,34 @@ class _Grower:
             self.trained[len(train) :] = False
             self.held_out = ~self.trained
         self.grown: dict[NodePath, _Grown] = {}
+        self._check_images()
+
+    def _check_images(self) -> None:
+        """Make sure that every node that can come about has images to learn and to group from.
+
+        Raises:
+            RequestError: One has not.
+        """
+        classes, share = self.fitting.num_classes, self.settings.held_out
+        images = self.labels.bincount(minlength=classes)
+        held_out = self.labels[self.held_out].bincount(minlength=classes)
+        for label, (total, kept_back) in enumerate(zip(images, held_out, strict=True)):
+            if total <= kept_back or (share and not kept_back):
+                raise RequestError(
+                    f"setting tree.held_out: class {label} has {int(total)} training images, of "
+                    f"which {share:g} is {int(kept_back)}: a tree needs images of every class to "
+                    f"train on{' and to hold out; 0 holds out none' if share else ''}"
+                )
+        fewest = int((images - held_out).sort().values[:2].sum())
+        everything = int((images - held_out).sum())
+        stages: tuple[Literal["classes", "groups"], ...] = ("classes", "groups")
+        nodes: tuple[tuple[NodePath, int], ...] = (((), everything), ((0,), fewest))
+        for stage in stages:
+            for path, count in nodes:
+                recipe = self._recipe(stage, path)
+                if count_steps(count, recipe)[0] < 1 and (not path or classes > 2):
+                    name = "the root" if not path else "a node of the two smallest classes"
+                    raise RequestError(f"{name}: {too_few_images(count, recipe)}")
 
     def grow(self) -> Trunk:
         """Grow all nodes, fold those that do not pay, and train the tree jointly."""

@@ -51,11 +51,14 @@ def measure_peak_mb(network: nn.Module, example: Tensor, *, on_meta: bool = True
     """
     if example.is_cuda:
         with inference(network):
-            network(example)  # the first call also allocates what the libraries keep
-            return measure_cuda_peak_mb(lambda: network(example), example.device)
+            network(example.clone())  # the first call also allocates what the libraries keep
+            image = example.clone()
+            return measure_cuda_peak_mb(lambda: network(image), example.device)
     if on_meta:
         with on_meta_device("peak memory cannot be followed"):
             return _followed_peak_mb(meta_copy(network), example.to("meta"))
+    with inference(network):
+        network(example.clone())  # int8 weights are laid out anew for another shape of images
     return _followed_peak_mb(network, example)
 
 
@@ -93,7 +96,8 @@ class LiveStorages(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _followed_peak_mb(network: nn.Module, example: Tensor) -> float:
-    mode = LiveStorages([*network.parameters(), *network.buffers(), example])
+    image = example.clone()
+    mode = LiveStorages([*network.parameters(), *network.buffers(), image])
     with inference(network), mode:
-        network(example)
+        network(image)
     return mode.peak_bytes / 1e6

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from harness.errors import RequestError
 from harness.jobs import Job
+from harness.registry import model_code
 from harness.settings import recipe_hash, settings_with_start
 from harness.spec import ModelSpec
 from harness.util.files import atomic_path, file_sha256, write_text
@@ -43,6 +44,8 @@ class Sidecar:
         tree: How a tree of networks was grown; None for other models.
         compression: What a compressed model was made from, how, and the accuracies on the way;
             None for other models.
+        channels_last: Whether images lay channels last in training; None: not noted.
+        code: The digest of the code that builds the network; empty: not noted.
     """
 
     dataset: str
@@ -63,6 +66,8 @@ class Sidecar:
     structure: dict[str, Any] | None = None
     tree: dict[str, Any] | None = None
     compression: dict[str, Any] | None = None
+    channels_last: bool | None = None
+    code: str = ""
 
 
 def read_sidecar(weights: Path) -> Sidecar | None:
@@ -118,13 +123,28 @@ def write_state(path: Path, network: nn.Module) -> None:
     Raises:
         CellError: The disk is full or the folder cannot be written to.
     """
-    # Cloned, because safetensors refuses tensors that share memory.
-    state = {key: value.detach().cpu().contiguous().clone() for key, value in _plain(network)}
+    state = state_to_save(network)
     with atomic_path(path) as temporary:
         try:
             safetensors.torch.save_file(state, temporary)
         except SafetensorError as error:
             raise OSError(str(error)) from error
+
+
+def state_to_save(network: nn.Module) -> dict[str, Tensor]:
+    """Return copies of the parameters and buffers of a network, as a safetensors file takes them.
+
+    Raises:
+        RequestError: The state dict holds something that is no tensor.
+    """
+    state = dict(_plain(network))
+    for key, value in state.items():
+        if not isinstance(value, Tensor):
+            raise RequestError(
+                f"its state dict holds {key} of type {type(value).__name__}: only tensors are saved"
+            )
+    # Cloned, because safetensors refuses tensors that share memory.
+    return {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -196,22 +216,24 @@ def real_start(sidecar: Sidecar) -> str:
 def trained_weights_path(job: Job, data_sha256: str) -> Path:
     """Return the file of the weights that this job's training has left, if it has.
 
-    They are stored under the start that was really used; of the two that `training.start: auto`
-    can mean, ImageNet comes first. Earlier versions stored both under `auto`: such a file is found
-    by the start in its sidecar.
+    They are stored under the model's code and under the start that was really used; of the two
+    that `training.start: auto` can mean, ImageNet comes first. Earlier versions did not note the
+    code, and before that stored both starts under `auto`: such a file is found by the start in its
+    sidecar, whose `code` is empty.
 
     Raises:
         RequestError: A sidecar cannot be read.
     """
     wanted = job.settings.training.start
-    under_auto = unfinished_path(with_start(job, "auto"), data_sha256)
-    for start in ("imagenet", "random") if wanted == "auto" else (wanted,):
-        path = unfinished_path(with_start(job, start), data_sha256)
-        if path.exists():
-            return path
-        sidecar = read_sidecar(under_auto)
-        if sidecar is not None and real_start(sidecar) == start:
-            return under_auto
+    for code in dict.fromkeys((model_code(job.cell.model), "")):
+        under_auto = _weights_path(with_start(job, "auto"), data_sha256, code)
+        for start in ("imagenet", "random") if wanted == "auto" else (wanted,):
+            path = _weights_path(with_start(job, start), data_sha256, code)
+            if path.exists():
+                return path
+            sidecar = read_sidecar(under_auto)
+            if sidecar is not None and real_start(sidecar) == start:
+                return under_auto
     return unfinished_path(job, data_sha256)
 
 
@@ -238,10 +260,15 @@ def fell_back(job: Job, spec: ModelSpec, sidecar: Sidecar) -> bool:
 def unfinished_path(job: Job, data_sha256: str) -> Path:
     """Return the path that files of an unfinished training are named after.
 
-    Each recipe and data has one, at which the weights go too, unless the settings leave the start
-    to chance (auto).
+    Each recipe, data and code of the model has one, at which the weights go too, unless the
+    settings leave the start to chance (auto).
     """
-    key = hash_json([recipe_hash(job.settings), data_sha256])[:8]
+    return _weights_path(job, data_sha256, model_code(job.cell.model))
+
+
+def _weights_path(job: Job, data_sha256: str, code: str) -> Path:
+    parts = [recipe_hash(job.settings), data_sha256]
+    key = hash_json([*parts, code] if code else parts)[:8]
     return job.weights_dir / job.cell.dataset / f"{job.cell.model}-{key}.safetensors"
 
 

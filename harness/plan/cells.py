@@ -36,7 +36,7 @@ from harness.plan.jobs import (
 )
 from harness.records.cell import Record, find_record
 from harness.records.comparability import require_fair
-from harness.registry import expand_names, model_files
+from harness.registry import expand_names, model_code, model_files
 from harness.settings import settings_hash, settings_with_start
 from harness.spec import ModelSpec
 from harness.training.checkpoints import load_checkpoint
@@ -145,7 +145,10 @@ def _plan_cell(
     images = _check_images(job, spec, seen, request.force)
     action, detail = _next_action(job, spec, images.source, record, request)
     if action != "done":
-        check_fit(job.settings, spec, images.num_classes, images.channels)
+        # A tree looks at its own batches; a compressed model is trained as its base is.
+        alike = action in ("train", "continue") and (spec.fit is None or spec.base)
+        n_train = images.n_train if alike else None
+        check_fit(job.settings, spec, images.num_classes, images.channels, n_train)
     planned = Planned(
         job=job,
         spec=spec,
@@ -201,15 +204,37 @@ def _next_action(
     trained = choice in ("auto", "train")
     known = sidecar if trained else None
     equal = record is not None and _is_equal(record, job, source, known, request)
+    noted = record is not None and record.weights.code_digest
     if equal and not request.force and not (trained and fallback):
-        return "done", "an equal record exists (--force runs it again)"
+        unknown = "" if noted else ", made before the code of a model was noted"
+        return "done", f"an equal record exists{unknown} (--force runs it again)"
+    action, detail = _next_work(job, spec, weights, sidecar, start if fallback else None)
+    if noted and noted != model_code(job.cell.model):
+        detail = f"the code of {job.cell.model} has changed since its record was made: {detail}"
+    return action, detail
+
+
+def _next_work(
+    job: Job, spec: ModelSpec, weights: Path, sidecar: Sidecar | None, better: ModelSpec | None
+) -> tuple[Action, str]:
+    """Return what is left to do for a cell without an equal record.
+
+    Args:
+        job: The cell.
+        spec: Its model.
+        weights: What the files of an unfinished training are named after.
+        sidecar: Of its trained weights, if there are any.
+        better: The model whose pre-trained weights could not be had for them, if so.
+    """
+    choice = job.settings.weights
     if choice in ("published", "imagenet", "random"):
         return "measure", f"{choice} weights"
-    if sidecar is not None and choice == "auto" and not fallback:
-        return "measure", f"weights trained for {len(sidecar.logs)} epochs are there"
-    if sidecar is not None and choice == "auto":
+    if sidecar is not None and choice == "auto" and better is None:
+        unknown = "" if sidecar.code else ", from before the code of a model was noted"
+        return "measure", f"weights trained for {len(sidecar.logs)} epochs are there{unknown}"
+    if sidecar is not None and choice == "auto" and better is not None:
         _, detail = _next_training(job, spec, weights)
-        return "train", f"{start.pretrained} weights were missing: look again, {detail}"
+        return "train", f"{better.pretrained} weights were missing: look again, {detail}"
     return _next_training(job, spec, weights)
 
 
@@ -243,6 +268,7 @@ def _is_equal(
         and has_settings(record, job)
         and record.data.data_sha256 == source.sha256
         and weights_match
+        and record.weights.code_digest in (None, model_code(job.cell.model))
         and (
             request.launcher != "local"
             or record.machine.device_name == device_name(job.cell.device)

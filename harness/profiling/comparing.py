@@ -44,8 +44,9 @@ def compare(request: Request) -> Report:
         rows += [row for row in found if isinstance(row, Failure)]
     layers_of = next((row for row in found if isinstance(row, Analysis)), None)
     recommendation = None
-    if request.recommend and analyses:
-        recommendation = recommend(analyses, request.recommend, usual_roof(options))
+    counted = [row for row in analyses if not row.graph.uncounted]
+    if request.recommend and counted:
+        recommendation = recommend(counted, request.recommend, usual_roof(options))
     return Report(
         options=options,
         rows=rows,

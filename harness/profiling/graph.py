@@ -52,11 +52,14 @@ class Graph:
         operators: Each stands after those that it waits for.
         results: Positions of the operators whose results the network returns.
         unknown: Names of operators without a formula, whose FLOPs count as 0.
+        uncounted: Names of operators that multiply and have no formula: the graph's operations
+            are not known then.
     """
 
     operators: tuple[Operator, ...]
     results: frozenset[int]
     unknown: tuple[str, ...] = ()
+    uncounted: tuple[str, ...] = ()
 
     @cached_property
     def levels(self) -> tuple[int, ...]:

@@ -112,7 +112,7 @@ def _plot_sizes(axes: Axes, analyses: Sequence[Analysis], labels: Sequence[str])
     known = [(metrics, label) for metrics, label in pairs if metrics.params and metrics.gmacs]
     if not known:
         return
-    xs, ys = [m.params / 1e6 for m, _ in known], [m.gmacs for m, _ in known]
+    xs, ys = [m.params / 1e6 for m, _ in known], [m.gmacs or 0.0 for m, _ in known]
     intensities = [m.intensity_flops_per_byte for m, _ in known]
     axes.margins(0.15)
     points = axes.scatter(xs, ys, s=60, c=intensities, norm=LogNorm(), cmap="viridis", zorder=3)

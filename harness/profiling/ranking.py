@@ -150,7 +150,7 @@ def _scores(analyses: Sequence[Analysis], purpose: Purpose, roof: Roof) -> list[
     if purpose == "server":
         return [_throughput_bound_ms(each, roof) for each in analyses]
     costs = [
-        (each.metrics.model_size_mb, each.metrics.gflops, each.metrics.peak_activations_mb)
+        (each.metrics.model_size_mb, each.metrics.gflops or 0.0, each.metrics.peak_activations_mb)
         for each in analyses
     ]
     least = [min(column) or 1.0 for column in zip(*costs, strict=True)]

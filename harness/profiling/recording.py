@@ -21,12 +21,12 @@ from torch.nn.modules.module import (
 )
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
 
 from harness.errors import CellError
 from harness.measure.memory import LiveStorages
 from harness.measure.networks import inference
 from harness.measure.operations import counting_flops
+from harness.measure.products import ProductCounter
 from harness.profiling.formulas import Arguments, attention_macs, base_name, extra_flops
 from harness.profiling.graph import Graph, Operator
 from harness.util.error_text import describe_error
@@ -87,7 +87,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self,
         weights: Iterable[Tensor],
         running: list[str],
-        counter: FlopCounterMode,
+        counter: ProductCounter,
         element_bytes: int,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -129,8 +129,12 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def graph(self) -> Graph:
         """Return what was recorded."""
-        unknown = tuple(self._unknown)
-        return Graph(operators=tuple(self._operators), results=self._results, unknown=unknown)
+        return Graph(
+            operators=tuple(self._operators),
+            results=self._results,
+            unknown=tuple(self._unknown),
+            uncounted=tuple(self._counter.uncounted),
+        )
 
     def _add(
         self, func: Any, arguments: Arguments, read: list[Tensor], written: list[Tensor], macs: int

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from harness.measure.operations import describe_uncounted
 from harness.profiling.analysis import Analysis, Failure, Row
 from harness.profiling.columns import MEASURED
 from harness.profiling.hardware import ELEMENT_BYTES
@@ -92,6 +93,8 @@ def notes(report: Report) -> list[str]:
         if each.graph.unknown:
             unknown = ", ".join(each.graph.unknown)
             lines.append(f"{each.name}: operators without a formula count 0 FLOPs: {unknown}")
+        if each.graph.uncounted:
+            lines.append(f"{each.name}: {describe_uncounted(each.graph.uncounted)}: no GMACs")
     if report.dataset:
         lines += _notes_on_records(report)
     return lines

@@ -63,6 +63,7 @@ class CostRecord:
         gflops: Operations of one image, two to a multiply-accumulate, 10^9.
         gmacs_thop: Multiply-accumulates as thop counts them, 10^9 (the published "G-Flops").
         paths: The costs of each path through a routed network, cheapest first.
+        code_digest: The digest of the code that builds the network; None: not noted.
         not_measured: Reasons, by the name of the field that is None.
         provenance: Code, time, command and environment.
     """
@@ -86,6 +87,7 @@ class CostRecord:
     gflops: float | None = None
     gmacs_thop: float | None = None
     paths: tuple[CostPath, ...] = ()
+    code_digest: str | None = None
     not_measured: dict[str, str] = field(default_factory=dict)
     provenance: Provenance = field(default_factory=Provenance)
 

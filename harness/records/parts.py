@@ -15,6 +15,7 @@ Count = Annotated[int, Ge(0)]
 Positive = Annotated[int, Ge(1)]
 Amount = Annotated[float, Ge(0)]
 Percent = Annotated[float, Ge(0), Le(100)]
+Layout = Literal["channels last", "contiguous"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -292,6 +293,9 @@ class Weights:
         training_precision: fp32 or bf16.
         training_processes: Number of processes that trained the network together; None in records
             of earlier versions, which used one.
+        training_layout: How images lay in memory in training: channels last, or contiguous where
+            the network or the settings want that; None: not noted.
+        code_digest: The digest of the code that builds the network; None: not noted.
         history: The log of each epoch.
     """
 
@@ -303,6 +307,8 @@ class Weights:
     training_device: str | None = None
     training_precision: str | None = None
     training_processes: Positive | None = None
+    training_layout: Layout | None = None
+    code_digest: str | None = None
     history: list[Epoch] = field(default_factory=list)
 
 

@@ -160,7 +160,7 @@ def _measure_operations(adapter: NetworkAdapter, example: Tensor) -> tuple[Opera
     except CellError as error:
         return sizes, dict.fromkeys(("gmacs", "gflops", "gmacs_thop"), str(error))
     operations = replace(sizes, gmacs=found.gmacs, gflops=found.gflops, gmacs_thop=found.gmacs_thop)
-    return operations, {"gmacs_thop": found.gmacs_thop_reason}
+    return operations, dict(found.reasons)
 
 
 def _measure_memory(adapter: NetworkAdapter, example: Tensor) -> tuple[Memory, _Reasons]:

@@ -17,10 +17,12 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 
+from harness.data.batches import too_few_images
 from harness.data.shares import Share
 from harness.errors import CellError, RequestError
 from harness.jobs import Device
 from harness.measure.conditions import fp32_precision
+from harness.measure.networks import laid_out
 from harness.settings_spec import TrainingSettings
 from harness.training.checkpoints import load_checkpoint, save_checkpoint
 from harness.training.objectives import CrossEntropy, Objective
@@ -126,10 +128,7 @@ def train(
         KeyboardInterrupt: A signal asked this process to stop; the checkpoint is of the last step.
     """
     if batches.steps < 1:
-        raise RequestError(
-            f"training.batch_size is {settings.batch_size} but there are only "
-            f"{batches.images} training images, and training.drop_last leaves out partial batches"
-        )
+        raise too_few_images(batches.images, settings)
     last = batches.images - (batches.steps - 1) * settings.batch_size
     local = settings.norm_statistics == "local"
     if local and settings.processes <= last < 2 * settings.processes and settings.processes > 1:
@@ -268,6 +267,8 @@ class _Run:
             images = min(size, self.batches.images - self.tally.step * size)
         if self.settings.channels_last and inputs.ndim == 4:
             inputs = inputs.to(memory_format=torch.channels_last)
+        elif inputs.ndim == 4:
+            inputs = laid_out(inputs, torch.contiguous_format)
         self.optimizer.zero_grad()
         loss, right = self._accumulate(inputs, labels, images)
         if self.settings.max_gradient_norm is not None:

@@ -334,3 +334,18 @@ def test_a_tree_grows_on_a_gpu(make_fitting, split):
     prepared = trunk.to("cuda").prepare_for_inference()
     images = images_of(split).to("cuda")
     assert (prepared.route(images).cpu() == split.labels).float().mean() > 0.5
+
+
+def test_too_few_images_are_found_before_anything_is_trained(split, tmp_path):
+    def grow_with(**changes):
+        training = dataclasses.replace(STAGE, **changes.pop("training", {}))
+        tree = dataclasses.replace(TREE, grouping=training, **changes)
+        grow(fitting_in(tmp_path, split, training, tree))
+
+    with pytest.raises(RequestError, match="class 0 has 30 training images, of which 0.01 is 0"):
+        grow_with(held_out=0.01)
+    with pytest.raises(RequestError, match="two smallest classes: .* there are only 60 training"):
+        grow_with(training={"batch_size": 61, "drop_last": True})
+    with pytest.raises(RequestError, match="the root: .* there are only 240 training images"):
+        grow_with(training={"batch_size": 241, "drop_last": True})
+    assert not list(tmp_path.iterdir())
