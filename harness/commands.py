@@ -60,7 +60,8 @@ def _choose_measurement(request: Request) -> Measurement[Any, Any]:
         raise unknown_name("--measure", request.measure, MEASUREMENTS)
     for other in MEASUREMENTS.values():
         for field, refusal in other.own_options.items():
-            if other.name != request.measure and getattr(request, field):
+            given = getattr(request, field) not in (None, "", [], False)
+            if other.name != request.measure and given:
                 raise RequestError(refusal.format(measure=request.measure))
     if not request.models:
         raise RequestError("--model is missing: name one or more, or all (--list shows them)")

@@ -135,7 +135,7 @@ class Request:
             the models, else the first.
         trackers: Names or comma lists; empty: TensorBoard's files.
         fair: Refuse cells whose accuracies could not be compared.
-        seeds: Seeds to run each cell with, as a comma list; empty: that of the settings alone.
+        seeds: Seeds to run each cell with, as a comma list; None: that of the settings alone.
     """
 
     datasets: list[str]
@@ -158,4 +158,4 @@ class Request:
     trackers: list[str] = field(default_factory=list)
     runs_dir: Path | None = None
     fair: bool = False
-    seeds: str = ""
+    seeds: str | None = None

@@ -6,10 +6,19 @@ import contextlib
 import csv
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness.errors import CellError
+from harness.errors import CellError, RequestError
+
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 
 @contextlib.contextmanager
@@ -41,9 +50,32 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def regular_file(path: Path) -> Path:
+    """Return a path that may be opened: that of a regular file, or of none at all.
+
+    To open a pipe or a device could wait for ever, and a folder cannot be read.
+
+    Raises:
+        RequestError: Something else is there, or the path cannot be looked up.
+    """
+    try:
+        kind = _KINDS.get(stat.S_IFMT(path.stat().st_mode))
+    except (FileNotFoundError, NotADirectoryError):
+        return path
+    except OSError as error:
+        raise RequestError(f"{path}: cannot be read ({error.strerror})") from None
+    if kind is not None:
+        raise RequestError(f"{path}: {kind} is there, a file wanted")
+    return path
+
+
 def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as file:
+    """Return the SHA-256 of a file's bytes, in hexadecimal.
+
+    Raises:
+        RequestError: It is no regular file.
+    """
+    with regular_file(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -22,7 +22,7 @@ CELL = Cell(dataset="digits", model="resnet", device="cpu")
 
 
 @pytest.mark.parametrize(
-    ("text", "seeds"), [("", [None]), ("1,2,3", [1, 2, 3]), (" 7 , 7,0,", [7, 0]), ("42", [42])]
+    ("text", "seeds"), [(None, [None]), ("1,2,3", [1, 2, 3]), (" 7 , 7,0,", [7, 0]), ("42", [42])]
 )
 def test_a_list_of_seeds(text, seeds):
     assert name_seeds(text) == seeds
