@@ -79,9 +79,8 @@ def _run(
     from harness.report.site import refresh
 
     results = request.results_dir.absolute()
-    # Fail early on unreadable or unwritable results.
+    # Fail early on unwritable results.
     check_writable(results)
-    read_material(results)
     began = datetime.now(UTC).isoformat(timespec="seconds")
     codes = [_run_one(measurement, item, request) for item in planned]
     # A refused part wrote no record; an existing record of it is from an earlier run.
@@ -90,7 +89,10 @@ def _run(
         return 2
     refresh(results)
     measurement.show(Outcome(results=results, ran=ran, began=began))
-    return int(any(codes))
+    broken = read_material(results).broken
+    for line in broken:
+        print(f"error: {line}", file=sys.stderr)
+    return int(any(codes) or bool(broken))
 
 
 def _run_one(measurement: Measurement[PlannedT, Any], item: PlannedT, request: Request) -> int:

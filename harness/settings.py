@@ -261,7 +261,9 @@ def _parse(text: str) -> Any:
                 f"more than {_DEEPEST} levels or {_MOST_VALUES} values: nested too deeply, or by "
                 "aliases that recur"
             )
-        inner = (each.values() if isinstance(each, dict) else each for each in level if _holds(each))
+        inner = (
+            each.values() if isinstance(each, dict) else each for each in level if _holds(each)
+        )
         level = list(chain.from_iterable(inner))
     return tree
 

@@ -60,9 +60,7 @@ class TrainingSettings:
     label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0
     shift_pixels: Annotated[int, Ge(0), Le(4096)] = 0
     horizontal_flip: bool = False
-    rand_augment: (
-        tuple[Annotated[int, Ge(1), Le(100)], Annotated[int, Ge(0), Le(30)]] | None
-    ) = None
+    rand_augment: tuple[Annotated[int, Ge(1), Le(100)], Annotated[int, Ge(0), Le(30)]] | None = None
     cutout: tuple[Annotated[int, Ge(1), Le(100)], _Pixels] | None = None
     balance_classes: bool = False
     max_gradient_norm: Annotated[float, Gt(0)] | None = None

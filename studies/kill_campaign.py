@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -262,14 +263,15 @@ def _prepare(folder: Path) -> Path:
     project = folder / "project"
     project.mkdir()
     copy_project(project)
+    shutil.copytree(ROOT / "trunk", project / "trunk")
     pixels = np.random.default_rng(0)
-    labels = np.arange(80) % 4
-    images = pixels.integers(0, 200, (80, 8, 8), dtype=np.uint8)
+    labels = np.arange(32) % 4
+    images = pixels.integers(0, 200, (32, 8, 8), dtype=np.uint8)
     for image, label in zip(images, labels, strict=True):
         image[2 * label : 2 * label + 2] = 255
     names = np.array(["first", "second", "third", "fourth"])
-    arrays = {"train_images": images[:48], "train_labels": labels[:48], "classes": names}
-    arrays |= {"test_images": images[48:], "test_labels": labels[48:]}
+    arrays = {"train_images": images[:20], "train_labels": labels[:20], "classes": names}
+    arrays |= {"test_images": images[20:], "test_labels": labels[20:]}
     np.savez(project / "few.npz", **arrays)  # type: ignore[arg-type]
     return project
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from harness.errors import CellError, RequestError
 from harness.jobs import Cell, Job
+from harness.records.consistency import check_cell
 from harness.records.parts import (
     Accuracy,
     Compression,
@@ -145,6 +146,7 @@ CELLS = Store(
     pattern="records/*/*.json",
     place=lambda record: Path("records") / record.cell.dataset / f"{record.stem}.json",
     migrate=_nest,
+    contradictions=check_cell,
 )
 """The records of a results folder, by data set, then model, then device."""
 

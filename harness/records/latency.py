@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from harness.jobs import Device
-from harness.records.parts import Machine, Provenance
+from harness.records.consistency import check_comparison
+from harness.records.parts import Amount, Count, Machine, Positive, Provenance
 from harness.records.store import STRICT, Store, nest_parts
 
 
@@ -44,17 +45,17 @@ class LatencyRow:
     runtime_method: str = ""
     weights_origin: str = ""
     weights_sha256: str | None = None
-    image_size: int = 0
-    max_difference: float | None = None
-    latency_ms_p05: float | None = None
-    latency_ms_p50: float | None = None
-    latency_ms_p95: float | None = None
-    latency_ms_p99: float | None = None
-    ratio: float | None = None
-    ratio_low: float | None = None
-    ratio_high: float | None = None
+    image_size: Count = 0
+    max_difference: Amount | None = None
+    latency_ms_p05: Amount | None = None
+    latency_ms_p50: Amount | None = None
+    latency_ms_p95: Amount | None = None
+    latency_ms_p99: Amount | None = None
+    ratio: Amount | None = None
+    ratio_low: Amount | None = None
+    ratio_high: Amount | None = None
     reason: str | None = None
-    ratio_by_process: list[float] = field(default_factory=list)
+    ratio_by_process: list[Amount] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -94,16 +95,16 @@ class LatencyRecord:
     device: Device
     reference: str
     reference_runtime: str
-    processes: int = 1
-    rounds: int
+    processes: Positive = 1
+    rounds: Count
     drift: float
     drifted: bool
-    reruns: int
+    reruns: Count
     method: str
     rows: tuple[LatencyRow, ...]
     data_name: str
     data_sha256: str
-    seed: int
+    seed: Count
     machine: Machine
     provenance: Provenance
 
@@ -120,5 +121,6 @@ LATENCIES = Store(
     pattern="latency/*.json",
     place=lambda record: latency_place(record.dataset, record.device, record.machine.threads),
     migrate=partial(nest_parts, LatencyRecord),
+    contradictions=check_comparison,
 )
 """The comparisons of a results folder, by data set, device and number of threads."""
