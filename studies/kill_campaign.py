@@ -54,7 +54,10 @@ _SETTINGS = {
 }
 _STAGE = {"epochs": 1, "batch_size": 8, "start": "random"}
 _OWN_SETTINGS = {
-    "trunk": {"tree.grouping": _STAGE, "tree.class_below": _STAGE, "tree.joint": _STAGE},
+    "trunk": {
+        "tree.held_out": 0.25,
+        **{f"tree.{stage}": _STAGE for stage in ("grouping", "class_below", "joint")},
+    },
     "resnet_quantized": {"quantization.training": _STAGE},
     "vgg_pruned": {"pruning.training": _STAGE, "pruning.steps": 20},
 }
@@ -213,7 +216,7 @@ class _Campaign:
             last = now
         done = running.wait()
         if done.returncode:
-            raise SystemExit(f"{self.cell.model}: undisturbed run: {done.stderr}")
+            raise SystemExit(f"{self.cell.model}: undisturbed run: {done.stderr}{done.stdout}")
 
     def _check(self, folder: Path, done: subprocess.CompletedProcess[str]) -> None:
         """Compare what a run that ended has left with what the undisturbed one has."""

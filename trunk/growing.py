@@ -11,12 +11,14 @@ import logging
 from collections import deque
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Len
 from torch import Tensor, nn
 
 from harness.errors import RequestError
+from harness.records.parts import Share
 from harness.settings_spec import TrainingSettings, TreeSettings
 from harness.training.stages import Fitting
 from trunk.features import NodeInputs, softmax_of
@@ -77,6 +79,12 @@ class _Grower:
             )
         self.fitting, self.settings = fitting, settings
         self.labels = fitting.split.labels
+        fewest = int(self.labels.bincount().min())
+        if settings.held_out and int(settings.held_out * fewest) == 0:
+            raise RequestError(
+                f"tree.held_out is {settings.held_out}, which holds out no image of a class of "
+                f"{fewest}: 0 or more than {1 / fewest:.2g} wanted"
+            )
         self.held_out = choose_held_out(self.labels, settings.held_out, fitting.settings.seed)
         self.grown: dict[NodePath, _Grown] = {}
 
@@ -110,7 +118,9 @@ class _Grower:
         if not path and self.settings.root_volatility is not None:
             volatility = self.settings.root_volatility
         likelihood = self.fitting.stages.compute(
-            f"{name}.likelihood", lambda: self._likelihood(leaves, inputs, classes).tolist()
+            f"{name}.likelihood",
+            lambda: self._likelihood(leaves, inputs, classes).tolist(),
+            _square(len(classes)),
         )
         numbered = child_groups(torch.tensor(likelihood, dtype=torch.float64), volatility)
         groups = tuple(tuple(classes[index] for index in group) for group in numbered)
@@ -167,7 +177,9 @@ class _Grower:
             if not path or grown is None or grown.network is grown.leaves:
                 continue
             routed, flat = self.fitting.stages.compute(
-                f"{grown.node.name}.fold", partial(self._compare_with_leaves, grown)
+                f"{grown.node.name}.fold",
+                partial(self._compare_with_leaves, grown),
+                tuple[Share, Share],
             )
             logger.info("%s: held out, routed %.4f, as leaves %.4f", grown.node.name, routed, flat)
             if flat >= routed:
@@ -256,6 +268,11 @@ def _accuracy(branches: Branches, start: NodePath, maps: Tensor, labels: Tensor)
         for rows, logits, targets in along_true_paths(branches, start, maps, labels):
             right[rows] &= logits.argmax(1) == targets
     return right.double().mean().item()
+
+
+def _square(size: int) -> object:
+    """Return the type of a matrix of shares, as JSON holds it."""
+    return Annotated[list[Annotated[list[Share], Len(size, size)]], Len(size, size)]
 
 
 def _single(classes: tuple[int, ...]) -> Groups:

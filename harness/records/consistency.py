@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from harness.records.cell import Record
     from harness.records.latency import LatencyRecord, LatencyRow
-    from harness.records.parts import Accuracy, Latency, UsedSettings
+    from harness.records.parts import Accuracy, Latency
 
 _FP32_CHECK = {"images", "accuracy_fp32", "changed"}
 
@@ -19,7 +19,9 @@ def check_cell(record: Record) -> Iterator[str]:
     """Yield the contradictions in the record of a cell."""
     yield from _check_accuracy(record.accuracy)
     yield from _check_percentiles(record.latency)
-    yield from _check_settings(record.settings)
+    for name in ("training", "evaluation", "measurement"):
+        if not isinstance(record.settings.settings.get(name, {}), Mapping):
+            yield f"settings.settings.{name} is no section"
     operations, epochs, logged = record.operations, record.weights.epochs, record.weights.history
     if not _ascend(operations.params_trainable, operations.params):
         yield "operations.params_trainable is above params"
@@ -62,9 +64,6 @@ def _check_whole(record: Record) -> Iterator[str]:
         yield f"data.classes are {len(classes)}, accuracy.confusion_matrix has {rows} rows"
     if len(set(classes)) < len(classes):
         yield "data.classes: a name stands twice"
-    routed, images = sum(path.images for path in record.paths), record.accuracy.n_test
-    if record.paths and images not in (None, routed):
-        yield f"paths have {routed} images, accuracy.n_test is {images}"
 
 
 def _check_accuracy(part: Accuracy) -> Iterator[str]:
@@ -95,16 +94,6 @@ def _check_percentiles(part: Latency | LatencyRow) -> Iterator[str]:
     percentiles = (part.latency_ms_p05, part.latency_ms_p50, part.latency_ms_p95)
     if not _ascend(*percentiles, part.latency_ms_p99):
         yield "latency_ms_p05, p50, p95 and p99 do not ascend"
-
-
-def _check_settings(part: UsedSettings) -> Iterator[str]:
-    settings = part.settings
-    for name in ("training", "evaluation", "measurement"):
-        if not isinstance(settings.get(name, {}), Mapping):
-            yield f"settings.settings.{name} is no section"
-    for name in ("seed", "image_size"):
-        if settings.get(name) not in (None, getattr(part, name)):
-            yield f"settings.{name} is {getattr(part, name)}, in the settings {settings[name]!r}"
 
 
 def _ascend(*figures: float | None) -> bool:

@@ -74,7 +74,7 @@ class Store(Generic[T]):
         except OSError as error:
             raise RequestError(f"{path}: cannot be read ({error.strerror})") from None
         except ValidationError as error:
-            wrong = _explain(error)
+            wrong = explain_validation(error)
         else:
             wrong = next(self.contradictions(record), None) if self.contradictions else None
         if wrong is not None:
@@ -213,7 +213,8 @@ def _json(value: object) -> str:
     return json.dumps(value, allow_nan=False)
 
 
-def _explain(error: ValidationError) -> str:
+def explain_validation(error: ValidationError) -> str:
+    """Return the place of the first mistake in a file, and what is wrong there, in one line."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     return f"{where}: {first['msg']}" if where else first["msg"]

@@ -141,8 +141,10 @@ def write_texts(results: Path, findings: Findings) -> None:
     Raises:
         CellError: A file cannot be written.
     """
-    for path, text in _render_all(results, findings).items():
-        _write_if_changed(results / path, text)
+    files = _render_all(results, findings).items()
+    stale = [(results / path, text) for path, text in files if _read(results / path) != text]
+    for path, text in stale:
+        write_text(path, text)
 
 
 def _render_all(results: Path, findings: Findings) -> dict[Path, str]:

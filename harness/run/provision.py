@@ -36,10 +36,14 @@ from harness.training.checkpoints import delete_checkpoint
 from harness.training.fit import learn
 from harness.training.stages import Base
 from harness.training.tracker import UNTRACKED, Tracker
+from harness.util.error_text import describe_error
 from harness.util.files import file_sha256
 
 logger = logging.getLogger(__name__)
 
+
+# What building a network may raise whose description has been altered.
+_NO_STRUCTURE = (AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 Origin = Literal["trained", "published", "imagenet", "random"]
 
@@ -108,6 +112,10 @@ def _trained(
         raise RequestError(
             f"{path}: trained for {sidecar.num_classes} classes, the data has {classes}"
         )
+    if sidecar.channels not in (None, data.channels):
+        raise RequestError(
+            f"{path}: trained on {sidecar.channels} channel(s), the images have {data.channels}"
+        )
     network = _rebuild(spec, job.settings, sidecar, data.channels, path)
     load_weights(path, network, sidecar)
     logger.info("%s: weights loaded from %s", job.cell, path)
@@ -161,8 +169,9 @@ def _rebuild(
         return make()
     try:
         return spec.rebuild(sidecar.structure or {}, make)
-    except RequestError as error:
-        raise RequestError(f"{path.with_suffix('.json')}: {error}") from error
+    except (RequestError, *_NO_STRUCTURE) as error:
+        text = str(error) if isinstance(error, RequestError) else describe_error(error)
+        raise RequestError(f"{path.with_suffix('.json')}: structure: {text}") from error
 
 
 def _published(job: Job, spec: ModelSpec, classes: int, channels: int) -> ReadyNetwork:

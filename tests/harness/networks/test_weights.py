@@ -44,8 +44,10 @@ def saved(tmp_path):
         threads=2,
         device="cpu",
         training_seconds=1.5,
-        logs=[{"epoch": 1, "loss": 0.5}],
-        settings={"epochs": 1},
+        logs=[
+            {"epoch": 1, "loss": 0.5, "accuracy": 0.9, "learning_rate": 1e-3, "seconds": 1.5},
+        ],
+        settings={"epochs": 1, "precision": "fp32"},
     )
     return path, network, save_weights(path, network, sidecar)
 

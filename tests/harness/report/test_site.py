@@ -57,7 +57,8 @@ def test_stale_files_are_named(project, make_record):
     results = project / "results"
     refresh(results)
     assert stale_files(project) == [project / "README.md"]
-    CELLS.write(results, make_record(accuracy_top1=50.0))
+    figures = {"accuracy_top1": 50.0, "accuracy_top1_low": 49.0, "accuracy_top1_high": 51.0}
+    CELLS.write(results, make_record(**figures))
     stale = stale_files(project)
     assert {results / "cifar10.csv", results / "figures/cifar10/accuracy-gmacs.svg"} <= {*stale}
 
