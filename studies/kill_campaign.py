@@ -225,7 +225,7 @@ class _Campaign:
         differing = [k for k in {**self.wanted, **found} if self.wanted.get(k) != found.get(k)]
         self.counts["different" if differing else "equal"] += 1
         if differing:
-            self._fault(folder, f"{', '.join(differing)}; {done.stderr[-300:]}")
+            self._fault(folder, f"{', '.join(differing[:5])}; {done.stderr}{done.stdout}"[:2000])
 
     def _fault(self, folder: Path, text: str) -> None:
         self.faults.append(f"{folder.relative_to(self.folder.parent)}: {text}")

@@ -124,9 +124,7 @@ def test_a_list_that_names_nothing_is_one_line(capsys, tmp_path, nothing, field,
         ("resnet", "seed=!!python/object:os.system {}", ["--set", "not YAML", "could not"]),
     ],
 )
-def test_a_number_or_a_tree_without_measure_is_one_line(
-    capsys, tmp_path, model, assignment, words
-):
+def test_a_number_or_a_tree_without_measure_is_one_line(capsys, tmp_path, model, assignment, words):
     request = make_request(tmp_path, models=[model], assignments=[assignment])
     refuse(capsys, tmp_path, request, *words)
 

@@ -111,8 +111,6 @@ def read_sidecar(weights: Path) -> Sidecar | None:
             f"{path}: not a sidecar of weights ({explain_validation(error)}); delete both files to "
             "train again"
         ) from None
-    if not isinstance(sidecar.settings.get("precision"), str):
-        raise RequestError(f"{path}: its settings have no precision; delete both to train again")
     return sidecar
 
 

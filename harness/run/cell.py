@@ -124,7 +124,7 @@ def _describe_weights(ready: ReadyNetwork) -> Weights:
         epochs=len(sidecar.logs),
         training_seconds=round(sidecar.training_seconds, 1),
         training_device=sidecar.device,
-        training_precision=sidecar.settings["precision"],
+        training_precision=str(sidecar.settings.get("precision", "")) or None,
         history=[Epoch(**log) for log in sidecar.logs],
     )
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import glob
 import hashlib
 import os
+import platform
 import stat
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from harness.errors import CellError, RequestError
 
+# Machines may share a folder, and number their processes each for itself.
+_HOST = f"{zlib.crc32(platform.node().encode()):08x}"
 _KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a pipe",
@@ -25,12 +30,17 @@ _KINDS = {
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary file beside `path` that takes its place when the block ends well.
 
+    What a process of this machine that was killed in such a block has left is deleted.
+
     Raises:
         CellError: The disk is full or the folder cannot be written to; nothing is left behind.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{_HOST}-{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        for left in path.parent.glob(f".{glob.escape(path.name)}.{_HOST}-*.tmp"):
+            if not _is_running(left.stem.rpartition("-")[2]):
+                left.unlink(missing_ok=True)
         yield temporary
         temporary.replace(path)
     except OSError as error:
@@ -38,6 +48,16 @@ def atomic_path(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _is_running(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, ValueError):
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def write_text(path: Path, text: str) -> None:
