@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from harness.errors import CellError, RequestError, unknown_name
+from harness.errors import CellError, RequestError, describe_os_error, unknown_name
 from harness.jobs import Request
 from harness.measurements import MEASUREMENTS
 from harness.measurements.contract import Measurement, Outcome, PlannedT
@@ -43,6 +43,9 @@ def carry_out(request: Request, *, plan: bool = False) -> int:
     except (CellError, RequestError) as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        print(f"error: {describe_os_error(error)}", file=sys.stderr)
+        return RequestError.exit_code
     except KeyboardInterrupt:
         again = MEASUREMENTS[request.measure].after_interruption
         print(f"interrupted: the same command {again}", file=sys.stderr)

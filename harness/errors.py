@@ -8,7 +8,18 @@ import sys
 from collections.abc import Iterable, Iterator
 
 
-class RequestError(Exception):
+# A message lists no more names than these.
+_MOST_NAMES = 25
+
+
+class _OneLineError(Exception):
+    """An error whose message is one line, whatever is quoted in it."""
+
+    def __str__(self) -> str:
+        return "".join(each if each.isprintable() else " " for each in super().__str__())
+
+
+class RequestError(_OneLineError):
     """The request cannot be carried out as it stands: one line, exit code 2, nothing written."""
 
     exit_code = 2
@@ -18,7 +29,7 @@ class NotPublishedError(RequestError):
     """Weights are asked for that were never published; left out where `all` was asked for."""
 
 
-class CellError(Exception):
+class CellError(_OneLineError):
     """A cell broke while it ran: one line, kept in its record, exit code 1."""
 
     exit_code = 1
@@ -32,6 +43,15 @@ def exit_on_error() -> Iterator[None]:
     except (CellError, RequestError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:
+        print(f"error: {describe_os_error(error)}", file=sys.stderr)
+        sys.exit(RequestError.exit_code)
+
+
+def describe_os_error(error: OSError) -> str:
+    """Return one line on a path that cannot be used."""
+    path = f"{str(error.filename)[:200]}: " if error.filename else ""
+    return f"{path}{error.strerror or error}"
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> RequestError:
@@ -47,6 +67,9 @@ def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> 
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     if near:
         help_text = f"did you mean {' or '.join(near)}?"
+    elif names:
+        more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+        help_text = f"known: {', '.join(names[:_MOST_NAMES])}{more}"
     else:
-        help_text = f"known: {', '.join(names)}" if names else "none are known"
-    return RequestError(f"unknown {kind} '{name}': {help_text}{f' ({hint})' if hint else ''}")
+        help_text = "none are known"
+    return RequestError(f"unknown {kind} '{name[:80]}': {help_text}{f' ({hint})' if hint else ''}")
