@@ -7,7 +7,6 @@ import difflib
 import sys
 from collections.abc import Iterable, Iterator
 
-
 # A message lists no more names than these.
 _MOST_NAMES = 25
 

@@ -41,7 +41,7 @@ _MODELS = ("resnet", "trunk", "resnet_quantized", "vgg_pruned")
 # A kill of each kind in every trial, in the order in which a cell comes to them.
 _MOMENTS = ("training", "saving", "training", "evaluation", "tables")
 _POLL_S = 0.005
-_SETTINGS = {
+_SETTINGS: dict[str, Any] = {
     "image_size": 32,
     "checkpoint_minutes": 0,
     "training.epochs": 2,
@@ -53,7 +53,7 @@ _SETTINGS = {
     "measurement.throughput_batch_sizes": "[1, 4]",
 }
 _STAGE = {"epochs": 1, "batch_size": 8, "start": "random"}
-_OWN_SETTINGS = {
+_OWN_SETTINGS: dict[str, dict[str, Any]] = {
     "trunk": {
         "tree.held_out": 0.25,
         **{f"tree.{stage}": _STAGE for stage in ("grouping", "class_below", "joint")},
@@ -119,7 +119,6 @@ def main(kills: Kills = 100, model: Model = list(_MODELS), seed: Seed = 0) -> No
             campaign.fill_disks()
             rows.append(campaign.row())
             wrong += len(campaign.faults)
-            print("\n".join(campaign.faults), flush=True)
             print(Table.of_texts(_HEADER, rows).markdown(), flush=True)
     sys.exit(int(wrong > 0))
 
@@ -194,9 +193,11 @@ class _Campaign:
             running.wait()
             return False
         victims = [processes, *processes.children(recursive=True)]
-        for victim in victims[self.chance.choice((0, 0, -1)) :]:  # both, or the worker alone
+        alone = self.chance.random() < 1 / 3
+        for victim in victims[-1:] if alone else victims:
             victim.kill()
         running.wait()
+        self._note(folder, f"killed in {moment}{', the worker alone' if alone else ''}")
         self.counts["runs"] += 1
         self.counts["a file half written"] += bool(set(folder.rglob(".*.tmp")) - left)
         return True
@@ -224,11 +225,16 @@ class _Campaign:
         found = outcome(folder) if done.returncode == 0 else {"exit": str(done.returncode)}
         differing = [k for k in {**self.wanted, **found} if self.wanted.get(k) != found.get(k)]
         self.counts["different" if differing else "equal"] += 1
+        self._note(folder, "different" if differing else "equal")
         if differing:
             self._fault(folder, f"{', '.join(differing[:5])}; {done.stderr}{done.stdout}"[:2000])
 
     def _fault(self, folder: Path, text: str) -> None:
         self.faults.append(f"{folder.relative_to(self.folder.parent)}: {text}")
+        self._note(folder, text)
+
+    def _note(self, folder: Path, text: str) -> None:
+        print(f"{folder.relative_to(self.folder.parent)}: {text}", file=sys.stderr, flush=True)
 
     @staticmethod
     def _bytes(folder: Path) -> int:
@@ -292,7 +298,7 @@ def _small_disk(folder: Path, size: int) -> Iterator[Callable[[], object] | None
         return
     try:
         larger = ["mount", "-o", "remount,size=4g", str(folder)]
-        yield lambda: subprocess.run(larger, check=True)  # noqa: S607
+        yield lambda: subprocess.run(larger, check=True)
     finally:
         subprocess.run(["umount", str(folder)], check=True)  # noqa: S607
 

@@ -67,7 +67,7 @@ VALUES = st.recursive(
 ASSIGNMENTS = st.builds(
     "{}={}".format,
     st.sampled_from(setting_names()) | st.text(max_size=12),
-    VALUES.map(str) | st.text(max_size=12) | st.sampled_from(("&a [*a]", "[" * 2000, "!!set {a}")),
+    VALUES.map(str) | st.text(max_size=12) | st.sampled_from(("&a [*a]", "[" * 200, "!!set {a}")),
 )
 
 
@@ -171,10 +171,19 @@ def check_weights(draw):
         path = trained_weights_path(job, "d")
         log = {"epoch": 1, "loss": 0.5, "accuracy": 0.9, "learning_rate": 1e-3, "seconds": 1.5}
         sidecar = Sidecar(
-            **{"dataset": "digits", "model": "net", "num_classes": 4, "image_size": 8},
-            **{"recipe_hash": recipe_hash(job.settings), "data_sha256": "d", "start": "random"},
-            **{"seed": 1, "threads": 1, "device": "cpu", "training_seconds": 1.0},
-            **{"logs": [log], "settings": {"precision": "fp32"}},
+            dataset="digits",
+            model="net",
+            num_classes=4,
+            image_size=8,
+            recipe_hash=recipe_hash(job.settings),
+            data_sha256="d",
+            start="random",
+            seed=1,
+            threads=1,
+            device="cpu",
+            training_seconds=1.0,
+            logs=[log],
+            settings={"precision": "fp32"},
         )
         save_weights(path, network, sidecar)
         beside = path.with_suffix(".json")
@@ -299,8 +308,8 @@ def check_command_lines(draw):
         "--offline",
         *(f"--set={text}" for text in draw(st.lists(ASSIGNMENTS, max_size=1))),
     ]
-    for name in sorted(names | {"--model", "--dataset"}):
-        words.append(f"{name}={draw(st.sampled_from(OPTIONS[name]))}")
+    named = sorted(names | {"--model", "--dataset"})
+    words += [f"{name}={draw(st.sampled_from(OPTIONS[name]))}" for name in named]
     app = typer.Typer()
     app.command()(main)
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):

@@ -60,10 +60,12 @@ class Material:
 
 def read_material(results: Path) -> Material:
     """Read all records in a results folder; one that is broken does not hide the others."""
-    cells, latencies, costs = (store.read_good(results) for store in (CELLS, LATENCIES, COSTS))
+    records, broken_records = CELLS.read_good(results)
+    latencies, broken_latencies = LATENCIES.read_good(results)
+    costs, broken_costs = COSTS.read_good(results)
     return Material(
-        records=cells[0],
-        latencies=latencies[0],
-        costs=costs[0],
-        broken=[*cells[1], *latencies[1], *costs[1]],
+        records=records,
+        latencies=latencies,
+        costs=costs,
+        broken=[*broken_records, *broken_latencies, *broken_costs],
     )

@@ -198,7 +198,7 @@ class Compression:
     """
 
     base: str
-    method: Literal["quantization", "pruning"]
+    method: str
     base_weights_sha256: str | None = None
     base_start: str | None = None
     base_epochs: Count | None = None

@@ -26,12 +26,14 @@ def test_what_a_killed_process_has_left_is_deleted(tmp_path):
 
 def test_a_block_that_fails_leaves_what_was_there(tmp_path):
     write_text(tmp_path / "a", "before")
-    with (
-        pytest.raises(CellError, match="cannot write .*a: No space"),
-        atomic_path(tmp_path / "a") as temporary,
-    ):
-        temporary.write_text("half")
-        raise OSError(28, "No space")
+
+    def fail():
+        with atomic_path(tmp_path / "a") as temporary:
+            temporary.write_text("half")
+            raise OSError(28, "No space")
+
+    with pytest.raises(CellError, match="cannot write .*a: No space"):
+        fail()
     assert [path.read_text() for path in tmp_path.iterdir()] == ["before"]
 
 
