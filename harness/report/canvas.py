@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.util.files import atomic_path, regular_file
+from harness.util.files import atomic_path
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -164,5 +164,5 @@ def _png(figure: Figure, digest: str, palette: bool) -> bytes:
 
 def _head(path: Path) -> str:
     # The metadata of a PNG or SVG are at its beginning.
-    with regular_file(path).open("rb") as file:
+    with path.open("rb") as file:
         return file.read(4096).decode("latin-1")

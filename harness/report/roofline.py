@@ -17,7 +17,6 @@ from harness.errors import RequestError
 from harness.records.cell import Record
 from harness.report.canvas import FAINT, SERIES, new_figure
 from harness.report.labels import Label, place_labels, set_logarithmic
-from harness.util.files import regular_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -105,7 +104,7 @@ def _read(path: Path, records: Sequence[Record]) -> Roofline:
 def _rows(path: Path) -> list[dict[str, str]]:
     wanted = "what 'cli/compare_models.py --hardware … --format csv' prints"
     try:
-        with regular_file(path).open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8", newline="") as file:
             lines = csv.DictReader(file)
             rows, names = list(lines), set(lines.fieldnames or ())
         for row in rows:
