@@ -17,7 +17,7 @@ from harness.util.error_text import explain
 
 if TYPE_CHECKING:
     from harness.plan.cells import Planned
-    from harness.records.cell import Status
+    from harness.records.cell import Record, Status
 
 
 class WholeCell(Measurement["Planned", Job]):
@@ -92,14 +92,24 @@ class WholeCell(Measurement["Planned", Job]):
 
     def show(self, outcome: Outcome[Planned]) -> None:
         """Print the records of the cells beside published figures, then the reference results."""
-        from harness.plan.cells import find_job_record
         from harness.report.tables import print_records
 
         jobs = [item.job for item in outcome.ran]
-        print_records(list(filter(None, map(find_job_record, jobs))))
+        print_records(list(filter(None, map(_find_record, jobs))))
         if outcome.results != REFERENCE_RESULTS:
             jobs = [dataclasses.replace(job, results_dir=REFERENCE_RESULTS) for job in jobs]
-            print_records(list(filter(None, map(find_job_record, jobs))), "the reference results")
+            print_records(list(filter(None, map(_find_record, jobs))), "the reference results")
+
+
+def _find_record(job: Job) -> Record | None:
+    """Return the record of a job's cell; one that is broken is named and left out."""
+    from harness.plan.cells import find_job_record
+
+    try:
+        return find_job_record(job)
+    except RequestError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return None
 
 
 def _write_unmeasured(planned: Planned, status: Status, reason: str) -> None:
