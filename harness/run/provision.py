@@ -169,9 +169,11 @@ def _rebuild(
         return make()
     try:
         return spec.rebuild(sidecar.structure or {}, make)
-    except (RequestError, *_NO_STRUCTURE) as error:
-        text = str(error) if isinstance(error, RequestError) else describe_error(error)
-        raise RequestError(f"{path.with_suffix('.json')}: structure: {text}") from error
+    except RequestError as error:
+        raise RequestError(f"{path.with_suffix('.json')}: {error}") from error
+    except _NO_STRUCTURE as error:
+        text = f"structure: {describe_error(error)}"
+        raise RequestError(f"{path.with_suffix('.json')}: {text}") from error
 
 
 def _published(job: Job, spec: ModelSpec, classes: int, channels: int) -> ReadyNetwork:

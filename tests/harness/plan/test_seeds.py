@@ -59,6 +59,7 @@ def test_each_seed_has_a_record_of_its_own(tmp_path):
             status="ok",
             seed=job.settings.seed,
             repeat=job.repeat,
+            settings={"seed": job.settings.seed},
         )
         CELLS.write(tmp_path / "results", record)
     assert [record and record.settings.seed for record in map(find_job_record, jobs)] == [
