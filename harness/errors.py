@@ -9,13 +9,16 @@ from collections.abc import Iterable, Iterator
 
 # A message lists no more names than these.
 _MOST_NAMES = 25
+_LONGEST = 900
 
 
 class _OneLineError(Exception):
     """An error whose message is one line, whatever is quoted in it."""
 
     def __str__(self) -> str:
-        return "".join(each if each.isprintable() else " " for each in super().__str__())
+        text = "".join(each if each.isprintable() else " " for each in super().__str__())
+        # Libraries quote whole files.
+        return text if len(text) < _LONGEST else f"{text[: _LONGEST - 200]} … {text[-150:]}"
 
 
 class RequestError(_OneLineError):
