@@ -19,7 +19,7 @@ def main(
     weights: options.Weights = None,
     epochs: options.Epochs = None,
     seed: options.Seed = None,
-    seeds: options.Seeds = "",
+    seeds: options.Seeds = None,
     threads: options.Threads = None,
     data_dir: options.DataDir = ROOT / "data",
     data_file: options.DataFile = None,

@@ -37,7 +37,9 @@ Weights = Annotated[
 ]
 Epochs = Annotated[str | None, Option(metavar="NUMBER", help="Training epochs.")]
 Seed = Annotated[str | None, Option(metavar="NUMBER", help="Seed of every random choice.")]
-Seeds = Annotated[str, Option(metavar="NUMBERS", help="Runs each cell with each of them: 1,2,3.")]
+Seeds = Annotated[
+    str | None, Option(metavar="NUMBERS", help="Runs each cell with each of them: 1,2,3.")
+]
 Threads = Annotated[str | None, Option(metavar="NUMBER", help="CPU threads; all cores by default.")]
 DataDir = Annotated[Path, Option(help="Folder of the official images.", show_default="data")]
 DataFile = Annotated[

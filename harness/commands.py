@@ -7,10 +7,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import CellError, RequestError, unknown_name
+from harness.errors import CellError, RequestError, describe_os_error, unknown_name
 from harness.jobs import Request
 from harness.measurements import MEASUREMENTS
 from harness.measurements.contract import Measurement, Outcome, PlannedT
@@ -68,18 +67,13 @@ def carry_out(
         measurement = _choose_measurement(request)
         if request.launcher == "slurm":
             return _carry_out_on_cluster(measurement, request, flags)
-        planned = measurement.plan(request)
-        if plan:
-            measurement.describe(planned)
-            return 0
-        if status:
-            from harness.grid import Grid
-
-            return _tell(Grid(measurement, planned, request).states())
-        return _run(measurement, planned, request)
+        return _carry_out_here(measurement, request, flags)
     except (CellError, RequestError) as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        print(f"error: {describe_os_error(error)}", file=sys.stderr)
+        return RequestError.exit_code
     except KeyboardInterrupt:
         again = MEASUREMENTS[request.measure].after_interruption
         print(f"interrupted: the same command {again}", file=sys.stderr)
@@ -111,13 +105,29 @@ def _choose_measurement(request: Request) -> Measurement[Any, Any]:
         raise unknown_name("--measure", request.measure, MEASUREMENTS)
     for other in MEASUREMENTS.values():
         for field, refusal in other.own_options.items():
-            if other.name != request.measure and getattr(request, field):
+            given = getattr(request, field) not in (None, "", [], False)
+            if other.name != request.measure and given:
                 raise RequestError(refusal.format(measure=request.measure))
     if not request.models:
         raise RequestError("--model is missing: name one or more, or all (--list shows them)")
     if not request.datasets and request.data_file is None:
         raise RequestError("--dataset is missing: name one or more, or all (--list shows them)")
     return MEASUREMENTS[request.measure]
+
+
+def _carry_out_here(
+    measurement: Measurement[PlannedT, Any], request: Request, flags: Mapping[str, bool]
+) -> int:
+    """Run or describe a request on this machine; return the exit code."""
+    planned = measurement.plan(request)
+    if flags["plan"]:
+        measurement.describe(planned)
+        return 0
+    if flags["status"]:
+        from harness.grid import Grid
+
+        return _tell(Grid(measurement, planned, request).states())
+    return _run(measurement, planned, request)
 
 
 def _carry_out_on_cluster(
@@ -143,7 +153,7 @@ def _carry_out_on_cluster(
     if flags["cancel"]:
         print(f"jobs cancelled: {grid.cancel()}", file=sys.stderr)
         return 0
-    _check_results(request.results_dir.absolute())
+    _check_writable(request)
     for item in filter(measurement.is_settled, planned):
         measurement.run(item, request)
     print(f"jobs submitted: {grid.submit()}", file=sys.stderr)
@@ -157,11 +167,13 @@ def _carry_out_on_cluster(
         return 130
     print(summarize(states), file=sys.stderr)
     results = [result for each in planned if (result := measurement.find_result(each))]
+    whole = True
     if results:
         # Others may follow the same jobs.
         with shared_lock(grid.ledger.folder / "tables.lock"):
-            _show(measurement, planned, request, began=min(each.started for each in results))
-    return int(any(state.name != "done" for state in states))
+            began = min(each.started for each in results)
+            whole = _show(measurement, planned, request, began)
+    return int(not whole or any(state.name != "done" for state in states))
 
 
 def _tell(states: Sequence[State]) -> int:
@@ -178,7 +190,7 @@ def _run(
     measurement: Measurement[PlannedT, Any], planned: Sequence[PlannedT], request: Request
 ) -> int:
     """Run all that is planned, refresh and show the results; return the exit code."""
-    _check_results(request.results_dir.absolute())
+    _check_writable(request)
     if request.retry:
         planned = [each for each in planned if _has_failed(measurement, each)]
         if not planned:
@@ -190,8 +202,8 @@ def _run(
     ran = [item for item, code in zip(planned, codes, strict=True) if code != 2]
     if not ran:
         return 2
-    _show(measurement, ran, request, began)
-    return int(any(codes))
+    whole = _show(measurement, ran, request, began)
+    return int(any(codes) or not whole)
 
 
 def _run_all(
@@ -218,13 +230,11 @@ def _run_all(
     return devices.run()
 
 
-def _check_results(results: Path) -> None:
-    """Fail early on unreadable or unwritable results."""
+def _check_writable(request: Request) -> None:
+    """Fail early on unwritable results."""
     from harness.records.cell import check_writable
-    from harness.records.material import read_material
 
-    check_writable(results)
-    read_material(results)
+    check_writable(request.results_dir.absolute())
 
 
 def _has_failed(measurement: Measurement[PlannedT, Any], item: PlannedT) -> bool:
@@ -237,13 +247,22 @@ def _show(
     ran: Sequence[PlannedT],
     request: Request,
     began: str,
-) -> None:
-    """Make the tables of the results folder anew, and show what was run."""
+) -> bool:
+    """Make the tables of the results folder anew, and show what was run.
+
+    Returns:
+        Whether all records there could be read; a line on standard error names each other one.
+    """
+    from harness.records.material import read_material
     from harness.report.site import refresh
 
     results = request.results_dir.absolute()
     refresh(results)
     measurement.show(Outcome(results=results, ran=ran, began=began))
+    broken = read_material(results).broken
+    for line in broken:
+        print(f"error: {line}", file=sys.stderr)
+    return not broken
 
 
 def _run_one(measurement: Measurement[PlannedT, Any], item: PlannedT, request: Request) -> int:

@@ -135,7 +135,7 @@ class Request:
             the models, else the first.
         trackers: Names or comma lists; empty: TensorBoard's files.
         fair: Refuse cells whose accuracies could not be compared.
-        seeds: Seeds to run each cell with, as a comma list; empty: that of the settings alone.
+        seeds: Seeds to run each cell with, as a comma list; None: that of the settings alone.
         launcher: local (child processes of this one) or slurm (jobs of a cluster).
         launcher_config: Settings of the cluster, in place of `configs/launch/slurm.yaml`.
         retry: Run what has failed, and nothing else, up to this often; 0: run all that is not done.
@@ -161,7 +161,7 @@ class Request:
     trackers: list[str] = field(default_factory=list)
     runs_dir: Path | None = None
     fair: bool = False
-    seeds: str = ""
+    seeds: str | None = None
     launcher: str = "local"
     launcher_config: Path | None = None
     retry: int = 0

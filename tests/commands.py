@@ -47,10 +47,16 @@ class Running:
     def __init__(self, project, *arguments):
         self.arguments = [str(each) for each in arguments]
         self._output = Path(tempfile.mkdtemp(dir=tempfile.gettempdir()))
+        for name in ("stdout", "stderr"):
+            (self._output / name).touch()
         self._process = _FORKS.Process(
             target=_run_script, args=(str(project), self.arguments, str(self._output))
         )
         self._process.start()
+
+    @property
+    def pid(self):
+        return self._process.pid
 
     @property
     def ended(self):

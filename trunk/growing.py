@@ -11,14 +11,16 @@ import logging
 from collections import deque
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Len
 from torch import Tensor, nn
 
 from harness.data.batches import count_steps, too_few_images
 from harness.data.splits import join_splits
 from harness.errors import RequestError
+from harness.records.parts import Share
 from harness.settings_spec import TrainingSettings, TreeSettings
 from harness.training.stages import Fitting
 from trunk.features import NodeInputs, softmax_of
@@ -153,7 +155,9 @@ class _Grower:
         if not path and self.settings.root_volatility is not None:
             volatility = self.settings.root_volatility
         likelihood = self.fitting.stages.compute(
-            f"{name}.likelihood", lambda: self._likelihood(leaves, inputs, classes).tolist()
+            f"{name}.likelihood",
+            lambda: self._likelihood(leaves, inputs, classes).tolist(),
+            _square(len(classes)),
         )
         numbered = child_groups(torch.tensor(likelihood, dtype=torch.float64), volatility)
         groups = tuple(tuple(classes[index] for index in group) for group in numbered)
@@ -210,7 +214,9 @@ class _Grower:
             if not path or grown is None or grown.network is grown.leaves:
                 continue
             routed, flat = self.fitting.stages.compute(
-                f"{grown.node.name}.fold", partial(self._compare_with_leaves, grown)
+                f"{grown.node.name}.fold",
+                partial(self._compare_with_leaves, grown),
+                tuple[Share, Share],
             )
             logger.info("%s: held out, routed %.4f, as leaves %.4f", grown.node.name, routed, flat)
             if flat >= routed:
@@ -299,6 +305,11 @@ def _accuracy(branches: Branches, start: NodePath, maps: Tensor, labels: Tensor)
         for rows, logits, targets in along_true_paths(branches, start, maps, labels):
             right[rows] &= logits.argmax(1) == targets
     return right.double().mean().item()
+
+
+def _square(size: int) -> object:
+    """Return the type of a matrix of shares, as JSON holds it."""
+    return Annotated[list[Annotated[list[Share], Len(size, size)]], Len(size, size)]
 
 
 def _single(classes: tuple[int, ...]) -> Groups:

@@ -51,6 +51,8 @@ class ImageBatches:
 
     def epoch(self, number: int, first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield float images B×C×S×S and labels B from a step of an epoch on, on the device."""
+        if first_step >= self.steps:
+            return
         size, recipe = self.recipe.batch_size, self.recipe
         if first_step >= self.steps:
             return

@@ -20,7 +20,7 @@ from harness.util.error_text import explain
 
 if TYPE_CHECKING:
     from harness.plan.cells import Planned
-    from harness.records.cell import Status
+    from harness.records.cell import Record, Status
 
 
 class WholeCell(Measurement["Planned", Job]):
@@ -100,14 +100,13 @@ class WholeCell(Measurement["Planned", Job]):
 
     def show(self, outcome: Outcome[Planned]) -> None:
         """Print the records of the cells beside published figures, then the reference results."""
-        from harness.plan.cells import find_job_record
         from harness.report.tables import print_records
 
         jobs = [item.job for item in outcome.ran]
-        print_records(list(filter(None, map(find_job_record, jobs))))
+        print_records(list(filter(None, map(_find_record, jobs))))
         if outcome.results != REFERENCE_RESULTS:
             jobs = [dataclasses.replace(job, results_dir=REFERENCE_RESULTS) for job in jobs]
-            print_records(list(filter(None, map(find_job_record, jobs))), "the reference results")
+            print_records(list(filter(None, map(_find_record, jobs))), "the reference results")
 
     def is_settled(self, planned: Planned) -> bool:
         """Return whether an equal record exists, or the cell cannot run on its device."""
@@ -117,7 +116,7 @@ class WholeCell(Measurement["Planned", Job]):
         """Return the request for one cell; a compressed one waits for the training of its base."""
         cell, seed = planned.job.cell, planned.job.settings.seed
         own = dataclasses.replace(
-            request, models=[cell.model], seeds=str(seed) if request.seeds else ""
+            request, models=[cell.model], seeds=str(seed) if request.seeds else None
         )
         if request.datasets:
             own = dataclasses.replace(own, datasets=[cell.dataset])
@@ -169,3 +168,14 @@ def _write_unmeasured(planned: Planned, status: Status, reason: str) -> None:
         ),
     )
     CELLS.write(job.results_dir, record)
+
+
+def _find_record(job: Job) -> Record | None:
+    """Return the record of a job's cell; one that is broken is named and left out."""
+    from harness.plan.cells import find_job_record
+
+    try:
+        return find_job_record(job)
+    except RequestError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return None

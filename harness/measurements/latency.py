@@ -110,7 +110,7 @@ class LatencySideBySide(Measurement[LatencyJob, TimingJob]):
         from harness.records.latency import LATENCIES
         from harness.report.latency import print_latency
 
-        records = LATENCIES.read_all(outcome.results)
+        records = LATENCIES.read_good(outcome.results)[0]
         print_latency([each for each in records if each.provenance.started >= outcome.began])
 
     def split_off(self, planned: LatencyJob, request: Request) -> Part:

@@ -39,7 +39,7 @@ from harness.records.comparability import require_fair
 from harness.registry import expand_names, model_code, model_files
 from harness.settings import settings_hash, settings_with_start
 from harness.spec import ModelSpec
-from harness.training.checkpoints import load_checkpoint
+from harness.training.checkpoints import load_training
 from harness.training.stages import describe_progress
 
 Action = Literal["done", "measure", "train", "continue", "unsupported"]
@@ -244,7 +244,7 @@ def _next_training(job: Job, spec: ModelSpec, weights: Path) -> tuple[Action, st
         progress = describe_progress(stages_folder(weights))
         return ("continue", progress) if progress else ("train", f"train in stages{_THEN_MEASURE}")
     epochs = job.settings.training.epochs
-    checkpoint = load_checkpoint(checkpoint_path(weights))
+    checkpoint = load_training(checkpoint_path(weights))
     if checkpoint is None:
         return "train", f"train {epochs} epochs{_THEN_MEASURE}"
     epoch, step = len(checkpoint["logs"]) + 1, checkpoint["tally"]["step"] + 1

@@ -13,14 +13,20 @@ from harness.catalog import load_model
 from harness.errors import NotPublishedError, RequestError, printable
 from harness.jobs import Cell, Device, Job, Request
 from harness.plan.images import own_name
-from harness.registry import dataset_files, expand_names, find_dataset, model_files
+from harness.registry import (
+    dataset_files,
+    expand_names,
+    find_dataset,
+    model_files,
+    split_names,
+)
 from harness.settings import (
     check_training_device,
     complete_settings,
     load_settings,
     parse_assignment,
 )
-from harness.settings_spec import Settings
+from harness.settings_spec import LARGEST_SEED, Settings
 from harness.spec import ModelSpec
 from harness.tracking.names import choose_trackers
 from harness.util.files import absolute
@@ -238,20 +244,22 @@ def describe_command(request: Request, dataset: str, models: str, device: Device
     return " ".join(parts)
 
 
-def name_seeds(text: str) -> list[int] | list[None]:
-    """Return the different seeds of a comma list; a single None if it is empty.
+def name_seeds(text: str | None) -> list[int] | list[None]:
+    """Return the different seeds of a comma list; a single None if there is none.
 
     Raises:
-        RequestError: A seed is not a whole number from 0.
+        RequestError: The list is empty, or a seed is not a whole number from 0 to `LARGEST_SEED`.
     """
+    if text is None:
+        return [None]
     seeds = []
-    for part in filter(None, (part.strip() for part in text.split(","))):
+    for part in split_names("seed", [text]):
         if not (part.isascii() and part.isdigit()):
             raise RequestError(f"--seeds {text}: whole numbers wanted, found '{part}'")
+        if len(part) > len(str(LARGEST_SEED)) or int(part) > LARGEST_SEED:
+            raise RequestError(f"--seeds {text}: the largest seed is {LARGEST_SEED}")
         seeds.append(int(part))
-    if text and not seeds:
-        raise RequestError(f"--seeds '{text}': name one or more, as in --seeds 1,2,3")
-    return list(dict.fromkeys(seeds)) or [None]
+    return list(dict.fromkeys(seeds))
 
 
 def with_seed(

@@ -16,6 +16,7 @@ Positive = Annotated[int, Ge(1)]
 Amount = Annotated[float, Ge(0)]
 Percent = Annotated[float, Ge(0), Le(100)]
 Layout = Literal["channels last", "contiguous"]
+Share = Annotated[float, Ge(0), Le(1)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +50,7 @@ class Accuracy:
     predictions_sha256: str | None = None
     test_labels_sha256: str | None = None
     evaluation_images_per_s: Amount | None = None
-    accuracy_fp32_check: dict[str, Any] = field(default_factory=dict)
+    accuracy_fp32_check: dict[str, Count | Amount] = field(default_factory=dict)
     confusion_matrix: list[list[Count]] = field(default_factory=list)
 
 
@@ -253,7 +254,7 @@ class Machine:
 
     device_name: str = ""
     threads: Count = 0
-    cores: list[int] | None = None
+    cores: list[Count] | None = None
     load: Load | None = None
     busy: str | None = None
 
@@ -274,7 +275,7 @@ class Epoch:
     stage: str | None = None
     epoch: Positive
     loss: float
-    accuracy: Annotated[float, Ge(0), Le(1)]
+    accuracy: Share
     learning_rate: Amount
     seconds: Amount
 

@@ -130,7 +130,7 @@ def _describe_weights(ready: ReadyNetwork, code: str) -> Weights:
         epochs=len(sidecar.logs),
         training_seconds=round(sidecar.training_seconds, 1),
         training_device=sidecar.device,
-        training_precision=sidecar.settings["precision"],
+        training_precision=str(sidecar.settings.get("precision", "")) or None,
         training_processes=sidecar.processes,
         training_layout=layouts[sidecar.channels_last],
         code_digest=sidecar.code or None,

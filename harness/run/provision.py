@@ -51,6 +51,9 @@ from harness.util.locks import shared_lock
 logger = logging.getLogger(__name__)
 
 
+# What building a network may raise whose description has been altered.
+_NO_STRUCTURE = (AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+
 Origin = Literal["trained", "published", "imagenet", "random"]
 
 
@@ -146,6 +149,10 @@ def _load(job: Job, spec: ModelSpec, data: ImageData, path: Path, sidecar: Sidec
     if sidecar.num_classes != classes:
         raise RequestError(
             f"{path}: trained for {sidecar.num_classes} classes, the data has {classes}"
+        )
+    if sidecar.channels not in (None, data.channels):
+        raise RequestError(
+            f"{path}: trained on {sidecar.channels} channel(s), the images have {data.channels}"
         )
     network = _rebuild(spec, job.settings, sidecar, data.channels, path)
     load_weights(path, network, sidecar)
@@ -255,6 +262,9 @@ def _rebuild(
         return spec.rebuild(sidecar.structure or {}, make)
     except RequestError as error:
         raise RequestError(f"{path.with_suffix('.json')}: {error}") from error
+    except _NO_STRUCTURE as error:
+        text = f"structure: {describe_error(error)}"
+        raise RequestError(f"{path.with_suffix('.json')}: {text}") from error
 
 
 def _published(job: Job, spec: ModelSpec, classes: int, channels: int) -> ReadyNetwork:

@@ -31,7 +31,7 @@ from harness.registry import model_code
 from harness.settings import recipe_hash
 from harness.settings_spec import Settings, TrainingSettings
 from harness.spec import ModelSpec
-from harness.training.checkpoints import load_checkpoint
+from harness.training.checkpoints import load_training
 from harness.training.loop import train
 from harness.training.rehearsal import rehearse, trains_channels_last
 from harness.training.stages import Base, Fitting, Stages
@@ -92,6 +92,7 @@ def learn(
         model=job.cell.model,
         num_classes=len(data.classes),
         image_size=spec.input_size(job.settings),
+        channels=data.channels,
         recipe_hash=recipe_hash(job.settings),
         data_sha256=data.source.sha256,
         start=trained.start,
@@ -227,7 +228,7 @@ def _with_layout(
 
 def _start(job: Job, spec: ModelSpec, data: ImageData, checkpoint: Path) -> tuple[nn.Module, str]:
     """Return the network to train, and whether its weights are imagenet or random."""
-    state = load_checkpoint(checkpoint)
+    state = load_training(checkpoint)
     wanted = str(state["start"]) if state and "start" in state else job.settings.training.start
     sizes = (len(data.classes), data.channels)
     if state is None and wanted == "imagenet":

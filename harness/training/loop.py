@@ -24,7 +24,7 @@ from harness.jobs import Device
 from harness.measure.conditions import fp32_precision
 from harness.measure.networks import laid_out
 from harness.settings_spec import TrainingSettings
-from harness.training.checkpoints import load_checkpoint, save_checkpoint
+from harness.training.checkpoints import damaged, load_training, save_checkpoint
 from harness.training.objectives import CrossEntropy, Objective
 from harness.training.optimizers import make_optimizer, make_schedule
 from harness.training.whole_batch import WholeBatch
@@ -338,7 +338,7 @@ class _Run:
 
     def resume(self, checkpoint: Path) -> None:
         """Restore the state in `checkpoint`, if there is one."""
-        state = load_checkpoint(checkpoint)
+        state = load_training(checkpoint)
         if state is None:
             return
         try:
@@ -353,11 +353,8 @@ class _Run:
                 self.schedule.load_state_dict(state["schedule"])
                 if self.accelerator.scaler and state.get("scaler"):
                     self.accelerator.scaler.load_state_dict(state["scaler"])
-        except (KeyError, RuntimeError, TypeError, ValueError) as error:
-            raise RequestError(
-                f"{checkpoint}: a checkpoint of another network; "
-                f"delete {checkpoint.name}* to start anew"
-            ) from error
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            raise damaged(checkpoint) from error
         epoch, step = len(self.logs) + 1, self.tally.step + 1
         logger.info("%s: continuing in epoch %d at step %d", self.title, epoch, step)
 

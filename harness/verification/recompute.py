@@ -124,8 +124,8 @@ def _find_network(
     if record.weights.weights_origin == "imagenet":
         return None, unknown("weights", "pre-trained weights are not fetched to verify")
     if record.weights.weights_origin == "trained":
-        path = trained_weights_path(job, record.data.data_sha256)
         try:
+            path = trained_weights_path(job, record.data.data_sha256)
             there = read_sidecar(path) is not None
         except RequestError as error:
             return None, unknown("weights_sha256", str(error))

@@ -12,14 +12,13 @@ from tests.harness.training.test_loop import Blobs, run
 
 
 class Signalled(Blobs):
-    """Sends the signal of a preemption while a batch is made; has none after the last step."""
+    """Sends the signal of a preemption while a batch is made."""
 
     def __init__(self, at_step=None):
         super().__init__()
         self.at_step = at_step
 
     def epoch(self, number, first_step):
-        assert first_step < self.steps
         for step, batch in enumerate(super().epoch(number, first_step), start=first_step):
             if (number, step) == (2, self.at_step):
                 os.kill(os.getpid(), signal.SIGUSR2)
