@@ -7,7 +7,7 @@ Under `torch.inference_mode` a dispatch mode sees, operator for operator, the gr
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -27,13 +27,22 @@ from harness.errors import CellError
 from harness.measure.memory import LiveStorages
 from harness.measure.networks import inference
 from harness.measure.operations import counting_flops
-from harness.profiling.formulas import Arguments, attention_macs, base_name, extra_flops
+from harness.profiling.formulas import (
+    FUSED_ATTENTION,
+    Arguments,
+    attention_macs,
+    base_name,
+    extra_flops,
+    has_formula,
+)
 from harness.profiling.graph import Graph, Operator
 from harness.util.error_text import describe_error
 
 # These operators do not read what they write over.
 _OVERWRITING = {"fill", "zero", "copy"}
 _LAYERS = {"conv1d", "conv2d", "conv3d", "convolution", "linear"}
+# In a product of two complex numbers.
+REAL_PRODUCTS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,20 +69,103 @@ def record(network: nn.Module, example: Tensor, element_bytes: int = 4) -> Recor
         CellError: The network cannot run on the meta device, e.g. because its path depends on
             values.
     """
-    weights = [*network.parameters(), *network.buffers()]
-    live = LiveStorages([*weights, example])
+    tensors = [*network.parameters(), *network.buffers()]
     try:
-        with (
-            inference(network),
-            counting_flops(network, fused_attention=True) as counter,
-            _innermost_module(network) as running,
-            live,
-            _Recorder(weights, running, counter, element_bytes) as recorder,
-        ):
-            recorder.note_results(network(example))
+        with inference(network), counting_flops(network, fused_attention=True) as counter:
+            recording, kept = _record(network, example, tensors, counter, element_bytes)
+            if kept:
+                # Tables that a network makes in its first pass are there in all later ones.
+                recording, _ = _record(network, example, [*tensors, *kept], counter, element_bytes)
     except Exception as error:
         raise CellError(f"cannot run on the meta device: {describe_error(error)}") from error
-    return Recording(graph=recorder.graph(), peak_activation_bytes=live.peak_bytes)
+    return recording
+
+
+def _record(
+    network: nn.Module,
+    example: Tensor,
+    weights: Sequence[Tensor],
+    counter: FlopCounterMode,
+    element_bytes: int,
+) -> tuple[Recording, list[Tensor]]:
+    """Return what one pass does, and the tensors that outlive it without being returned."""
+    live = _LiveResults([*weights, example])
+    with (
+        _innermost_module(network) as running,
+        live,
+        _Recorder(weights, running, counter, element_bytes) as recorder,
+    ):
+        returned = network(example)
+        recorder.note_results(returned)
+    recording = Recording(graph=recorder.graph(), peak_activation_bytes=live.peak_bytes)
+    results = {tensor.untyped_storage() for tensor in _tensors(returned)}
+    kept = [torch.empty(0, device="meta").set_(each) for each in live.live if each not in results]
+    return recording, kept
+
+
+class _LiveResults(LiveStorages):
+    """Follows also what composite operators make inside: copies of operands, indices of maxima.
+
+    Fused attention stays one operator where there are kernels for it: for N×H×L×C, with as many
+    channels in values as in queries.
+    """
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> object:
+        # In evaluation, norms make nothing but their output; on the meta device they seem to.
+        whole = base_name(func).endswith("norm") or _has_kernel(func, args)
+        if whole or not _is_composite(func):
+            return super().__torch_dispatch__(func, types, args, kwargs)
+        with self:
+            return func.decompose(*args, **(kwargs or {}))
+
+
+def _is_composite(func: Any) -> bool:
+    """Return whether an operator is made of others."""
+    return bool(
+        torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd")
+    )
+
+
+def _has_kernel(func: Any, args: tuple[Any, ...]) -> bool:
+    if base_name(func) != FUSED_ATTENTION:
+        return False
+    query, _, value = args[:3]
+    return query.dim() == 4 and query.shape[-1] == value.shape[-1]
+
+
+class _Inside(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Sums the FLOPs, besides products, of the operators that a composite one is made of."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.flops = 0
+        self.unknown = False
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> object:
+        if _is_composite(func) and not has_formula(func):
+            with self:
+                return func.decompose(*args, **(kwargs or {}))
+        result = func(*args, **(kwargs or {}))
+        arguments = _named_arguments(func, args, kwargs or {})
+        written = _written(func, arguments, _distinct(_tensors(list(arguments.values()))), result)
+        if written and not _does_nothing(func):
+            elements = sum(tensor.numel() for tensor in written)
+            extra = extra_flops(func, arguments, elements)
+            self.flops += extra or 0
+            self.unknown |= extra is None
+        return result
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -110,17 +202,23 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         arguments = _named_arguments(func, args, kwargs or {})
         if _is_dropout_off(func, arguments):
             return next(iter(arguments.values()))
-        before = self._counter.get_total_flops()
-        result = func(*args, **(kwargs or {}))
+        before, inside = self._counter.get_total_flops(), None
+        if _is_composite(func) and not has_formula(func):
+            with _Inside() as inside:
+                result = func.decompose(*args, **(kwargs or {}))
+        else:
+            result = func(*args, **(kwargs or {}))
         macs = attention_macs(func, arguments)
         if macs is None:
             macs = (self._counter.get_total_flops() - before) // 2
+        if any(tensor.is_complex() for tensor in _tensors(result)):
+            macs *= REAL_PRODUCTS
         given = _distinct(_tensors(list(arguments.values())))
         written = _written(func, arguments, given, result)
         if written and not _does_nothing(func):
             # Operators such as `zeros_like` read only shapes.
             shape_only = base_name(func).startswith("new_") or base_name(func).endswith("_like")
-            self._add(func, arguments, [] if shape_only else given, written, macs)
+            self._add(func, arguments, [] if shape_only else given, written, macs, inside)
         return result
 
     def note_results(self, returned: object) -> None:
@@ -133,11 +231,20 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return Graph(operators=tuple(self._operators), results=self._results, unknown=unknown)
 
     def _add(
-        self, func: Any, arguments: Arguments, read: list[Tensor], written: list[Tensor], macs: int
+        self,
+        func: Any,
+        arguments: Arguments,
+        read: list[Tensor],
+        written: list[Tensor],
+        macs: int,
+        inside: _Inside | None,
     ) -> None:
         name, elements = base_name(func), sum(tensor.numel() for tensor in written)
-        extra = extra_flops(func, arguments, elements, macs)
-        if extra is None:
+        if inside:
+            extra = None if inside.unknown else inside.flops
+        else:
+            extra = extra_flops(func, arguments, elements)
+        if extra is None and not macs:
             self._unknown[name] = None
         predecessors = self._writers(read)
         if name in _OVERWRITING:
@@ -157,6 +264,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             weight_bytes=self._bytes(weights),
             channels=channels,
             predecessors=tuple(sorted(predecessors)),
+            output_shapes=tuple(tuple(tensor.shape) for tensor in written),
+            activations=elements if macs and name != FUSED_ATTENTION else 0,
         )
         for tensor in written:
             self._writer[tensor.untyped_storage()] = len(self._operators)
@@ -172,9 +281,15 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for tensor in tensors:
             pairs = zip(tensor.shape, tensor.stride(), strict=True)
             elements = math.prod(size for size, stride in pairs if stride or not size)
-            floating = tensor.is_floating_point()
-            total += elements * (self._element_bytes if floating else tensor.element_size())
+            total += elements * bytes_per_element(tensor, self._element_bytes)
         return total
+
+
+def bytes_per_element(tensor: Tensor, element_bytes: int) -> int:
+    """Return the bytes of an element where a floating-point number has `element_bytes`."""
+    if tensor.is_complex():
+        return 2 * element_bytes
+    return element_bytes if tensor.is_floating_point() else tensor.element_size()
 
 
 @contextmanager
