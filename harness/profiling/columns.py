@@ -21,6 +21,7 @@ COLUMNS: tuple[Column[Any], ...] = (
     _figure("size", "width, channels", "max_width_channels"),
     _figure("computation", "GMACs", "gmacs", 3),
     _figure("computation", "GFLOPs", "gflops", 3),
+    _figure("computation", "activations, M", "activations", 2, 1e-6),
     _figure("computation", "FLOPs/parameter", "flops_per_param", 2),
     _figure("computation", "parameters/MAC", "params_per_mac", 4),
     _figure("memory traffic", "traffic, MB", "traffic_mb", 2),

@@ -54,7 +54,15 @@ _MOVES = {
     *("replication_pad3d", "_upsample_nearest_exact1d", "_upsample_nearest_exact2d"),
     *("hstack", "vstack", "dstack", "column_stack", "concatenate", "diag_embed", "tril_indices"),
     *("triu_indices", "slice_scatter", "select_scatter", "index_copy", "_unsafe_index"),
-    *("native_channel_shuffle", "fliplr", "flipud", "rot90", "lift_fresh", "diag", "cartesian_prod"),
+    *(
+        "native_channel_shuffle",
+        "fliplr",
+        "flipud",
+        "rot90",
+        "lift_fresh",
+        "diag",
+        "cartesian_prod",
+    ),
 }
 
 

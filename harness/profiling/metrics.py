@@ -36,6 +36,7 @@ class Metrics:
     max_width_channels: int | None
     gmacs: float
     gflops: float
+    activations: int = 0
     flops_per_param: float | None
     params_per_mac: float | None
     traffic_mb: float
@@ -88,6 +89,7 @@ def compute_metrics(
         max_width_channels=graph.max_width,
         gmacs=macs / 1e9,
         gflops=flops / 1e9,
+        activations=sum(operator.activations for operator in operators),
         flops_per_param=_ratio(flops, params),
         params_per_mac=_ratio(params, macs),
         traffic_mb=traffic / 1e6,

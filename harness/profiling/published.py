@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from torch import Tensor, fx, nn
+from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp, TensorMetadata
 from torch.utils._pytree import tree_leaves
 
 from harness.errors import CellError
 from harness.measure.networks import inference
 from harness.profiling.graph import Graph, Operator
+from harness.profiling.recording import Inputs
 from harness.util.error_text import describe_error
 
 PER_BATCH_NORM_ELEMENT = 5
@@ -42,18 +43,21 @@ _OTHER_CALLS = {
 _CALLS = {*_LAYER_CALLS, F.batch_norm, torch.batch_norm, *_ELEMENTWISE_CALLS, *_OTHER_CALLS}
 
 
-def trace_published(network: nn.Module, example: Tensor, element_bytes: int = 4) -> Graph:
+def trace_published(network: nn.Module, inputs: Inputs, element_bytes: int = 4) -> Graph:
     """Return a unit for each module that a network calls, and for each call of what one computes.
 
-    The network and the example, N×C×H×W, are on the meta device; each number has `element_bytes`.
+    The network and its inputs, N×C×H×W images as a rule, are on the meta device; each number has
+    `element_bytes`.
 
     Raises:
         CellError: torch.fx cannot trace the network, e.g. because its path depends on sizes.
     """
+    if isinstance(inputs, Mapping):
+        raise CellError("the published accounting takes no inputs by name")
     try:
         with inference(network), torch.device("meta"):
             traced = fx.symbolic_trace(network)
-            ShapeProp(traced).propagate(example)
+            ShapeProp(traced).propagate(*(inputs if isinstance(inputs, tuple) else (inputs,)))
     except Exception as error:
         raise CellError(f"torch.fx cannot trace it: {describe_error(error)}") from error
     units: list[Operator] = []
@@ -96,7 +100,9 @@ def _unit(
     elif isinstance(module, _ACTIVATIONS) or node.target in _ELEMENTWISE_CALLS:
         other_flops = outputs
     return Operator(
-        name=type(module).__name__ if module else str(getattr(node.target, "__name__", node.target)),
+        name=type(module).__name__
+        if module
+        else str(getattr(node.target, "__name__", node.target)),
         module=str(node.target) if module else _caller(node),
         macs=macs,
         flops=2 * macs or other_flops,

@@ -53,17 +53,30 @@ class Recording:
         graph: Its operators, without views and dropout in inference, which move nothing.
         peak_activation_bytes: The largest sum of live intermediate results and outputs, at the
             tensors' own size.
+        outputs: The shapes of the tensors that the network returns.
     """
 
     graph: Graph
     peak_activation_bytes: int
+    outputs: tuple[tuple[int, ...], ...] = ()
 
 
-def record(network: nn.Module, example: Tensor, element_bytes: int = 4) -> Recording:
+Inputs = Tensor | tuple[Any, ...] | Mapping[str, Any]
+"""What a network is called with: one tensor, its positional arguments, or its arguments by name."""
+
+
+def call(network: nn.Module, inputs: Inputs) -> object:
+    """Call a network."""
+    if isinstance(inputs, Mapping):
+        return network(**inputs)
+    return network(*inputs) if isinstance(inputs, tuple) else network(inputs)
+
+
+def record(network: nn.Module, inputs: Inputs, element_bytes: int = 4) -> Recording:
     """Record a forward pass without computing anything.
 
-    The network and the example, N×C×H×W, are on the meta device. A floating-point number counts
-    `element_bytes`, and other types as they are.
+    The network and its inputs, N×C×H×W images as a rule, are on the meta device. A floating-point
+    number counts `element_bytes`, a complex one twice as many, and other types as they are.
 
     Raises:
         CellError: The network cannot run on the meta device, e.g. because its path depends on
@@ -72,10 +85,10 @@ def record(network: nn.Module, example: Tensor, element_bytes: int = 4) -> Recor
     tensors = [*network.parameters(), *network.buffers()]
     try:
         with inference(network), counting_flops(network, fused_attention=True) as counter:
-            recording, kept = _record(network, example, tensors, counter, element_bytes)
+            recording, kept = _record(network, inputs, tensors, counter, element_bytes)
             if kept:
                 # Tables that a network makes in its first pass are there in all later ones.
-                recording, _ = _record(network, example, [*tensors, *kept], counter, element_bytes)
+                recording, _ = _record(network, inputs, [*tensors, *kept], counter, element_bytes)
     except Exception as error:
         raise CellError(f"cannot run on the meta device: {describe_error(error)}") from error
     return recording
@@ -83,23 +96,29 @@ def record(network: nn.Module, example: Tensor, element_bytes: int = 4) -> Recor
 
 def _record(
     network: nn.Module,
-    example: Tensor,
+    inputs: Inputs,
     weights: Sequence[Tensor],
     counter: FlopCounterMode,
     element_bytes: int,
 ) -> tuple[Recording, list[Tensor]]:
     """Return what one pass does, and the tensors that outlive it without being returned."""
-    live = _LiveResults([*weights, example])
+    live = _LiveResults([*weights, *_tensors(inputs)])
     with (
         _innermost_module(network) as running,
         live,
         _Recorder(weights, running, counter, element_bytes) as recorder,
     ):
-        returned = network(example)
+        returned = call(network, inputs)
         recorder.note_results(returned)
-    recording = Recording(graph=recorder.graph(), peak_activation_bytes=live.peak_bytes)
+    recording = Recording(
+        graph=recorder.graph(),
+        peak_activation_bytes=live.peak_bytes,
+        outputs=tuple(tuple(tensor.shape) for tensor in _tensors(returned)),
+    )
     results = {tensor.untyped_storage() for tensor in _tensors(returned)}
-    kept = [torch.empty(0, device="meta").set_(each) for each in live.live if each not in results]
+    kept = [
+        torch.empty(0, device=each.device).set_(each) for each in live.live if each not in results
+    ]
     return recording, kept
 
 

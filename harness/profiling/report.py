@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from harness.profiling.analysis import Analysis, Failure, Row
 from harness.profiling.columns import MEASURED
 from harness.profiling.hardware import ELEMENT_BYTES
 from harness.profiling.layers import Layer
+from harness.profiling.metrics import Metrics
 from harness.profiling.names import ModelName
 from harness.profiling.ranking import Extreme, Recommendation
-from harness.profiling.request import Options
+from harness.profiling.request import Options, show_size, sides
 from harness.records.cell import Record
 
 _ACCOUNTINGS = {
@@ -22,6 +23,7 @@ _ACCOUNTINGS = {
     "layer norm and pooling; intensity is the mean over those with FLOPs",
 }
 
+_UNKNOWN = "operators_without_formula"
 # What is said of a record beside its figures.
 MEASURED_HOW = ("measured_on", "measured_as", "measured_device", "measured_image_size")
 
@@ -76,8 +78,10 @@ def describe_counting(options: Options) -> list[str]:
 
 def describe_pass(options: Options) -> str:
     """Return which forward pass the figures describe."""
-    side = options.image_size
-    size = f"{side}×{side}" if side else "each model's own size"
+    size = "each model's own size"
+    if options.image_size:
+        height, width = sides(options.image_size)
+        size = f"{height}×{width}"
     return (
         f"one forward pass of {_count(options.batch_size, 'image')} of "
         f"{_count(options.channels, 'channel')}, {size}, {_count(options.classes, 'class')}, "
@@ -120,19 +124,27 @@ def _notes_on_records(report: Report) -> list[str]:
 
 def describe_models(report: Report) -> list[dict[str, Any]]:
     """Return every figure of each model by name, what was measured of it among them."""
-    return [_describe_model(report, row) for row in report.rows]
+    return [_describe_beside_records(report, row) for row in report.rows]
 
 
-def _describe_model(report: Report, row: Row) -> dict[str, Any]:
-    if not isinstance(row, Analysis):
-        return {"model": str(row.name), "image_size": None, "reason": row.reason}
-    figures = {
-        "model": str(row.name),
-        "image_size": row.image_size,
+def describe_row(row: Row) -> dict[str, Any]:
+    """Return every figure of a model by name; None throughout, with the reason, of a failure."""
+    head = {"model": str(replace(row.name, form="")), "form": row.name.form or None}
+    if isinstance(row, Failure):
+        figures = dict.fromkeys(each.name for each in fields(Metrics))
+        return {**head, "image_size": None, "reason": row.reason, **figures, _UNKNOWN: None}
+    size = row.image_size if isinstance(row.image_size, int) else show_size(row.image_size)
+    return {
+        **head,
+        "image_size": size,
         "reason": None,
         **asdict(row.metrics),
-        "operators_without_formula": list(row.graph.unknown),
+        _UNKNOWN: list(row.graph.unknown),
     }
+
+
+def _describe_beside_records(report: Report, row: Row) -> dict[str, Any]:
+    figures = describe_row(row)
     if not report.dataset:
         return figures
     record = report.measured.get(row.name)

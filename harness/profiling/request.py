@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, Field, PositiveInt, TypeAdapter, ValidationError
 
 from harness.errors import RequestError, unknown_name
 from harness.profiling.hardware import USUAL_HARDWARE, Precision, find_roof
@@ -19,7 +19,40 @@ Purpose = Literal["mobile", "server", "memory", "latency"]
 SortKey = Literal[
     "params", "flops", "macs", "memory", "efficiency", "ai", "latency", "depth", "size", "name"
 ]
+Form = Literal["train", "deploy"]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+USUAL_IMAGE_SIZE = 224
+"""The side of the images of models whose library names none."""
+MOST_PIXELS, MOST_CHANNELS, MOST_CLASSES, MOST_IMAGES = 16_384, 4096, 10_000_000, 1_000_000
+MOST_NUMBERS = 10**12
+"""What counting goes up to: beyond it, sizes no longer fit into 64 bits. The last is that of all
+numbers of the images in a batch."""
+
+
+def _parse_size(given: object) -> object:
+    """Return the sides in "1024x768", height first; one number where they are the same."""
+    if not isinstance(given, str):
+        return given
+    sides = given.lower().replace("×", "x").split("x")
+    return sides[0] if len(sides) == 1 or sides == sides[:1] * 2 else tuple(sides)
+
+
+_Side = Annotated[PositiveInt, Field(le=MOST_PIXELS)]
+ImageSize = Annotated[
+    Annotated[int, Field(gt=0, le=MOST_PIXELS)] | tuple[_Side, _Side], BeforeValidator(_parse_size)
+]
+"""The side of square images in pixels, or their height and width."""
+
+
+def sides(size: ImageSize) -> tuple[int, int]:
+    """Return height and width in pixels."""
+    return (size, size) if isinstance(size, int) else size
+
+
+def show_size(size: ImageSize) -> str:
+    """Return "224" or "1024x768"."""
+    return str(size) if isinstance(size, int) else "x".join(map(str, size))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,21 +60,24 @@ class Options:
     """How models are counted; the output names all of it.
 
     Attributes:
-        image_size: The side of the square images in pixels; None: the size each model was made for.
+        image_size: The side of square images in pixels, or their height and width; None: the size
+            each model was made for.
         batch_size: The number of images in the forward pass that all figures describe.
         classes: The number of logits.
         precision: The type of every floating-point number. It changes the number of bytes and the
             hardware's peak.
         roof: The hardware; None: no times are computed.
+        form: Which form of a re-parameterised network is counted; None: both.
     """
 
     accounting: Accounting = "complete"
-    image_size: PositiveInt | None = None
-    batch_size: PositiveInt = 1
-    channels: PositiveInt = 3
-    classes: PositiveInt = 1000
+    image_size: ImageSize | None = None
+    batch_size: Annotated[PositiveInt, Field(le=MOST_IMAGES)] = 1
+    channels: Annotated[PositiveInt, Field(le=MOST_CHANNELS)] = 3
+    classes: Annotated[PositiveInt, Field(le=MOST_CLASSES)] = 1000
     precision: Precision = "fp32"
     roof: Roof | None = None
+    form: Form | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +114,8 @@ def parse_request(options: Mapping[str, object]) -> Request:
         request = TypeAdapter(Request).validate_python(options)
     except ValidationError as error:
         first = error.errors()[0]
-        field, found = str(first["loc"][0]), first["input"]
-        option = f"--{field.replace('_', '-')}"
+        field = str(first["loc"][0])
+        option, found = f"--{field.replace('_', '-')}", options[field]
         if first["type"] == "literal_error":
             raise unknown_name(option, str(found), _choices(field)) from None
         raise RequestError(f"{option} '{found}': {first['msg'].lower()}") from None
@@ -88,6 +124,13 @@ def parse_request(options: Mapping[str, object]) -> Request:
 
 
 def _check_together(request: Request) -> None:
+    height, width = sides(request.image_size or 1)
+    numbers = request.batch_size * request.channels * height * width
+    if numbers > MOST_NUMBERS:
+        raise RequestError(
+            f"--batch-size × --channels × --image-size² are {numbers:.3g} numbers: at most "
+            f"{MOST_NUMBERS:.0e} wanted"
+        )
     by_hand = (request.peak_tflops, request.bandwidth_gbs)
     if any(by_hand) and not all(by_hand):
         raise RequestError("--peak-tflops and --bandwidth-gbs go together")
