@@ -17,6 +17,7 @@ from harness.profiling.graph import Graph
 from harness.profiling.hardware import ELEMENT_BYTES
 from harness.profiling.metrics import Metrics, compute_metrics
 from harness.profiling.names import ModelName
+from harness.profiling.onnx_model import read_onnx
 from harness.profiling.published import trace_published
 from harness.profiling.recording import Inputs, bytes_per_element, record
 from harness.profiling.request import ImageSize, Options, sides
@@ -88,6 +89,8 @@ def analyse(name: ModelName, options: Options) -> Analysis:
 
 def analyse_forms(name: ModelName, options: Options) -> list[Analysis]:
     """Return both forms of a re-parameterised network, or that of the options; see `analyse`."""
+    if name.source == "onnx":
+        return [_count_onnx(name, options)]
     network, size = build(name, options)
     if not has_deployed_form(network):
         return [_count(name, network, size, options)]
@@ -111,6 +114,31 @@ def _count(name: ModelName, network: nn.Module, size: ImageSize, options: Option
         metrics=profile.metrics,
         tensors=profile.tensors,
         outputs=profile.outputs,
+    )
+
+
+def _count_onnx(name: ModelName, options: Options) -> Analysis:
+    if options.accounting == "published":
+        raise CellError("an ONNX file has no modules: the complete accounting only")
+    element_bytes = ELEMENT_BYTES[options.precision]
+    model = read_onnx(name.name, options, element_bytes)
+    metrics = compute_metrics(
+        model.graph,
+        options.accounting,
+        options.roof,
+        params=model.params,
+        trainable_params=model.params,
+        model_size_mb=model.model_size_bytes / 1e6,
+        peak_activations_mb=model.peak_activation_bytes / 1e6,
+    )
+    return Analysis(
+        name=name,
+        image_size=model.image_size,
+        batch_size=options.batch_size,
+        graph=model.graph,
+        metrics=metrics,
+        tensors=model.tensors,
+        outputs=model.outputs,
     )
 
 

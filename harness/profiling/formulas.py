@@ -148,7 +148,7 @@ def _batch_norm(arguments: Arguments, elements: int, outputs: int) -> int:
     return PER_BATCH_NORM_ELEMENT * elements
 
 
-def _windows(dimensions: int) -> Formula:
+def _pooling(dimensions: int) -> Formula:
     """Count one operation for each element of each window, which ends at the image's border."""
 
     def count(arguments: Arguments, elements: int, _: int) -> int:
@@ -162,20 +162,23 @@ def _windows(dimensions: int) -> Formula:
         options = (along("stride", kernel), along("padding", 0), along("dilation", 1))
         ceil = bool(arguments.get("ceil_mode"))
         axes = zip(sides, kernel, *options, strict=True)
-        covered = math.prod(_covered(*axis, ceil=ceil) for axis in axes)
-        return elements // math.prod(sides) * covered if elements else 0
+        inside = math.prod(covered(_windows_along(*axis, ceil=ceil), *axis) for axis in axes)
+        return elements // math.prod(sides) * inside if elements else 0
 
     return count
 
 
-def _covered(
+def _windows_along(
     side: int, kernel: int, stride: int, padding: int, dilation: int, *, ceil: bool
 ) -> int:
-    """Return the sum of the lengths of all windows along an axis, without what lies outside it."""
     room = side + 2 * padding - dilation * (kernel - 1) - 1
     windows = (room + (stride - 1 if ceil else 0)) // stride + 1
-    if ceil and (windows - 1) * stride >= side + padding:
-        windows -= 1  # torch makes no window that begins in the padding after the image
+    # torch makes no window that begins in the padding after the image.
+    return windows - 1 if ceil and (windows - 1) * stride >= side + padding else windows
+
+
+def covered(windows: int, side: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
+    """Return how many positions along an axis its windows have, without those outside the image."""
     starts = (window * stride - padding for window in range(windows))
     return sum(len(_inside(start, kernel, dilation, side)) for start in starts)
 
@@ -196,9 +199,9 @@ _FORMULAS: dict[str, Formula] = {
     **dict.fromkeys(("layer_norm", "group_norm", "instance_norm"), _norm(PER_NORM_ELEMENT)),
     "rms_norm": _norm(PER_RMS_NORM_ELEMENT),
     **dict.fromkeys(("softmax", "log_softmax", "_safe_softmax"), _per_input(PER_SOFTMAX_ELEMENT)),
-    **dict.fromkeys(("avg_pool1d", "max_pool1d", "max_pool1d_with_indices"), _windows(1)),
-    **dict.fromkeys(("avg_pool2d", "max_pool2d", "max_pool2d_with_indices"), _windows(2)),
-    **dict.fromkeys(("avg_pool3d", "max_pool3d", "max_pool3d_with_indices"), _windows(3)),
+    **dict.fromkeys(("avg_pool1d", "max_pool1d", "max_pool1d_with_indices"), _pooling(1)),
+    **dict.fromkeys(("avg_pool2d", "max_pool2d", "max_pool2d_with_indices"), _pooling(2)),
+    **dict.fromkeys(("avg_pool3d", "max_pool3d", "max_pool3d_with_indices"), _pooling(3)),
     **dict.fromkeys(
         (
             *("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_max_pool1d"),

@@ -91,11 +91,12 @@ def _is_module(name: str) -> bool:
     if "" not in sys.path:
         sys.path.insert(0, "")  # packages of the folder that the command is called in
     try:
-        return importlib.util.find_spec(name) is not None
+        found = importlib.util.find_spec(name) is not None
     except (ImportError, ValueError):
-        if "." in name:
-            raise RequestError(f"no module named '{name}'") from None
-        return False
+        found = False
+    if not found and "." in name:
+        raise RequestError(f"no module named '{name}'")
+    return found
 
 
 def _import(module: str) -> ModuleType:
