@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from operator import itemgetter
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,12 +17,15 @@ from harness.networks.deployed import deploy, has_deployed_form
 from harness.profiling.building import build
 from harness.profiling.graph import Graph
 from harness.profiling.hardware import ELEMENT_BYTES
+from harness.profiling.layers import Layer, group_layers
 from harness.profiling.metrics import Metrics, compute_metrics
 from harness.profiling.names import ModelName
 from harness.profiling.onnx_model import read_onnx
 from harness.profiling.published import trace_published
 from harness.profiling.recording import Inputs, bytes_per_element, record
 from harness.profiling.request import ImageSize, Options, sides
+from harness.profiling.roofline import Roof
+from harness.profiling.training import saved_for_backward
 
 _BUILT_BYTES = 4
 
@@ -34,12 +39,21 @@ class Profile:
         metrics: Its figures.
         tensors: Names and shapes of its parameters and buffers, by name.
         outputs: The shapes of the tensors that it returns.
+        parameters: The number of elements of each parameter, by its first name.
+        saved_bytes: The bytes that autograd keeps for the backward pass, by module; None where
+            that was not asked for, or the network cannot be trained on such inputs.
     """
 
     graph: Graph
     metrics: Metrics
     tensors: tuple[tuple[str, tuple[int, ...]], ...]
     outputs: tuple[tuple[int, ...], ...] = ()
+    parameters: Mapping[str, int] = field(default_factory=dict)
+    saved_bytes: Mapping[str, int] | None = None
+
+    def layers(self, depth: int | None = None, roof: Roof | None = None) -> list[Layer]:
+        """Return the layers, by the first `depth` parts of modules' names."""
+        return group_layers(self.graph, roof, self.parameters, self.saved_bytes, depth)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,15 +120,7 @@ def analyse_forms(name: ModelName, options: Options) -> list[Analysis]:
 def _count(name: ModelName, network: nn.Module, size: ImageSize, options: Options) -> Analysis:
     shape = (options.batch_size, options.channels, *sides(size))
     profile = profile_network(network, torch.empty(shape, device="meta"), options)
-    return Analysis(
-        name=name,
-        image_size=size,
-        batch_size=options.batch_size,
-        graph=profile.graph,
-        metrics=profile.metrics,
-        tensors=profile.tensors,
-        outputs=profile.outputs,
-    )
+    return Analysis(name=name, image_size=size, batch_size=options.batch_size, **_fields(profile))
 
 
 def _count_onnx(name: ModelName, options: Options) -> Analysis:
@@ -139,7 +145,12 @@ def _count_onnx(name: ModelName, options: Options) -> Analysis:
         metrics=metrics,
         tensors=model.tensors,
         outputs=model.outputs,
+        parameters={key: math.prod(shape) for key, shape in model.tensors},
     )
+
+
+def _fields(profile: Profile) -> dict[str, Any]:
+    return {each.name: getattr(profile, each.name) for each in fields(Profile)}
 
 
 def profile_network(network: nn.Module, inputs: Inputs, options: Options) -> Profile:
@@ -171,4 +182,8 @@ def profile_network(network: nn.Module, inputs: Inputs, options: Options) -> Pro
         metrics=metrics,
         tensors=tuple((key, tuple(tensor.shape)) for key, tensor in tensors),
         outputs=recording.outputs,
+        parameters={key: each.numel() for key, each in network.named_parameters()},
+        saved_bytes=saved_for_backward(network, inputs, element_bytes)
+        if options.training
+        else None,
     )

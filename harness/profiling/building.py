@@ -49,6 +49,26 @@ def build(name: ModelName, options: Options) -> tuple[nn.Module, ImageSize]:
     return network.to("meta").eval(), image_size
 
 
+def build_real(name: ModelName, options: Options) -> nn.Module:
+    """Build a model on the CPU, with random weights, to be run.
+
+    Raises:
+        CellError: As `build`, or an ONNX file, which is no module.
+    """
+    if name.source == "onnx":
+        raise CellError("an ONNX file is not run here: comparisons.py --runtime onnxruntime does")
+    try:
+        with quiet():
+            network, _ = _BUILDERS[name.source](name.name, options)
+    except RequestError as error:
+        raise CellError(str(error)) from error
+    except Exception as error:
+        raise CellError(f"cannot be built: {describe_error(error)}") from error
+    if name.source in ("torchvision", "timm"):
+        _fit_channels(network, options.channels)
+    return network.eval()
+
+
 def _on_meta(make: Callable[[], _Built]) -> _Built:
     """Build with every tensor on the meta device; where that fails, the parameters alone."""
     try:
@@ -172,4 +192,4 @@ def _fit_channels(network: nn.Module, channels: int) -> None:
     if stem is not None and stem.in_channels == 3 != channels:
         shape = (stem.out_channels, channels, *stem.kernel_size)
         stem.in_channels = channels
-        stem.weight = nn.Parameter(torch.empty(shape, device="meta"))
+        stem.weight = nn.Parameter(torch.zeros(shape, device=stem.weight.device))

@@ -153,7 +153,7 @@ def _pooling(dimensions: int) -> Formula:
 
     def count(arguments: Arguments, elements: int, _: int) -> int:
         def along(name: str, default: object) -> list[int]:
-            given = arguments.get(name) or default
+            given: Any = arguments.get(name) or default
             sizes = [given] if isinstance(given, int) else list(given)
             return sizes * dimensions if len(sizes) == 1 else sizes
 

@@ -42,7 +42,7 @@ class ModelName:
 
 
 @cache
-def known_names(source: Source) -> tuple[str, ...]:
+def known_names(source: Library) -> tuple[str, ...]:
     """Return the models of a source."""
     return tuple(model_files() if source == "ours" else catalogue(LIBRARIES[source]).names)
 
@@ -89,8 +89,8 @@ def matching_names(pattern: str = "*") -> list[ModelName]:
 
 
 def _resolve(text: str) -> list[ModelName]:
-    if source := find_user_model(text, SOURCES):
-        return [ModelName(source=source, name=text)]
+    if kind := find_user_model(text, SOURCES):
+        return [ModelName(source=kind, name=text)]
     sources, name = _split(text)
     if any(sign in name for sign in _WILDCARDS):
         # Our models are torchvision's and timm's again, under names that few patterns mean.
@@ -120,7 +120,7 @@ def _split(text: str) -> tuple[tuple[Library, ...], str]:
     return found, rest
 
 
-def _matches(source: Source, pattern: str) -> list[ModelName]:
+def _matches(source: Library, pattern: str) -> list[ModelName]:
     known: Iterable[str] = known_names(source)
     if source == "timm" and "." in pattern:
         known = (f"{name}.{tag}" for name, tags in catalogue("timm").tags.items() for tag in tags)

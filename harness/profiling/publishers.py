@@ -34,25 +34,36 @@ def read_timm_results(path: Path) -> Mapping[str, dict[str, Any]]:
     """Return the accuracies in a results file of timm (results-imagenet.csv), by model and tag.
 
     Raises:
-        RequestError: It cannot be read, or lacks the columns model, top1 and top5.
+        RequestError: It cannot be read, or lacks the columns model, top1, top5 and img_size.
     """
     try:
         with path.open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
         return {
-            row["model"]: dict(
-                zip(
-                    PUBLISHED,
-                    (row["model"], float(row["top1"]), float(row["top5"]), None),
-                    strict=True,
-                )
-            )
+            row["model"]: {
+                "published_weights": row["model"],
+                "published_top1": float(row["top1"]),
+                "published_top5": float(row["top5"]),
+                "image_size": int(row["img_size"]),
+            }
             for row in rows
         }
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise RequestError(f"--timm-results {path}: {error}") from None
     except (KeyError, TypeError, ValueError):
         raise RequestError(
-            f"--timm-results {path}: columns model, top1 and top5 wanted, as in timm's "
-            "results/results-imagenet.csv"
+            f"--timm-results {path}: columns model, top1, top5 and img_size wanted, as in "
+            "timm's results/results-imagenet.csv"
         ) from None
+
+
+def timm_accuracy(
+    name: str, image_size: object, results: Mapping[str, dict[str, Any]]
+) -> dict[str, Any]:
+    """Return what timm's results state of a model at a size of images: the best of its weights."""
+    found = [
+        each
+        for model, each in results.items()
+        if name in (model, model.partition(".")[0]) and str(each["image_size"]) == str(image_size)
+    ]
+    return max(found, key=lambda each: each["published_top1"], default={})

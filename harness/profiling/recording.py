@@ -104,7 +104,7 @@ def _record(
     """Return what one pass does, and the tensors that outlive it without being returned."""
     live = _LiveResults([*weights, *_tensors(inputs)])
     with (
-        _innermost_module(network) as running,
+        innermost_module(network) as running,
         live,
         _Recorder(weights, running, counter, element_bytes) as recorder,
     ):
@@ -122,7 +122,7 @@ def _record(
     return recording, kept
 
 
-class _LiveResults(LiveStorages):
+class _LiveResults(LiveStorages):  # type: ignore[no-untyped-call]
     """Follows also what composite operators make inside: copies of operands, indices of maxima.
 
     Fused attention stays one operator where there are kernels for it: for N×H×L×C, with as many
@@ -155,7 +155,7 @@ def _has_kernel(func: Any, args: tuple[Any, ...]) -> bool:
     if base_name(func) != FUSED_ATTENTION:
         return False
     query, _, value = args[:3]
-    return query.dim() == 4 and query.shape[-1] == value.shape[-1]
+    return bool(query.dim() == 4 and query.shape[-1] == value.shape[-1])
 
 
 class _Inside(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -312,7 +312,7 @@ def bytes_per_element(tensor: Tensor, element_bytes: int) -> int:
 
 
 @contextmanager
-def _innermost_module(network: nn.Module) -> Iterator[list[str]]:
+def innermost_module(network: nn.Module) -> Iterator[list[str]]:
     """Yield the names of the modules running, innermost last; the network itself is ""."""
     names = {module: name for name, module in network.named_modules()}
     running = [""]

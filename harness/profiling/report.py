@@ -6,14 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
+from harness.measure.latency import Latency
 from harness.profiling.analysis import Analysis, Failure, Row
-from harness.profiling.columns import MEASURED
+from harness.profiling.columns import MEASURED, TIMED
 from harness.profiling.hardware import ELEMENT_BYTES
 from harness.profiling.layers import Layer
 from harness.profiling.metrics import Metrics
-from harness.profiling.names import ModelName
+from harness.profiling.names import LIBRARIES, ModelName
+from harness.profiling.publishers import PUBLISHED
 from harness.profiling.ranking import Extreme, Recommendation
 from harness.profiling.request import Options, show_size, sides
+from harness.profiling.timing import describe_machine
 from harness.records.cell import Record
 
 _ACCOUNTINGS = {
@@ -41,6 +44,8 @@ class Report:
         layers: The layers of that model.
         dataset: The data set whose records are shown beside; empty: none.
         measured: The records of the models that have one.
+        published: What publishers of weights state of models, by field.
+        timed: Latencies measured on this machine.
     """
 
     options: Options
@@ -51,6 +56,8 @@ class Report:
     layers: Sequence[Layer] = ()
     dataset: str = ""
     measured: Mapping[ModelName, Record] = field(default_factory=dict)
+    published: Mapping[ModelName, Mapping[str, Any]] = field(default_factory=dict)
+    timed: Mapping[ModelName, Latency] = field(default_factory=dict)
 
     @property
     def analyses(self) -> list[Analysis]:
@@ -96,9 +103,27 @@ def notes(report: Report) -> list[str]:
         if each.graph.unknown:
             unknown = ", ".join(each.graph.unknown)
             lines.append(f"{each.name}: operators without a formula count 0 FLOPs: {unknown}")
+        if each.name.source in LIBRARIES and not _gives_classes(each, report.options):
+            shown = " and ".join("×".join(map(str, shape)) for shape in each.outputs)
+            lines.append(
+                f"{each.name}: it has no classifier: it gives {shown} numbers, not "
+                f"{_count(report.options.classes, 'class')}"
+            )
+    if report.published:
+        lines.append(
+            "published accuracies are those that the publishers of the weights state on "
+            "ImageNet-1K; nothing of them was measured here"
+        )
+    if report.timed:
+        lines.append(f"timed on {describe_machine()}, in turn, in a new random order each round")
     if report.dataset:
         lines += _notes_on_records(report)
     return lines
+
+
+def _gives_classes(analysis: Analysis, options: Options) -> bool:
+    wanted = (options.batch_size, options.classes)
+    return not analysis.outputs or analysis.outputs[0] == wanted
 
 
 def _notes_on_records(report: Report) -> list[str]:
@@ -129,7 +154,8 @@ def describe_models(report: Report) -> list[dict[str, Any]]:
 
 def describe_row(row: Row) -> dict[str, Any]:
     """Return every figure of a model by name; None throughout, with the reason, of a failure."""
-    head = {"model": str(replace(row.name, form="")), "form": row.name.form or None}
+    model = str(replace(row.name, form=""))
+    head = {"model": model, "form": row.name.form or None, "title": str(row.name)}
     if isinstance(row, Failure):
         figures = dict.fromkeys(each.name for each in fields(Metrics))
         return {**head, "image_size": None, "reason": row.reason, **figures, _UNKNOWN: None}
@@ -145,6 +171,12 @@ def describe_row(row: Row) -> dict[str, Any]:
 
 def _describe_beside_records(report: Report, row: Row) -> dict[str, Any]:
     figures = describe_row(row)
+    if report.published:
+        stated = report.published.get(row.name, {})
+        figures |= {name: stated.get(name) for name in PUBLISHED}
+    if report.timed:
+        timed = report.timed.get(row.name)
+        figures |= {f"timed_{c.get}": c.value(timed) if timed else None for c in TIMED}
     if not report.dataset:
         return figures
     record = report.measured.get(row.name)

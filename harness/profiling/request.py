@@ -17,7 +17,19 @@ from harness.profiling.roofline import Roof
 Format = Literal["table", "markdown", "csv", "json", "html"]
 Purpose = Literal["mobile", "server", "memory", "latency"]
 SortKey = Literal[
-    "params", "flops", "macs", "memory", "efficiency", "ai", "latency", "depth", "size", "name"
+    "params",
+    "flops",
+    "macs",
+    "activations",
+    "memory",
+    "efficiency",
+    "ai",
+    "latency",
+    "depth",
+    "size",
+    "peak",
+    "accuracy",
+    "name",
 ]
 Form = Literal["train", "deploy"]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -55,6 +67,23 @@ def show_size(size: ImageSize) -> str:
     return str(size) if isinstance(size, int) else "x".join(map(str, size))
 
 
+SORTED_BY: dict[SortKey, str] = {
+    "params": "params",
+    "flops": "gflops",
+    "macs": "gmacs",
+    "activations": "activations",
+    "memory": "traffic_mb",
+    "efficiency": "flops_per_param",
+    "ai": "intensity_flops_per_byte",
+    "latency": "latency_bound_ms",
+    "depth": "sequential_depth",
+    "size": "model_size_mb",
+    "peak": "peak_activations_mb",
+    "accuracy": "published_top1",
+}
+"""The figure that each word sorts by; "name" sorts by name."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """How models are counted; the output names all of it.
@@ -68,6 +97,7 @@ class Options:
             hardware's peak.
         roof: The hardware; None: no times are computed.
         form: Which form of a re-parameterised network is counted; None: both.
+        training: Whether what autograd keeps for the backward pass is found, too.
     """
 
     accounting: Accounting = "complete"
@@ -78,6 +108,7 @@ class Options:
     precision: Precision = "fp32"
     roof: Roof | None = None
     form: Form | None = None
+    training: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,14 +120,26 @@ class Request(Options):
     hardware: str
     peak_tflops: Positive | None
     bandwidth_gbs: Positive | None
-    transpose: bool
+    transpose: bool | None
     sort_by: SortKey | None
     recommend: Purpose | None
     per_layer: str
+    block_depth: PositiveInt | None
     format: Format
     plot: Path | None
     with_results: str
     results_dir: Path
+    timm_results: Path | None
+    measure: bool
+    where: str
+    pareto: str
+    top: PositiveInt | None
+    like: str
+
+    @property
+    def asks_the_zoo(self) -> bool:
+        """Whether it is answered from the table of the zoo, without building any network."""
+        return bool(self.where or self.pareto or self.top or self.like)
 
 
 def usual_roof(options: Options) -> Roof:
@@ -124,13 +167,14 @@ def parse_request(options: Mapping[str, object]) -> Request:
 
 
 def _check_together(request: Request) -> None:
-    height, width = sides(request.image_size or 1)
-    numbers = request.batch_size * request.channels * height * width
-    if numbers > MOST_NUMBERS:
-        raise RequestError(
-            f"--batch-size × --channels × --image-size² are {numbers:.3g} numbers: at most "
-            f"{MOST_NUMBERS:.0e} wanted"
-        )
+    _check_sizes(request)
+    _check_files(request)
+    if request.block_depth and not request.per_layer:
+        raise RequestError("--block-depth goes with --per-layer")
+    if request.asks_the_zoo:
+        _check_zoo(request)
+    elif request.sort_by == "accuracy":
+        raise RequestError("--sort-by accuracy goes with --where, --pareto, --top or --like")
     by_hand = (request.peak_tflops, request.bandwidth_gbs)
     if any(by_hand) and not all(by_hand):
         raise RequestError("--peak-tflops and --bandwidth-gbs go together")
@@ -138,10 +182,51 @@ def _check_together(request: Request) -> None:
         raise RequestError("give --hardware, or --peak-tflops and --bandwidth-gbs, not both")
     if request.sort_by == "latency" and not (request.hardware or all(by_hand)):
         raise RequestError("--sort-by latency wants --hardware, such as a100 or this-machine")
-    if request.plot is not None and request.plot.suffix.lower() not in (".png", ".svg"):
-        raise RequestError(f"--plot {request.plot}: a file ending in .png or .svg wanted")
     if request.format == "csv" and request.per_layer and request.names:
         raise RequestError("--format csv holds one table: leave out --per-layer or the other names")
+
+
+def _check_sizes(request: Request) -> None:
+    height, width = sides(request.image_size or 1)
+    numbers = request.batch_size * request.channels * height * width
+    if numbers > MOST_NUMBERS:
+        raise RequestError(
+            f"--batch-size × --channels × --image-size² are {numbers:.3g} numbers: at most "
+            f"{MOST_NUMBERS:.0e} can be counted"
+        )
+
+
+def _check_files(request: Request) -> None:
+    plot = request.plot
+    if plot is not None and plot.suffix.lower() not in (".png", ".svg"):
+        raise RequestError(f"--plot {plot}: a file ending in .png or .svg wanted")
+    if plot is not None and not plot.parent.is_dir():
+        raise RequestError(f"--plot {plot}: there is no folder {plot.parent}")
+    if request.timm_results is not None and not request.timm_results.is_file():
+        raise RequestError(f"--timm-results {request.timm_results}: no such file")
+
+
+def _check_zoo(request: Request) -> None:
+    """Refuse what the table of the zoo does not answer."""
+    given = {
+        "--per-layer": request.per_layer,
+        "--plot": request.plot,
+        "--recommend": request.recommend,
+        "--with-results": request.with_results,
+        "--measure": request.measure,
+        "--hardware": request.hardware or request.peak_tflops,
+        "--image-size": request.image_size,
+        "--accounting published": request.accounting == "published",
+        "--precision": request.precision != "fp32",
+        "--batch-size": request.batch_size != 1,
+        "--channels": request.channels != 3,
+        "--classes": request.classes != 1000,
+    }
+    if wrong := [option for option, value in given.items() if value]:
+        raise RequestError(
+            f"{wrong[0]}: --where, --pareto, --top and --like read the table of the zoo, which has "
+            "one image of each model's own size, 1000 classes and fp32"
+        )
 
 
 def _choices(field: str) -> list[str]:
