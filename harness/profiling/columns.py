@@ -57,7 +57,13 @@ STATED: tuple[Column[Any], ...] = (
     Column(name="published top-1, %", get="published_top1", digits=2, group="published"),
     Column(name="published top-5, %", get="published_top5", digits=2, group="published"),
     Column(name="published GMACs", get="published_gmacs", digits=3, group="published"),
-    Column(name="of weights", get="published_weights", align="r", group="published"),
+    Column(
+        name="of weights",
+        # The model's own name stands beside it: "IMAGENET1K_V1" of "ResNet18_Weights.IMAGENET1K_V1".
+        get=lambda model: (model["published_weights"] or "").partition(".")[2] or None,
+        align="r",
+        group="published",
+    ),
 )
 
 # Fields of a `Latency` that is measured on this machine.

@@ -140,7 +140,7 @@ def _json(report: Report) -> str:
         "schema": _SCHEMA,
         "versions": {name: importlib.metadata.version(name) for name in _LIBRARIES},
         **_counting(report),
-        "units": {column.get: _unit(column) for column in (*COLUMNS, *STATED)},
+        "units": {str(column.get): _unit(column) for column in (*COLUMNS, *STATED[:-1])},
         "hardware": dataclasses.asdict(report.options.roof) if report.options.roof else None,
         "models": describe_models(report),
         "rankings": [dataclasses.asdict(each) for each in report.extremes],

@@ -128,7 +128,7 @@ def _matches(source: Library, pattern: str) -> list[ModelName]:
     return [ModelName(source=source, name=name) for name in names]
 
 
-def _unknown(text: str, sources: Iterable[Source]) -> RequestError:
+def _unknown(text: str, sources: Iterable[Library]) -> RequestError:
     asked = text.rpartition(":")[2]
     for source in (each for each in sources if each in LIBRARIES):
         for name, kind in catalogue(LIBRARIES[source]).others.items():

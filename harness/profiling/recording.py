@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -144,6 +145,7 @@ class _LiveResults(LiveStorages):  # type: ignore[no-untyped-call]
             return func.decompose(*args, **(kwargs or {}))
 
 
+@cache
 def _is_composite(func: Any) -> bool:
     """Return whether an operator is made of others."""
     return bool(

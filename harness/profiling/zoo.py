@@ -16,7 +16,16 @@ from harness.profiling.names import LIBRARIES, ModelName, known_names
 from harness.profiling.publishers import torchvision_accuracy
 from harness.profiling.report import describe_row
 from harness.profiling.request import Options, show_size
-from harness.profiling.zoo_table import FIELDS, TABLE, VERSIONS, ZOO, read_versions, read_zoo
+from harness.profiling.zoo_page import describe_rows, describe_table, render_zoo_page
+from harness.profiling.zoo_table import (
+    FIELDS,
+    TABLE,
+    VERSIONS,
+    ZOO,
+    Choice,
+    read_versions,
+    read_zoo,
+)
 from harness.report.table import write_csv
 from harness.util.files import write_text
 
@@ -82,6 +91,9 @@ def update_zoo(again: Sequence[ModelName] | None = None, folder: Path = ZOO) -> 
     rows = done if again is None else _rows_by_model(folder) | done
     write_text(folder / TABLE, write_csv(row for name in names for row in rows.get(str(name), ())))
     write_text(folder / VERSIONS, json.dumps(wanted, indent=1) + "\n")
+    whole = Choice(frame=read_zoo(folder), notes=())
+    page = render_zoo_page(describe_rows(whole), [describe_table(wanted)])
+    write_text(folder / "index.html", page)
     for library in LIBRARIES.values():
         write_catalogue(folder / "names" / f"{library}.json", look_up(library))
     (folder / _PART).unlink()

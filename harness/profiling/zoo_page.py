@@ -74,7 +74,7 @@ def _title(row: dict[str, Any]) -> str:
 
 
 def render_zoo_page(rows: list[dict[str, Any]], lines: list[str]) -> str:
-    """Return the page: all rows as points, by two figures that its reader chooses, and as a list."""
+    """Return the page: rows as points, by two figures that the reader chooses, and as a list."""
     from jinja2.utils import htmlsafe_json_dumps
 
     known = [row for row in rows if row["params"] is not None]

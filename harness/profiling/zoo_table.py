@@ -179,7 +179,7 @@ def _sort_by_likeness(frame: pd.DataFrame, whole: pd.DataFrame, like: str) -> pd
 def _join_timm(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
     """Return the table with the accuracies of timm's results at the sizes of the images."""
     results = read_timm_results(path)
-    frame = frame.copy()
+    frame = frame.astype({"published_weights": object})
     for place, (model, size) in enumerate(zip(frame["model"], frame["image_size"], strict=True)):
         if model.startswith("timm:"):
             for field, value in timm_accuracy(model[5:], size, results).items():
