@@ -160,6 +160,10 @@ def _search(request: Request) -> int:
 
 def _compare(request: Request) -> int:
     """Show what is asked for; return 0, 1 if some models failed, 2 if nothing could be shown."""
+    from harness.profiling.names import resolve_names
+
+    if request.names or not request.per_layer:
+        resolve_names(request.names)  # a wrong name is refused before torch is loaded
     from harness.profiling.comparing import compare
     from harness.profiling.forms import render
     from harness.profiling.plots import plot_report

@@ -59,7 +59,7 @@ STATED: tuple[Column[Any], ...] = (
     Column(name="published GMACs", get="published_gmacs", digits=3, group="published"),
     Column(
         name="of weights",
-        # The model's own name stands beside it: "IMAGENET1K_V1" of "ResNet18_Weights.IMAGENET1K_V1".
+        # Of "ResNet18_Weights.IMAGENET1K_V1", the model's name stands beside it anyway.
         get=lambda model: (model["published_weights"] or "").partition(".")[2] or None,
         align="r",
         group="published",

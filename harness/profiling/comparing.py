@@ -70,7 +70,7 @@ def _find_published(
     """Return what publishers state of weights that are for the images and classes counted."""
     if request.image_size or (request.channels, request.classes) != (3, 1000):
         return {}
-    results = read_timm_results(request.timm_results) if request.timm_results else {}
+    results = read_timm_results(request.timm_results) if request.timm_results else []
     found = {
         each.name: torchvision_accuracy(each.name)
         or timm_accuracy(each.name.name, each.image_size, results)

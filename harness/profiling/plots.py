@@ -68,9 +68,11 @@ def _plot_roof(axes: Axes, analyses: Sequence[Analysis], names: Sequence[str], r
     title = f"roofline of {roof.name}, {roof.precision}; ridge at {ridge:.3g} FLOPs/byte"
     axes.set_title(title, fontsize=10)
     set_logarithmic(axes, "xy")
-    # Below the roof there is room.
-    few = len(analyses) <= _MOST_NAMES
-    axes.legend(loc="lower right", fontsize=8 if few else 5, ncols=1 if few else 2, markerscale=0.8)
+    if len(analyses) <= _MOST_NAMES:
+        axes.legend(loc="lower right", fontsize=8)
+    else:
+        said = "colours are those of the rows below"
+        axes.text(0.98, 0.03, said, transform=axes.transAxes, ha="right", fontsize=8, color=FAINT)
 
 
 def _plot_rows(axes: Axes, analyses: Sequence[Analysis], names: Sequence[str], roof: Roof) -> None:

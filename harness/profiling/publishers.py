@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,8 @@ def torchvision_accuracy(name: ModelName) -> dict[str, Any]:
     return dict(zip(PUBLISHED, values, strict=True))
 
 
-def read_timm_results(path: Path) -> Mapping[str, dict[str, Any]]:
-    """Return the accuracies in a results file of timm (results-imagenet.csv), by model and tag.
+def read_timm_results(path: Path) -> list[dict[str, Any]]:
+    """Return the accuracies in a results file of timm (results-imagenet.csv), by weights and size.
 
     Raises:
         RequestError: It cannot be read, or lacks the columns model, top1, top5 and img_size.
@@ -39,15 +39,15 @@ def read_timm_results(path: Path) -> Mapping[str, dict[str, Any]]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
-        return {
-            row["model"]: {
+        return [
+            {
                 "published_weights": row["model"],
                 "published_top1": float(row["top1"]),
                 "published_top5": float(row["top5"]),
                 "image_size": int(row["img_size"]),
             }
             for row in rows
-        }
+        ]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise RequestError(f"--timm-results {path}: {error}") from None
     except (KeyError, TypeError, ValueError):
@@ -58,12 +58,13 @@ def read_timm_results(path: Path) -> Mapping[str, dict[str, Any]]:
 
 
 def timm_accuracy(
-    name: str, image_size: object, results: Mapping[str, dict[str, Any]]
+    name: str, image_size: object, results: Iterable[dict[str, Any]]
 ) -> dict[str, Any]:
     """Return what timm's results state of a model at a size of images: the best of its weights."""
     found = [
         each
-        for model, each in results.items()
-        if name in (model, model.partition(".")[0]) and str(each["image_size"]) == str(image_size)
+        for each in results
+        if name in (each["published_weights"], each["published_weights"].partition(".")[0])
+        and str(each["image_size"]) == str(image_size)
     ]
     return max(found, key=lambda each: each["published_top1"], default={})

@@ -62,6 +62,8 @@ class Latency:
         latency_ms_p95: 95th percentile.
         latency_ms_p99: 99th percentile.
         latency_rounds: Number of timed calls.
+        latency_form: "deployed" where a re-parameterised network was timed in the form in which it
+            is used; all other figures are of the form that is trained. Empty for other networks.
     """
 
     latency_ms_p05: Amount | None = None
@@ -69,6 +71,7 @@ class Latency:
     latency_ms_p95: Amount | None = None
     latency_ms_p99: Amount | None = None
     latency_rounds: Count | None = None
+    latency_form: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

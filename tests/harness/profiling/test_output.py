@@ -108,8 +108,10 @@ def test_what_publishers_state_stands_apart_from_what_was_measured(report):
     both = Report(options=OPTIONS, rows=rows, published={rows[0].name: stated})
     small, odd, _ = json.loads(render(both, "json"))["models"]
     assert (small["published_top1"], odd["published_top1"]) == (69.758, None)
+    assert small["published_weights"] == "Some_Weights.V1"
     text = render(both, "table")
-    assert "Some_Weights.V1" in text
+    line = next(line for line in text.splitlines() if line.startswith("of weights"))
+    assert line.split() == ["of", "weights", "V1", "–", "–"]
     assert "nothing of them was measured here" in text
 
 
