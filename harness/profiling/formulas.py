@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 import torch
@@ -66,6 +67,7 @@ _MOVES = {
 }
 
 
+@cache
 def has_formula(operator: Any) -> bool:
     """Return whether the FLOPs of an operator besides its products are known."""
     name = base_name(operator)
@@ -90,13 +92,23 @@ def extra_flops(operator: Any, arguments: Arguments, outputs: int) -> int | None
         return 0
     if not has_formula(operator):
         return None
-    inputs = [leaf for leaf in tree_leaves(list(arguments.values())) if isinstance(leaf, Tensor)]
+    first = _first_tensor(arguments)
     # A step on a complex number is one on each of its parts; a product is four and two sums.
-    is_complex = any(tensor.is_complex() for tensor in inputs)
-    steps = (PER_COMPLEX_PRODUCT if name == "mul" else 2) if is_complex else 1
+    steps = 1
+    if first is not None and first.is_complex():
+        steps = PER_COMPLEX_PRODUCT if name == "mul" else 2
     if name in _FORMULAS:
-        return steps * _FORMULAS[name](arguments, inputs[0].numel() if inputs else 0, outputs)
+        elements = 0 if first is None else first.numel()
+        return steps * _FORMULAS[name](arguments, elements, outputs)
     return steps * outputs
+
+
+def _first_tensor(arguments: Arguments) -> Tensor | None:
+    for argument in arguments.values():
+        if isinstance(argument, Tensor):
+            return argument
+    leaves = tree_leaves(list(arguments.values()))
+    return next((leaf for leaf in leaves if isinstance(leaf, Tensor)), None)
 
 
 def attention_macs(operator: Any, arguments: Arguments) -> int | None:
@@ -110,6 +122,7 @@ def attention_macs(operator: Any, arguments: Arguments) -> int | None:
     return _scores(arguments) * int(features)
 
 
+@cache
 def base_name(operator: Any) -> str:
     """Return "relu" for `aten.relu_.default`: whether it works in place does not matter here."""
     name: str = operator._schema.name.partition("::")[2]

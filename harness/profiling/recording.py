@@ -137,9 +137,7 @@ class _LiveResults(LiveStorages):  # type: ignore[no-untyped-call]
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> object:
-        # In evaluation, norms make nothing but their output; on the meta device they seem to.
-        whole = base_name(func).endswith("norm") or _has_kernel(func, args)
-        if whole or not _is_composite(func):
+        if not _is_composite(func) or _is_whole(func, args):
             return super().__torch_dispatch__(func, types, args, kwargs)
         with self:
             return func.decompose(*args, **(kwargs or {}))
@@ -153,9 +151,14 @@ def _is_composite(func: Any) -> bool:
     )
 
 
-def _has_kernel(func: Any, args: tuple[Any, ...]) -> bool:
-    if base_name(func) != FUSED_ATTENTION:
-        return False
+def _is_whole(func: Any, args: tuple[Any, ...]) -> bool:
+    """Return whether an operator makes nothing inside but its output.
+
+    Norms do not in evaluation, though on the meta device they seem to.
+    """
+    name = base_name(func)
+    if name != FUSED_ATTENTION:
+        return name.endswith("norm") or name in _LAYERS - {"linear"}
     query, _, value = args[:3]
     return bool(query.dim() == 4 and query.shape[-1] == value.shape[-1])
 
@@ -232,10 +235,10 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         macs = attention_macs(func, arguments)
         if macs is None:
             macs = (self._counter.get_total_flops() - before) // 2
-        if any(tensor.is_complex() for tensor in _tensors(result)):
-            macs *= REAL_PRODUCTS
         given = _distinct(_tensors(list(arguments.values())))
         written = _written(func, arguments, given, result)
+        if macs and written and written[0].is_complex():
+            macs *= REAL_PRODUCTS
         if written and not _does_nothing(func):
             # Operators such as `zeros_like` read only shapes.
             shape_only = base_name(func).startswith("new_") or base_name(func).endswith("_like")
