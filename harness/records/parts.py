@@ -62,8 +62,6 @@ class Latency:
         latency_ms_p95: 95th percentile.
         latency_ms_p99: 99th percentile.
         latency_rounds: Number of timed calls.
-        latency_form: "deployed" where a re-parameterised network was timed in the form in which it
-            is used; all other figures are of the form that is trained. Empty for other networks.
     """
 
     latency_ms_p05: Amount | None = None
@@ -71,7 +69,6 @@ class Latency:
     latency_ms_p95: Amount | None = None
     latency_ms_p99: Amount | None = None
     latency_rounds: Count | None = None
-    latency_form: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +118,7 @@ class Operations:
         gmacs: True multiply-accumulates of one image, 10^9.
         gflops: Operations of one image, two to a multiply-accumulate, 10^9.
         gmacs_thop: Multiply-accumulates as thop counts them, 10^9 (the published "G-Flops").
+        network_forms: Which forms of a re-parameterised network figures are of; empty for others.
     """
 
     params: Count | None = None
@@ -128,6 +126,7 @@ class Operations:
     gmacs: Amount | None = None
     gflops: Amount | None = None
     gmacs_thop: Amount | None = None
+    network_forms: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

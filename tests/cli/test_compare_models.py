@@ -11,7 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from cli.compare_models import main
-from harness.profiling import plots
+from harness.profiling import plots, timing
 from harness.records.cell import CELLS
 from harness.report.canvas import new_figure
 
@@ -232,6 +232,19 @@ def test_a_file_of_ones_own_with_arguments_and_its_layers(tmp_path, monkeypatch)
     saved = [each["saved_mb"] * 1e6 for each in tree["layers"]]
     assert saved == pytest.approx([4 * 192, 4 * (144 + 8), 4 * 144])
     assert tree["layers_total"]["params"] == 4 * 28 + 8 + 1450
+
+
+def test_models_are_timed_in_turn_beside_the_prediction(monkeypatch):
+    monkeypatch.setattr(timing, "_ROUNDS", 20)
+    monkeypatch.setattr(timing, "_SECONDS", 0.01)
+    options = ("--image-size", "32", "--hardware", "t4", "--measure", "--format", "json")
+    result = invoke("timm:test_resnet", "timm:test_vit", "ours:dinov2", *options)
+    assert result.exit_code == 1, result.stderr
+    first, second, failed = json.loads(result.stdout)["models"]
+    for model in (first, second):
+        assert model["timed_latency_ms_p50"] > model["latency_bound_ms"] > 0
+        assert model["timed_latency_ms_p05"] <= model["timed_latency_ms_p95"]
+    assert failed["timed_latency_ms_p50"] is None
 
 
 def test_help_loads_nothing_heavy():

@@ -76,11 +76,11 @@ def test_a_re_parameterised_network_is_timed_in_the_form_that_is_deployed(monkey
         ),
     )
     costs = measure_costs(network, torch.rand(1, 4, 8, 8), JOB)
-    assert costs.latency.latency_form == "deployed"
+    assert costs.operations.network_forms == "latency: deployed; all else: trained"
     assert sum(p.numel() for p in timed[0].parameters()) == 148 + 15
     assert costs.operations.params == 184 + 15
     plain = measure_costs(nn.Sequential(*head), torch.rand(1, 4, 8, 8), JOB)
-    assert plain.latency.latency_form == ""
+    assert plain.operations.network_forms == ""
 
 
 def test_int8_is_measured_as_what_it_is():
