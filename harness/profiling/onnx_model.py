@@ -8,49 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import CellError
-from harness.profiling import formulas
 from harness.profiling.graph import Graph, Operator
+from harness.profiling.onnx_operators import VIEWS, count_macs, extra_flops
 from harness.profiling.request import USUAL_IMAGE_SIZE, ImageSize, Options, sides
 from harness.util.error_text import describe_error
 
 if TYPE_CHECKING:
     import onnx
-
-_VIEWS = {"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Dropout"}
-_MOVES = {
-    *("Transpose", "Concat", "Slice", "Gather", "GatherElements", "GatherND", "Expand", "Pad"),
-    *("Split", "Tile", "Cast", "DepthToSpace", "SpaceToDepth", "ScatterND", "ScatterElements"),
-    *("ConstantOfShape", "Range", "OneHot", "Trilu", "Compress", "EyeLike"),
-}
-_POINTWISE = {
-    *("Add", "Sub", "Mul", "Div", "Pow", "Mod", "Min", "Max", "Sum", "Mean", "Relu", "LeakyRelu"),
-    *("PRelu", "Elu", "Selu", "Celu", "Gelu", "Sigmoid", "HardSigmoid", "HardSwish", "Swish"),
-    *("Mish", "Softplus", "Softsign", "ThresholdedRelu", "Tanh", "Erf", "Clip", "Exp", "Log"),
-    *("Sqrt", "Reciprocal", "Neg", "Abs", "Sign", "Floor", "Ceil", "Round", "Sin", "Cos", "Tan"),
-    *("Where", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "And", "Or", "Not"),
-    *("Xor", "IsNaN", "IsInf", "QuantizeLinear", "DequantizeLinear"),
-}
-_PRODUCTS = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
-# FLOPs for each input element.
-_PER_INPUT = {
-    **dict.fromkeys(("GlobalAveragePool", "GlobalMaxPool", "ArgMax", "ArgMin", "CumSum"), 1),
-    **{f"Reduce{name}": 1 for name in ("Mean", "Sum", "Max", "Min", "Prod", "LogSumExp", "L1")},
-    **dict.fromkeys(("ReduceL2", "ReduceSumSquare"), formulas.PER_NORM_OF_VECTOR_ELEMENT),
-    **dict.fromkeys(("Softmax", "LogSoftmax"), formulas.PER_SOFTMAX_ELEMENT),
-    "BatchNormalization": formulas.PER_BATCH_NORM_ELEMENT,
-}
-_NORMS = {
-    **dict.fromkeys(
-        ("LayerNormalization", "GroupNormalization", "InstanceNormalization"),
-        formulas.PER_NORM_ELEMENT,
-    ),
-    "RMSNormalization": formulas.PER_RMS_NORM_ELEMENT,
-}
-_PER_RESIZED = {
-    "nearest": 0,
-    "linear": formulas.PER_BILINEAR_PIXEL,
-    "cubic": formulas.PER_BICUBIC_PIXEL,
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,7 +147,7 @@ class _Reader:
         # The tensor that a view is of.
         self._source: dict[str, str] = {}
         for node in self._nodes:
-            if node.op_type in _VIEWS:
+            if node.op_type in VIEWS:
                 self._source[node.output[0]] = self._root(node.input[0])
 
     def graph(self) -> Graph:
@@ -192,14 +156,15 @@ class _Reader:
         operators: list[Operator] = []
         unknown: dict[str, None] = {}
         for node in self._nodes:
-            if node.op_type in _VIEWS:
+            if node.op_type in VIEWS:
                 continue
             read = dict.fromkeys(self._root(name) for name in node.input if name)
             made = [name for name in node.output if name]
             if missing := [name for name in (*read, *made) if name not in self.values]:
                 raise CellError(f"{node.op_type}: the shape of '{missing[0]}' cannot be inferred")
-            macs = self._macs(node)
-            extra = self._extra(node)
+            shapes = (self._shapes(node.input), self._shapes(node.output))
+            macs = count_macs(node.op_type, _attributes(node), *shapes)
+            extra = extra_flops(node.op_type, _attributes(node), *shapes)
             if extra is None and not macs:
                 unknown[node.op_type] = None
             weights = [name for name in read if name in self._constant]
@@ -233,7 +198,7 @@ class _Reader:
         live: dict[str, int] = {}
         peak = 0
         for at, node in enumerate(self._nodes):
-            if node.op_type not in _VIEWS:
+            if node.op_type not in VIEWS:
                 live |= {name: self.values[name].nbytes for name in node.output if name}
             peak = max(peak, sum(live.values()))
             live = {n: size for n, size in live.items() if n in returned or last.get(n, at) > at}
@@ -256,56 +221,8 @@ class _Reader:
     def _shapes(self, names: Sequence[str]) -> list[tuple[int, ...]]:
         return [self.values[name].shape for name in names if name]
 
-    def _macs(self, node: onnx.NodeProto) -> int:
-        if node.op_type not in _PRODUCTS:
-            return 0
-        (first, second, *_), (out, *_) = self._shapes(node.input), self._shapes(node.output)
-        if node.op_type == "Conv":
-            return math.prod(out) * math.prod(second[1:])
-        if node.op_type == "ConvTranspose":
-            return math.prod(first) * math.prod(second[1:])
-        if node.op_type == "Gemm":
-            inner = first[0] if _attributes(node).get("transA") else first[-1]
-            return math.prod(out) * inner
-        return math.prod(out) * first[-1]
-
-    def _extra(self, node: onnx.NodeProto) -> int | None:
-        """Return the FLOPs besides products; None where there is no formula."""
-        kind, attributes = node.op_type, _attributes(node)
-        inputs, outputs = self._shapes(node.input), self._shapes(node.output)
-        read = math.prod(inputs[0]) if inputs else 0
-        written = sum(math.prod(shape) for shape in outputs)
-        flops = None
-        if kind in _MOVES:
-            flops = 0
-        elif kind in _PRODUCTS:
-            flops = written if len(inputs) > 2 else 0
-        elif kind in _POINTWISE:
-            flops = written
-        elif kind in _PER_INPUT:
-            flops = _PER_INPUT[kind] * read
-        elif kind in _NORMS:
-            flops = (_NORMS[kind] + len(inputs) - 1) * read
-        elif kind == "Resize":
-            flops = _PER_RESIZED[attributes.get("mode", b"nearest").decode()] * written
-        elif kind in ("AveragePool", "MaxPool"):
-            flops = _pooling_flops(attributes, inputs[0], outputs[0])
-        return flops
-
 
 def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
     from onnx import helper
 
     return {each.name: helper.get_attribute_value(each) for each in node.attribute}
-
-
-def _pooling_flops(attributes: dict[str, Any], image: tuple[int, ...], out: tuple[int, ...]) -> int:
-    kernel = attributes["kernel_shape"]
-    ones = [1] * len(kernel)
-    axes = zip(
-        *(out[2:], image[2:], kernel, attributes.get("strides", ones)),
-        *(attributes.get("pads", [0] * len(kernel))[: len(kernel)],),
-        attributes.get("dilations", ones),
-        strict=True,
-    )
-    return math.prod(image[:2]) * math.prod(formulas.covered(*axis) for axis in axes)

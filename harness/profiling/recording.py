@@ -10,7 +10,6 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -21,13 +20,23 @@ from torch.nn.modules.module import (
     register_module_forward_pre_hook,
 )
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from harness.errors import CellError
-from harness.measure.memory import LiveStorages
 from harness.measure.networks import inference
 from harness.measure.operations import counting_flops
+from harness.profiling.dispatch import (
+    LAYERS,
+    Inside,
+    LiveResults,
+    distinct,
+    does_nothing,
+    find_tensors,
+    is_composite,
+    is_dropout_off,
+    named_arguments,
+    written_tensors,
+)
 from harness.profiling.formulas import (
     FUSED_ATTENTION,
     Arguments,
@@ -41,7 +50,6 @@ from harness.util.error_text import describe_error
 
 # These operators do not read what they write over.
 _OVERWRITING = {"fill", "zero", "copy"}
-_LAYERS = {"conv1d", "conv2d", "conv3d", "convolution", "linear"}
 # In a product of two complex numbers.
 REAL_PRODUCTS = 4
 
@@ -103,7 +111,7 @@ def _record(
     element_bytes: int,
 ) -> tuple[Recording, list[Tensor]]:
     """Return what one pass does, and the tensors that outlive it without being returned."""
-    live = _LiveResults([*weights, *_tensors(inputs)])
+    live = LiveResults([*weights, *find_tensors(inputs)])
     with (
         innermost_module(network) as running,
         live,
@@ -114,82 +122,13 @@ def _record(
     recording = Recording(
         graph=recorder.graph(),
         peak_activation_bytes=live.peak_bytes,
-        outputs=tuple(tuple(tensor.shape) for tensor in _tensors(returned)),
+        outputs=tuple(tuple(tensor.shape) for tensor in find_tensors(returned)),
     )
-    results = {tensor.untyped_storage() for tensor in _tensors(returned)}
+    results = {tensor.untyped_storage() for tensor in find_tensors(returned)}
     kept = [
         torch.empty(0, device=each.device).set_(each) for each in live.live if each not in results
     ]
     return recording, kept
-
-
-class _LiveResults(LiveStorages):  # type: ignore[no-untyped-call]
-    """Follows also what composite operators make inside: copies of operands, indices of maxima.
-
-    Fused attention stays one operator where there are kernels for it: for N×H×L×C, with as many
-    channels in values as in queries.
-    """
-
-    def __torch_dispatch__(
-        self,
-        func: Any,
-        types: Iterable[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> object:
-        if not _is_composite(func) or _is_whole(func, args):
-            return super().__torch_dispatch__(func, types, args, kwargs)
-        with self:
-            return func.decompose(*args, **(kwargs or {}))
-
-
-@cache
-def _is_composite(func: Any) -> bool:
-    """Return whether an operator is made of others."""
-    return bool(
-        torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd")
-    )
-
-
-def _is_whole(func: Any, args: tuple[Any, ...]) -> bool:
-    """Return whether an operator makes nothing inside but its output.
-
-    Norms do not in evaluation, though on the meta device they seem to.
-    """
-    name = base_name(func)
-    if name != FUSED_ATTENTION:
-        return name.endswith("norm") or name in _LAYERS - {"linear"}
-    query, _, value = args[:3]
-    return bool(query.dim() == 4 and query.shape[-1] == value.shape[-1])
-
-
-class _Inside(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Sums the FLOPs, besides products, of the operators that a composite one is made of."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.flops = 0
-        self.unknown = False
-
-    def __torch_dispatch__(
-        self,
-        func: Any,
-        types: Iterable[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> object:
-        if _is_composite(func) and not has_formula(func):
-            with self:
-                return func.decompose(*args, **(kwargs or {}))
-        result = func(*args, **(kwargs or {}))
-        arguments = _named_arguments(func, args, kwargs or {})
-        written = _written(func, arguments, _distinct(_tensors(list(arguments.values()))), result)
-        if written and not _does_nothing(func):
-            elements = sum(tensor.numel() for tensor in written)
-            extra = extra_flops(func, arguments, elements)
-            self.flops += extra or 0
-            self.unknown |= extra is None
-        return result
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -223,23 +162,23 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> object:
-        arguments = _named_arguments(func, args, kwargs or {})
-        if _is_dropout_off(func, arguments):
+        arguments = named_arguments(func, args, kwargs or {})
+        if is_dropout_off(func, arguments):
             return next(iter(arguments.values()))
         before, inside = self._counter.get_total_flops(), None
-        if _is_composite(func) and not has_formula(func):
-            with _Inside() as inside:
+        if is_composite(func) and not has_formula(func):
+            with Inside() as inside:
                 result = func.decompose(*args, **(kwargs or {}))
         else:
             result = func(*args, **(kwargs or {}))
         macs = attention_macs(func, arguments)
         if macs is None:
             macs = (self._counter.get_total_flops() - before) // 2
-        given = _distinct(_tensors(list(arguments.values())))
-        written = _written(func, arguments, given, result)
+        given = distinct(find_tensors(list(arguments.values())))
+        written = written_tensors(func, arguments, given, result)
         if macs and written and written[0].is_complex():
             macs *= REAL_PRODUCTS
-        if written and not _does_nothing(func):
+        if written and not does_nothing(func):
             # Operators such as `zeros_like` read only shapes.
             shape_only = base_name(func).startswith("new_") or base_name(func).endswith("_like")
             self._add(func, arguments, [] if shape_only else given, written, macs, inside)
@@ -247,7 +186,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def note_results(self, returned: object) -> None:
         """Note which operators made what the network returned."""
-        self._results = frozenset(self._writers(_tensors(returned)))
+        self._results = frozenset(self._writers(find_tensors(returned)))
 
     def graph(self) -> Graph:
         """Return what was recorded."""
@@ -261,7 +200,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         read: list[Tensor],
         written: list[Tensor],
         macs: int,
-        inside: _Inside | None,
+        inside: Inside | None,
     ) -> None:
         name, elements = base_name(func), sum(tensor.numel() for tensor in written)
         if inside:
@@ -274,7 +213,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if name in _OVERWRITING:
             read = read[1:]
         channels = None
-        if name in _LAYERS:
+        if name in LAYERS:
             channels = int(written[0].shape[-1 if name == "linear" else 1])
         weights = [tensor for tensor in read if tensor.untyped_storage() in self._weights]
         inputs = [tensor for tensor in read if tensor.untyped_storage() not in self._weights]
@@ -330,44 +269,3 @@ def innermost_module(network: nn.Module) -> Iterator[list[str]]:
 
     with register_module_forward_pre_hook(enter), register_module_forward_hook(leave):
         yield running
-
-
-def _named_arguments(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    names = (argument.name for argument in func._schema.arguments)
-    return dict(zip(names, args, strict=False)) | dict(kwargs)
-
-
-def _written(func: Any, arguments: Arguments, read: list[Tensor], result: object) -> list[Tensor]:
-    """Return the tensors that an operator makes or changes; none for a view."""
-    known = {tensor.untyped_storage() for tensor in read}
-    made = [t for t in _distinct(_tensors(result)) if t.untyped_storage() not in known]
-    if not func._schema.is_mutable:
-        return made
-    changed = [
-        arguments[each.name]
-        for each in func._schema.arguments
-        if each.alias_info is not None and each.alias_info.is_write and each.name in arguments
-    ]
-    return made + _tensors(changed)
-
-
-def _is_dropout_off(func: Any, arguments: Arguments) -> bool:
-    """Return whether an operator only passes its input on; some versions of torch copy it."""
-    return base_name(func).endswith("dropout") and not arguments.get("train", True)
-
-
-def _does_nothing(func: Any) -> bool:
-    """Return whether an operator touches no number: it makes an empty tensor or a view in place."""
-    return "empty" in base_name(func) or torch.Tag.inplace_view in func.tags
-
-
-def _tensors(tree: object) -> list[Tensor]:
-    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
-
-
-def _distinct(tensors: Iterable[Tensor]) -> list[Tensor]:
-    """Return each tensor once; the same elements under another shape are the same tensor."""
-    found: dict[tuple[Any, ...], Tensor] = {}
-    for each in tensors:
-        found.setdefault((each.untyped_storage(), each.storage_offset(), each.numel()), each)
-    return list(found.values())
