@@ -30,13 +30,14 @@ def profile(module: nn.Module, example_inputs: Inputs, **options: Any) -> Profil
 
     Raises:
         CellError: The module cannot be run without values, or not on such inputs.
+        RequestError: An option is unknown or has a wrong value.
     """
     import torch
     from torch.utils._pytree import tree_map_only
 
     from harness.measure.networks import meta_copy
     from harness.profiling.analysis import profile_network
-    from harness.profiling.request import Options
+    from harness.profiling.request import Options, parse_options
 
     inputs = tree_map_only(torch.Tensor, lambda tensor: tensor.to("meta"), example_inputs)
-    return profile_network(meta_copy(module), inputs, Options(**options))
+    return profile_network(meta_copy(module), inputs, parse_options(options, Options))

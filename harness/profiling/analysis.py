@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from operator import itemgetter
@@ -145,7 +144,7 @@ def _count_onnx(name: ModelName, options: Options) -> Analysis:
         metrics=metrics,
         tensors=model.tensors,
         outputs=model.outputs,
-        parameters={key: math.prod(shape) for key, shape in model.tensors},
+        parameters=model.parameters,
     )
 
 

@@ -47,6 +47,8 @@ class OnnxModel:
         peak_activation_bytes: The largest sum of results that are still needed.
         tensors: Names and shapes of the tensors that it holds, by name.
         outputs: The shapes of its results.
+        parameters: The elements of each tensor of floating-point numbers that it holds, by the name
+            of the node that reads it first, a dot and the tensor's name.
     """
 
     image_size: ImageSize
@@ -56,6 +58,7 @@ class OnnxModel:
     peak_activation_bytes: int
     tensors: tuple[tuple[str, tuple[int, ...]], ...]
     outputs: tuple[tuple[int, ...], ...]
+    parameters: dict[str, int]
 
 
 def read_onnx(path: str, options: Options, element_bytes: int) -> OnnxModel:
@@ -81,14 +84,16 @@ def read_onnx(path: str, options: Options, element_bytes: int) -> OnnxModel:
         raise CellError(f"{path} cannot be read: {describe_error(error)}") from error
     reader = _Reader(model, element_bytes)
     constants = sorted(reader.stored.items())
+    graph = reader.graph()
     return OnnxModel(
         image_size=image_size,
-        graph=reader.graph(),
+        graph=graph,
         params=sum(value.elements for name, value in constants if name in reader.floating),
         model_size_bytes=sum(value.nbytes for _, value in constants),
         peak_activation_bytes=reader.peak_bytes(),
         tensors=tuple((name, value.shape) for name, value in constants),
         outputs=tuple(reader.values[output.name].shape for output in model.graph.output),
+        parameters=reader.parameters(),
     )
 
 
@@ -190,6 +195,18 @@ class _Reader:
             )
         results = frozenset(writer[self._root(each.name)] for each in self._graph.output)
         return Graph(operators=tuple(operators), results=results, unknown=tuple(unknown))
+
+    def parameters(self) -> dict[str, int]:
+        """Return the elements of what the file holds, by node and name; see `OnnxModel`."""
+        reading: dict[str, str] = {}
+        for node in self._nodes:
+            for name in node.input:
+                reading.setdefault(name, node.name)
+        held = {name: value for name, value in self.stored.items() if name in self.floating}
+        return {
+            f"{reading.get(name, '')}.{name.replace('.', '_')}": value.elements
+            for name, value in held.items()
+        }
 
     def peak_bytes(self) -> int:
         """Return the largest sum of results that a later node, or the caller, still needs."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, PositiveInt, TypeAdapter, ValidationError
 
@@ -142,6 +142,9 @@ class Request(Options):
         return bool(self.where or self.pareto or self.top or self.like)
 
 
+AnyOptions = TypeVar("AnyOptions", bound=Options)
+
+
 def usual_roof(options: Options) -> Roof:
     """Return the hardware for recommendations and pictures: that asked for, else the usual one."""
     return options.roof or find_roof(USUAL_HARDWARE, options.precision)
@@ -153,8 +156,23 @@ def parse_request(options: Mapping[str, object]) -> Request:
     Raises:
         RequestError: An option has a wrong value, or some do not go together.
     """
+    request = parse_options(options, Request)
+    _check_together(request)
+    return request
+
+
+def parse_options(options: Mapping[str, object], kind: type[AnyOptions]) -> AnyOptions:
+    """Check options, which have the names of the fields of a class.
+
+    Raises:
+        RequestError: An option is unknown or has a wrong value.
+    """
+    known = [each.name for each in fields(kind)]
+    for name in options:
+        if name not in known:
+            raise unknown_name("option", name, known)
     try:
-        request = TypeAdapter(Request).validate_python(options)
+        return TypeAdapter(kind).validate_python(options)
     except ValidationError as error:
         first = error.errors()[0]
         field = str(first["loc"][0])
@@ -162,8 +180,6 @@ def parse_request(options: Mapping[str, object]) -> Request:
         if first["type"] == "literal_error":
             raise unknown_name(option, str(found), _choices(field)) from None
         raise RequestError(f"{option} '{found}': {first['msg'].lower()}") from None
-    _check_together(request)
-    return request
 
 
 def _check_together(request: Request) -> None:

@@ -126,6 +126,10 @@ def test_profile_takes_a_module_and_leaves_it_as_it_is():
     two = (torch.zeros(2, 3), torch.zeros(2, 4))
     by_name = {"input1": two[0], "input2": two[1]}
     assert profile(bilinear, two).graph == profile(bilinear, by_name).graph
+    with pytest.raises(RequestError, match="unknown --precision 'fp8': did you mean fp"):
+        profile(bilinear, two, precision="fp8")
+    with pytest.raises(RequestError, match="unknown option 'precison': did you mean precision"):
+        profile(bilinear, two, precison="fp16")
     with pytest.raises(CellError, match="takes no inputs by name"):
         profile(bilinear, by_name, accounting="published")
 
@@ -152,6 +156,9 @@ def test_an_onnx_export_has_the_products_of_its_network(file, exported):
     assert export.metrics.params == network.metrics.params - 8
     assert export.outputs == ((2, 2),)
     assert export.metrics.max_width_channels == 4
+    layers = export.layers()
+    assert [layer.operators for layer in layers if layer.params] == ["Conv", "Gemm"]
+    assert sum(layer.params for layer in layers) == export.metrics.params
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
