@@ -15,7 +15,6 @@ from harness.profiling.hardware import find_roof, given_roof
 from harness.profiling.names import ModelName, resolve_names
 from harness.profiling.publishers import (
     read_timm_results,
-    timm_accuracy,
     torchvision_accuracy,
 )
 from harness.profiling.ranking import rank, recommend, sort_rows
@@ -70,10 +69,10 @@ def _find_published(
     """Return what publishers state of weights that are for the images and classes counted."""
     if request.image_size or (request.channels, request.classes) != (3, 1000):
         return {}
-    results = read_timm_results(request.timm_results) if request.timm_results else []
+    results = read_timm_results(request.timm_results) if request.timm_results else {}
     found = {
         each.name: torchvision_accuracy(each.name)
-        or timm_accuracy(each.name.name, each.image_size, results)
+        or results.get((each.name.name, str(each.image_size)), {})
         for each in analyses
         if each.name.source in ("torchvision", "timm")
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,41 +30,31 @@ def torchvision_accuracy(name: ModelName) -> dict[str, Any]:
     return dict(zip(PUBLISHED, values, strict=True))
 
 
-def read_timm_results(path: Path) -> list[dict[str, Any]]:
-    """Return the accuracies in a results file of timm (results-imagenet.csv), by weights and size.
+def read_timm_results(path: Path) -> Mapping[tuple[str, str], dict[str, Any]]:
+    """Return the accuracies in a results file of timm (results-imagenet.csv).
+
+    Returns:
+        What is stated, by a model's name and the side of the images: with its tag, and without
+        one for the best of its weights.
 
     Raises:
         RequestError: It cannot be read, or lacks the columns model, top1, top5 and img_size.
     """
+    found: dict[tuple[str, str], dict[str, Any]] = {}
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        return [
-            {
-                "published_weights": row["model"],
-                "published_top1": float(row["top1"]),
-                "published_top5": float(row["top5"]),
-                "image_size": int(row["img_size"]),
-            }
-            for row in rows
-        ]
+            for row in csv.DictReader(file):
+                weights, top1, top5 = row["model"], float(row["top1"]), float(row["top5"])
+                stated = dict(zip(PUBLISHED, (weights, top1, top5, None), strict=True))
+                for name in (weights, weights.partition(".")[0]):
+                    best = found.setdefault((name, row["img_size"]), stated)
+                    if best["published_top1"] < top1:
+                        found[name, row["img_size"]] = stated
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise RequestError(f"--timm-results {path}: {error}") from None
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, AttributeError):
         raise RequestError(
             f"--timm-results {path}: columns model, top1, top5 and img_size wanted, as in "
             "timm's results/results-imagenet.csv"
         ) from None
-
-
-def timm_accuracy(
-    name: str, image_size: object, results: Iterable[dict[str, Any]]
-) -> dict[str, Any]:
-    """Return what timm's results state of a model at a size of images: the best of its weights."""
-    found = [
-        each
-        for each in results
-        if name in (each["published_weights"], each["published_weights"].partition(".")[0])
-        and str(each["image_size"]) == str(image_size)
-    ]
-    return max(found, key=lambda each: each["published_top1"], default={})
+    return found

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from harness.errors import RequestError, unknown_name
 from harness.profiling.metrics import Metrics
-from harness.profiling.publishers import PUBLISHED, read_timm_results, timm_accuracy
+from harness.profiling.publishers import PUBLISHED, read_timm_results
 from harness.profiling.request import SORTED_BY, Request
 from harness.registry import REFERENCE_RESULTS
 
@@ -180,9 +180,11 @@ def _join_timm(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
     """Return the table with the accuracies of timm's results at the sizes of the images."""
     results = read_timm_results(path)
     frame = frame.astype({"published_weights": object})
-    for place, (model, size) in enumerate(zip(frame["model"], frame["image_size"], strict=True)):
-        if model.startswith("timm:"):
-            for field, value in timm_accuracy(model[5:], size, results).items():
-                if field in PUBLISHED:
-                    frame.loc[frame.index[place], field] = value
+    keys = zip(frame["model"].str.removeprefix("timm:"), frame["image_size"], strict=True)
+    stated = [results.get(key) for key in keys]
+    for field in PUBLISHED[:3]:
+        frame[field] = [
+            found[field] if found and source == "timm" else old
+            for found, source, old in zip(stated, frame["source"], frame[field], strict=True)
+        ]
     return frame

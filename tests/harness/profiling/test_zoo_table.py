@@ -27,7 +27,8 @@ ROWS = {
 def _folder(tmp_path):
     rows = []
     for name, (params, gmacs, top1) in ROWS.items():
-        row = dict.fromkeys(FIELDS) | {"model": name, "source": "torchvision", "image_size": "224"}
+        source = "timm" if name.startswith("timm:") else "torchvision"
+        row = dict.fromkeys(FIELDS) | {"model": name, "source": source, "image_size": "224"}
         row |= {"params": params, "gmacs": gmacs, "published_top1": top1}
         costs = ("activations", "traffic_mb", "peak_activations_mb", "sequential_depth")
         rows.append(row | dict.fromkeys(costs, gmacs * 10))
