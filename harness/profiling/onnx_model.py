@@ -71,9 +71,7 @@ def read_onnx(path: str, options: Options, element_bytes: int) -> OnnxModel:
     try:
         import onnx
     except ImportError:
-        raise CellError(
-            "onnx is not installed: pip install 'modelcomparisons[onnxruntime]'"
-        ) from None
+        raise CellError("onnx is not installed: it comes with the extra onnxruntime") from None
     try:
         model = onnx.load(path, load_external_data=False)
         image_size = _fix_inputs(model, options)
