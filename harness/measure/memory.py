@@ -73,13 +73,18 @@ def measure_cuda_peak_mb(run: Callable[[], object], device: torch.device) -> flo
 
 
 class LiveStorages(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Follows the storages that operators return until nothing refers to them any more."""
+    """Follows the storages that operators return until nothing refers to them any more.
+
+    Attributes:
+        live: Those that something refers to.
+        peak_bytes: The largest sum of their sizes so far.
+    """
 
     def __init__(self, outside: Iterable[Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.peak_bytes = 0
         self._outside = {tensor.untyped_storage() for tensor in outside}
-        self._live: WeakSet[torch.UntypedStorage] = WeakSet()
+        self.live: WeakSet[torch.UntypedStorage] = WeakSet()
 
     def __torch_dispatch__(
         self,
@@ -90,8 +95,8 @@ class LiveStorages(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> object:
         result = func(*args, **(kwargs or {}))
         returned = {t.untyped_storage() for t in tree_leaves(result) if isinstance(t, Tensor)}
-        self._live.update(returned - self._outside)
-        self.peak_bytes = max(self.peak_bytes, sum(s.nbytes() for s in self._live))
+        self.live.update(returned - self._outside)
+        self.peak_bytes = max(self.peak_bytes, sum(s.nbytes() for s in self.live))
         return result
 
 

@@ -14,6 +14,7 @@ from harness.measure.latency import Network, in_turn
 from harness.measure.memory import measure_state_mb, measure_weights_mb
 from harness.measure.networks import copy_network, takes_channels_last
 from harness.measure.runtimes import prepare
+from harness.networks.deployed import deploy, has_deployed_form
 from harness.spec import NetworkPath, QuantizedNetwork, RoutedNetwork
 
 _TRIED_IMAGES = 2
@@ -87,6 +88,19 @@ class NetworkAdapter:
         """The paths that images can take; empty where all images take the same one."""
         return ()
 
+    @property
+    def deployed(self) -> nn.Module:
+        """The network in the form in which it is used and timed; its own form if it has no other.
+
+        A re-parameterised network is copied.
+        """
+        return deploy(self.network) if self.has_deployed_form else self.network
+
+    @property
+    def has_deployed_form(self) -> bool:
+        """Whether the network is re-parameterised before it is used."""
+        return has_deployed_form(self.network)
+
     def for_inference(self, images: Tensor) -> Inference:
         """Return a copy for batches; the original stays as it is.
 
@@ -108,10 +122,11 @@ class NetworkAdapter:
         Raises:
             CellError: The runtime cannot take the network.
         """
-        prepared = prepare(self.network, images[:1], runtime)
+        prepared = prepare(self.deployed, images[:1], runtime)
+        form = ", re-parameterised" if self.has_deployed_form else ""
         return TimedCall(
             call=prepared.call,
-            method=f"{prepared.version}: {prepared.method}",
+            method=f"{prepared.version}: {prepared.method}{form}",
             max_difference=prepared.max_difference,
         )
 

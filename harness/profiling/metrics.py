@@ -37,6 +37,7 @@ class Metrics:
     max_width_channels: int | None
     gmacs: float | None
     gflops: float | None
+    activations: int = 0
     flops_per_param: float | None
     params_per_mac: float | None
     traffic_mb: float
@@ -90,6 +91,7 @@ def compute_metrics(
         max_width_channels=graph.max_width,
         gmacs=macs / 1e9 if known else None,
         gflops=flops / 1e9 if known else None,
+        activations=sum(operator.activations for operator in operators),
         flops_per_param=_ratio(flops, params) if known else None,
         params_per_mac=_ratio(params, macs) if known else None,
         traffic_mb=traffic / 1e6,

@@ -120,6 +120,7 @@ class Operations:
         gmacs: True multiply-accumulates of one image, 10^9.
         gflops: Operations of one image, two to a multiply-accumulate, 10^9.
         gmacs_thop: Multiply-accumulates as thop counts them, 10^9 (the published "G-Flops").
+        network_forms: Which forms of a re-parameterised network figures are of; empty for others.
     """
 
     params: Count | None = None
@@ -127,6 +128,7 @@ class Operations:
     gmacs: Amount | None = None
     gflops: Amount | None = None
     gmacs_thop: Amount | None = None
+    network_forms: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
