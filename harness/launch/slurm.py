@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import shlex
 import shutil
 import subprocess
@@ -67,6 +68,8 @@ def submit(
     Raises:
         RequestError: Slurm refuses them; nothing was submitted.
     """
+    # Where submitit sets up logging, it closes the handlers of everything else in the process.
+    os.environ.setdefault("SUBMITIT_LOG_LEVEL", "NOCONFIG")
     from submitit import SlurmExecutor
     from submitit.core.utils import FailedJobError
 
