@@ -52,14 +52,16 @@ class ImageBatches:
         order = shuffled(self.labels[self._used], recipe, generator)
         rest = self._used[order][first_step * size : self.images]
         labels = torch.split(self.labels[rest].to(self.device, non_blocking=True), size)
+        turns = torch.split(self._mirrored_first[rest] ^ (number % 2 == 0), size)
         changes: Iterable[Changes] = (
             draw_changes(
                 len(each),
                 self.preprocess.image_size,
                 recipe,
                 seeded_generator(self.seed, number, step),
+                turn,
             )
-            for step, each in enumerate(labels, start=first_step + 1)
+            for step, (each, turn) in enumerate(zip(labels, turns, strict=True), first_step + 1)
         )
         if self.device != "cpu":
             # All at once: a copy in every step would make the host wait for the device.
@@ -67,6 +69,11 @@ class ImageBatches:
         for stored, wanted, change in zip(self._stored(rest), labels, changes, strict=True):
             images = resize_uint8(stored, self.preprocess.image_size)
             yield self.preprocess(augment(images, recipe, change)), wanted
+
+    @cached_property
+    def _mirrored_first(self) -> Tensor:
+        """Which images of the split are mirrored in the odd epochs, where they take turns."""
+        return torch.rand(len(self.split), generator=seeded_generator(self.seed, 0, 0)) < 0.5
 
     @cached_property
     def _resident(self) -> tuple[Tensor, Tensor] | None:

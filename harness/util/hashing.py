@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 # Options with another value that means "switched off"; elsewhere it is a value.
-_ABSENT_VALUES = {"freeze_layers": 0, "fp32_precision": "ieee"}
+_ABSENT_VALUES = {"freeze_layers": 0, "fp32_precision": "ieee", "root_layers": "root"}
 
 
 def hash_json(tree: object) -> str:
