@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.catalog import load_model
-from harness.data.folder import decode_image
+from harness.data.image import decode_image
 from harness.data.loading import load_job_data
 from harness.data.preprocess import Preprocess, resize_uint8
 from harness.errors import RequestError
@@ -18,6 +18,7 @@ from harness.jobs import Cell, Job, Request
 from harness.measure.conditions import set_threads
 from harness.networks.build import build_network, build_pretrained, make_preprocess
 from harness.networks.weights import trained_weights_path, with_stored_start
+from harness.plan.images import accept_images
 from harness.plan.jobs import make_job, name_datasets
 from harness.registry import expand_names, find_dataset, model_files
 from harness.run.provision import ReadyNetwork, ready_network
@@ -81,6 +82,7 @@ def _of_cell(job: Job, spec: ModelSpec, image: Path | None, count: int) -> Looki
         raise RequestError("--weights train: nothing is trained here; leave it out")
     set_threads(job.settings.threads)
     data = load_job_data(job, spec)
+    accept_images(job, data.source, force=True)
     job = with_stored_start(job, data.source.sha256)
     trained = trained_weights_path(job, data.source.sha256)
     if job.settings.weights == "auto" and not trained.exists():

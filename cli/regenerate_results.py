@@ -24,6 +24,7 @@ from cli.options import read_command
 from harness.errors import CellError, RequestError
 from harness.records.publishing import publish_records
 from harness.report.site import regenerate, stale_files
+from harness.util.files import absolute
 from harness.verification.checks import Places
 
 Check = Annotated[bool, Option("--check", help="Change nothing; exit 1 if stale.")]
@@ -67,7 +68,7 @@ def main(
     places = Places(
         read_command=read_command,
         data_dir=data_dir.absolute(),
-        data_files=tuple(path.absolute() for path in data_file or ()),
+        data_files=tuple(map(absolute, data_file or ())),
         weights_dir=weights_dir.absolute(),
         published_dir=published_dir.absolute() if published_dir else None,
         results_dir=ROOT / "results",

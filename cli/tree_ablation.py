@@ -123,6 +123,8 @@ def _images(job: Job, data: ImageData) -> tuple[str, Split]:
     tree = job.settings.tree
     if tree is None or not tree.held_out:
         return "test", data.test
+    if data.val is not None:
+        return "held-out", data.val
     held_out = choose_held_out(data.train.labels, tree.held_out, job.settings.seed)
     return "held-out", SubsetSplit(data.train, held_out.nonzero()[:, 0])
 

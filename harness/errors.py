@@ -5,10 +5,35 @@ from __future__ import annotations
 import contextlib
 import difflib
 import sys
+import unicodedata
 from collections.abc import Iterable, Iterator
 
 
-class RequestError(Exception):
+def printable(text: str) -> str:
+    """Return text on one line that every terminal and file takes.
+
+    Control characters, and the bytes of a file name that are not UTF-8, become escapes as in
+    Python.
+    """
+    return "".join(
+        each if each.isprintable() or unicodedata.category(each) == "Zs" else _escape(each)
+        for each in text
+    )
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # the way in which Python holds such a byte
+        return f"\\x{code - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode()
+
+
+class _OneLineError(Exception):
+    def __str__(self) -> str:
+        return printable(super().__str__())
+
+
+class RequestError(_OneLineError):
     """The request cannot be carried out as it stands: one line, exit code 2, nothing written."""
 
     exit_code = 2
@@ -18,7 +43,7 @@ class NotPublishedError(RequestError):
     """Weights are asked for that were never published; left out where `all` was asked for."""
 
 
-class CellError(Exception):
+class CellError(_OneLineError):
     """A cell broke while it ran: one line, kept in its record, exit code 1."""
 
     exit_code = 1

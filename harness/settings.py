@@ -84,8 +84,8 @@ def complete_settings(
 
     Raises:
         RequestError: There are settings for models of another kind, as of a tree for one that is
-            none, a compressed model cannot be had that way, or layers are to be frozen in one that
-            trains in its own way.
+            none, a compressed model cannot be had that way, layers are to be frozen in one that
+            trains in its own way, or a recipe cannot be followed by several processes.
     """
     for name, what in _SECTIONS.items():
         if getattr(settings, name) is not None and model.section != name:
@@ -97,6 +97,7 @@ def complete_settings(
         _check_compressed(settings, model)
     if model.fit is not None:
         _refuse_freezing(settings, model)
+    _check_processes(settings, model)
     mean, std = settings.mean, settings.std
     if dataset is not None and mean is None and std is None:
         mean, std = dataset.mean, dataset.std
@@ -142,6 +143,23 @@ def _refuse_freezing(settings: Settings, model: ModelSpec) -> None:
                 )
 
 
+def _check_processes(settings: Settings, model: ModelSpec) -> None:
+    """Refuse what several processes cannot do together."""
+    for name, recipe in recipes(settings).items():
+        where = f"setting {name}.processes: "
+        if recipe.processes > 1 and (name != "training" or (model.fit and not model.base)):
+            raise RequestError(f"{where}the stages of {model.label} train in 1 process alone")
+        for key in ("micro_batch_size", "compile"):
+            if recipe.processes > 1 and getattr(recipe, key) is not None:
+                raise RequestError(f"{where}{name}.{key} goes with 1 process alone")
+        least = recipe.processes * (2 if recipe.norm_statistics == "local" else 1)
+        if recipe.batch_size < least and recipe.processes > 1:
+            raise RequestError(
+                f"{where}{recipe.processes} processes need {name}.batch_size {least} or more, "
+                f"found {recipe.batch_size}"
+            )
+
+
 def _check_compressed(settings: Settings, model: ModelSpec) -> None:
     if settings.quantization is not None and settings.evaluation.precision != "fp32":
         own = "fp32" if settings.weights == "published" else "int8"
@@ -175,7 +193,8 @@ def stored_settings_hash(stored: Mapping[str, Any]) -> str:
     """Return the `settings_hash` of settings as a record holds them."""
     # A cell is measured in one process, whatever this setting says.
     measurement = {k: v for k, v in stored["measurement"].items() if k != "latency_processes"}
-    return hash_json({**stored, "measurement": measurement})
+    training = _without_idle_processes(stored["training"])
+    return hash_json({**stored, "measurement": measurement, "training": training})
 
 
 def settings_with_start(settings: Settings, start: str) -> Settings:
@@ -193,7 +212,20 @@ def recipe_hash(settings: Settings) -> str:
     tree = dataclasses.asdict(settings)
     for key in _NOT_IN_WEIGHTS:
         del tree[key]
-    return hash_json(tree)
+    return hash_json({**tree, "training": _without_idle_processes(tree["training"])})
+
+
+def _without_idle_processes(recipe: Mapping[str, Any]) -> Tree:
+    """Return a recipe without the number of processes where it changes the rounding alone.
+
+    So a training continues with another number of processes, and its weights serve any number.
+    """
+    kept = dict(recipe)
+    if kept.get("norm_statistics", "sync") == "sync":
+        kept.pop("processes", None)
+    elif kept.get("processes", 1) == 1:
+        del kept["norm_statistics"]
+    return kept
 
 
 def setting_names(cls: type = Settings, prefix: str = "") -> list[str]:

@@ -31,7 +31,9 @@ class TrainingSettings:
     `freeze_backbone` leaves all but the head untrained: see `harness/networks/freezing.py`.
     `micro_batch_size` adds up the gradients of a batch in parts that fit into memory; batch norm
     sees the parts. `fused_optimizer` updates all weights in one kernel, and `compile` is
-    torch.compile's mode: see docs/gpu.md.
+    torch.compile's mode: see docs/gpu.md. `processes` train one network together, each with its
+    share of every batch, and batch norm takes its statistics from the whole batch (sync) or from
+    each process's own share (local): see docs/training.md.
     """
 
     __pydantic_config__ = _STRICT
@@ -63,6 +65,8 @@ class TrainingSettings:
     micro_batch_size: Annotated[int, Ge(1)] | None = None
     compile: Literal["default", "reduce-overhead", "max-autotune"] | None = None
     channels_last: bool = True
+    processes: Annotated[int, Ge(1)] = 1
+    norm_statistics: Literal["sync", "local"] = "sync"
     freeze_layers: Annotated[int, Ge(0)] = 0
     freeze_backbone: bool = False
 
@@ -82,7 +86,8 @@ class TreeSettings:
         volatility: Grouping volatility v; a larger one groups less.
         root_volatility: Grouping volatility of the root; None: as the other nodes.
         held_out: Share of the training images that only grouping and folding look at; 0: none,
-            they look at the training images.
+            they look at the training images. Any other share means the validation images, where
+            there are some.
         grouping: Trains a node to choose among its groups.
         class_below: Trains the nodes below the root to tell their classes apart.
         grouping_below: Trains the nodes below the root to choose among their groups.
@@ -151,6 +156,22 @@ class PruningSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DataSettings:
+    """Which images of a `--data-file` are tested on, where it does not say so itself.
+
+    Attributes:
+        test_share: The share of each class that is tested on and not trained on; None: the file
+            has test images.
+        test_seed: The seed that they are drawn with; the same images for all `--seeds`.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    test_share: Annotated[float, Gt(0), Lt(1)] | None = None
+    test_seed: Annotated[int, Ge(0), Lt(2**63)] = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluationSettings:
     """How accuracy is measured."""
 
@@ -201,6 +222,7 @@ class Settings:
     normalize: bool = True
     memory_limit_gb: Annotated[float, Gt(0)] = 4.0
     checkpoint_minutes: Annotated[float, Ge(0)] = 5.0
+    data: DataSettings = field(default_factory=DataSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
     tree: TreeSettings | None = None
     quantization: QuantizationSettings | None = None

@@ -12,6 +12,8 @@ from harness.records.cell import CELLS
 from harness.registry import load_dataset
 from tests.refusals import make_request, refuse
 
+LOCAL = ["training.norm_statistics=local"]
+
 
 def write_npz(path, **changes):
     images = np.zeros((6, 8, 8), np.uint8)
@@ -54,6 +56,40 @@ def write_npz(path, **changes):
         (
             {"models": ["dinov2"], "assignments": ["training.freeze_backbone=true"]},
             ["freeze_backbone: DINOv2-B/14 has no head"],
+        ),
+        ({"assignments": ["training.processes=0"]}, ["training.processes", "found 0"]),
+        ({"assignments": ["training.norm_statistics=own"]}, ["norm_statistics", "found 'own'"]),
+        (
+            {"assignments": ["training.processes=16", "training.batch_size=15"]},
+            ["training.processes: 16 processes need training.batch_size 16 or more, found 15"],
+        ),
+        (
+            {"assignments": [*LOCAL, "training.processes=8", "training.batch_size=15"]},
+            ["training.processes: 8 processes need training.batch_size 16 or more, found 15"],
+        ),
+        (
+            {"assignments": ["training.processes=4000", "training.batch_size=4000"]},
+            ["training.processes: each of 4000 processes needs a CPU core, and"],
+        ),
+        (
+            {"assignments": ["training.processes=2", "training.micro_batch_size=4"]},
+            ["training.processes: training.micro_batch_size goes with 1 process alone"],
+        ),
+        (
+            {"assignments": ["training.processes=2", "training.compile=default"]},
+            ["training.processes: training.compile goes with 1 process alone"],
+        ),
+        (
+            {"models": ["trunk"], "assignments": ["training.processes=2"]},
+            ["training.processes: the stages of TRUNK train in 1 process alone"],
+        ),
+        (
+            {"models": ["trunk"], "assignments": ["tree.grouping.processes=2"]},
+            ["tree.grouping.processes: the stages of TRUNK train in 1 process alone"],
+        ),
+        (
+            {"models": ["vgg_pruned"], "assignments": ["pruning.training.processes=2"]},
+            ["pruning.training.processes: the stages of", "train in 1 process alone"],
         ),
         (
             {"models": ["trunk"], "assignments": ["training.freeze_layers=1"]},

@@ -1,6 +1,7 @@
 """The commands as a user runs them, in a copy of the project."""
 
 import json
+import re
 import time
 
 import pytest
@@ -44,6 +45,12 @@ def test_a_new_folder_is_listed_trained_measured_and_tabulated(project):
     done = run(project, "comparisons.py", *CELL, *QUICK, "--epochs", "2")
     assert done.returncode == 0, done.stderr
     assert "My Net" in done.stdout
+    epochs = [line for line in done.stderr.splitlines() if ": epoch " in line]
+    number = r"[\d.]+"
+    what = f"loss {number}, training accuracy {number}%, {number} images/s, {number} s"
+    assert re.fullmatch(f"digits/my_net-cpu: epoch 1/2: {what}, about {number} s left", epochs[0])
+    assert re.fullmatch(f"digits/my_net-cpu: epoch 2/2: {what}", epochs[1])
+    assert not set(done.stdout + planned.stdout) & set("━│┃")
     record = read_record(project)
     assert record["status"] == "ok"
     assert record["n_test"] == 360

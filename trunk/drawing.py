@@ -9,7 +9,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness.report.canvas import FAINT, GRID, INK, MARK, PAPER, SHADES, bare_axes
-from harness.report.labels import MOST_NUMBERED_CLASSES, name_ticks, plot_matrix, text_width
+from harness.report.labels import (
+    MOST_NUMBERED_CLASSES,
+    name_ticks,
+    plot_matrix,
+    short_names,
+    text_width,
+)
 from trunk.layout import Layout, layout_tree
 from trunk.traffic import Edge
 from trunk.tree import Node, Tree
@@ -110,7 +116,7 @@ def plot_membership(
     axes.bar(range(len(others)), heights, color=shades, edgecolor=INK, linewidth=0.4)
     axes.axhline(0.5, color=MARK, linestyle="--", linewidth=1)
     name_ticks(axes.xaxis, [names[other] for other in others], 0.2)
-    text = f"{title}: node {node.name}, class {names[label]}\nabove one half: similar"
+    text = f"{title}: node {node.name}, class {short_names(names)[label]}\nabove one half: similar"
     axes.set_title(text, loc="left", fontsize=9)
     return figure
 
@@ -174,6 +180,7 @@ def _draw_box(
 def _draw_leaves(axes: Axes, names: Sequence[str], layout: Layout, column: float) -> None:
     """Draw each leaf as a bar, with the name of its class and its figures, in aligned columns."""
     leaves = [edge for edge in layout.edges.values() if len(edge.classes) == 1]
+    names = short_names(names)
     longest = max(text_width(name, 9) for name in names)
     for leaf in leaves:
         left, middle = column * len(leaf.child), layout.middles[leaf.child]

@@ -16,6 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from harness.data.splits import join_splits
 from harness.errors import RequestError
 from harness.settings_spec import TrainingSettings, TreeSettings
 from harness.training.stages import Fitting
@@ -75,9 +76,22 @@ class _Grower:
             raise RequestError(
                 "tree.fold compares on held-out images: tree.held_out must be above 0"
             )
+        train, val = fitting.split, fitting.val if settings.held_out else None
+        if val is not None:
+            seen = val.labels.bincount(minlength=fitting.num_classes)
+            if not seen.all():
+                raise RequestError(
+                    f"no validation image of class {int(seen.argmin())}; --set tree.held_out=0 "
+                    "groups by the training images"
+                )
+            fitting = replace(fitting, split=join_splits(train, val))
         self.fitting, self.settings = fitting, settings
         self.labels = fitting.split.labels
-        self.held_out = choose_held_out(self.labels, settings.held_out, fitting.settings.seed)
+        self.held_out = choose_held_out(train.labels, settings.held_out, fitting.settings.seed)
+        self.trained = torch.ones_like(self.labels, dtype=torch.bool)
+        if val is not None:
+            self.trained[len(train) :] = False
+            self.held_out = ~self.trained
         self.grown: dict[NodePath, _Grown] = {}
 
     def grow(self) -> Trunk:
@@ -97,7 +111,7 @@ class _Grower:
         if recipe is not None:
             self.fitting.seed_all("joint")
             objective = partial(true_path_loss, label_smoothing=recipe.label_smoothing)
-            batches = self.fitting.image_batches(recipe, self.labels)
+            batches = self.fitting.image_batches(recipe, self.labels.where(self.trained, -1))
             self.fitting.stages.train("joint", trunk, batches, recipe, objective)
         return trunk.eval()
 

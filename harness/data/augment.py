@@ -65,6 +65,16 @@ def draw_changes(
     return Changes(seed=seed, shifts=shifts, flipped=flipped, corners=corners)
 
 
+def take_changes(changes: Changes, rows: slice) -> Changes:
+    """Return the changes to the images of a batch at some rows; RandAugment's seed stays."""
+    taken = {
+        name: part.narrow(dimension, rows.start, rows.stop - rows.start)
+        for name, dimension in _BATCH_DIMENSION.items()
+        if (part := getattr(changes, name)) is not None
+    }
+    return Changes(seed=changes.seed, **taken)
+
+
 def move_changes(changes: Sequence[Changes], device: str) -> list[Changes]:
     """Return the changes of many batches on a device, in one copy of each kind."""
     parts = {name: [getattr(each, name) for each in changes] for name in _BATCH_DIMENSION}

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from harness.data.augment import Changes, augment, draw_changes, move_changes
+from harness.data.augment import Changes, augment, draw_changes, move_changes, take_changes
 from harness.data.preprocess import Preprocess, resize_uint8
+from harness.data.shares import Share
 from harness.data.splits import Split, images_in_memory
 from harness.jobs import Device
 from harness.settings_spec import TrainingSettings
@@ -28,6 +29,7 @@ class ImageBatches:
 
     Attributes:
         labels: Target class of each image of the split, int64; -1 leaves the image out.
+        share: The part of every batch that is yielded here, changed as in the whole batch.
     """
 
     def __init__(
@@ -38,9 +40,10 @@ class ImageBatches:
         seed: int,
         device: Device,
         labels: Tensor | None = None,
+        share: Share | None = None,
     ) -> None:
         self.split, self.preprocess, self.device = split, preprocess, device
-        self.recipe, self.seed = recipe, seed
+        self.recipe, self.seed, self.share = recipe, seed, share or Share()
         self.labels = split.labels if labels is None else labels
         self._used = (self.labels >= 0).nonzero()[:, 0]
         self.steps, self.images = count_steps(len(self._used), recipe)
@@ -48,27 +51,42 @@ class ImageBatches:
     def epoch(self, number: int, first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield float images B×C×S×S and labels B from a step of an epoch on, on the device."""
         size, recipe = self.recipe.batch_size, self.recipe
+        if first_step >= self.steps:
+            return
         generator = seeded_generator(self.seed, number, 0)
         order = shuffled(self.labels[self._used], recipe, generator)
         rest = self._used[order][first_step * size : self.images]
         labels = torch.split(self.labels[rest].to(self.device, non_blocking=True), size)
         turns = torch.split(self._mirrored_first[rest] ^ (number % 2 == 0), size)
+        shares = [self.share.rows(len(each)) for each in labels]
+        # RandAugment draws image by image: a share of a batch can only be cut from the whole.
+        read = shares if recipe.rand_augment is None else [slice(0, len(each)) for each in labels]
         changes: Iterable[Changes] = (
-            draw_changes(
-                len(each),
-                self.preprocess.image_size,
-                recipe,
-                seeded_generator(self.seed, number, step),
-                turn,
+            take_changes(
+                draw_changes(
+                    len(each),
+                    self.preprocess.image_size,
+                    recipe,
+                    seeded_generator(self.seed, number, step),
+                    turn,
+                ),
+                rows,
             )
-            for step, (each, turn) in enumerate(zip(labels, turns, strict=True), first_step + 1)
+            for step, (each, turn, rows) in enumerate(
+                zip(labels, turns, read, strict=True), start=first_step + 1
+            )
         )
         if self.device != "cpu":
             # All at once: a copy in every step would make the host wait for the device.
             changes = move_changes([*changes], self.device)
-        for stored, wanted, change in zip(self._stored(rest), labels, changes, strict=True):
-            images = resize_uint8(stored, self.preprocess.image_size)
-            yield self.preprocess(augment(images, recipe, change)), wanted
+        rows = [each[part] for each, part in zip(torch.split(rest, size), read, strict=True)]
+        for stored, wanted, change, share in zip(
+            self._stored(rows), labels, changes, shares, strict=True
+        ):
+            images = augment(resize_uint8(stored, self.preprocess.image_size), recipe, change)
+            if recipe.rand_augment is not None:
+                images = images[share]
+            yield self.preprocess(images), wanted[share]
 
     @cached_property
     def _mirrored_first(self) -> Tensor:
@@ -85,15 +103,18 @@ class ImageBatches:
         memory = torch.cuda.get_device_properties(self.device).total_memory
         return (images.to(self.device), rows) if images.nbytes <= _SHARE_OF_GPU * memory else None
 
-    def _stored(self, rows: Tensor) -> Iterator[Tensor]:
-        """Yield the images at some rows, as stored, in batches on the device."""
-        size = self.recipe.batch_size
+    def _stored(self, rows: Sequence[Tensor]) -> Iterator[Tensor]:
+        """Yield the images at the rows of each batch, as stored, on the device."""
         if self._resident is not None:
             images, places = self._resident
-            for chosen in torch.split(places[rows].to(self.device, non_blocking=True), size):
-                yield images[chosen]
-        else:
-            for stored, _ in self.split.batches(rows, size):
+            chosen = places[torch.cat([*rows])].to(self.device, non_blocking=True)
+            for some in torch.split(chosen, [len(each) for each in rows]):
+                yield images[some]
+            return
+        # The last batch is larger than the others where each process takes the whole of it.
+        cut = len(rows) - (len(rows[-1]) > len(rows[0]))
+        for alike in filter(None, (rows[:cut], rows[cut:])):
+            for stored, _ in self.split.batches(torch.cat([*alike]), len(alike[0])):
                 yield stored.to(self.device, non_blocking=True)
 
 

@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import os
-from collections.abc import Hashable
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
 
-from harness.data.folder import common_size, image_channels, list_folder
-from harness.data.npz import arrays_sha256, check_splits, match_classes, read_npz
-from harness.data.splits import FolderSplit, MemorySplit, Split, to_tensor
-from harness.errors import CellError, RequestError
+from harness.data.listed import mark_digest
+from harness.data.npz import arrays_sha256, check_splits
+from harness.data.own import channels_of, is_array_file, read_own
+from harness.data.splits import MemorySplit, Split, SubsetSplit, choose_share, to_tensor
+from harness.errors import RequestError
 from harness.jobs import Job
 from harness.registry import find_dataset
+from harness.settings_spec import DataSettings
 from harness.spec import DatasetSpec, ModelSpec, Splits
 from harness.util.fetch import fetch, has_digest
-from harness.util.files import file_sha256
+from harness.util.files import absolute
 
 logger = logging.getLogger(__name__)
 
 # Exceptions of loading code when files are absent, damaged, or cannot be fetched.
 _NOT_LOADED = (OSError, RuntimeError, ValueError, TypeError, LookupError, AssertionError, EOFError)
-# Processes that decode images.
-_MAX_WORKERS = 8
+_AS_THEY_ARE = DataSettings()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,20 +38,26 @@ class DataSource:
         sha256: Digest of the images and labels.
         digest_of: What `sha256` was computed from, in words.
         official: Whether these are the data set's own images in its own split.
+        notes: What was done to images, and what was left out, in words.
     """
 
     name: str
     sha256: str
     digest_of: str
     official: bool
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageData:
-    """A data set ready to be used; `classes` are in the order of the labels."""
+    """A data set ready to be used; `classes` are in the order of the labels.
+
+    `val` are held-out images that are neither trained on nor tested on; None: there are none.
+    """
 
     train: Split
     test: Split
+    val: Split | None = None
     classes: tuple[str, ...]
     channels: int
     source: DataSource
@@ -67,6 +72,7 @@ def load_data(
     offline: bool,
     image_size: int,
     memory_limit_gb: float,
+    settings: DataSettings = _AS_THEY_ARE,
 ) -> ImageData:
     """Return the images of a data set, checked.
 
@@ -74,12 +80,12 @@ def load_data(
         dataset: The data set's name.
         spec: Its specification; None for the user's own data set.
         data_dir: Folder of the official images, where they are also fetched to.
-        data_file: The user's .npz file or image folder `train/<class>/*`, `test/<class>/*`,
-            which takes the place of the official images.
+        data_file: The user's images (docs/data.md), which take the place of the official ones.
         offline: Fetch nothing.
         image_size: Side that images of a folder are resized to where their sizes differ.
         memory_limit_gb: A folder whose images would take more, in 10^9 bytes, is decoded by
             workers as it is used.
+        settings: Which images are tested on, where the data set does not say.
 
     Raises:
         RequestError: Images are missing, damaged, or not those of the data set.
@@ -87,11 +93,15 @@ def load_data(
     if data_file is None:
         if spec is None:
             raise RequestError(f"data set '{dataset}' is your own: name its --data-file")
+        if settings.test_share is not None:
+            raise RequestError(
+                f"setting data.test_share: {spec.label} has test images of its own; leave it out"
+            )
         return _load_official(dataset, spec, data_dir, offline)
     try:
-        if data_file.is_dir():
-            return _load_folder(data_file, spec, image_size, memory_limit_gb)
-        return _load_npz(data_file, spec)
+        return _load_own(data_file, spec, image_size, memory_limit_gb, settings)
+    except FileNotFoundError as error:
+        raise RequestError(f"{data_file}: {error.strerror}") from error
     except OSError as error:
         raise RequestError(f"{data_file}: cannot be read ({error})") from error
 
@@ -153,88 +163,69 @@ def _missing_files(spec: DatasetSpec, data_dir: Path) -> str:
     return f"put {names} of {address}/ into {(data_dir / missing[0].path).parent}"
 
 
-def _load_npz(path: Path, spec: DatasetSpec | None) -> ImageData:
-    """Return the images of an .npz file, with the labels of `spec` where there is one."""
-    splits, classes = read_npz(path)
-    if spec is not None:
-        found = _channels(splits.train_images)
-        if found != spec.channels:
-            raise RequestError(
-                f"{path}: train_images have {found} channel(s); {spec.label} has {spec.channels}"
-            )
-        places = match_classes(classes, spec.classes, f"{path} as {spec.label}")
-        classes = spec.classes
-        splits = replace(
-            splits,
-            train_labels=places[splits.train_labels],
-            test_labels=places[splits.test_labels],
-        )
-    source = DataSource(
-        name=path.name, sha256=file_sha256(path), digest_of="bytes of the file", official=False
-    )
-    return _in_memory(splits, classes, source)
-
-
-def _load_folder(
-    root: Path, spec: DatasetSpec | None, image_size: int, memory_limit_gb: float
+def _load_own(
+    path: Path,
+    spec: DatasetSpec | None,
+    image_size: int,
+    memory_limit_gb: float,
+    settings: DataSettings,
 ) -> ImageData:
-    """Return the images of a folder, with the labels of `spec` where there is one."""
-    folder = list_folder(root)
-    classes, places = folder.classes, np.arange(len(folder.classes))
-    if spec is not None:
-        places = match_classes(classes, spec.classes, f"{root} as {spec.label}")
-        classes = spec.classes
-    paths = folder.train.paths + folder.test.paths
-    channels = spec.channels if spec is not None else image_channels(paths[0])
-    size = common_size(paths) or (image_size, image_size)
-    in_memory = len(paths) * channels * size[0] * size[1] <= memory_limit_gb * 1e9
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    train, test = (
-        FolderSplit(
-            paths=files.paths,
-            labels=torch.from_numpy(places[files.labels]),
-            channels=channels,
-            size=size,
-            workers=min(_MAX_WORKERS, cores or 1),
+    """Return the images of the user's file or folder."""
+    own = read_own(
+        path,
+        spec,
+        image_size=image_size,
+        memory_limit_gb=memory_limit_gb,
+        one_part=settings.test_share is not None,
+    )
+    parts, notes, digest = own.parts, list(own.notes), own.sha256
+    if settings.test_share is not None:
+        parts = parts | _share_out(parts, own.classes, path, settings)
+        share = f"{settings.test_share:g} of each class, drawn with data.test_seed"
+        notes.append(f"test images: {share}={settings.test_seed}")
+        digest = mark_digest(digest, notes[-1])
+    if "test" not in parts:
+        raise RequestError(
+            f"{path}: no test images; wanted a part called test, or --set data.test_share=0.2"
         )
-        for files in (folder.train, folder.test)
-    )
-    # The digest covers the contents of files that are read anyway.
-    lines = (
-        f"{path.relative_to(root).as_posix()} "
-        f"{file_sha256(path) if in_memory else path.stat().st_size}\n"
-        for path in paths
-    )
+    if "val" in parts:
+        notes.append(
+            f"{len(parts['val'])} validation image(s) are not trained on; TRUNK groups by them"
+        )
     return ImageData(
-        train=_read_all(train) if in_memory else train,
-        test=_read_all(test) if in_memory else test,
-        classes=classes,
-        channels=channels,
+        train=parts["train"],
+        test=parts["test"],
+        val=parts.get("val"),
+        classes=own.classes,
+        channels=own.channels,
         source=DataSource(
-            name=root.resolve().name,
-            sha256=hashlib.sha256("".join(lines).encode()).hexdigest(),
-            digest_of=f"names and {'contents' if in_memory else 'sizes'} of the files",
+            name=absolute(path).name,
+            sha256=digest,
+            digest_of=own.digest_of,
             official=False,
+            notes=tuple(notes),
         ),
     )
 
 
-def _read_all(split: FolderSplit) -> MemorySplit:
-    """Return the images of a folder in memory."""
-    images = to_tensor(np.empty((len(split), *split.size, split.channels), dtype=np.uint8))
-    start = 0
-    try:
-        for batch, _ in split.batches(None, batch_size=256):
-            images[start : start + len(batch)] = batch
-            start += len(batch)
-    except CellError as error:
-        raise RequestError(str(error)) from error
-    return MemorySplit(images, split.labels)
-
-
-def _channels(images: np.ndarray) -> int:
-    """Return the channels of N×H×W or N×H×W×C images."""
-    return 1 if images.ndim == 3 else images.shape[3]
+def _share_out(
+    parts: Mapping[str, Split], classes: Sequence[str], path: Path, settings: DataSettings
+) -> dict[str, Split]:
+    """Return the training images in two parts, train and test."""
+    if "test" in parts:
+        raise RequestError(f"{path} has test images of its own: leave out data.test_share")
+    whole = parts["train"]
+    for label, count in enumerate(whole.labels.bincount(minlength=len(classes)).tolist()):
+        if count == 1:
+            raise RequestError(
+                f"{path}: class '{classes[label]}' has 1 image: data.test_share wants 2 or more, "
+                "one to train on and one to test on"
+            )
+    tested = choose_share(whole.labels, settings.test_share or 0, settings.test_seed)
+    return {
+        part: SubsetSplit(whole, rows.nonzero()[:, 0])
+        for part, rows in (("train", ~tested), ("test", tested))
+    }
 
 
 def _in_memory(splits: Splits, classes: tuple[str, ...], source: DataSource) -> ImageData:
@@ -247,16 +238,17 @@ def _in_memory(splits: Splits, classes: tuple[str, ...], source: DataSource) -> 
         train=train,
         test=test,
         classes=classes,
-        channels=_channels(splits.train_images),
+        channels=channels_of(splits.train_images),
         source=source,
     )
 
 
 def images_key(job: Job, spec: ModelSpec) -> Hashable:
     """Return what jobs of one request have in common whose images are the same."""
-    if job.data_file is None or not job.data_file.is_dir():
-        return job.cell.dataset
-    return job.cell.dataset, spec.input_size(job.settings), job.settings.memory_limit_gb
+    which = (job.cell.dataset, job.settings.data)
+    if job.data_file is None or is_array_file(job.data_file):
+        return which
+    return *which, spec.input_size(job.settings), job.settings.memory_limit_gb
 
 
 def load_job_data(job: Job, spec: ModelSpec) -> ImageData:
@@ -273,4 +265,5 @@ def load_job_data(job: Job, spec: ModelSpec) -> ImageData:
         offline=job.offline,
         image_size=spec.input_size(job.settings),
         memory_limit_gb=job.settings.memory_limit_gb,
+        settings=job.settings.data,
     )

@@ -1,4 +1,4 @@
-"""Read images and labels from an .npz file, and check those of any origin.
+"""Read arrays from an .npz file, and check images and labels of any origin.
 
 An error is one line that names the file, the array and what would be right. This module imports no
 torch and reads no pickle.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ import numpy as np
 from harness.errors import RequestError
 from harness.spec import Splits
 
-_ARRAYS = ("train_images", "train_labels", "test_images", "test_labels", "classes")
+Arrays = dict[str, np.ndarray]
 # Exceptions of numpy and Pillow for files that are cut short, altered or of another kind.
 DAMAGED = (
     *(OSError, ValueError, EOFError, MemoryError, RuntimeError, SyntaxError),
@@ -25,26 +25,12 @@ DAMAGED = (
 )
 
 
-def read_npz(path: Path) -> tuple[Splits, tuple[str, ...]]:
-    """Return the images and the class names of an .npz file, checked.
+def read_arrays(path: Path, wanted: Callable[[Iterable[str]], Mapping[str, str]]) -> Arrays:
+    """Return those arrays of an .npz file that `wanted` gives a name to, by that name.
 
     Raises:
-        RequestError: The file or one of its arrays is missing, damaged or not as it should be.
+        RequestError: The file or one of its arrays is missing or damaged.
     """
-    arrays = _read_arrays(path)
-    names = arrays.pop("classes")
-    if names.ndim != 1 or names.dtype.kind != "U":
-        raise RequestError(
-            f"{path}: classes is {_described(names)}; wanted one text (dtype str) a class"
-        )
-    classes = tuple(names.tolist())
-    splits = Splits(**arrays)
-    check_splits(splits, classes, str(path))
-    return splits, classes
-
-
-def _read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Return the five arrays of an .npz file by name."""
     try:
         archive = np.load(path, allow_pickle=False)
     except OSError as error:
@@ -54,13 +40,8 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     if not isinstance(archive, np.lib.npyio.NpzFile):
         raise RequestError(f"{path}: not an .npz file as numpy.savez writes it, or a damaged one")
     with archive:
-        missing = [name for name in _ARRAYS if name not in archive.files]
-        if missing:
-            raise RequestError(
-                f"{path}: array '{missing[0]}' is missing; found: {', '.join(archive.files)}; "
-                f"wanted: {', '.join(_ARRAYS)}"
-            )
-        return {name: _read_array(archive, name, path) for name in _ARRAYS}
+        named = wanted(archive.files)
+        return {meaning: _read_array(archive, name, path) for name, meaning in named.items()}
 
 
 def _read_array(archive: np.lib.npyio.NpzFile, name: str, path: Path) -> np.ndarray:
@@ -90,8 +71,15 @@ def check_splits(splits: Splits, classes: Sequence[str], where: str) -> None:
     Raises:
         RequestError: The first thing that is wrong.
     """
+    check_parts(splits.parts, classes, where)
+
+
+def check_parts(
+    parts: Mapping[str, tuple[np.ndarray, np.ndarray]], classes: Sequence[str], where: str
+) -> None:
+    """Check images and labels, by "train", "test" and the like, as `check_splits` does."""
     check_classes(classes, where)
-    for name, (images, labels) in splits.parts.items():
+    for name, (images, labels) in parts.items():
         _check_images(images, f"{where}: {name}_images")
         _check_labels(labels, len(classes), f"{where}: {name}_labels")
         if len(images) != len(labels):
@@ -99,13 +87,13 @@ def check_splits(splits: Splits, classes: Sequence[str], where: str) -> None:
                 f"{where}: {len(images)} {name}_images but {len(labels)} {name}_labels; "
                 "wanted one label an image"
             )
-    train_shape, test_shape = splits.train_images.shape[1:], splits.test_images.shape[1:]
-    if train_shape != test_shape:
-        raise RequestError(
-            f"{where}: train_images are {_dimensions(train_shape)}, test_images "
-            f"{_dimensions(test_shape)}; wanted the same"
-        )
-    check_counts(splits.train_labels, len(splits.test_labels), classes, where)
+        found, wanted = images.shape[1:], parts["train"][0].shape[1:]
+        if found != wanted:
+            raise RequestError(
+                f"{where}: train_images are {_dimensions(wanted)}, {name}_images "
+                f"{_dimensions(found)}; wanted the same"
+            )
+    check_counts({name: labels for name, (_, labels) in parts.items()}, classes, where)
 
 
 def check_classes(classes: Sequence[str], where: str) -> None:
@@ -124,13 +112,23 @@ def _check_images(images: np.ndarray, what: str) -> None:
     grey = images.ndim == 3
     colour = images.ndim == 4 and images.shape[3] in (1, 3)
     if images.dtype != np.uint8 or not (grey or colour) or 0 in images.shape[1:]:
-        raise RequestError(f"{what} is {_described(images)}; wanted uint8 N×H×W or N×H×W×3")
+        advice = "" if images.dtype == np.uint8 else _scale_advice(images)
+        raise RequestError(f"{what} is {described(images)}; wanted uint8 N×H×W or N×H×W×3{advice}")
+
+
+def _scale_advice(images: np.ndarray) -> str:
+    """Say why numbers that are not uint8 cannot be told to be one scale or another."""
+    if images.dtype.kind not in "iuf" or not images.size:
+        return ""
+    return (
+        f", or all parts from 0 to 1 with values between, or whole numbers to 255; these are "
+        f"{images.min():g} to {images.max():g}"
+    )
 
 
 def _check_labels(labels: np.ndarray, n_classes: int, what: str) -> None:
     """Raise RequestError unless `labels` are integers in [0, n_classes), in one dimension."""
-    if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        raise RequestError(f"{what} is {_described(labels)}; wanted integers, N")
+    check_integers(labels, what)
     outside = np.flatnonzero((labels < 0) | (labels >= n_classes))
     if outside.size:
         raise RequestError(
@@ -139,15 +137,25 @@ def _check_labels(labels: np.ndarray, n_classes: int, what: str) -> None:
         )
 
 
-def check_counts(train_labels: np.ndarray, n_test: int, classes: Sequence[str], where: str) -> None:
-    """Raise RequestError for a class with no training image, or where no image is to test."""
-    counts = np.bincount(train_labels.astype(np.int64), minlength=len(classes))
+def check_integers(labels: np.ndarray, what: str) -> None:
+    """Raise RequestError unless `labels` are integers in one dimension."""
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise RequestError(
+            f"{what} is {described(labels)}; wanted integers, N (or N×1, one-hot or texts, in all "
+            "parts alike)"
+        )
+
+
+def check_counts(labels: Mapping[str, np.ndarray], classes: Sequence[str], where: str) -> None:
+    """Raise RequestError for a class with no training image, or a part without images."""
+    counts = np.bincount(labels["train"].astype(np.int64), minlength=len(classes))
     empty = [name for name, count in zip(classes, counts, strict=True) if count == 0]
     if empty:
         more = f" (and {len(empty) - 1} more)" if len(empty) > 1 else ""
         raise RequestError(f"{where}: no training image of class '{empty[0]}'{more}")
-    if n_test == 0:
-        raise RequestError(f"{where}: no test images")
+    for part, numbers in labels.items():
+        if len(numbers) == 0:
+            raise RequestError(f"{where}: no {part} images")
 
 
 def match_classes(found: Sequence[str], wanted: Sequence[str], where: str) -> np.ndarray:
@@ -178,7 +186,7 @@ def arrays_sha256(splits: Splits) -> str:
     return digest.hexdigest()
 
 
-def _described(array: np.ndarray) -> str:
+def described(array: np.ndarray) -> str:
     """Return an array's type and shape, e.g. "float32 100×28×28"."""
     return f"{array.dtype} {_dimensions(array.shape)}"
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -12,8 +12,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from harness.data.folder import decode_image
+from harness.data.image import Header, Picture, decode_image, read_header
 from harness.errors import CellError, RequestError
+
+# Processes that decode images.
+_MAX_WORKERS = 8
+# Fewer headers are read sooner than processes start.
+_FEW_HEADERS = 20_000
+_HEADERS_AT_A_TIME = 500
 
 
 class Split(Protocol):
@@ -90,6 +96,23 @@ def images_in_memory(split: Split) -> tuple[Tensor, Tensor] | None:
     return None
 
 
+def join_splits(first: Split, second: Split) -> Split:
+    """Return the images of two splits that were read alike, those of the first one first."""
+    labels = torch.cat([first.labels, second.labels])
+    if isinstance(first, FolderSplit) and isinstance(second, FolderSplit):
+        return replace(first, paths=first.paths + second.paths, labels=labels)
+    found = [images_in_memory(split) for split in (first, second)]
+    images = [part[0][part[1]] for part in found if part is not None]
+    if len(images) < 2:
+        raise ValueError("one split is in memory, and the other in files")
+    return MemorySplit(torch.cat(images), labels)
+
+
+def _count_workers() -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(_MAX_WORKERS, cores or 1)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FolderSplit(Dataset[Tensor | str]):
     """Images that worker processes decode from their files each time they are asked for.
@@ -102,11 +125,11 @@ class FolderSplit(Dataset[Tensor | str]):
         workers: Number of worker processes; 0 decodes in this one.
     """
 
-    paths: tuple[Path, ...]
+    paths: tuple[Picture, ...]
     labels: Tensor
     channels: int
     size: tuple[int, int]
-    workers: int
+    workers: int = field(default_factory=_count_workers)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -144,6 +167,60 @@ class FolderSplit(Dataset[Tensor | str]):
             if isinstance(images, str):
                 raise CellError(images)
             yield images, self.labels[indices]
+
+
+class _Headers(Dataset[list[Header] | str]):
+    """Headers that worker processes read, some at a time."""
+
+    def __init__(self, files: Sequence[Picture]) -> None:
+        self.files = files
+
+    def __getitem__(self, start: int) -> list[Header] | str:
+        try:
+            return [read_header(file) for file in self.files[start : start + _HEADERS_AT_A_TIME]]
+        except RequestError as error:
+            return str(error)
+
+
+def read_headers(files: Sequence[Picture]) -> list[Header]:
+    """Return what is known of images before they are decoded.
+
+    Raises:
+        RequestError: A file is not an image, or cannot be used.
+    """
+    if len(files) < _FEW_HEADERS:
+        return [read_header(file) for file in files]
+    loader = DataLoader(
+        _Headers(files),
+        batch_size=None,
+        sampler=range(0, len(files), _HEADERS_AT_A_TIME),
+        num_workers=_count_workers(),
+        generator=torch.Generator(),
+    )
+    headers: list[Header] = []
+    for found in loader:
+        if isinstance(found, str):
+            raise RequestError(found)
+        headers += found
+    return headers
+
+
+def choose_share(labels: Tensor, share: float, seed: int) -> Tensor:
+    """Return which images to test on, drawn at random from each class alike: booleans N.
+
+    Args:
+        labels: The class of each image, int64 N.
+        share: The share of each class, rounded, but one image at least, and not all.
+        seed: The seed of the draw.
+    """
+    chosen = torch.zeros(len(labels), dtype=torch.bool)
+    generator = torch.Generator().manual_seed(seed)
+    for label in labels.bincount().nonzero()[:, 0]:
+        members = (labels == label).nonzero()[:, 0]
+        count = min(max(round(share * len(members)), 1), len(members) - 1)
+        order = torch.randperm(len(members), generator=generator)
+        chosen[members[order[:count]]] = True
+    return chosen
 
 
 def _index_batches(

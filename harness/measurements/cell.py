@@ -41,16 +41,16 @@ class WholeCell(Measurement["Planned", Job]):
 
     def describe(self, planned: Sequence[Planned]) -> None:
         """Print the action and the rough duration of each cell."""
-        from rich.console import Console
-        from rich.table import Table
+        from harness.plan.duration import rough_seconds
+        from harness.report.table import Table
+        from harness.report.terminal import print_table
+        from harness.util.progress import describe_seconds
 
-        from harness.plan.duration import describe_seconds, rough_seconds
-
-        table = Table("cell", "action", "what", "rough cost")
-        for item in planned:
-            seconds = rough_seconds(item)
-            table.add_row(str(item), item.action, item.detail, describe_seconds(seconds))
-        Console().print(table)
+        rows = [
+            (str(item), item.action, item.detail, describe_seconds(rough_seconds(item)))
+            for item in planned
+        ]
+        print_table(Table.of_texts(("cell", "action", "what", "rough cost"), rows, align="llll"))
 
     def run(self, planned: Planned, request: Request) -> int:
         """Run a cell that is not done; one whose process is killed gets a record too."""

@@ -8,9 +8,7 @@ wrong (one line on standard error, nothing written), 130 interrupted.
 from __future__ import annotations
 
 import logging
-import os
 import sys
-import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,18 +19,20 @@ from harness.measurements import MEASUREMENTS
 from harness.measurements.contract import JobT, Measurement
 from harness.util.error_text import explain
 from harness.util.offline import go_offline
+from harness.util.parent import end_with_parent
 
 
 def main(name: str, options: Sequence[str]) -> int:
     """Do the job on standard input and return the exit code."""
     measurement = MEASUREMENTS[name]
     job: Any = TypeAdapter(measurement.job_type).validate_json(sys.stdin.readline())
-    _die_with_parent()
+    end_with_parent()
     logging.basicConfig(format="%(message)s")
     # Trackers also take messages that are not shown.
     logging.getLogger("harness").setLevel("INFO")
-    for handler in logging.getLogger().handlers:
-        handler.setLevel("INFO" if "--verbose" in options else "WARNING")
+    if "--verbose" not in options:
+        for handler in logging.getLogger().handlers:
+            handler.addFilter(_is_always_shown)
     if "--offline" in options:
         go_offline()
     return do_job(measurement, job)
@@ -52,16 +52,10 @@ def do_job(measurement: Measurement[Any, JobT], job: JobT) -> int:
         return 1
 
 
-def _die_with_parent() -> None:
-    """End this process when standard input closes, because then the parent is gone."""
-
-    def watch() -> None:
-        # The file descriptor itself, because a lock on sys.stdin would block the shutdown.
-        while os.read(sys.stdin.fileno(), 4096):
-            pass
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+def _is_always_shown(record: logging.LogRecord) -> bool:
+    """Whether a line is shown without --verbose: warnings, and progress that no bar shows."""
+    progress = record.name == "harness.progress" and not sys.stderr.isatty()
+    return progress or record.levelno >= logging.WARNING
 
 
 if __name__ == "__main__":

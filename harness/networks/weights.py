@@ -33,6 +33,7 @@ class Sidecar:
         data_sha256: The digest of the images that the network was trained on.
         start: imagenet, random, or the model whose trained weights training began from.
         threads: CPU threads; another number gives other rounding.
+        processes: Number of processes that trained the network together, in the end.
         training_seconds: The sum over the epochs.
         logs: One entry an epoch: epoch, loss, accuracy, learning_rate, seconds; and its stage,
             where there were several.
@@ -58,6 +59,7 @@ class Sidecar:
     logs: list[dict[str, Any]]
     settings: dict[str, Any]
     sha256: str = ""
+    processes: int = 1
     structure: dict[str, Any] | None = None
     tree: dict[str, Any] | None = None
     compression: dict[str, Any] | None = None

@@ -25,6 +25,7 @@ from harness.networks.weights import (
     trained_weights_path,
     unfinished_path,
 )
+from harness.plan.images import accept_images
 from harness.plan.jobs import (
     make_job,
     name_datasets,
@@ -134,7 +135,7 @@ def _plan_cell(
         return Planned(job=job, spec=spec, action="unsupported", detail=reason, record=record)
     if job.settings.weights == "published":
         require_published(cell.dataset, cell.model)
-    images = _check_images(job, spec, seen)
+    images = _check_images(job, spec, seen, request.force)
     action, detail = _next_action(job, spec, images.source, record, request.force)
     if action != "done":
         check_fit(job.settings, spec, images.num_classes, images.channels)
@@ -167,11 +168,12 @@ def _with_base(planned: Planned, source: DataSource) -> Planned:
     return dataclasses.replace(planned, detail=todo, action=action, first=first)
 
 
-def _check_images(job: Job, spec: ModelSpec, seen: dict[Hashable, _Images]) -> _Images:
+def _check_images(job: Job, spec: ModelSpec, seen: dict[Hashable, _Images], force: bool) -> _Images:
     """Load and check images once for all models that read them in the same way."""
     key = images_key(job, spec)
     if key not in seen:
         data = load_job_data(job, spec)
+        accept_images(job, data.source, force=force)
         seen[key] = _Images(
             source=data.source,
             n_train=len(data.train),

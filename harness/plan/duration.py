@@ -52,14 +52,3 @@ def _count_epochs(settings: Settings) -> int:
     below = tree.class_below or settings.training
     joint = tree.joint.epochs if tree.joint else 0
     return settings.training.epochs + tree.grouping.epochs + below.epochs + joint
-
-
-def describe_seconds(seconds: float) -> str:
-    """Return a time with one or two digits, as it is a rough estimate."""
-    if seconds == 0:
-        return "none"
-    if seconds < 90:
-        return f"about {round(seconds, -1):.0f} s"
-    if seconds < 5400:
-        return f"about {seconds / 60:.0f} min"
-    return f"about {seconds / 3600:.0f} h"

@@ -10,8 +10,9 @@ from collections.abc import Callable, Container, Sequence
 from typing import TypeVar
 
 from harness.catalog import load_model
-from harness.errors import NotPublishedError, RequestError
+from harness.errors import NotPublishedError, RequestError, printable
 from harness.jobs import Cell, Device, Job, Request
+from harness.plan.images import own_name
 from harness.registry import dataset_files, expand_names, find_dataset, model_files
 from harness.settings import (
     check_training_device,
@@ -22,6 +23,7 @@ from harness.settings import (
 from harness.settings_spec import Settings
 from harness.spec import ModelSpec
 from harness.tracking.names import choose_trackers
+from harness.util.files import absolute
 
 PlannedT = TypeVar("PlannedT")
 
@@ -35,17 +37,15 @@ def name_datasets(request: Request) -> list[str]:
     names = expand_names("data set", request.datasets, dataset_files())
     if request.data_file is None:
         return names
+    if printable(str(absolute(request.data_file))) != str(absolute(request.data_file)):
+        raise RequestError(
+            f"--data-file {request.data_file}: a path of printable UTF-8 wanted; rename it"
+        )
     if len(names) > 1:
         raise RequestError(f"--data-file stands in for one data set, not for {', '.join(names)}")
     if names:
         return names
-    own = request.data_file.stem
-    if own in dataset_files():
-        raise RequestError(
-            f"--data-file {request.data_file.name}: give --dataset {own} as well to let it stand "
-            f"in for {own}, or rename it to use it as a data set of your own"
-        )
-    return [own]
+    return [own_name(request.data_file)]
 
 
 def choose_models(chosen: list[str], suits: Callable[[str], bool], refusal: str) -> list[str]:
@@ -124,7 +124,7 @@ def make_job(request: Request, cell: Cell, seed: int | None = None) -> tuple[Job
         cell=cell,
         settings=complete_settings(settings, spec, find_dataset(cell.dataset)),
         data_dir=request.data_dir.absolute(),
-        data_file=request.data_file.absolute() if request.data_file else None,
+        data_file=absolute(request.data_file) if request.data_file else None,
         weights_dir=request.weights_dir.absolute(),
         published_dir=request.published_dir.absolute() if request.published_dir else None,
         results_dir=request.results_dir.absolute(),
@@ -135,7 +135,25 @@ def make_job(request: Request, cell: Cell, seed: int | None = None) -> tuple[Job
         trackers=name_trackers(request),
         runs_dir=request.runs_dir.absolute() if request.runs_dir else None,
     )
+    _check_places(settings.training.processes, device)
     return job, spec
+
+
+def _check_places(processes: int, device: Device) -> None:
+    """Refuse more training processes than there are GPUs or CPU cores."""
+    import torch
+
+    from harness.measure.conditions import default_threads
+
+    if processes == 1:
+        return
+    places = torch.cuda.device_count() if device == "cuda" else default_threads()
+    if processes > places:
+        kind = "GPU" if device == "cuda" else "CPU core"
+        raise RequestError(
+            f"setting training.processes: each of {processes} processes needs a {kind}, and "
+            f"{places} can be used here"
+        )
 
 
 def plan_published(request: Request, plans: Sequence[Callable[[], PlannedT]]) -> list[PlannedT]:
@@ -172,8 +190,9 @@ def name_trackers(request: Request) -> tuple[str, ...]:
 
 def describe_command(request: Request, dataset: str, models: str, device: Device) -> str:
     """Return the command that repeats this part of a request; paths are reduced to names."""
-    parts = ["python comparisons.py", f"--dataset {dataset}", f"--model {models}"]
-    parts.append(f"--device {device}")
+    # A data set of the user's own is named by its file alone.
+    named = [f"--dataset {dataset}"] if dataset in dataset_files() else []
+    parts = ["python comparisons.py", *named, f"--model {models}", f"--device {device}"]
     parts += [f"--{key.rpartition('.')[2]} {value}" for key, value in request.overrides.items()]
     parts += [f"--set {shlex.quote(text)}" for text in request.assignments]
     if request.recipe:
@@ -181,7 +200,7 @@ def describe_command(request: Request, dataset: str, models: str, device: Device
     if request.published_dir:
         parts.append(f"--published-dir {shlex.quote(request.published_dir.name)}")
     if request.data_file:
-        parts.append(f"--data-file {shlex.quote(request.data_file.name)}")
+        parts.append(f"--data-file {shlex.quote(absolute(request.data_file).name)}")
     return " ".join(parts)
 
 

@@ -14,6 +14,7 @@ from harness.jobs import Cell, Device, Job, LatencyJob, Request, Runtime
 from harness.measure.runtimes import require_libraries
 from harness.networks.build import check_fit
 from harness.networks.published import not_published, require_published
+from harness.plan.images import accept_images
 from harness.plan.jobs import (
     choose_models,
     describe_command,
@@ -91,6 +92,9 @@ def _plan_model(request: Request, cell: Cell, seen: dict[Hashable, ImageData]) -
     if job.settings.weights == "published":
         require_published(cell.dataset, cell.model)
     key = images_key(job, spec)
-    data = seen[key] = seen.get(key) or load_or_stand_in(job, spec)
+    if key not in seen:
+        seen[key] = load_or_stand_in(job, spec)
+        accept_images(job, seen[key].source, force=request.force)
+    data = seen[key]
     check_fit(job.settings, spec, len(data.classes), data.channels)
     return job

@@ -117,7 +117,7 @@ def _stem(model: str, device: str, published: bool, repeat_seed: int | None) -> 
 PARTS = parts_of(Record)
 """The classes of the record's parts by name, but for `paths` and `compression`."""
 _CONTAINERS = {
-    *("settings", "history", "classes", "accuracy_fp32_check", "confusion_matrix"),
+    *("settings", "history", "classes", "data_notes", "accuracy_fp32_check", "confusion_matrix"),
     *("cores", "load", "environment"),
 }
 SCALARS = (

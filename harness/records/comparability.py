@@ -33,6 +33,7 @@ _ONLY_WITH: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "cosine_epochs": ("schedule", ("cosine",)),
     "step_epochs": ("schedule", ("step",)),
     "step_factor": ("schedule", ("step",)),
+    "processes": ("norm_statistics", ("local",)),
 }
 # The layout of images in memory changes rounding alone.
 _NO_MATTER = ("channels_last",)

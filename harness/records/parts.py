@@ -290,6 +290,8 @@ class Weights:
         training_seconds: Sum over the epochs.
         training_device: The kind of device that the network was trained on: cpu or cuda.
         training_precision: fp32 or bf16.
+        training_processes: Number of processes that trained the network together; None in records
+            of earlier versions, which used one.
         history: The log of each epoch.
     """
 
@@ -300,6 +302,7 @@ class Weights:
     training_seconds: Amount | None = None
     training_device: str | None = None
     training_precision: str | None = None
+    training_processes: Positive | None = None
     history: list[Epoch] = field(default_factory=list)
 
 
@@ -332,6 +335,7 @@ class Data:
         data_digest_of: What the digest is taken over.
         data_official: Whether train and test are the official split.
         classes: Class names in the order of the labels.
+        data_notes: What was done to the images, and what was left out, in words.
     """
 
     data_name: str = ""
@@ -339,6 +343,7 @@ class Data:
     data_digest_of: str = ""
     data_official: bool = False
     classes: list[str] = field(default_factory=list)
+    data_notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)

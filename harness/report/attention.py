@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.report.canvas import new_figure
+from harness.report.canvas import drawable, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _COLOUR, _OPACITY = "#ff6a00", 0.9
+# As many letters of a caption as an image is wide.
+_LETTERS = 24
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -51,7 +54,7 @@ def plot_attention(picture: AttentionPicture) -> Figure:
         for axes in (above[index], below[index]):
             axes.imshow(image, cmap="gray", vmin=0, vmax=255)
             axes.set_axis_off()
-        above[index].set_title(picture.captions[index], fontsize=9)
+        above[index].set_title(fill(drawable(picture.captions[index]), _LETTERS), fontsize=9)
         height, width = image.shape[:2]
         shade = below[index].imshow(
             picture.shares[index],

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+import unicodedata
 from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.errors import printable
 from harness.util.files import atomic_path
 
 if TYPE_CHECKING:
@@ -67,6 +70,30 @@ def bare_axes(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, figure.add_axes((0, 0, 1, 1))
 
 
+def drawable(text: str) -> str:
+    """Return text with the characters that the figures' font lacks written in Latin letters."""
+    if text.isascii() and text.replace("\n", "").isprintable():
+        return text
+    return "".join(map(_drawable, text))
+
+
+@cache
+def _drawable(character: str) -> str:
+    from anyascii import anyascii
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+
+    fonts = [
+        get_font(findfont(FontProperties(family="DejaVu Sans", weight=weight)))
+        for weight in ("normal", "bold")
+    ]
+    drawn = all(font.get_char_index(ord(character)) for font in fonts)
+    if character == "\n" or (drawn and character.isprintable()):
+        return character
+    # Marks on a letter that is written otherwise have no letter of their own.
+    mark = unicodedata.category(character) in ("Mn", "Mc", "Me", "Cf")
+    return anyascii(character) or ("" if mark else printable(character) if not drawn else " ")
+
+
 def settle(figure: Figure) -> None:
     """Fix the layout of a figure, the same on every machine.
 
@@ -119,9 +146,12 @@ def render_figure(
 ) -> list[bytes]:
     """Draw a figure once and return it as SVG or PNG, for each kind; see `save_figure`."""
     import matplotlib as mpl
+    from matplotlib.text import Text
 
     with mpl.rc_context(_STYLE):
         figure = plot()
+        for text in figure.findobj(Text):
+            text.set_text(drawable(text.get_text()))
         settle(figure)
         mpl.rcParams["savefig.bbox"] = None if figure.get_layout_engine() else "tight"
         return [

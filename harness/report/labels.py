@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from harness.report.canvas import FAINT, INK, bare_axes, settle
+from harness.errors import printable
+from harness.report.canvas import FAINT, INK, bare_axes, drawable, settle
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 # More classes than this leave no room for a number in each square.
 MOST_NUMBERED_CLASSES = 15
+# Longer names would take more room than the squares.
+_MOST_LETTERS, _LAST_LETTERS = 32, 12
 # Numbers keep these colours on a dark page, as the squares keep theirs.
 _ON_LIGHT, _ON_DARK = "#08306b", "#fefefe"
 # The directions from a point in which its name is tried first.
@@ -113,8 +117,32 @@ def plot_matrix(
 
 def name_ticks(axis: Axis, names: Sequence[str], room: float = math.inf) -> None:
     """Name the squares or bars along an axis, turned if a name is wider than `room` inches."""
+    names = short_names(names)
     turned = max(text_width(name, 8) for name in names) > 0.9 * room
     axis.set_ticks(range(len(names)), names, fontsize=8, rotation=90 if turned else 0)
+
+
+def short_names(names: Sequence[str]) -> list[str]:
+    """Return names that can be drawn; of long ones the middle is left out.
+
+    Names that become alike in this way are numbered.
+    """
+    drawn = {name: shorten(name) for name in names}
+    seen: Counter[str] = Counter()
+    alike = Counter(drawn.values())
+    for name, text in drawn.items():
+        seen[text] += 1
+        if alike[text] > 1:
+            drawn[name] = f"{text} ({seen[text]})"
+    return [drawn[name] for name in names]
+
+
+def shorten(name: str) -> str:
+    """Return a name that can be drawn; of a long one the middle is left out."""
+    name = drawable(printable(name)) or "?"
+    if len(name) <= _MOST_LETTERS:
+        return name
+    return f"{name[: _MOST_LETTERS - _LAST_LETTERS - 1]}…{name[-_LAST_LETTERS:]}"
 
 
 def text_width(text: str, size: float) -> float:
@@ -123,7 +151,7 @@ def text_width(text: str, size: float) -> float:
     from matplotlib.textpath import text_to_path
 
     font = FontProperties(weight="bold", size=size)
-    width, _, _ = text_to_path.get_text_width_height_descent(text, font, ismath=False)
+    width, _, _ = text_to_path.get_text_width_height_descent(drawable(text), font, False)
     return float(width) / 72
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from harness.records.cell import Record
 from harness.report.canvas import SERIES, new_figure
-from harness.report.labels import plot_matrix
+from harness.report.labels import plot_matrix, shorten
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,7 +27,7 @@ def plot_training(record: Record) -> Figure:
             axes.plot(epochs, [scale * getattr(e, key) for e in run], marker=".", color=SERIES[0])
             done += len(run)
         axes.set(xlabel="epoch", title=title)
-    figure.suptitle(f"{record.title}, {record.cell.dataset}")
+    figure.suptitle(f"{record.title}, {shorten(record.cell.dataset)}")
     return figure
 
 
@@ -39,6 +39,7 @@ def plot_confusion(record: Record) -> Figure:
     figure, axes, bar = plot_matrix(
         shares, names, lambda y, x: str(counts[y][x] or "·"), cmap="Blues", vmin=0, vmax=1
     )
-    axes.set(xlabel="predicted", ylabel="true", title=f"{record.title}, {record.cell.dataset}")
+    title = f"{record.title}, {shorten(record.cell.dataset)}"
+    axes.set(xlabel="predicted", ylabel="true", title=title)
     bar.set_label("share of the true class")
     return figure

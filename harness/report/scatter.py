@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.report.canvas import FAINT, PAPER, SERIES, new_figure
-from harness.report.labels import Label, place_labels, set_logarithmic
+from harness.report.labels import Label, place_labels, set_logarithmic, shorten
 from harness.report.points import Cost, Point, PublishedPoint, group_points, pareto_front
 
 if TYPE_CHECKING:
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # More points than this leave no room for their names.
 _MOST_NAMED = 40
+# Of both names in the title, on one line.
+_MOST_LETTERS = 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,8 +94,11 @@ def _set_axes(axes: Axes, scatter: Scatter) -> None:
     axes.margins(x=0.12, y=0.1)
     axes.set_xlabel(f"{scatter.cost.label} (logarithmic)")
     axes.set_ylabel("top-1 accuracy, %, 95% interval")
-    axes.set_title(f"{scatter.dataset}: accuracy against {scatter.cost.title}", loc="left")
-    axes.set_title(f"test images: {scatter.images}", loc="right", fontsize=8)
+    dataset, images = shorten(scatter.dataset), shorten(scatter.images)
+    # Long names are not side by side.
+    above = "\n" if len(dataset) + len(images) > _MOST_LETTERS else ""
+    axes.set_title(f"{dataset}: accuracy against {scatter.cost.title}{above}", loc="left")
+    axes.set_title(f"test images: {images}", loc="right", fontsize=8)
 
 
 def _labels(scatter: Scatter) -> list[Label]:

@@ -110,6 +110,7 @@ def _describe_data(data: ImageData) -> Data:
         data_digest_of=data.source.digest_of,
         data_official=data.source.official,
         classes=list(data.classes),
+        data_notes=list(data.source.notes),
     )
 
 
@@ -125,6 +126,7 @@ def _describe_weights(ready: ReadyNetwork) -> Weights:
         training_seconds=round(sidecar.training_seconds, 1),
         training_device=sidecar.device,
         training_precision=sidecar.settings["precision"],
+        training_processes=sidecar.processes,
         history=[Epoch(**log) for log in sidecar.logs],
     )
 

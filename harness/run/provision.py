@@ -12,7 +12,7 @@ from torch import nn
 
 from harness.catalog import load_model
 from harness.data.loading import ImageData
-from harness.errors import RequestError
+from harness.errors import CellError, RequestError
 from harness.jobs import Job
 from harness.networks.build import adapted, build_network, build_pretrained
 from harness.networks.published import fetch_published, published_file, read_state
@@ -28,8 +28,10 @@ from harness.networks.weights import (
     tracking_path,
     trained_weights_path,
     unfinished_path,
+    with_start,
 )
 from harness.run.accuracy import measure_accuracy
+from harness.run.together import learn_together
 from harness.settings_spec import Settings
 from harness.spec import ModelSpec, StateDict
 from harness.training.checkpoints import delete_checkpoint
@@ -97,13 +99,33 @@ def _trained(
     job: Job, spec: ModelSpec, data: ImageData, tracker: Tracker = UNTRACKED
 ) -> tuple[nn.Module, Sidecar]:
     """Load the trained weights of a job, or train them."""
-    path, classes = trained_weights_path(job, data.source.sha256), len(data.classes)
+    path = trained_weights_path(job, data.source.sha256)
     sidecar = read_sidecar(path) if job.settings.weights == "auto" else None
     if sidecar is None or _can_start_better(job, spec, data, sidecar):
-        base = _ready_base(job, spec, data) if spec.base else None
+        return _learn(job, spec, data, tracker)
+    return _load(job, spec, data, path, sidecar), sidecar
+
+
+def _learn(
+    job: Job, spec: ModelSpec, data: ImageData, tracker: Tracker
+) -> tuple[nn.Module, Sidecar]:
+    """Train the network of a job, in this process or in several others."""
+    base = _ready_base(job, spec, data) if spec.base else None
+    if spec.fit is not None or job.settings.training.processes == 1:
         path = unfinished_path(job, data.source.sha256)
         network, sidecar = learn(job, spec, data, path, tracker, base)
         return network.eval(), sidecar
+    job = with_start(job, learn_together(job, tracker))
+    path = unfinished_path(job, data.source.sha256)
+    found = read_sidecar(path)
+    if found is None:
+        raise CellError(f"{path}: training ended without it")
+    return _load(job, spec, data, path, found), found
+
+
+def _load(job: Job, spec: ModelSpec, data: ImageData, path: Path, sidecar: Sidecar) -> nn.Module:
+    """Load trained weights into the network of a job."""
+    classes = len(data.classes)
     if sidecar.num_classes != classes:
         raise RequestError(
             f"{path}: trained for {sidecar.num_classes} classes, the data has {classes}"
@@ -111,7 +133,7 @@ def _trained(
     network = _rebuild(spec, job.settings, sidecar, data.channels, path)
     load_weights(path, network, sidecar)
     logger.info("%s: weights loaded from %s", job.cell, path)
-    return network.eval(), sidecar
+    return network.eval()
 
 
 def _can_start_better(job: Job, spec: ModelSpec, data: ImageData, sidecar: Sidecar) -> bool:

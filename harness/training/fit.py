@@ -13,6 +13,7 @@ from torch import nn
 
 from harness.data.batches import ImageBatches
 from harness.data.loading import ImageData
+from harness.data.shares import Share
 from harness.errors import CellError, RequestError
 from harness.jobs import Job
 from harness.networks.build import build_network, build_pretrained, make_preprocess
@@ -53,6 +54,7 @@ def learn(
     path: Path,
     tracker: Tracker = UNTRACKED,
     base: Base | None = None,
+    share: Share | None = None,
 ) -> tuple[nn.Module, Sidecar]:
     """Train the network of a cell, or continue an interrupted training, and save its weights.
 
@@ -64,14 +66,16 @@ def learn(
             the settings leave the start to chance (auto).
         tracker: Is told of every epoch.
         base: What a compressed model is made from.
+        share: Of every batch, where this is one of several processes; the first saves the weights.
 
     Raises:
         RequestError: The request does not fit, or the weights to start from cannot be had.
         CellError: Training broke.
     """
+    share = share or Share()
     try:
         if spec.fit is None:
-            trained = _train_alike(job, spec, data, path, tracker)
+            trained = _train_alike(job, spec, data, path, tracker, share)
         else:
             trained = _fit(job, spec, data, path, tracker, base)
     except (RuntimeError, ValueError) as error:
@@ -90,6 +94,7 @@ def learn(
         seed=job.settings.seed,
         threads=torch.get_num_threads(),
         device=job.training_device,
+        processes=share.processes,
         training_seconds=sum(log["seconds"] for log in trained.logs),
         logs=trained.logs,
         settings=dataclasses.asdict(_last_recipe(job)),
@@ -97,7 +102,9 @@ def learn(
         tree=dataclasses.asdict(job.settings.tree) if job.settings.tree else None,
         compression=_describe_base(base, job) | trained.notes if base else None,
     )
-    return trained.network, save_weights(path, trained.network, sidecar)
+    if share.rank == 0:
+        sidecar = save_weights(path, trained.network, sidecar)
+    return trained.network, sidecar
 
 
 def _describe(
@@ -128,7 +135,7 @@ def _describe_base(base: Base, job: Job) -> dict[str, Any]:
 
 
 def _train_alike(
-    job: Job, spec: ModelSpec, data: ImageData, path: Path, tracker: Tracker
+    job: Job, spec: ModelSpec, data: ImageData, path: Path, tracker: Tracker, share: Share
 ) -> _Trained:
     """Train one network by one recipe, as for most models."""
     settings, device = job.settings, job.training_device
@@ -137,7 +144,7 @@ def _train_alike(
     preprocess = make_preprocess(settings, spec)
     logs = train(
         network,
-        ImageBatches(data.train, preprocess, settings.training, settings.seed, device),
+        ImageBatches(data.train, preprocess, settings.training, settings.seed, device, share=share),
         settings.training,
         device=device,
         checkpoint=checkpoint,
@@ -168,6 +175,7 @@ def _fit(
         num_classes=len(data.classes),
         channels=data.channels,
         split=data.train,
+        val=data.val,
         preprocess=make_preprocess(job.settings, spec),
         device=job.training_device,
         stages=stages,

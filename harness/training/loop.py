@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -13,8 +14,10 @@ from typing import Protocol
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 
+from harness.data.shares import Share
 from harness.errors import CellError, RequestError
 from harness.jobs import Device
 from harness.measure.conditions import fp32_precision
@@ -22,12 +25,15 @@ from harness.settings_spec import TrainingSettings
 from harness.training.checkpoints import load_checkpoint, save_checkpoint
 from harness.training.objectives import CrossEntropy, Objective
 from harness.training.optimizers import make_optimizer, make_schedule
-from harness.util.progress import bar
+from harness.training.whole_batch import WholeBatch
+from harness.util.progress import PROGRESS, bar, describe_seconds
 from harness.util.random_state import random_state, restore_random_state
 
 logger = logging.getLogger(__name__)
 
 _STEPS_BETWEEN_REPORTS = 10
+# Some networks have parameters that are not used.
+_PARALLEL = DistributedDataParallelKwargs(find_unused_parameters=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +54,10 @@ class Batches(Protocol):
     images: int
 
     def epoch(self, number: int, first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield network input and labels, on the device, for steps `first_step` to `steps` - 1."""
+        """Yield network input and labels, on the device, for steps `first_step` to `steps` - 1.
+
+        Of several processes that train together, each yields its share of every batch.
+        """
 
 
 @dataclass(kw_only=True)
@@ -61,18 +70,16 @@ class _Tally:
     loss_sum: Tensor = field(default_factory=lambda: torch.zeros(()))
     correct: Tensor = field(default_factory=lambda: torch.zeros(()))
 
-    def add(self, loss: Tensor, right: Tensor) -> None:
-        """Add the loss and the right images of one batch."""
-        self.step += 1
-        self.images += len(right)
-        # The first sums are scalars on the CPU, which may be added to those of any device.
-        self.loss_sum = loss * len(right) + self.loss_sum
-        self.correct = right.sum() + self.correct
+    def add(self, loss: Tensor, correct: Tensor, images: int) -> None:
+        """Add the mean loss of a batch of `images` images, and the number of right ones.
 
-    def means(self) -> tuple[float, float]:
-        """Return the mean loss and the share of right images; the host waits for the device."""
-        loss_sum, correct = torch.stack([self.loss_sum, self.correct]).tolist()
-        return loss_sum / self.images, correct / self.images
+        Of several processes, each adds its part of both.
+        """
+        self.step += 1
+        self.images += images
+        # The first sums are scalars on the CPU, which may be added to those of any device.
+        self.loss_sum = loss * images + self.loss_sum
+        self.correct = correct + self.correct
 
 
 def train(
@@ -95,6 +102,9 @@ def train(
     ends with the same weights, bit for bit, as an uninterrupted one with the same number of
     threads. The file stays when training ends: the caller deletes it once the weights are safe.
 
+    Where torchrun started this process with others, all train the same network: each takes its
+    share of every batch, and the first one writes the checkpoints.
+
     Args:
         network: Takes what `batches` yields; returns N×K logits unless an objective is given.
         batches: The training images.
@@ -108,7 +118,8 @@ def train(
         on_epoch: Is told of every epoch once it is safe, and of those that the checkpoint brings.
 
     Raises:
-        RequestError: No whole batch of images, or the checkpoint is of another network.
+        RequestError: No whole batch of images, too few of them in the last one for local norm
+            statistics, or the checkpoint is of another network.
         CellError: The loss is no longer finite, or the disk is full.
     """
     if batches.steps < 1:
@@ -116,11 +127,19 @@ def train(
             f"training.batch_size is {settings.batch_size} but there are only "
             f"{batches.images} training images, and training.drop_last leaves out partial batches"
         )
+    last = batches.images - (batches.steps - 1) * settings.batch_size
+    local = settings.norm_statistics == "local"
+    if local and settings.processes <= last < 2 * settings.processes and settings.processes > 1:
+        raise RequestError(
+            f"training.norm_statistics is local, but the last batch has {last} images, too few for "
+            f"{settings.processes} processes: use another training.batch_size or training.drop_last"
+        )
     objective = objective or CrossEntropy(label_smoothing=settings.label_smoothing)
     run = _Run(network, batches, settings, device, title, objective)
 
     def save() -> None:
-        save_checkpoint(checkpoint, {**run.state(), "start": start})
+        if run.share.rank == 0:
+            save_checkpoint(checkpoint, {**run.state(), "start": start})
 
     tell = on_epoch or _tell_nobody
     run.resume(checkpoint)
@@ -131,17 +150,20 @@ def train(
             run.epoch(save, checkpoint_seconds)
         save()
         tell(run.logs[-1])
-        logger.info("%s: %s", title, describe_epoch(run.logs[-1], settings.epochs))
+        PROGRESS.info("%s: %s", title, describe_epoch(run.logs, settings.epochs, batches.images))
     run.finish()
     return run.logs
 
 
-def describe_epoch(log: EpochLog, epochs: int) -> str:
-    """Return one line about an epoch."""
-    return (
-        f"epoch {log.epoch}/{epochs}: loss {log.loss:.4f}, accuracy {100 * log.accuracy:.2f}%, "
-        f"{log.seconds:.1f} s"
+def describe_epoch(logs: Sequence[EpochLog], epochs: int, images: int) -> str:
+    """Return one line about the last epoch so far, of `images` training images."""
+    log = logs[-1]
+    line = (
+        f"epoch {log.epoch}/{epochs}: loss {log.loss:.4f}, training accuracy "
+        f"{100 * log.accuracy:.2f}%, {images / log.seconds:.0f} images/s, {log.seconds:.1f} s"
     )
+    left = (epochs - len(logs)) * sum(each.seconds for each in logs) / len(logs)
+    return f"{line}, {describe_seconds(left)} left" if left else line
 
 
 def _tell_nobody(_: EpochLog) -> None:
@@ -163,7 +185,13 @@ class _Run:
         # Accelerate keeps one global state a process; another run may want another precision.
         AcceleratorState._reset_state(reset_partial_state=True)
         precision = settings.precision if settings.precision in ("bf16", "fp16") else "no"
-        self.accelerator = Accelerator(mixed_precision=precision, cpu=device == "cpu")
+        self.accelerator = Accelerator(
+            mixed_precision=precision, cpu=device == "cpu", kwargs_handlers=[_PARALLEL]
+        )
+        self.share = Share(
+            rank=self.accelerator.process_index, processes=self.accelerator.num_processes
+        )
+        self.parallel = self.share.processes > 1
         _forget_preparation(network)
         network.to(self.accelerator.device)
         if settings.channels_last:
@@ -196,14 +224,14 @@ class _Run:
                 tally.add(*self._step(inputs, labels))
                 tally.seconds = time.perf_counter() - start
                 if tally.step % _STEPS_BETWEEN_REPORTS == 0 or tally.step == self.batches.steps:
-                    means = tally.means()
+                    means = self._means()
                     self._check_finite(means[0], number)
                     report(tally.images, _describe(*means, tally.images / tally.seconds))
                     if time.perf_counter() - saved > checkpoint_seconds:
                         save()
                         saved = time.perf_counter()
         # There were none if the checkpoint was written after the last step.
-        loss, accuracy = means or tally.means()
+        loss, accuracy = means or self._means()
         self.logs.append(
             EpochLog(
                 epoch=number,
@@ -215,31 +243,62 @@ class _Run:
         )
         self.tally = _Tally()
 
-    def _step(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def _means(self) -> tuple[float, float]:
+        """Return the mean loss and the share of right images; the host waits for the device."""
+        tally = self.tally
+        sums = torch.stack([tally.loss_sum, tally.correct])
+        if self.parallel:
+            sums = self.accelerator.reduce(sums.to(self.accelerator.device), "sum")
+            # The first process writes checkpoints, so it keeps what was summed up to here.
+            tally.loss_sum, tally.correct = sums * (self.share.rank == 0)
+        loss_sum, correct = sums.tolist()
+        return loss_sum / tally.images, correct / tally.images
+
+    def _step(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, int]:
+        """Make a step; return what `_Tally.add` takes."""
+        images = len(labels)
+        if self.parallel:
+            size = self.settings.batch_size
+            images = min(size, self.batches.images - self.tally.step * size)
         if self.settings.channels_last and inputs.ndim == 4:
             inputs = inputs.to(memory_format=torch.channels_last)
         self.optimizer.zero_grad()
-        loss, right = self._accumulate(inputs, labels)
+        loss, right = self._accumulate(inputs, labels, images)
         if self.settings.max_gradient_norm is not None:
             self.accelerator.clip_grad_norm_(
                 self.network.parameters(), self.settings.max_gradient_norm
             )
         self.optimizer.step()
         self.schedule.step()
-        return loss, right
+        correct = right.sum()
+        if images < self.share.processes:
+            # Every process took the whole batch.
+            correct = correct / self.share.processes
+        return loss, correct, images
 
-    def _accumulate(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Add up the gradients of a batch, by micro-batches if there are any."""
+    def _accumulate(self, inputs: Tensor, labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """Add up the gradients of a batch of `count` images, by micro-batches if there are any.
+
+        Returns:
+            The mean loss times the weight of this process, and which images are right.
+        """
         size = self.settings.micro_batch_size or len(labels)
+        whole: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
+        if self.parallel and count >= self.share.processes:
+            synced = self.settings.norm_statistics == "sync"
+            whole = WholeBatch(self.share, count, synced=synced)
         losses, rights = [], []
         for images, wanted in zip(
             torch.split(inputs, size), torch.split(labels, size), strict=True
         ):
-            with self.accelerator.autocast():
+            with self.accelerator.autocast(), whole:
                 loss, right = self.objective(self.network, images, wanted)
             if len(wanted) < len(labels):
                 loss = loss * (len(wanted) / len(labels))
-            self.accelerator.backward(loss)
+            if self.parallel:
+                loss = loss * self.share.weight(count)
+            # Gradients are averaged over the processes, not summed.
+            self.accelerator.backward(loss * self.share.processes if self.parallel else loss)
             losses.append(loss.detach())
             rights.append(right)
         return torch.stack(losses).sum(), torch.cat(rights)
@@ -280,6 +339,8 @@ class _Run:
             restore_random_state(state["random"])
             self.logs = [EpochLog(**log) for log in state["logs"]]
             self.tally = _Tally(**state["tally"])
+            if self.share.rank > 0:
+                self.tally.loss_sum = self.tally.correct = torch.zeros(())
             if not self.finished:
                 self.optimizer.load_state_dict(state["optimizer"])
                 self.schedule.load_state_dict(state["schedule"])

@@ -206,6 +206,7 @@ class Fitting:
         device: Where to train.
         stages: Trains, and remembers what is done.
         base: What the model is made from; None: from nothing.
+        val: Images of the data set that are held out, not to be trained on; None: none are.
     """
 
     settings: Settings
@@ -216,6 +217,7 @@ class Fitting:
     device: Device
     stages: Stages
     base: Base | None = None
+    val: Split | None = None
 
     def image_batches(self, recipe: TrainingSettings, labels: Tensor) -> ImageBatches:
         """Return batches of training images with the augmentation of a recipe.

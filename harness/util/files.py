@@ -41,6 +41,11 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def absolute(path: Path) -> Path:
+    """Return a path from the root, without `.` and `..`, and with links as they are."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 (`Path.absolute` keeps `..`)
+
+
 def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:

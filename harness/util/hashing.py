@@ -8,7 +8,14 @@ from collections.abc import Mapping
 from typing import Any
 
 # Options with another value that means "switched off"; elsewhere it is a value.
-_ABSENT_VALUES = {"freeze_layers": 0, "fp32_precision": "ieee", "root_layers": "root"}
+_ABSENT_VALUES = {
+    "freeze_layers": 0,
+    "fp32_precision": "ieee",
+    "norm_statistics": "sync",
+    "processes": 1,
+    "root_layers": "root",
+    "test_seed": 0,
+}
 
 
 def hash_json(tree: object) -> str:

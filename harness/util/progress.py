@@ -1,8 +1,9 @@
-"""Show progress bars, on terminals only."""
+"""Progress: bars on a terminal, and lines of the log where there is none."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from typing import Protocol
@@ -17,6 +18,20 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+
+# Its lines are shown wherever bars are not.
+PROGRESS = logging.getLogger("harness.progress")
+
+
+def describe_seconds(seconds: float) -> str:
+    """Return a time with one or two digits, as it is a rough estimate."""
+    if seconds == 0:
+        return "none"
+    if seconds < 90:
+        return f"about {round(seconds, -1 if seconds >= 10 else 0):.0f} s"
+    if seconds < 5400:
+        return f"about {seconds / 60:.0f} min"
+    return f"about {seconds / 3600:.0f} h"
 
 
 class Report(Protocol):

@@ -12,12 +12,12 @@ State = dict[str, Any]
 
 
 def random_state() -> State:
-    """Return the states of all random generators: torch, its GPUs, numpy and Python."""
+    """Return the states of the random generators: torch, the GPU in use, numpy and Python."""
     numpy_state: State = dict(np.random.get_state(legacy=False))  # noqa: NPY002
     keys = numpy_state["state"].pop("key")
     return {
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "cuda": [torch.cuda.get_rng_state()] if torch.cuda.is_available() else [],
         "numpy": numpy_state,
         "numpy_keys": torch.from_numpy(keys.astype("int64")),
         "python": random.getstate(),
@@ -25,10 +25,11 @@ def random_state() -> State:
 
 
 def restore_random_state(state: State) -> None:
-    """Set all random generators to what `random_state` returned."""
+    """Set the random generators to what `random_state` returned, on whichever GPU is in use."""
     torch.set_rng_state(state["torch"])
     if state["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda"])
+        # Earlier versions stored the states of all GPUs, the one in use first.
+        torch.cuda.set_rng_state(state["cuda"][0])
     numpy_state = dict(state["numpy"])
     keys = state["numpy_keys"].numpy().astype("uint32")
     numpy_state["state"] = {**numpy_state["state"], "key": keys}

@@ -104,6 +104,24 @@ def test_a_cell_does_not_depend_on_how_many_processes_compare_latencies(folder):
     assert settings_hash(base) == settings_hash(more)
 
 
+def hashes(folder, **training):
+    changes = {f"training.{name}": value for name, value in training.items()}
+    changed = load_settings("digits", "net", changes, folder)
+    return settings_hash(changed), recipe_hash(changed)
+
+
+def test_the_number_of_processes_counts_where_each_has_its_own_norm_statistics(folder):
+    base = hashes(folder)
+    before = dataclasses.asdict(load_settings("digits", "net", folder=folder))
+    for name in ("processes", "norm_statistics"):
+        del before["training"][name]
+    assert settings.stored_settings_hash(before) == base[0]
+    assert hashes(folder, processes=2) == hashes(folder, processes=4) == base
+    assert hashes(folder, norm_statistics="local") == base
+    two, four = (hashes(folder, processes=n, norm_statistics="local") for n in (2, 4))
+    assert len({base[0], two[0], four[0]}) == len({base[1], two[1], four[1]}) == 3
+
+
 def test_options_that_freeze_nothing_change_no_hash(folder):
     base = load_settings("digits", "net", folder=folder)
     before = dataclasses.asdict(base.training)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
+from harness.data.batches import ImageBatches
 from harness.data.preprocess import Preprocess
 from harness.data.splits import MemorySplit
 from harness.errors import RequestError
@@ -290,6 +291,36 @@ def test_held_out_images_are_not_trained_on(make_fitting, monkeypatch):
     held_out = choose_held_out(fitting.split.labels, 0.2, fitting.settings.seed)
     assert held_out.sum() == 48
     assert not held_out[torch.cat(used)].any()
+
+
+def test_validation_images_are_the_held_out_ones(make_fitting, monkeypatch):
+    used, judged = [], []
+    original, likelihood = NodeInputs.batches, growing.averaged_softmax
+    monkeypatch.setattr(
+        NodeInputs, "batches", lambda self, *given: used.append(self.rows) or original(self, *given)
+    )
+    monkeypatch.setattr(
+        growing, "averaged_softmax", lambda p, n: judged.append(len(n)) or likelihood(p, n)
+    )
+    tree = dataclasses.replace(QUICK_TREE, held_out=0.2, joint=QUICK)
+    fitting = make_fitting(training=QUICK, tree=tree)
+    count = len(fitting.split)
+    rows = torch.cat([(fitting.split.labels == label).nonzero()[:3, 0] for label in range(CLASSES)])
+    val = MemorySplit(fitting.split.images[rows], fitting.split.labels[rows])
+    joint = []
+    batches = ImageBatches.epoch
+    monkeypatch.setattr(
+        ImageBatches,
+        "epoch",
+        lambda self, *given: joint.append(self.labels) or batches(self, *given),
+    )
+    grow(dataclasses.replace(fitting, val=val))
+    assert torch.cat(used).max() == count - 1
+    assert judged[0] == len(val)
+    assert all((labels[count:] == -1).all() for labels in joint if len(labels) > count)
+    lacking = MemorySplit(val.images[3:], val.labels[3:])
+    with pytest.raises(RequestError, match="no validation image of class 0; --set tree.held_out=0"):
+        grow(dataclasses.replace(fitting, val=lacking))
 
 
 @pytest.mark.gpu

@@ -105,3 +105,9 @@ def test_every_image_is_mirrored_in_every_second_epoch():
     assert second == {label: not flipped for label, flipped in first.items()}
     assert third == first
     assert mirrored(2, first_step=1).items() <= second.items()
+
+
+def test_nothing_is_left_of_an_epoch_after_its_last_step():
+    batches = batches_of(RECIPE, torch.arange(10))
+    assert len(list(batches.epoch(1, 2))) == 1
+    assert list(batches.epoch(1, 3)) == []

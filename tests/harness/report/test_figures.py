@@ -1,5 +1,7 @@
 """Figures: the same bytes twice, drawn only when something changed, readable on a dark page."""
 
+import io
+import itertools
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -11,7 +13,8 @@ from harness.records.material import read_material
 from harness.report import figures
 from harness.report.canvas import new_figure, render_figure
 from harness.report.figures import refresh_figures, stale_figures
-from harness.report.labels import Label, place_labels
+from harness.report.labels import Label, place_labels, short_names
+from harness.report.plots import plot_confusion
 from tests.records import changed
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -47,6 +50,51 @@ def test_nothing_is_drawn_twice_and_a_change_is_noticed(drawn, monkeypatch, tmp_
     other = changed(record, gmacs=0.09)
     assert {path.stem for path in stale_figures(folder, [other])} == {"accuracy-gmacs"}
     assert len(stale_figures(tmp_path, [record])) == 2 * len(DRAWN)
+
+
+NAMES = {
+    "long": ["a" * 250, "a" * 249 + "b", "Plant___Yellow_Leaf_Curl_Disease"],
+    "not Latin": ["猫", "描", "苗", "한국어", "ไทย", "हिन्दी", "🐱🦖", "\u200d"],
+    "of the font": ["Ελλάδα", "Россия", "קטה", "كلب", "ﬁ"],
+    "no letters": ["two\nlines", "tab\t", "\x1b[31m", "\ue000", "<b>&amp;$x$"],
+}
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_class_names_of_any_letters_and_length(make_run, kind, recwarn):
+    names = NAMES[kind]
+    matrix = [[index == row for index in range(len(names))] for row in range(len(names))]
+    counts = [[int(value) for value in row] for row in matrix]
+    record = make_run(dataset="写真" * 30, classes=names, confusion_matrix=counts)
+    svg, png = render_figure(lambda: plot_confusion(record), ["svg", "png"])
+    assert [str(warning.message) for warning in recwarn] == []
+    texts = [
+        text.text or "" for text in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")
+    ]
+    assert max(map(len, texts)) < 60
+    assert len(Image.open(io.BytesIO(png)).getdata()) > 0
+
+
+@pytest.mark.parametrize(
+    ("names", "drawn"),
+    [
+        (["ant", "bee", "other", "other"], ["ant", "bee", "other", "other"]),
+        (["猫", "毛", "Mao", "x"], ["Mao (1)", "Mao (2)", "Mao (3)", "x"]),
+        (["Ελλάδα", "", "a\nb"], ["Ελλάδα", "?", "a\\nb"]),
+        (["a" * 32, "a" * 33], ["a" * 32, "a" * 19 + "…" + "a" * 12]),
+    ],
+)
+def test_names_that_can_be_drawn_stay_different(names, drawn):
+    assert short_names(names) == drawn
+
+
+def test_long_names_do_not_lie_over_each_other(make_run):
+    names = [f"species number {index} of many" for index in range(8)]
+    figure = plot_confusion(make_run(classes=names, confusion_matrix=[[1] * 8] * 8))
+    figure.draw_without_rendering()
+    for axis in (figure.axes[0].xaxis, figure.axes[0].yaxis):
+        boxes = [label.get_window_extent() for label in axis.get_ticklabels()]
+        assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
 
 
 def test_one_of_the_two_files_does_not_do(drawn):

@@ -1,0 +1,83 @@
+"""Read images and labels from MATLAB files, as those of SVHN are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from harness.data.layouts import PARTS, name_arrays
+from harness.data.npz import DAMAGED, Arrays
+from harness.errors import RequestError
+
+
+def mat_files(path: Path) -> dict[str, Path]:
+    """Return the .mat files of a data set by part; empty where there are none.
+
+    A file whose name says train, as SVHN's `train_32x32.mat`, goes with the one beside it whose
+    name says test in its place.
+
+    Raises:
+        RequestError: The name of a file in a folder does not tell its part.
+    """
+    if path.is_dir():
+        found: dict[str, Path] = {}
+        for file in sorted(path.glob("*.mat")):
+            part = _part_of(file)
+            if part is not None and part not in found:
+                found[part] = file
+        return found
+    if path.suffix.lower() != ".mat":
+        return {}
+    beside = path.with_name(path.name.replace("train", "test"))
+    if _part_of(path) == "train" and beside != path and beside.is_file():
+        return {"train": path, "test": beside}
+    return {"train": path}
+
+
+def _part_of(file: Path) -> str | None:
+    words = re.split(r"[^a-z]+", file.stem.lower())
+    return next((PARTS[word] for word in words if word in PARTS), None)
+
+
+def read_mat(files: Mapping[str, Path]) -> tuple[Arrays, list[str]]:
+    """Return the arrays of .mat files by what they mean, and notes.
+
+    Images have their index last in MATLAB, and get it first here.
+
+    Raises:
+        RequestError: A file is none of MATLAB's, or damaged.
+    """
+    arrays: Arrays = {}
+    for part, path in files.items():
+        variables = _load(path)
+        for name, meaning in name_arrays(variables, str(path)).items():
+            arrays[meaning.replace("train_", f"{part}_", 1)] = variables[name]
+    digits = "classes" not in arrays
+    for name in [name for name in arrays if name.endswith("_images")]:
+        labels = arrays.get(name.replace("images", "labels"), np.empty(0))
+        if arrays[name].ndim in (3, 4) and arrays[name].shape[-1] == labels.size:
+            arrays[name] = np.moveaxis(arrays[name], -1, 0)
+        digits &= arrays[name].ndim == 4 and labels.dtype.kind in "iu" and labels.size > 0
+    labelled = [name for name in arrays if name.endswith("_labels")]
+    # The labels of SVHN are the digits 1 to 9, and 10 for 0.
+    digits = digits and {int(n) for name in labelled for n in np.unique(arrays[name])} == {
+        *range(1, 11)
+    }
+    if digits:
+        arrays |= {name: arrays[name] % 10 for name in labelled}
+    return arrays, ["label 10 is the digit 0, as in SVHN"] if digits else []
+
+
+def _load(path: Path) -> Arrays:
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
+
+    try:
+        return {name: array for name, array in loadmat(path).items() if name[:2] != "__"}
+    except NotImplementedError as error:
+        raise RequestError(f"{path}: MATLAB's format 7.3; save it with -v7") from error
+    except (*DAMAGED, MatReadError, TypeError, KeyError) as error:
+        raise RequestError(f"{path}: not a .mat file, or a damaged one ({error})") from error
