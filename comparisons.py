@@ -19,7 +19,7 @@ def main(
     weights: options.Weights = None,
     epochs: options.Epochs = None,
     seed: options.Seed = None,
-    seeds: options.Seeds = "",
+    seeds: options.Seeds = None,
     threads: options.Threads = None,
     data_dir: options.DataDir = ROOT / "data",
     data_file: options.DataFile = None,
@@ -36,6 +36,12 @@ def main(
     fair: options.Fair = False,
     offline: options.Offline = False,
     force: options.Force = False,
+    launcher: options.Launcher = "local",
+    launcher_config: options.LauncherConfig = None,
+    detach: options.Detach = False,
+    status: options.Status = False,
+    cancel: options.Cancel = False,
+    retry: options.Retry = 0,
     plan: options.Plan = False,
     list_all: options.List = False,
     verbose: options.Verbose = False,
@@ -47,7 +53,8 @@ def main(
     if list_all:
         commands.list_all()
     else:
-        sys.exit(commands.carry_out(request, plan=plan))
+        code = commands.carry_out(request, plan=plan, status=status, cancel=cancel, detach=detach)
+        sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,9 @@ _NAMES = "Names, repeated or a,b,c, or 'all'."
 Datasets = Annotated[list[str] | None, Option("--dataset", help=_NAMES)]
 Models = Annotated[list[str] | None, Option("--model", help=_NAMES)]
 OneDataset = Annotated[str | None, Option(help="A data set's name.")]
-Device = Annotated[str, Option(help="auto, cpu or cuda.")]
+Device = Annotated[
+    str, Option(help="auto, cpu, cuda, one GPU as cuda:1, or several: cuda:0,cuda:1 or cuda:all.")
+]
 Weights = Annotated[
     str | None,
     Option(
@@ -35,7 +37,9 @@ Weights = Annotated[
 ]
 Epochs = Annotated[str | None, Option(metavar="NUMBER", help="Training epochs.")]
 Seed = Annotated[str | None, Option(metavar="NUMBER", help="Seed of every random choice.")]
-Seeds = Annotated[str, Option(metavar="NUMBERS", help="Runs each cell with each of them: 1,2,3.")]
+Seeds = Annotated[
+    str | None, Option(metavar="NUMBERS", help="Runs each cell with each of them: 1,2,3.")
+]
 Threads = Annotated[str | None, Option(metavar="NUMBER", help="CPU threads; all cores by default.")]
 DataDir = Annotated[Path, Option(help="Folder of the official images.", show_default="data")]
 DataFile = Annotated[
@@ -78,6 +82,20 @@ Fair = Annotated[
 Offline = Annotated[bool, Option("--offline", help="Never use the network.")]
 Force = Annotated[bool, Option("--force", help="Run cells again that are done.")]
 Plan = Annotated[bool, Option("--plan", help="Say what would run, and stop.")]
+Launcher = Annotated[
+    str, Option(help="local (here), or slurm (jobs of a cluster: docs/clusters.md).")
+]
+LauncherConfig = Annotated[
+    Path | None,
+    Option(help="What jobs ask the cluster for.", show_default="configs/launch/slurm.yaml"),
+]
+Detach = Annotated[bool, Option("--detach", help="Submit to the cluster, and do not follow.")]
+Status = Annotated[bool, Option("--status", help="Say what became of each cell, and stop.")]
+Cancel = Annotated[bool, Option("--cancel", help="End the jobs of this request, and stop.")]
+Retry = Annotated[
+    int,
+    Option(min=0, metavar="NUMBER", help="Run cells that failed, and no others, up to so often."),
+]
 List = Annotated[bool, Option("--list", help="List models and data sets, and stop.")]
 Verbose = Annotated[bool, Option("--verbose", "-v", help="Log every step and epoch.")]
 

@@ -5,7 +5,8 @@
     python cli/regenerate_results.py --verify             # do the records still hold?
     python cli/regenerate_results.py --verify digits/resnet-cpu costs/emnist/vgg-224
 
---check and --verify change nothing.
+--check and --verify change nothing. A file that is no record is named, the others are shown, and
+the exit code is 1.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from cli.options import read_command
-from harness.errors import CellError, RequestError
+from harness.errors import CellError, RequestError, describe_os_error
+from harness.records.material import read_material
 from harness.records.publishing import publish_records
 from harness.report.site import regenerate, stale_files
 from harness.util.files import absolute
@@ -78,6 +80,9 @@ def main(
     except (CellError, RequestError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except OSError as error:
+        print(f"error: {describe_os_error(error)}", file=sys.stderr)
+        sys.exit(2)
 
 
 def _run(check: bool, verify: bool, publish: bool, names: list[str], places: Places) -> int:
@@ -88,17 +93,21 @@ def _run(check: bool, verify: bool, publish: bool, names: list[str], places: Pla
     if publish:
         for path in publish_records(ROOT / "results" / "own", ROOT / "results", names):
             print(f"{path.relative_to(ROOT)} published")
-    if check:
-        stale = stale_files(ROOT)
-        for path in stale:
-            print(f"stale: {path.relative_to(ROOT)}; run python cli/regenerate_results.py")
-        return int(bool(stale))
     if verify:
         from harness.verification.command import verify as verify_records
 
         return verify_records(names, places)
-    print(f"{regenerate(ROOT)} records")
-    return 0
+    stale = []
+    if check:
+        stale = stale_files(ROOT)
+        for path in stale:
+            print(f"stale: {path.relative_to(ROOT)}; run python cli/regenerate_results.py")
+    else:
+        print(f"{regenerate(ROOT)} records")
+    broken = read_material(ROOT / "results").broken
+    for line in broken:
+        print(f"error: {line}", file=sys.stderr)
+    return int(bool(stale or broken))
 
 
 if __name__ == "__main__":

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from harness.errors import CellError, RequestError, unknown_name
+from harness.errors import CellError, RequestError, describe_os_error, unknown_name
 from harness.jobs import Request
 from harness.measurements import MEASUREMENTS
 from harness.measurements.contract import Measurement, Outcome, PlannedT
 from harness.registry import dataset_files, describe, model_files
+from harness.util.locks import shared_lock
+
+if TYPE_CHECKING:
+    from harness.launch.following import State
+
+_LAUNCHERS = ("local", "slurm")
+_FOLLOW_SECONDS = 5.0
+_DETACHED = (
+    "the jobs go on without this command: the same command follows them, with --status it says "
+    "what became of them, with --cancel it ends them"
+)
 
 
 def list_all() -> None:
@@ -27,26 +40,58 @@ def list_all() -> None:
         console.print(table)
 
 
-def carry_out(request: Request, *, plan: bool = False) -> int:
-    """Plan a request, then print the plan or run it; an error is one line on standard error.
+def carry_out(
+    request: Request,
+    *,
+    plan: bool = False,
+    status: bool = False,
+    cancel: bool = False,
+    detach: bool = False,
+) -> int:
+    """Plan a request and run it, or do what the flags say; an error is a line on standard error.
+
+    Args:
+        request: What is asked for.
+        plan: Print the plan alone.
+        status: Print what became of each part alone.
+        cancel: End the jobs of the request on its cluster, and do nothing else.
+        detach: Submit the request to its cluster, and do not follow it.
 
     Returns:
-        0: all went well; 1: something failed; 2: all of the request was refused; 130: interrupted.
+        0: all went well; 1: something failed; 2: all of the request was refused; 3: by `status`,
+        something is not done yet; 130: interrupted.
     """
     try:
+        flags = {"plan": plan, "status": status, "cancel": cancel, "detach": detach}
+        _check_launch(request, [name for name, given in flags.items() if given])
         measurement = _choose_measurement(request)
-        planned = measurement.plan(request)
-        if plan:
-            measurement.describe(planned)
-            return 0
-        return _run(measurement, planned, request)
+        if request.launcher == "slurm":
+            return _carry_out_on_cluster(measurement, request, flags)
+        return _carry_out_here(measurement, request, flags)
     except (CellError, RequestError) as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        print(f"error: {describe_os_error(error)}", file=sys.stderr)
+        return RequestError.exit_code
     except KeyboardInterrupt:
         again = MEASUREMENTS[request.measure].after_interruption
         print(f"interrupted: the same command {again}", file=sys.stderr)
         return 130
+
+
+def _check_launch(request: Request, flags: Sequence[str]) -> None:
+    """Raise RequestError where options that say where and what to run do not go together."""
+    if len(flags) > 1:
+        raise RequestError(f"--{flags[0]} and --{flags[1]} do not go together")
+    if request.launcher not in _LAUNCHERS:
+        raise unknown_name("--launcher", request.launcher, _LAUNCHERS)
+    if request.launcher == "local":
+        if request.launcher_config is not None:
+            raise RequestError("--launcher-config goes with --launcher slurm")
+        for flag in flags:
+            if flag in ("detach", "cancel"):
+                raise RequestError(f"--{flag} goes with --launcher slurm")
 
 
 def _choose_measurement(request: Request) -> Measurement[Any, Any]:
@@ -60,7 +105,8 @@ def _choose_measurement(request: Request) -> Measurement[Any, Any]:
         raise unknown_name("--measure", request.measure, MEASUREMENTS)
     for other in MEASUREMENTS.values():
         for field, refusal in other.own_options.items():
-            if other.name != request.measure and getattr(request, field):
+            given = getattr(request, field) not in (None, "", [], False)
+            if other.name != request.measure and given:
                 raise RequestError(refusal.format(measure=request.measure))
     if not request.models:
         raise RequestError("--model is missing: name one or more, or all (--list shows them)")
@@ -69,32 +115,165 @@ def _choose_measurement(request: Request) -> Measurement[Any, Any]:
     return MEASUREMENTS[request.measure]
 
 
+def _carry_out_here(
+    measurement: Measurement[PlannedT, Any], request: Request, flags: Mapping[str, bool]
+) -> int:
+    """Run or describe a request on this machine; return the exit code."""
+    planned = measurement.plan(request)
+    if flags["plan"]:
+        measurement.describe(planned)
+        return 0
+    if flags["status"]:
+        from harness.grid import Grid
+
+        return _tell(Grid(measurement, planned, request).states())
+    return _run(measurement, planned, request)
+
+
+def _carry_out_on_cluster(
+    measurement: Measurement[PlannedT, Any], request: Request, flags: Mapping[str, bool]
+) -> int:
+    """Submit, describe, follow or cancel a request on its cluster; return the exit code."""
+    from harness.grid import Grid
+    from harness.launch.cluster import load_cluster
+    from harness.launch.following import follow, summarize
+    from harness.launch.slurm import require_slurm
+
+    cluster = load_cluster(request.launcher_config)
+    require_slurm()
+    if request.device == "auto":
+        request = dataclasses.replace(request, device="cuda" if cluster.gpus else "cpu")
+    planned = measurement.plan(request)
+    grid = Grid(measurement, planned, request, cluster)
+    if flags["plan"]:
+        grid.describe()
+        return 0
+    if flags["status"]:
+        return _tell(grid.states())
+    if flags["cancel"]:
+        print(f"jobs cancelled: {grid.cancel()}", file=sys.stderr)
+        return 0
+    _check_writable(request)
+    for item in filter(measurement.is_settled, planned):
+        measurement.run(item, request)
+    print(f"jobs submitted: {grid.submit()}", file=sys.stderr)
+    if flags["detach"]:
+        print(_DETACHED, file=sys.stderr)
+        return 0
+    try:
+        states = follow(partial(grid.states, patient=True), _FOLLOW_SECONDS)
+    except KeyboardInterrupt:
+        print(_DETACHED, file=sys.stderr)
+        return 130
+    print(summarize(states), file=sys.stderr)
+    results = [result for each in planned if (result := measurement.find_result(each))]
+    whole = True
+    if results:
+        # Others may follow the same jobs.
+        with shared_lock(grid.ledger.folder / "tables.lock"):
+            began = min(each.started for each in results)
+            whole = _show(measurement, planned, request, began)
+    return int(not whole or any(state.name != "done" for state in states))
+
+
+def _tell(states: Sequence[State]) -> int:
+    """Print what became of each part, and return the exit code."""
+    from harness.launch.following import BAD, print_states
+
+    print_states(states)
+    if any(state.name in BAD for state in states):
+        return 1
+    return 0 if all(state.name == "done" for state in states) else 3
+
+
 def _run(
     measurement: Measurement[PlannedT, Any], planned: Sequence[PlannedT], request: Request
 ) -> int:
     """Run all that is planned, refresh and show the results; return the exit code."""
-    from harness.records.cell import check_writable
-    from harness.records.material import read_material
-    from harness.report.site import refresh
-
-    results = request.results_dir.absolute()
-    # Fail early on unreadable or unwritable results.
-    check_writable(results)
-    read_material(results)
+    _check_writable(request)
+    if request.retry:
+        planned = [each for each in planned if _has_failed(measurement, each)]
+        if not planned:
+            print("nothing has failed", file=sys.stderr)
+            return 0
     began = datetime.now(UTC).isoformat(timespec="seconds")
-    codes = [_run_one(measurement, item, request) for item in planned]
+    codes = _run_all(measurement, planned, request)
     # A refused part wrote no record; an existing record of it is from an earlier run.
     ran = [item for item, code in zip(planned, codes, strict=True) if code != 2]
     if not ran:
         return 2
+    whole = _show(measurement, ran, request, began)
+    return int(any(codes) or not whole)
+
+
+def _run_all(
+    measurement: Measurement[PlannedT, Any], planned: Sequence[PlannedT], request: Request
+) -> list[int]:
+    """Run all that is planned, on one device or on several, and return the exit codes."""
+    if "," not in request.device and request.device != "cuda:all":
+        return [_run_one(measurement, item, request) for item in planned]
+    from harness.launch.devices import Devices
+    from harness.launch.ledger import Ledger
+    from harness.plan.jobs import name_gpus, visible_gpus
+
+    parts = [measurement.split_off(item, request) for item in planned]
+    if any(part.exclusive for part in parts):
+        raise RequestError(
+            f"--device {request.device}: a comparison of latencies has one device for itself"
+        )
+    devices = Devices(
+        visible_gpus(name_gpus(request.device)),
+        parts,
+        lambda number: _run_one(measurement, planned[number], request),
+        Ledger(request.results_dir.absolute()).folder / "logs",
+    )
+    return devices.run()
+
+
+def _check_writable(request: Request) -> None:
+    """Fail early on unwritable results."""
+    from harness.records.cell import check_writable
+
+    check_writable(request.results_dir.absolute())
+
+
+def _has_failed(measurement: Measurement[PlannedT, Any], item: PlannedT) -> bool:
+    result = measurement.find_result(item)
+    return result is not None and result.reason is not None
+
+
+def _show(
+    measurement: Measurement[PlannedT, Any],
+    ran: Sequence[PlannedT],
+    request: Request,
+    began: str,
+) -> bool:
+    """Make the tables of the results folder anew, and show what was run.
+
+    Returns:
+        Whether all records there could be read; a line on standard error names each other one.
+    """
+    from harness.records.material import read_material
+    from harness.report.site import refresh
+
+    results = request.results_dir.absolute()
     refresh(results)
     measurement.show(Outcome(results=results, ran=ran, began=began))
-    return int(any(codes))
+    broken = read_material(results).broken
+    for line in broken:
+        print(f"error: {line}", file=sys.stderr)
+    return not broken
 
 
 def _run_one(measurement: Measurement[PlannedT, Any], item: PlannedT, request: Request) -> int:
-    try:
-        return measurement.run(item, request)
-    except CellError as error:
-        print(f"{item}: {error}", file=sys.stderr)
-        return error.exit_code
+    """Run one part, again where it fails and the request says so; return the exit code."""
+    code = 1
+    for _ in range(max(1, request.retry)):
+        try:
+            code = measurement.run(item, request)
+        except CellError as error:
+            print(f"{item}: {error}", file=sys.stderr)
+            code = error.exit_code
+        if code != 1:
+            break
+    return code

@@ -8,6 +8,10 @@ import sys
 import unicodedata
 from collections.abc import Iterable, Iterator
 
+# A message lists no more names than these.
+_MOST_NAMES = 25
+_LONGEST = 900
+
 
 def printable(text: str) -> str:
     """Return text on one line that every terminal and file takes.
@@ -29,8 +33,12 @@ def _escape(character: str) -> str:
 
 
 class _OneLineError(Exception):
+    """An error whose message is one line, whatever is quoted in it."""
+
     def __str__(self) -> str:
-        return printable(super().__str__())
+        text = printable(super().__str__())
+        # Libraries quote whole files.
+        return text if len(text) < _LONGEST else f"{text[: _LONGEST - 200]} … {text[-150:]}"
 
 
 class RequestError(_OneLineError):
@@ -57,6 +65,15 @@ def exit_on_error() -> Iterator[None]:
     except (CellError, RequestError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:
+        print(f"error: {describe_os_error(error)}", file=sys.stderr)
+        sys.exit(RequestError.exit_code)
+
+
+def describe_os_error(error: OSError) -> str:
+    """Return one line on a path that cannot be used."""
+    path = f"{str(error.filename)[:200]}: " if error.filename else ""
+    return f"{path}{error.strerror or error}"
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> RequestError:
@@ -72,6 +89,9 @@ def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> 
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     if near:
         help_text = f"did you mean {' or '.join(near)}?"
+    elif names:
+        more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+        help_text = f"known: {', '.join(names[:_MOST_NAMES])}{more}"
     else:
-        help_text = f"known: {', '.join(names)}" if names else "none are known"
-    return RequestError(f"unknown {kind} '{name}': {help_text}{f' ({hint})' if hint else ''}")
+        help_text = "none are known"
+    return RequestError(f"unknown {kind} '{name[:80]}': {help_text}{f' ({hint})' if hint else ''}")

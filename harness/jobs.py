@@ -122,7 +122,7 @@ class Request:
     Attributes:
         datasets: Names, comma lists or `all`; may be empty when there is a `data_file`.
         models: Names, comma lists or `all`.
-        device: auto, cpu, cuda, or one of several GPUs as cuda:1.
+        device: auto, cpu, cuda, one of several GPUs as cuda:1, or several: cuda:0,cuda:1, cuda:all.
         overrides: Settings by dotted key.
         assignments: Further settings, as `key=value`.
         recipe: Settings of the model to use in place of the usual ones.
@@ -135,7 +135,10 @@ class Request:
             the models, else the first.
         trackers: Names or comma lists; empty: TensorBoard's files.
         fair: Refuse cells whose accuracies could not be compared.
-        seeds: Seeds to run each cell with, as a comma list; empty: that of the settings alone.
+        seeds: Seeds to run each cell with, as a comma list; None: that of the settings alone.
+        launcher: local (child processes of this one) or slurm (jobs of a cluster).
+        launcher_config: Settings of the cluster, in place of `configs/launch/slurm.yaml`.
+        retry: Run what has failed, and nothing else, up to this often; 0: run all that is not done.
     """
 
     datasets: list[str]
@@ -158,4 +161,41 @@ class Request:
     trackers: list[str] = field(default_factory=list)
     runs_dir: Path | None = None
     fair: bool = False
-    seeds: str = ""
+    seeds: str | None = None
+    launcher: str = "local"
+    launcher_config: Path | None = None
+    retry: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A part of a request that can run anywhere, as one job.
+
+    Attributes:
+        title: The name of the part in messages.
+        request: What asks for this part alone.
+        key: A hash of `request` that names the part among all that were ever submitted.
+        model: The model, where it is one.
+        after: Key of the part that trains what this one starts from, if that is not trained yet.
+        exclusive: Whether nothing else may run beside it.
+    """
+
+    title: str
+    request: Request
+    key: str
+    model: str = ""
+    after: str | None = None
+    exclusive: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """The result that a part of a request has left, by its record.
+
+    Attributes:
+        started: When it began: UTC, ISO 8601.
+        reason: Why it failed; None: it did not.
+    """
+
+    started: str
+    reason: str | None

@@ -6,11 +6,13 @@ import ast
 import importlib.util
 import sys
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
 from harness.errors import RequestError, unknown_name
 from harness.spec import CompressedSpec, DatasetSpec
+from harness.util.source import code_digest
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE_RESULTS = ROOT / "results"
@@ -70,6 +72,17 @@ def base_name(name: str) -> str:
     return spec.base if isinstance(spec, CompressedSpec) else ""
 
 
+@cache
+def model_code(name: str) -> str:
+    """Return the digest of the code that builds a model; empty for one that is not known.
+
+    Of a compressed model, its base's code is a part. The harness itself does not count.
+    """
+    files = model_files()
+    code = [files[each] for each in (name, base_name(name)) if each in files]
+    return code_digest(code, ROOT, apart="harness") if code else ""
+
+
 def load_dataset(name: str) -> DatasetSpec:
     """Import a data set's file and return its SPEC.
 
@@ -100,14 +113,33 @@ def expand_names(kind: str, asked: Iterable[str], known: Iterable[str]) -> list[
         known: All names, which `all` stands for.
 
     Raises:
-        RequestError: A name that is not known.
+        RequestError: A name that is not known, or an option that names nothing.
     """
     all_names = list(known)
     names: list[str] = []
-    for name in (part.strip() for text in asked for part in text.split(",")):
-        if name and name != "all" and name not in all_names:
+    for name in split_names(kind, asked):
+        if name != "all" and name not in all_names:
             raise unknown_name(kind, name, all_names, "--list shows all")
-        names += all_names if name == "all" else [name] * bool(name)
+        names += all_names if name == "all" else [name]
+    return list(dict.fromkeys(names))
+
+
+def split_names(kind: str, asked: Iterable[str]) -> list[str]:
+    """Turn repeated options and comma lists into names, each once, in the order asked.
+
+    Args:
+        kind: What the names are of, for the message.
+        asked: What was given, e.g. `["resnet,vgg", "vit"]`.
+
+    Raises:
+        RequestError: An option names nothing.
+    """
+    names: list[str] = []
+    for text in asked:
+        found = [part.strip() for part in text.split(",") if part.strip()]
+        if not found:
+            raise RequestError(f"'{text}' names no {kind}: name one or more, as in a,b,c")
+        names += found
     return list(dict.fromkeys(names))
 
 

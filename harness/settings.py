@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import reprlib
 from collections.abc import Mapping
 from dataclasses import is_dataclass
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
@@ -21,6 +23,7 @@ from harness.settings_spec import (
     TrainingSettings,
 )
 from harness.spec import DatasetSpec, ModelSpec
+from harness.util.files import regular_file
 from harness.util.hashing import hash_json
 
 if TYPE_CHECKING:
@@ -38,6 +41,8 @@ _SECTIONS = {
     "quantization": "not quantised",
     "pruning": "not pruned",
 }
+# The limits of what a YAML file or value may hold.
+_DEEPEST, _MOST_VALUES = 20, 10_000
 _DEFAULTS = {"quantization": QuantizationSettings, "pruning": PruningSettings}
 Tree = dict[str, Any]
 
@@ -85,7 +90,8 @@ def complete_settings(
     Raises:
         RequestError: There are settings for models of another kind, as of a tree for one that is
             none, a compressed model cannot be had that way, layers are to be frozen in one that
-            trains in its own way, or a recipe cannot be followed by several processes.
+            trains in its own way, a recipe cannot be followed by several processes,
+            or images are to be shifted or cut beyond their borders.
     """
     for name, what in _SECTIONS.items():
         if getattr(settings, name) is not None and model.section != name:
@@ -98,6 +104,7 @@ def complete_settings(
     if model.fit is not None:
         _refuse_freezing(settings, model)
     _check_processes(settings, model)
+    _check_augmentation(settings, model.input_size(settings))
     mean, std = settings.mean, settings.std
     if dataset is not None and mean is None and std is None:
         mean, std = dataset.mean, dataset.std
@@ -131,6 +138,20 @@ def check_training_device(settings: Settings, device: Device) -> None:
                 f"setting {name}.precision: {recipe.precision} is for GPUs; use fp32 or bf16 on a "
                 "CPU"
             )
+
+
+def _check_augmentation(settings: Settings, image_size: int) -> None:
+    for name, recipe in recipes(settings).items():
+        _, side = recipe.cutout or (0, 0)
+        for key, pixels, most in (
+            ("shift_pixels", recipe.shift_pixels, image_size - 1),
+            ("cutout", side, image_size),
+        ):
+            if pixels > most:
+                raise RequestError(
+                    f"setting {name}.{key}: {pixels} pixels, images have {image_size}: at most "
+                    f"{most} wanted"
+                )
 
 
 def _refuse_freezing(settings: Settings, model: ModelSpec) -> None:
@@ -179,9 +200,9 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     if not equals or not key.strip():
         raise RequestError(f"--set '{text}': write key=value, e.g. training.epochs=3")
     try:
-        return key.strip(), yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise RequestError(f"--set '{text}': the value is not YAML") from error
+        return key.strip(), _parse(value)
+    except (RecursionError, ValueError, yaml.YAMLError) as error:
+        raise RequestError(f"--set '{text[:80]}': {_describe_yaml_error(error)}") from None
 
 
 def settings_hash(settings: Settings) -> str:
@@ -256,29 +277,63 @@ def _files(folder: Path, model: str, recipe: str) -> list[Path]:
 
 @cache
 def _parse(text: str) -> Any:
+    """Return what YAML holds.
+
+    Raises:
+        YAMLError: It is no YAML.
+        RecursionError: It is nested too deeply.
+        ValueError: A value is out of its type's range, or aliases make too much of a short text.
+    """
     # All models share default.yaml, and parsing is slow.
-    return yaml.safe_load(text)
+    tree = yaml.safe_load(text)
+    level, deep, seen = [tree], 0, 0
+    while level:
+        deep, seen = deep + 1, seen + len(level)
+        if deep > _DEEPEST or seen > _MOST_VALUES:
+            raise ValueError(
+                f"more than {_DEEPEST} levels or {_MOST_VALUES} values: nested too deeply, or by "
+                "aliases that recur"
+            )
+        inner = (
+            each.values() if isinstance(each, dict) else each for each in level if _holds(each)
+        )
+        level = list(chain.from_iterable(inner))
+    return tree
+
+
+def _holds(value: object) -> bool:
+    return isinstance(value, (dict, list))
+
+
+def _describe_yaml_error(error: Exception) -> str:
+    mark = getattr(error, "problem_mark", None)
+    line = f"line {mark.line + 1}: " if mark else ""
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    return f"{line}not YAML: {getattr(error, 'problem', None) or error}".splitlines()[0]
 
 
 def _read_sections(path: Path) -> Tree:
     if not path.exists():
         return {}
     try:
-        sections = _parse(path.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" line {mark.line + 1}:" if mark else ""
-        raise RequestError(
-            f"{path.name}:{line} not YAML: {getattr(error, 'problem', error)}"
-        ) from error
+        sections = _parse(regular_file(path).read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise RequestError(f"{path.name}: cannot be read ({error.strerror})") from None
+    except (RecursionError, ValueError, yaml.YAMLError) as error:
+        raise RequestError(f"{path.name}: {_describe_yaml_error(error)}") from None
     if not isinstance(sections, dict):
-        raise RequestError(f"{path.name}: sections wanted (all:, digits:, ...), found {sections!r}")
+        raise RequestError(
+            f"{path.name}: sections wanted (all:, digits:, ...), found {reprlib.repr(sections)}"
+        )
     known = {"all", *dataset_files()}
     for name, section in sections.items():
         if name not in known:
             raise unknown_name(f"section in {path.name}", str(name), known)
         if section is not None and not isinstance(section, dict):
-            raise RequestError(f"{path.name}: section {name}: keys wanted, found {section!r}")
+            raise RequestError(
+                f"{path.name}: section {name}: keys wanted, found {reprlib.repr(section)}"
+            )
     return sections
 
 
@@ -322,4 +377,6 @@ def _explain(error: ErrorDetails, where: dict[str, str]) -> RequestError:
     source = next((where[section] for section in sections if section in where), "settings")
     if error["type"] == "unexpected_keyword_argument":
         return unknown_name("setting", key, setting_names(), source)
-    return RequestError(f"setting {key} ({source}): {error['msg']}, found {error['input']!r}")
+    return RequestError(
+        f"setting {key} ({source}): {error['msg']}, found {reprlib.repr(error['input'])}"
+    )

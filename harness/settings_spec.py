@@ -5,13 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Ge, Gt, Le, Len, Lt
 
 Precision = Literal["fp32", "bf16"]
 TrainingPrecision = Literal["fp32", "tf32", "bf16", "fp16"]
 Fp32Precision = Literal["ieee", "tf32", "torch"]
 WeightsChoice = Literal["auto", "train", "imagenet", "published", "random"]
 Compression = Literal["quantization", "pruning"]
+
+LARGEST_SEED = 2**32 - 1
+"""The largest seed that numpy's generator takes."""
+
+# No setting is so large that the work would not end, or not fit into any machine.
+_Count = Annotated[int, Ge(1), Le(100_000)]
+_Batch = Annotated[int, Ge(1), Le(65_536)]
+_Pixels = Annotated[int, Ge(1), Le(4096)]
+_Seconds = Annotated[float, Gt(0), Le(86_400)]
 
 _STRICT = {"extra": "forbid", "allow_inf_nan": False}
 
@@ -39,8 +48,8 @@ class TrainingSettings:
     __pydantic_config__ = _STRICT
 
     start: Literal["auto", "imagenet", "random"] = "auto"
-    epochs: Annotated[int, Ge(1)] = 6
-    batch_size: Annotated[int, Ge(1)] = 16
+    epochs: _Count = 6
+    batch_size: _Batch = 16
     drop_last: bool = True
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     learning_rate: Annotated[float, Gt(0)] = 1e-4
@@ -49,25 +58,25 @@ class TrainingSettings:
     momentum: Annotated[float, Ge(0), Lt(1)] = 0.9
     schedule: Literal["constant", "cosine", "one_cycle", "step"] = "constant"
     warmup_fraction: Annotated[float, Gt(0), Lt(1)] = 0.3
-    cosine_epochs: Annotated[int, Ge(1)] | None = None
-    step_epochs: tuple[Annotated[int, Ge(1)], ...] = ()
+    cosine_epochs: _Count | None = None
+    step_epochs: Annotated[tuple[_Count, ...], Len(0, 1000)] = ()
     step_factor: Annotated[float, Gt(0), Le(1)] = 0.1
     label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0
-    shift_pixels: Annotated[int, Ge(0)] = 0
+    shift_pixels: Annotated[int, Ge(0), Le(4096)] = 0
     horizontal_flip: bool = False
     alternate_flip: bool = False
-    rand_augment: tuple[Annotated[int, Ge(1)], Annotated[int, Ge(0), Le(30)]] | None = None
-    cutout: tuple[Annotated[int, Ge(1)], Annotated[int, Ge(1)]] | None = None
+    rand_augment: tuple[Annotated[int, Ge(1), Le(100)], Annotated[int, Ge(0), Le(30)]] | None = None
+    cutout: tuple[Annotated[int, Ge(1), Le(100)], _Pixels] | None = None
     balance_classes: bool = False
     max_gradient_norm: Annotated[float, Gt(0)] | None = None
     precision: TrainingPrecision = "fp32"
     fused_optimizer: bool = False
-    micro_batch_size: Annotated[int, Ge(1)] | None = None
+    micro_batch_size: _Batch | None = None
     compile: Literal["default", "reduce-overhead", "max-autotune"] | None = None
     channels_last: bool = True
-    processes: Annotated[int, Ge(1)] = 1
+    processes: Annotated[int, Ge(1), Le(1024)] = 1
     norm_statistics: Literal["sync", "local"] = "sync"
-    freeze_layers: Annotated[int, Ge(0)] = 0
+    freeze_layers: Annotated[int, Ge(0), Le(100_000)] = 0
     freeze_backbone: bool = False
 
 
@@ -105,15 +114,15 @@ class TreeSettings:
     )
     root_layers: str = "root"
     layers_by_outputs: dict[int, str] = field(default_factory=dict)
-    volatility: Annotated[float, Gt(0)] = 1.0
-    root_volatility: Annotated[float, Gt(0)] | None = None
+    volatility: Annotated[float, Gt(0), Le(1e6)] = 1.0
+    root_volatility: Annotated[float, Gt(0), Le(1e6)] | None = None
     held_out: Annotated[float, Ge(0), Lt(1)] = 0.0
     grouping: TrainingSettings = field(default_factory=TrainingSettings)
     class_below: TrainingSettings | None = None
     grouping_below: TrainingSettings | None = None
     dropout: Annotated[float, Ge(0), Lt(1)] | None = None
     warm_start: bool = False
-    feature_views: Annotated[int, Ge(1)] = 1
+    feature_views: Annotated[int, Ge(1), Le(1000)] = 1
     fold: bool = False
     joint: TrainingSettings | None = None
 
@@ -149,8 +158,8 @@ class PruningSettings:
 
     __pydantic_config__ = _STRICT
 
-    speed_up: Annotated[float, Gt(1)] = 2.0
-    steps: Annotated[int, Ge(1)] = 400
+    speed_up: Annotated[float, Gt(1), Le(1e6)] = 2.0
+    steps: _Count = 400
     importance: Literal["l1", "group_norm"] = "l1"
     training: TrainingSettings = field(default_factory=TrainingSettings)
 
@@ -177,7 +186,7 @@ class EvaluationSettings:
 
     __pydantic_config__ = _STRICT
 
-    batch_size: Annotated[int, Ge(1)] = 16
+    batch_size: _Batch = 16
     precision: Precision = "fp32"
 
 
@@ -193,11 +202,11 @@ class MeasurementSettings:
 
     __pydantic_config__ = _STRICT
 
-    latency_rounds: Annotated[int, Ge(20)] = 100
-    latency_seconds: Annotated[float, Gt(0)] = 10.0
-    latency_processes: Annotated[int, Ge(1)] = 5
-    throughput_batch_sizes: tuple[Annotated[int, Ge(1)], ...] = (1, 4, 16, 64)
-    throughput_seconds: Annotated[float, Gt(0)] = 2.0
+    latency_rounds: Annotated[int, Ge(20), Le(1_000_000)] = 100
+    latency_seconds: _Seconds = 10.0
+    latency_processes: Annotated[int, Ge(1), Le(1000)] = 5
+    throughput_batch_sizes: Annotated[tuple[_Batch, ...], Len(1, 100)] = (1, 4, 16, 64)
+    throughput_seconds: _Seconds = 2.0
     fp32_precision: Fp32Precision = "ieee"
 
 
@@ -213,15 +222,15 @@ class Settings:
 
     __pydantic_config__ = _STRICT
 
-    seed: Annotated[int, Ge(0)] = 42
-    threads: Annotated[int, Ge(1)] | None = None
+    seed: Annotated[int, Ge(0), Le(LARGEST_SEED)] = 42
+    threads: Annotated[int, Ge(1), Le(1024)] | None = None
     weights: WeightsChoice = "auto"
-    image_size: Annotated[int, Ge(1)] | None = None
-    mean: tuple[float, ...] | None = None
-    std: tuple[Annotated[float, Gt(0)], ...] | None = None
+    image_size: _Pixels | None = None
+    mean: tuple[Annotated[float, Ge(-1000), Le(1000)], ...] | None = None
+    std: tuple[Annotated[float, Ge(1e-6), Le(1e6)], ...] | None = None
     normalize: bool = True
-    memory_limit_gb: Annotated[float, Gt(0)] = 4.0
-    checkpoint_minutes: Annotated[float, Ge(0)] = 5.0
+    memory_limit_gb: Annotated[float, Gt(0), Le(1e6)] = 4.0
+    checkpoint_minutes: Annotated[float, Ge(0), Le(1e6)] = 5.0
     data: DataSettings = field(default_factory=DataSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
     tree: TreeSettings | None = None

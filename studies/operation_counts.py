@@ -137,14 +137,14 @@ def measure(subject: Subject) -> Row:
         reason = f"fvcore failed: {describe_error(error)}"
     return Row(
         subject=subject,
-        gmacs=operations.gmacs,
+        gmacs=operations.gmacs or 0.0,
         others={
             "thop": operations.gmacs_thop,
             "fvcore": fvcore and fvcore.gmacs,
             "fvcore, products alone": fvcore and fvcore.macs_products / 1e9,
             _STATED: subject.gmacs_stated,
         },
-        reasons=tuple(filter(None, (operations.gmacs_thop_reason, reason))),
+        reasons=tuple(filter(None, (operations.reasons.get("gmacs_thop"), reason))),
     )
 
 

@@ -47,10 +47,16 @@ class Running:
     def __init__(self, project, *arguments):
         self.arguments = [str(each) for each in arguments]
         self._output = Path(tempfile.mkdtemp(dir=tempfile.gettempdir()))
+        for name in ("stdout", "stderr"):
+            (self._output / name).touch()
         self._process = _FORKS.Process(
             target=_run_script, args=(str(project), self.arguments, str(self._output))
         )
         self._process.start()
+
+    @property
+    def pid(self):
+        return self._process.pid
 
     @property
     def ended(self):
@@ -92,22 +98,29 @@ def _run_script(project, arguments, output):
 class _ForkedWorker:
     """The part of `subprocess.Popen` that is used to start a worker, by fork instead of by exec."""
 
-    def __init__(self, command, *, stdin, env):
+    def __init__(self, command, *, stdin, stdout, stderr, env):
         _, _, module, *options = command
         read, write = os.pipe()
         sys.stdout.flush()
-        self._pid = os.fork()
-        if self._pid:
+        self.pid = os.fork()
+        if self.pid:
             os.close(read)
             self.stdin = os.fdopen(write, "wb")
             return
+        os.environ.update(env)
+        for descriptor, file in ((1, stdout), (2, stderr)):
+            if file is not None:
+                os.dup2(file.fileno(), descriptor)
         os.close(write)
         os.dup2(read, 0)
         sys.stdin = os.fdopen(0, closefd=False)
         os._exit(_run_worker(module, options))
 
+    def send_signal(self, number):
+        os.kill(self.pid, number)
+
     def wait(self):
-        return os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
 def _run_worker(module, options):

@@ -109,6 +109,67 @@ def test_a_wrong_word_is_one_line(capsys, tmp_path, changes, words):
     refuse(capsys, tmp_path, make_request(tmp_path, **changes), *words)
 
 
+@pytest.mark.parametrize("nothing", ["", ",", " ", " , ,"])
+@pytest.mark.parametrize(
+    ("field", "kind", "changes"),
+    [
+        ("models", "model", {}),
+        ("datasets", "data set", {}),
+        ("seeds", "seed", {}),
+        ("runtimes", "runtime", {"measure": "latency"}),
+        ("models", "model", {"measure": "latency"}),
+        ("datasets", "data set", {"measure": "cost"}),
+    ],
+)
+def test_a_list_that_names_nothing_is_one_line(capsys, tmp_path, nothing, field, kind, changes):
+    value = nothing if field == "seeds" else [nothing]
+    request = make_request(tmp_path, **{field: value, **changes})
+    refuse(capsys, tmp_path, request, f"'{nothing}' names no {kind}")
+
+
+@pytest.mark.parametrize(
+    ("model", "assignment", "words"),
+    [
+        ("resnet", "training.epochs=1000000000", ["training.epochs", "100000", "1000000000"]),
+        ("resnet", "training.batch_size=1000000000", ["training.batch_size", "65536"]),
+        ("resnet", "training.micro_batch_size=99999999", ["micro_batch_size", "65536"]),
+        ("resnet", "evaluation.batch_size=1000000000", ["evaluation.batch_size", "65536"]),
+        ("resnet", "threads=1000000000", ["threads", "1024"]),
+        ("resnet", "image_size=1000000", ["image_size", "4096"]),
+        ("resnet", "seed=4294967296", ["seed", "4294967295"]),
+        ("resnet", "measurement.latency_rounds=1.0e+30", ["latency_rounds", "integer"]),
+        ("resnet", "measurement.latency_rounds=1000000001", ["latency_rounds", "1000000"]),
+        ("resnet", "measurement.latency_seconds=1.0e+30", ["latency_seconds", "86400"]),
+        ("resnet", "measurement.latency_processes=999999", ["latency_processes", "1000"]),
+        ("resnet", "measurement.throughput_batch_sizes=[]", ["throughput_batch_sizes", "1 item"]),
+        ("resnet", "measurement.throughput_batch_sizes=[1, 99999999]", ["batch_sizes", "65536"]),
+        ("resnet", "training.shift_pixels=32", ["shift_pixels: 32", "images have 32", "most 31"]),
+        ("resnet", "training.shift_pixels=1000000", ["training.shift_pixels", "4096"]),
+        ("resnet", "training.cutout=[1, 33]", ["training.cutout: 33", "at most 32"]),
+        ("resnet", "training.cutout=[1000000, 1]", ["training.cutout", "100"]),
+        ("trunk", "tree.grouping.shift_pixels=40", ["tree.grouping.shift_pixels", "most 31"]),
+        ("trunk", "tree.feature_views=1000000", ["tree.feature_views", "1000"]),
+        ("vgg_pruned", "pruning.steps=1000000000", ["pruning.steps", "100000"]),
+        ("vgg_pruned", "pruning.training.cutout=[1, 64]", ["pruning.training.cutout", "most 32"]),
+        ("resnet", f"seed={'9' * 5000}", ["--set 'seed=9", "limit"]),
+        ("resnet", f"mean={'[' * 5000}", ["--set 'mean=[[", "nested too deeply"]),
+        ("resnet", "mean=&a [*a]", ["--set", "aliases that recur"]),
+        ("resnet", "training=&a {epochs: 1, again: *a}", ["--set", "aliases that recur"]),
+        ("resnet", f"mean={'[' * 50}{']' * 50}", ["--set", "more than 20 levels"]),
+        ("resnet", "seed=2026-13-45", ["--set 'seed=2026-13-45'", "not YAML: month"]),
+        ("resnet", "seed=!!python/object:os.system {}", ["--set", "not YAML", "could not"]),
+    ],
+)
+def test_a_number_or_a_tree_without_measure_is_one_line(capsys, tmp_path, model, assignment, words):
+    request = make_request(tmp_path, models=[model], assignments=[assignment])
+    refuse(capsys, tmp_path, request, *words)
+
+
+@pytest.mark.parametrize("seeds", ["4294967296", "9" * 5000])
+def test_a_seed_that_no_generator_takes(capsys, tmp_path, seeds):
+    refuse(capsys, tmp_path, make_request(tmp_path, seeds=seeds), "the largest seed is 4294967295")
+
+
 @pytest.mark.parametrize(
     ("assignment", "words"),
     [

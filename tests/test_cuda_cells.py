@@ -39,6 +39,7 @@ SECTIONS = {
         "tree": {
             "backbone": "compact",
             "grouping": STAGE,
+            "class_below": STAGE,
             "joint": STAGE,
             "fold": True,
             "held_out": 0.3,

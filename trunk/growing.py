@@ -11,13 +11,16 @@ import logging
 from collections import deque
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Len
 from torch import Tensor, nn
 
+from harness.data.batches import count_steps, too_few_images
 from harness.data.splits import join_splits
 from harness.errors import RequestError
+from harness.records.parts import Share
 from harness.settings_spec import TrainingSettings, TreeSettings
 from harness.training.stages import Fitting
 from trunk.features import NodeInputs, softmax_of
@@ -93,6 +96,34 @@ class _Grower:
             self.trained[len(train) :] = False
             self.held_out = ~self.trained
         self.grown: dict[NodePath, _Grown] = {}
+        self._check_images()
+
+    def _check_images(self) -> None:
+        """Make sure that every node that can come about has images to learn and to group from.
+
+        Raises:
+            RequestError: One has not.
+        """
+        classes, share = self.fitting.num_classes, self.settings.held_out
+        images = self.labels.bincount(minlength=classes)
+        held_out = self.labels[self.held_out].bincount(minlength=classes)
+        for label, (total, kept_back) in enumerate(zip(images, held_out, strict=True)):
+            if total <= kept_back or (share and not kept_back):
+                raise RequestError(
+                    f"setting tree.held_out: class {label} has {int(total)} training images, of "
+                    f"which {share:g} is {int(kept_back)}: a tree needs images of every class to "
+                    f"train on{' and to hold out; 0 holds out none' if share else ''}"
+                )
+        fewest = int((images - held_out).sort().values[:2].sum())
+        everything = int((images - held_out).sum())
+        stages: tuple[Literal["classes", "groups"], ...] = ("classes", "groups")
+        nodes: tuple[tuple[NodePath, int], ...] = (((), everything), ((0,), fewest))
+        for stage in stages:
+            for path, count in nodes:
+                recipe = self._recipe(stage, path)
+                if count_steps(count, recipe)[0] < 1 and (not path or classes > 2):
+                    name = "the root" if not path else "a node of the two smallest classes"
+                    raise RequestError(f"{name}: {too_few_images(count, recipe)}")
 
     def grow(self) -> Trunk:
         """Grow all nodes, fold those that do not pay, and train the tree jointly."""
@@ -124,7 +155,9 @@ class _Grower:
         if not path and self.settings.root_volatility is not None:
             volatility = self.settings.root_volatility
         likelihood = self.fitting.stages.compute(
-            f"{name}.likelihood", lambda: self._likelihood(leaves, inputs, classes).tolist()
+            f"{name}.likelihood",
+            lambda: self._likelihood(leaves, inputs, classes).tolist(),
+            _square(len(classes)),
         )
         numbered = child_groups(torch.tensor(likelihood, dtype=torch.float64), volatility)
         groups = tuple(tuple(classes[index] for index in group) for group in numbered)
@@ -181,7 +214,9 @@ class _Grower:
             if not path or grown is None or grown.network is grown.leaves:
                 continue
             routed, flat = self.fitting.stages.compute(
-                f"{grown.node.name}.fold", partial(self._compare_with_leaves, grown)
+                f"{grown.node.name}.fold",
+                partial(self._compare_with_leaves, grown),
+                tuple[Share, Share],
             )
             logger.info("%s: held out, routed %.4f, as leaves %.4f", grown.node.name, routed, flat)
             if flat >= routed:
@@ -270,6 +305,11 @@ def _accuracy(branches: Branches, start: NodePath, maps: Tensor, labels: Tensor)
         for rows, logits, targets in along_true_paths(branches, start, maps, labels):
             right[rows] &= logits.argmax(1) == targets
     return right.double().mean().item()
+
+
+def _square(size: int) -> object:
+    """Return the type of a matrix of shares, as JSON holds it."""
+    return Annotated[list[Annotated[list[Share], Len(size, size)]], Len(size, size)]
 
 
 def _single(classes: tuple[int, ...]) -> Groups:

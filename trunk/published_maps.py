@@ -16,6 +16,7 @@ import torch
 from pydantic import StringConstraints, TypeAdapter, ValidationError
 
 from harness.errors import RequestError
+from harness.util.files import regular_file
 from trunk.nodes import Shape
 from trunk.tree import Groups, NodePath, describe_mistake, node_name
 
@@ -157,7 +158,7 @@ def _read_node(
 
 def _read_matrix(file: Path, size: int) -> tuple[tuple[float, ...], ...]:
     try:
-        matrix = torch.load(file, map_location="cpu", weights_only=True)
+        matrix = torch.load(regular_file(file), map_location="cpu", weights_only=True)
     except Exception as error:
         reason = str(error).splitlines()[0][:120]
         raise RequestError(f"{file}: not a readable matrix: {reason}") from error
@@ -168,7 +169,7 @@ def _read_matrix(file: Path, size: int) -> tuple[tuple[float, ...], ...]:
 
 def _read_json(file: Path, layout: TypeAdapter[Any]) -> Any:
     try:
-        return layout.validate_json(file.read_bytes(), strict=True)
+        return layout.validate_json(regular_file(file).read_bytes(), strict=True)
     except OSError as error:
         raise RequestError(f"{file}: not readable: {error.strerror}") from error
     except ValidationError as error:

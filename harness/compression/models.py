@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections.abc import Callable
 from typing import Any, cast
@@ -13,8 +12,10 @@ from torch import nn
 from harness.compression import pruning, quantization
 from harness.compression.published import name_as_vgg_bn, narrow_vgg_bn, observe_resnet
 from harness.errors import RequestError
+from harness.measure.networks import copy_network
 from harness.settings_spec import PruningSettings, QuantizationSettings, Settings
 from harness.spec import CompressedSpec, ModelSpec, StateDict
+from harness.training.rehearsal import check_same
 from harness.training.stages import Base, Fitting
 from harness.util.error_text import describe_error
 
@@ -65,6 +66,10 @@ def _fit_quantized(fitting: Fitting) -> nn.Module:
     fitting.seed_all("quantization")
     batches = fitting.image_batches(recipe, fitting.split.labels)
     first = next(batches.epoch(1, 0))[0].cpu()
+    shown = quantization.with_any_ranges(network, settings.backend, first)
+    again = quantization.with_any_ranges(network, settings.backend, torch.zeros_like(first))
+    again.load_state_dict(shown.state_dict())
+    check_same(again, shown, first)
     fake = quantization.prepare(network, settings.backend, first)
     stages.train("quantization", fake, batches, recipe)
     quantization.freeze(fake)
@@ -107,7 +112,7 @@ def _quantize_at_once(network: nn.Module, settings: Settings, channels: int) -> 
 
 def _prune_at_once(network: nn.Module, settings: Settings, channels: int) -> nn.Module:
     """Return a copy with fewer channels, not trained any further."""
-    pruned = copy.deepcopy(network).eval()
+    pruned = copy_network(network).eval()
     example = torch.zeros(1, *_image_shape(settings, channels))
     pruning.prune(pruned, example, settings.pruning or PruningSettings())
     return pruned
@@ -144,6 +149,6 @@ def _narrowed_as_published(network: nn.Module, read: Callable[[], StateDict]) ->
 
 
 def _reshaped(network: nn.Module, shapes: dict[str, Any]) -> nn.Module:
-    made = copy.deepcopy(network)
+    made = copy_network(network)
     pruning.reshape(made, shapes)
     return made

@@ -9,7 +9,7 @@ import copy
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,8 @@ from torch.ao.quantization import disable_observer, get_default_qat_qconfig_mapp
 from torch.fx import GraphModule
 
 from harness.errors import RequestError
-from harness.measure.networks import meta_copy
+from harness.measure.networks import copy_network, meta_copy
+from harness.networks.rehearsal import take_logits
 from harness.util.error_text import describe_error
 
 _SCALES, _ZERO_POINTS = "_scales", "_zero_points"
@@ -27,7 +28,8 @@ class Int8Network(nn.Module):
     """A network that takes and returns float, and computes in int8 in between.
 
     Its state dict holds plain tensors: int8 weights, each with its scales (float32, one for each
-    output channel) and zero points, float32 biases, and the scales of the activations.
+    output channel) and zero points, float32 biases, and the scales of the activations, those too
+    that torch's own layers leave out of their state.
 
     Attributes:
         backend: The int8 engine of torch whose kernels it uses.
@@ -68,7 +70,7 @@ class Int8Network(nn.Module):
                     if hasattr(layer, "set_weight_bias"):
                         layer.set_weight_bias(*layer._weight_bias())  # type: ignore[operator]
         self._packed_for = images.shape
-        logits: Tensor = self.graph(images)
+        logits: Tensor = take_logits(self, (), self.graph(images))
         return logits
 
     def load_state_dict(
@@ -76,6 +78,12 @@ class Int8Network(nn.Module):
     ) -> Any:
         """Load all that `state_dict` returned."""
         packed = self.graph.state_dict()  # with the versions that the layers expect
+        for key, layer, name in _left_out(self.graph, packed):
+            value = getattr(layer, name)
+            if isinstance(value, Tensor):
+                setattr(layer, name, _joined(f"graph.{key}", state_dict))
+            else:
+                setattr(layer, name, type(value)(state_dict[f"graph.{key}"].item()))
         for key, value in packed.items():
             plain = f"graph.{key}"
             if isinstance(value, tuple):
@@ -99,6 +107,9 @@ def prepare(network: nn.Module, backend: str, images: Tensor) -> GraphModule:
     Convolutions, batch norms and activations are fused; weights have one scale for each output
     channel. The ranges begin with those of some images, and follow every batch of training.
 
+    The graph is that of evaluation: what the code of a network does in training alone, such as
+    stochastic depth and functional dropout, is left out. Dropout layers stay.
+
     Args:
         network: Float, on the CPU.
         backend: The int8 engine of torch that the network is for.
@@ -116,18 +127,49 @@ def prepare(network: nn.Module, backend: str, images: Tensor) -> GraphModule:
         )
     with quiet(), _engine(backend):
         configuration = get_default_qat_qconfig_mapping(backend)
+        configuration.set_object_type(nn.functional.prelu, None)
         try:
             fake: GraphModule = quantize_fx.prepare_qat_fx(
-                copy.deepcopy(network).train(), configuration, (images[:1],)
+                _for_tracing(network), configuration, (images[:1],)
             )
+            _reshape_for_any_layout(fake)
         except Exception as error:
             raise RequestError(
                 "the network cannot be quantised: its graph cannot be drawn up "
                 f"({describe_error(error)})"
             ) from error
         with torch.no_grad():
-            fake.eval()(images)
+            fake.eval()(images.clone())
     return fake
+
+
+class _FloatPReLU(nn.PReLU):
+    """A PReLU that stays float: torch's int8 kernel multiplies positive numbers by the slope, too.
+
+    Layers are known by their exact class, so this one is traced to its function.
+    """
+
+
+def _for_tracing(network: nn.Module) -> nn.Module:
+    """Return a copy whose layers are in training mode, for fusion, and whose own code is not.
+
+    Tracing writes down the branch that `training` takes, and that of evaluation has to stay.
+    """
+    copied = copy_network(network).train()
+    for module in copied.modules():
+        if type(module) is nn.PReLU:
+            module.__class__ = _FloatPReLU
+        if not type(module).__module__.startswith("torch.nn"):
+            module.training = False
+    return copied
+
+
+def _reshape_for_any_layout(graph: GraphModule) -> None:
+    """Replace `view` by `reshape`: int8 convolutions return channels last, whatever they get."""
+    for node in graph.graph.nodes:
+        if node.op == "call_method" and node.target == "view":
+            node.target = "reshape"
+    graph.recompile()
 
 
 def freeze(fake: GraphModule) -> None:
@@ -166,8 +208,28 @@ def with_any_ranges(network: nn.Module, backend: str, images: Tensor) -> Int8Net
     return convert(fake, network, backend, tuple(images.shape[1:]))
 
 
-def _to_plain(_network: nn.Module, state: dict[str, Any], *_: object) -> None:
+def _left_out(graph: GraphModule, state: Mapping[str, Any]) -> Iterator[tuple[str, nn.Module, str]]:
+    """Yield the scales, zero points and weights that are attributes of layers and no state of them.
+
+    These are the output scales of ELU, sigmoid and softmax, among others: as key, layer and name
+    of the attribute.
+    """
+    for prefix, layer in graph.named_modules():
+        for name, value in vars(layer).items():
+            number = isinstance(value, (int, float)) and name.endswith(("scale", "zero_point"))
+            if number or isinstance(value, Tensor):
+                key = f"{prefix}.{name}".lstrip(".")
+                if key not in state:
+                    yield key, layer, name
+
+
+def _to_plain(network: nn.Module, state: dict[str, Any], *_: object) -> None:
     """Replace the values that only torch's quantised layers understand by plain tensors."""
+    graph = cast("Int8Network", network).graph
+    inner = {key.removeprefix("graph."): value for key, value in state.items()}
+    for key, layer, name in _left_out(graph, inner):
+        value = getattr(layer, name)
+        state[f"graph.{key}"] = value if isinstance(value, Tensor) else torch.tensor(value)
     for key, value in list(state.items()):
         if isinstance(value, Tensor) and not value.is_quantized:
             continue
@@ -190,7 +252,7 @@ def _split(key: str, weight: Tensor) -> dict[str, Tensor]:
         key: weight.int_repr(),
         # Scales were computed in float32, and a zero point is one of the int8 values.
         key + _SCALES: scales.to(torch.float32),
-        key + _ZERO_POINTS: zero_points.to(torch.int8),
+        key + _ZERO_POINTS: zero_points.to(weight.int_repr().dtype),
     }
 
 

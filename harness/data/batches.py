@@ -12,6 +12,7 @@ from harness.data.augment import Changes, augment, draw_changes, move_changes, t
 from harness.data.preprocess import Preprocess, resize_uint8
 from harness.data.shares import Share
 from harness.data.splits import Split, images_in_memory
+from harness.errors import RequestError
 from harness.jobs import Device
 from harness.settings_spec import TrainingSettings
 from harness.util.hashing import hash_json
@@ -50,6 +51,8 @@ class ImageBatches:
 
     def epoch(self, number: int, first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield float images B×C×S×S and labels B from a step of an epoch on, on the device."""
+        if first_step >= self.steps:
+            return
         size, recipe = self.recipe.batch_size, self.recipe
         if first_step >= self.steps:
             return
@@ -124,6 +127,26 @@ def count_steps(images: int, recipe: TrainingSettings) -> tuple[int, int]:
     if recipe.drop_last or not rest:
         return whole, whole * recipe.batch_size
     return whole + 1, images
+
+
+def batch_sizes(images: int, recipe: TrainingSettings) -> list[int]:
+    """Return the different sizes of the parts that gradients are computed of, the usual one first.
+
+    The list is empty where there is no whole batch.
+    """
+    steps, used = count_steps(images, recipe)
+    batches = [min(recipe.batch_size, used), used - (steps - 1) * recipe.batch_size]
+    most = recipe.micro_batch_size or recipe.batch_size
+    parts = [part for size in batches for part in (min(size, most), size % most)]
+    return [size for size in dict.fromkeys(parts) if size > 0] if steps else []
+
+
+def too_few_images(images: int, recipe: TrainingSettings, name: str = "training") -> RequestError:
+    """Return the error that says that the recipe of this name has no whole batch."""
+    return RequestError(
+        f"{name}.batch_size is {recipe.batch_size} but there are only {images} training images, "
+        f"and {name}.drop_last leaves out partial batches"
+    )
 
 
 def shuffled(labels: Tensor, recipe: TrainingSettings, generator: torch.Generator) -> Tensor:

@@ -20,7 +20,7 @@ from harness.registry import find_dataset
 from harness.settings_spec import DataSettings
 from harness.spec import DatasetSpec, ModelSpec, Splits
 from harness.util.fetch import fetch, has_digest
-from harness.util.files import absolute
+from harness.util.files import absolute, regular_file
 
 logger = logging.getLogger(__name__)
 
@@ -126,6 +126,8 @@ def _load_official(dataset: str, spec: DatasetSpec, data_dir: Path, offline: boo
 
 def _official_splits(dataset: str, spec: DatasetSpec, data_dir: Path, offline: bool) -> Splits:
     """Return the images of the official files, which are fetched where they are not there."""
+    for file in spec.files:
+        regular_file(data_dir / file.path)
     try:
         return spec.load_splits(data_dir)
     except _NOT_LOADED as error:

@@ -2,16 +2,67 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
 
 from harness.errors import CellError
 from harness.jobs import Request
 from harness.registry import ROOT
+from harness.util import stopping
 
 _WORKER = "harness.measurements.worker"
+PROGRESS = "MODELCOMPARISONS_PROGRESS"
+"""Environment variable that names the file to which a worker writes each epoch of training."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where children run, and what becomes of what they say.
+
+    Attributes:
+        gpu: The one GPU that they see, as `CUDA_VISIBLE_DEVICES` names it; None: those of this
+            process.
+        log: The file that takes what they print; None: they print where this process does.
+        progress: The file that takes each epoch of training, if any.
+        failure: Why no child is to be started at all, if there is a reason.
+    """
+
+    gpu: str | None = None
+    log: Path | None = None
+    progress: Path | None = None
+    failure: str | None = None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables of a child's environment that are its own."""
+        found = {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
+        if self.gpu is not None:
+            found["CUDA_VISIBLE_DEVICES"] = self.gpu
+        if self.progress is not None:
+            found[PROGRESS] = str(self.progress)
+        return found
+
+
+_HERE = Place()
+_PLACE = ContextVar("place", default=_HERE)
+_children: set[subprocess.Popen[bytes]] = set()
+
+
+@contextlib.contextmanager
+def children_at(place: Place) -> Iterator[None]:
+    """Let `run_in_child` start the children of this thread at a place while the block runs."""
+    token = _PLACE.set(place)
+    try:
+        yield
+    finally:
+        _PLACE.reset(token)
 
 
 def run_in_child(measurement: str, job: object, request: Request) -> int:
@@ -26,33 +77,60 @@ def run_in_child(measurement: str, job: object, request: Request) -> int:
         0: it ended well; 1: something in it failed; 2: it was refused. The child printed why.
 
     Raises:
-        CellError: The child was killed.
-        KeyboardInterrupt: The user interrupted the child, which has ended.
+        CellError: The child was killed, or the place has a failure.
+        KeyboardInterrupt: The user or the cluster interrupted the child, which has ended.
     """
     from pydantic import TypeAdapter
 
     options = [f"--{name}" for name in ("offline", "verbose") if getattr(request, name)]
-    child = subprocess.Popen(
-        [sys.executable, "-m", _WORKER, measurement, *options],
-        stdin=subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"},
-    )
-    if child.stdin is None:
-        raise RuntimeError("a pipe to the child was asked for")
-    # The pipe stays open, because the child ends itself when the pipe closes.
-    child.stdin.write(TypeAdapter(type(job)).dump_json(job) + b"\n")
-    child.stdin.flush()
-    try:
-        code = child.wait()
-    except KeyboardInterrupt:
-        child.wait()
-        raise
-    finally:
-        child.stdin.close()
-    if code == 130:
+    place = _PLACE.get()
+    if place.failure is not None:
+        raise CellError(place.failure)
+    with contextlib.ExitStack() as stack:
+        output = stack.enter_context(place.log.open("ab")) if place.log else None
+        child = subprocess.Popen(
+            [sys.executable, "-m", _WORKER, measurement, *options],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
+            env=os.environ | place.environment,
+        )
+        code = _hand_over(child, TypeAdapter(type(job)).dump_json(job) + b"\n")
+    if code == 130 or -code in stopping.SIGNALS:
         raise KeyboardInterrupt
     if code < 0:
         by = signal.Signals(-code).name
         hint = " (out of memory?)" if by == "SIGKILL" else ""
         raise CellError(f"the process was ended by {by}{hint}")
     return code if code in (0, 2) else 1
+
+
+def _hand_over(child: subprocess.Popen[bytes], job: bytes) -> int:
+    """Give a child its job, and return the code that it ends with."""
+    if child.stdin is None:
+        raise RuntimeError("a pipe to the child was asked for")
+    # The pipe stays open, because the child ends itself when the pipe closes.
+    child.stdin.write(job)
+    child.stdin.flush()
+    _children.add(child)
+    try:
+        return child.wait()
+    except KeyboardInterrupt:
+        child.wait()
+        raise
+    finally:
+        _children.discard(child)
+        child.stdin.close()
+
+
+def stop_children() -> None:
+    """Let all children write their checkpoints and end; return when they have.
+
+    This may be called by a handler of a signal, even of one that came while a child is waited for.
+    """
+    for child in tuple(_children):
+        child.send_signal(stopping.SIGNALS[0])
+    for child in tuple(_children):
+        # Not `wait`, which this thread may be in; and whoever waits gets the code.
+        with contextlib.suppress(ChildProcessError):
+            os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)

@@ -104,7 +104,7 @@ def _run(
     parts: list[Tensor] = []
     with inference(network):
         for images, labels in batches:
-            logits = network(images)
+            logits = network(images.clone())  # some networks write to their input
             if logits.ndim != 2 or len(logits) != len(labels) or logits.shape[1] < num_classes:
                 raise CellError(
                     f"the network gave {tuple(logits.shape)} for {len(labels)} labels, "

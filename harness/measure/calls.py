@@ -8,11 +8,14 @@ from time import perf_counter
 import torch
 from torch import Tensor
 
+from harness.measure.networks import Network, own_inputs
 
-def call_once(network: Callable[[Tensor], object], batch: Tensor) -> None:
-    """Call a network and wait until a GPU has done its work."""
-    network(batch)
+
+def call_once(network: Network, batch: Tensor) -> Network:
+    """Call a network once, wait until a GPU has done its work, and return it as `own_inputs`."""
+    found = own_inputs(network, batch)
     _synchronize(batch)
+    return found
 
 
 def call_for(

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from harness.measure.calls import call_for
-from harness.measure.networks import inference
+from harness.measure.networks import inference, own_inputs
 
 _EVENTS = ("cache-references", "cache-misses")
 _PATIENCE_SECONDS = 10.0
@@ -58,12 +58,16 @@ def _count_per_image(
         raise _UncountedError("needs the perf command (Linux: package linux-perf or linux-tools)")
     images = 0
 
+    def call_once() -> None:
+        nonlocal network
+        network = own_inputs(network, example)
+
     def call_for_some_time() -> None:
         nonlocal images
         images, _ = call_for(network, example, seconds)
 
     # The first count is the warm-up, and a machine without counters fails here.
-    _count(perf, lambda: network(example))
+    _count(perf, call_once)
     references, misses = _count(perf, call_for_some_time)
     return references / images, misses / images
 

@@ -70,7 +70,7 @@ def _joules_per_image(
     seconds: float,
     counters: Sequence[_Counter],
 ) -> float:
-    call_once(network, example)
+    network = call_once(network, example)
     before = [counter.read_j() for counter in counters]
     images, took = call_for(network, example, seconds)
     after = [counter.read_j() for counter in counters]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import re
-import subprocess
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -16,6 +15,7 @@ import torch
 
 from harness.measure.conditions import fp32_modes
 from harness.measure.pinning import usable_cpus
+from harness.util.checkout import command_output, read_git_state
 
 _ROOT = Path(__file__).resolve().parents[2]
 _CPUINFO = Path("/proc/cpuinfo")
@@ -139,22 +139,6 @@ def device_name(device: str) -> str:
     return torch.cuda.get_device_name(device) if device.startswith("cuda") else _read_cpu()[0]
 
 
-def read_git_state(root: Path) -> tuple[str | None, bool | None]:
-    """Return the commit of the checkout at `root` and whether files differ from it.
-
-    Both are None without git and if `root` is not the top of a checkout, because the commit of a
-    surrounding project would be misleading.
-    """
-    found = _output("git", "-C", str(root), "rev-parse", "--show-toplevel", "HEAD")
-    if found is None or len(found.splitlines()) != 2:
-        return None, None
-    top, commit = found.splitlines()
-    if Path(top).resolve() != root.resolve():
-        return None, None
-    changes = _output("git", "-C", str(root), "status", "--porcelain", "--", ".", ":!results")
-    return commit, None if changes is None else bool(changes.strip())
-
-
 def _read_cpu() -> tuple[str, frozenset[str]]:
     """Return the processor's model and all its flags.
 
@@ -208,7 +192,7 @@ def _ask_gpu(gpu: Any) -> tuple[str | None, str | None, str | None]:
 
     def ask(field: str) -> str | None:
         command = ["nvidia-smi", f"--query-gpu={field}", "--format=csv,noheader,nounits"]
-        found = _output(*command, *([f"--id=GPU-{uuid}"] if uuid else []))
+        found = command_output(*command, *([f"--id=GPU-{uuid}"] if uuid else []))
         answer = found.splitlines()[0].strip() if found else ""
         return None if not answer or answer.startswith(("[", "No devices")) else answer
 
@@ -222,12 +206,3 @@ def _version(distribution: str) -> str | None:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
         return None
-
-
-def _output(*command: str) -> str | None:
-    """Return the output of a command, or None if it is missing or fails."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout

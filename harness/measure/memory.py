@@ -51,11 +51,14 @@ def measure_peak_mb(network: nn.Module, example: Tensor, *, on_meta: bool = True
     """
     if example.is_cuda:
         with inference(network):
-            network(example)  # the first call also allocates what the libraries keep
-            return measure_cuda_peak_mb(lambda: network(example), example.device)
+            network(example.clone())  # the first call also allocates what the libraries keep
+            image = example.clone()
+            return measure_cuda_peak_mb(lambda: network(image), example.device)
     if on_meta:
         with on_meta_device("peak memory cannot be followed"):
             return _followed_peak_mb(meta_copy(network), example.to("meta"))
+    with inference(network):
+        network(example.clone())  # int8 weights are laid out anew for another shape of images
     return _followed_peak_mb(network, example)
 
 
@@ -70,13 +73,18 @@ def measure_cuda_peak_mb(run: Callable[[], object], device: torch.device) -> flo
 
 
 class LiveStorages(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Follows the storages that operators return until nothing refers to them any more."""
+    """Follows the storages that operators return until nothing refers to them any more.
+
+    Attributes:
+        live: Those that something refers to.
+        peak_bytes: The largest sum of their sizes so far.
+    """
 
     def __init__(self, outside: Iterable[Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.peak_bytes = 0
         self._outside = {tensor.untyped_storage() for tensor in outside}
-        self._live: WeakSet[torch.UntypedStorage] = WeakSet()
+        self.live: WeakSet[torch.UntypedStorage] = WeakSet()
 
     def __torch_dispatch__(
         self,
@@ -87,13 +95,14 @@ class LiveStorages(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> object:
         result = func(*args, **(kwargs or {}))
         returned = {t.untyped_storage() for t in tree_leaves(result) if isinstance(t, Tensor)}
-        self._live.update(returned - self._outside)
-        self.peak_bytes = max(self.peak_bytes, sum(s.nbytes() for s in self._live))
+        self.live.update(returned - self._outside)
+        self.peak_bytes = max(self.peak_bytes, sum(s.nbytes() for s in self.live))
         return result
 
 
 def _followed_peak_mb(network: nn.Module, example: Tensor) -> float:
-    mode = LiveStorages([*network.parameters(), *network.buffers(), example])
+    image = example.clone()
+    mode = LiveStorages([*network.parameters(), *network.buffers(), image])
     with inference(network), mode:
-        network(example)
+        network(image)
     return mode.peak_bytes / 1e6

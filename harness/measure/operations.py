@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
-from harness.errors import RequestError
+from harness.errors import CellError, RequestError
 from harness.measure.networks import frozen, inference, meta_copy, on_meta_device
+from harness.measure.products import ProductCounter
 from harness.util.error_text import describe_error
 
 
@@ -28,13 +28,14 @@ class Operations:
         gflops: 10^9 floating-point operations; a multiply-accumulate is two of them.
         gmacs_thop: Result of `thop.profile` / 10^9, for comparison with published tables. thop
             counts norms and pooling, and leaves out attention and layers that it does not know.
-        gmacs_thop_reason: Why `gmacs_thop` is None.
+        reasons: Why a figure is None, by its name. `gmacs` and `gflops` are where an operator that
+            multiplies has no formula.
     """
 
-    gmacs: float
-    gflops: float
+    gmacs: float | None
+    gflops: float | None
     gmacs_thop: float | None
-    gmacs_thop_reason: str | None
+    reasons: Mapping[str, str]
 
 
 def measure_operations(network: nn.Module, example: Tensor) -> Operations:
@@ -50,13 +51,16 @@ def measure_operations(network: nn.Module, example: Tensor) -> Operations:
     """
     if example.shape[0] != 1:
         raise RequestError(f"operations are counted for one image, not a batch of {len(example)}")
-    total = count_macs(network, example)
+    macs, uncounted = _count_products(network, example)
     thop_macs, reason = _count_macs_thop(network, example)
+    reasons = {"gmacs_thop": reason} if reason else {}
+    if uncounted:
+        reasons |= dict.fromkeys(("gmacs", "gflops"), uncounted)
     return Operations(
-        gmacs=total / 1e9,
-        gflops=2 * total / 1e9,
+        gmacs=None if uncounted else macs / 1e9,
+        gflops=None if uncounted else 2 * macs / 1e9,
         gmacs_thop=None if thop_macs is None else thop_macs / 1e9,
-        gmacs_thop_reason=reason,
+        reasons=reasons,
     )
 
 
@@ -64,13 +68,28 @@ def count_macs(network: nn.Module, example: Tensor) -> int:
     """Return the multiply-accumulates of a forward pass over `example` (N×C×H×W).
 
     Raises:
-        CellError: The network cannot run on the meta device.
+        CellError: The network cannot run on the meta device, or an operator that multiplies has no
+            formula.
     """
+    macs, uncounted = _count_products(network, example)
+    if uncounted:
+        raise CellError(f"operations cannot be counted: {uncounted}")
+    return macs
+
+
+def _count_products(network: nn.Module, example: Tensor) -> tuple[int, str]:
+    """Return the multiply-accumulates that have a formula, and which operators have none."""
     with on_meta_device("operations cannot be counted"):
         copied = meta_copy(network)
         with inference(copied), counting_flops(copied) as counter:
             copied(example.to("meta"))
-    return int(counter.get_total_flops()) // 2
+    return int(counter.get_total_flops()) // 2, describe_uncounted(counter.uncounted)
+
+
+def describe_uncounted(operators: Iterable[str]) -> str:
+    """Return the reason why products are not counted; empty if all of them are."""
+    names = ", ".join(operators)
+    return f"operators that multiply have no formula: {names}" if names else ""
 
 
 def count_parameters(network: nn.Module) -> int:
@@ -86,7 +105,7 @@ def count_trainable_parameters(network: nn.Module) -> int:
 @contextmanager
 def counting_flops(
     network: nn.Module, *, fused_attention: bool = False
-) -> Iterator[FlopCounterMode]:
+) -> Iterator[ProductCounter]:
     """Count the floating-point operations of products that run in the block.
 
     A multiply-accumulate is two operations. Other dispatch modes may be entered in the block; they
@@ -97,10 +116,10 @@ def counting_flops(
         fused_attention: Keep fused attention, whose count depends on torch's version and on the
             backend; otherwise attention is split into its two products.
     """
-    counter = FlopCounterMode(display=False, custom_mapping=_missing_formulas())
+    counter = ProductCounter()
     attention = nullcontext() if fused_attention else sdpa_kernel(SDPBackend.MATH)
     # The counter hooks into the gradients of module inputs and breaks if one is a parameter.
-    with frozen(network), _without_fast_path(), attention, counter:
+    with frozen(network), _without_fast_path(), attention, counter.watch(), counter:
         yield counter
 
 
@@ -113,17 +132,6 @@ def _without_fast_path() -> Iterator[None]:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(enabled)
-
-
-def _missing_formulas() -> dict[object, object]:
-    """Return FLOP formulas, on shapes, for the products that FlopCounterMode counts as 0."""
-    aten = torch.ops.aten
-    return {
-        aten.dot: lambda a, *_, **__: 2 * a[0],
-        aten.mv: lambda a, *_, **__: 2 * a[0] * a[1],
-        aten.addmv: lambda _, a, *__, **___: 2 * a[0] * a[1],
-        aten.addbmm: lambda _, a, b, *__, **___: 2 * a[0] * a[1] * a[2] * b[2],
-    }
 
 
 def _count_macs_thop(network: nn.Module, example: Tensor) -> tuple[float | None, str | None]:

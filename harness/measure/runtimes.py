@@ -7,13 +7,14 @@ process. No runtime keeps a thread busy after a call, and each uses as many thre
 from __future__ import annotations
 
 import textwrap
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 
 import torch
 from torch import Tensor, nn
 
 from harness.errors import CellError, RequestError, unknown_name
+from harness.measure.networks import own_inputs, relative_difference
 from harness.measure.runtime_builders import BUILDERS, LIBRARIES, Built
 from harness.util.error_text import describe_error
 from harness.util.quiet import quiet
@@ -53,10 +54,11 @@ def prepare(network: nn.Module, example: Tensor, runtime: str) -> Prepared:
     require_libraries(runtime)
     network.eval()
     with torch.inference_mode(), quiet():
-        expected = network(example)
+        expected = network(example.clone())
         try:
-            built = BUILDERS[runtime](network, example)
-            logits = built.call(example).cpu()
+            built = BUILDERS[runtime](network, example.clone())
+            logits = built.call(example.clone()).cpu()
+            built = replace(built, call=own_inputs(built.call, example))
         except RequestError:
             raise
         except Exception as error:
@@ -88,8 +90,7 @@ def _checked_difference(logits: Tensor, expected: Tensor, runtime: str) -> float
         raise CellError(
             f"runtime {runtime}: logits {tuple(logits.shape)}, not {tuple(expected.shape)}"
         )
-    scale = expected.abs().max().clamp_min(torch.finfo(expected.dtype).tiny)
-    difference = float((logits - expected).abs().max() / scale)
+    difference = relative_difference(logits, expected)
     if not difference <= MAX_DIFFERENCE:
         raise CellError(
             f"runtime {runtime}: logits differ from eager's by {difference:.2g} of the largest, "

@@ -99,6 +99,5 @@ def _images_per_s(
 
 
 def _rate(network: Callable[[Tensor], object], batch: Tensor, seconds: float) -> float:
-    call_once(network, batch)
-    images, took = call_for(network, batch, seconds)
+    images, took = call_for(call_once(network, batch), batch, seconds)
     return images / took

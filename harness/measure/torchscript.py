@@ -34,12 +34,12 @@ def trace(
     """
     low = precision == "bf16"
     with _onednn_graph(), torch.autocast("cpu", torch.bfloat16, low, cache_enabled=False):
-        traced: nn.Module = torch.jit.trace(network, example, check_trace=False)  # type: ignore[no-untyped-call]
+        traced: nn.Module = torch.jit.trace(network, example.clone(), check_trace=False)  # type: ignore[no-untyped-call]
     with _onednn_graph():
         traced = torch.jit.freeze(traced)
         # The first call records the shapes, the second one compiles for them.
         for _ in range(2):
-            traced(example)
+            traced(example.clone())
     return traced
 
 

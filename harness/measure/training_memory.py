@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import gc
 from collections.abc import Callable, Iterable
 
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from harness.measure.memory import LiveStorages, measure_cuda_peak_mb
-from harness.measure.networks import meta_copy, on_meta_device
+from harness.measure.networks import copy_network, meta_copy, on_meta_device
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
@@ -50,7 +49,8 @@ def measure_training_peak_mb(
 
 def _cuda_peak_mb(network: nn.Module, images: Tensor, make_optimizer: MakeOptimizer) -> float:
     with torch.random.fork_rng([images.device]):
-        copied, labels = copy.deepcopy(network), _any_labels(images)
+        copied, images = copy_network(network), images.clone()
+        labels = _any_labels(images)
         # The first steps also allocate what the libraries keep.
         _train(copied, images, labels, make_optimizer)
         copied.zero_grad()

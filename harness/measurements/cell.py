@@ -9,15 +9,18 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, ClassVar
 
 from harness.errors import CellError, RequestError
-from harness.jobs import Job, Request
+from harness.jobs import Job, Part, Request, Result
 from harness.launch.local import run_in_child
+from harness.launch.parts import part_of
+from harness.launch.progress import reported
 from harness.measurements.contract import Measurement, Outcome
 from harness.registry import REFERENCE_RESULTS
+from harness.util import stopping
 from harness.util.error_text import explain
 
 if TYPE_CHECKING:
     from harness.plan.cells import Planned
-    from harness.records.cell import Status
+    from harness.records.cell import Record, Status
 
 
 class WholeCell(Measurement["Planned", Job]):
@@ -69,19 +72,24 @@ class WholeCell(Measurement["Planned", Job]):
     def work(self, job: Job) -> int:
         """Run the cell, log it to its trackers, and write its record."""
         from harness.measure.conditions import fp32_precision
+        from harness.plan.duration import count_epochs
         from harness.records.cell import CELLS
         from harness.run.cell import begin_record, run_cell
         from harness.run.provision import discard_checkpoint
         from harness.tracking.run import open_tracker
 
         started = datetime.now(UTC)
-        with open_tracker(job) as tracker:
+        with open_tracker(job) as opened:
+            tracker = reported(opened, count_epochs(job.settings))
             try:
                 with fp32_precision(job.settings.measurement.fp32_precision):
                     record = run_cell(job, tracker)
             except RequestError:
                 raise
             except Exception as error:  # anything may go wrong in a cell
+                if stopping.asked():
+                    # The signal may have ended processes that this one needs.
+                    raise KeyboardInterrupt from error
                 blank = begin_record(job, job.cell.model, started)
                 record = dataclasses.replace(blank, reason=explain(error))
             path = CELLS.write(job.results_dir, record)
@@ -92,14 +100,55 @@ class WholeCell(Measurement["Planned", Job]):
 
     def show(self, outcome: Outcome[Planned]) -> None:
         """Print the records of the cells beside published figures, then the reference results."""
-        from harness.plan.cells import find_job_record
         from harness.report.tables import print_records
 
         jobs = [item.job for item in outcome.ran]
-        print_records(list(filter(None, map(find_job_record, jobs))))
+        print_records(list(filter(None, map(_find_record, jobs))))
         if outcome.results != REFERENCE_RESULTS:
             jobs = [dataclasses.replace(job, results_dir=REFERENCE_RESULTS) for job in jobs]
-            print_records(list(filter(None, map(find_job_record, jobs))), "the reference results")
+            print_records(list(filter(None, map(_find_record, jobs))), "the reference results")
+
+    def is_settled(self, planned: Planned) -> bool:
+        """Return whether an equal record exists, or the cell cannot run on its device."""
+        return planned.action in ("done", "unsupported")
+
+    def split_off(self, planned: Planned, request: Request) -> Part:
+        """Return the request for one cell; a compressed one waits for the training of its base."""
+        cell, seed = planned.job.cell, planned.job.settings.seed
+        own = dataclasses.replace(
+            request, models=[cell.model], seeds=str(seed) if request.seeds else None
+        )
+        if request.datasets:
+            own = dataclasses.replace(own, datasets=[cell.dataset])
+        part = part_of(own, str(planned), model=cell.model)
+        if planned.first is None:
+            return part
+        base = dataclasses.replace(own, models=[planned.first.job.cell.model])
+        return dataclasses.replace(part, after=part_of(base, "").key)
+
+    def estimate_seconds(self, planned: Planned) -> float | None:
+        """Return a rough duration; None for a GPU that is not here."""
+        import torch
+
+        from harness.plan.duration import rough_seconds
+
+        if planned.job.training_device == "cuda" and not torch.cuda.is_available():
+            return None
+        return rough_seconds(planned)
+
+    def find_result(self, planned: Planned) -> Result | None:
+        """Return what the record of a cell says, if it is what the plan asks for."""
+        from harness.plan.cells import find_job_record, has_settings
+
+        record, before = find_job_record(planned.job), planned.record
+        if record is None or not has_settings(record, planned.job):
+            return None
+        same = before is not None and before.provenance.started == record.provenance.started
+        if same and record.status == "ok" and planned.action != "done":
+            # Of other images or weights, or to be made again.
+            return None
+        reason = None if record.status == "ok" else record.reason or record.status
+        return Result(started=record.provenance.started, reason=reason)
 
 
 def _write_unmeasured(planned: Planned, status: Status, reason: str) -> None:
@@ -119,3 +168,14 @@ def _write_unmeasured(planned: Planned, status: Status, reason: str) -> None:
         ),
     )
     CELLS.write(job.results_dir, record)
+
+
+def _find_record(job: Job) -> Record | None:
+    """Return the record of a job's cell; one that is broken is named and left out."""
+    from harness.plan.cells import find_job_record
+
+    try:
+        return find_job_record(job)
+    except RequestError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return None

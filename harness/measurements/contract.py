@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
 
-from harness.jobs import Request
+from harness.errors import RequestError
+from harness.jobs import Part, Request, Result
 
 PlannedT = TypeVar("PlannedT")
 JobT = TypeVar("JobT")
@@ -87,3 +88,27 @@ class Measurement(ABC, Generic[PlannedT, JobT]):
     @abstractmethod
     def show(self, outcome: Outcome[PlannedT]) -> None:
         """Print the results."""
+
+    def is_settled(self, planned: PlannedT) -> bool:
+        """Return whether `run` has nothing to compute for a part, as it is done."""
+        del planned
+        return False
+
+    def split_off(self, planned: PlannedT, request: Request) -> Part:
+        """Return one part of a request as a job that another machine can plan and run.
+
+        Raises:
+            RequestError: This measurement is for the machine that it was asked for on.
+        """
+        del planned, request
+        raise RequestError(f"--measure {self.name} runs here, in one process after the other")
+
+    def estimate_seconds(self, planned: PlannedT) -> float | None:
+        """Return the rough duration of a part in seconds; None where nothing is known."""
+        del planned
+        return None
+
+    def find_result(self, planned: PlannedT) -> Result | None:
+        """Return the result that the records hold for a part, if there is one."""
+        del planned
+        return None

@@ -53,5 +53,5 @@ class CountedCosts(Measurement[CostJob, CostJob]):
         from harness.records.cost import COSTS
         from harness.report.costs import print_costs
 
-        records = COSTS.read_all(outcome.results)
+        records = COSTS.read_good(outcome.results)[0]
         print_costs([each for each in records if each.provenance.started >= outcome.began])

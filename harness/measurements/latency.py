@@ -8,13 +8,14 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar
 
-from harness.jobs import LatencyJob, Request
+from harness.jobs import LatencyJob, Part, Request, Result
 from harness.launch.local import run_in_child
+from harness.launch.parts import part_of
 from harness.measurements.contract import Measurement, Outcome
 
 
@@ -109,8 +110,28 @@ class LatencySideBySide(Measurement[LatencyJob, TimingJob]):
         from harness.records.latency import LATENCIES
         from harness.report.latency import print_latency
 
-        records = LATENCIES.read_all(outcome.results)
+        records = LATENCIES.read_good(outcome.results)[0]
         print_latency([each for each in records if each.provenance.started >= outcome.began])
+
+    def split_off(self, planned: LatencyJob, request: Request) -> Part:
+        """Return the request for one comparison, which has its machine for itself."""
+        models = [job.cell.model for job in planned.jobs]
+        own = replace(request, models=models)
+        if request.datasets:
+            own = replace(own, datasets=[planned.jobs[0].cell.dataset])
+        return part_of(own, str(planned), exclusive=True)
+
+    def find_result(self, planned: LatencyJob) -> Result | None:
+        """Return what the newest record of this comparison says, with any number of threads."""
+        from harness.records.latency import LATENCIES
+
+        records = LATENCIES.read_all(planned.jobs[0].results_dir)
+        own = [each for each in records if each.provenance.command == planned.command]
+        if not own:
+            return None
+        record = max(own, key=lambda each: each.provenance.started)
+        reasons = [f"{row.model}: {row.reason}" for row in record.rows if row.reason]
+        return Result(started=record.provenance.started, reason="; ".join(reasons) or None)
 
 
 def _summary(job: LatencyJob) -> str:

@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 from harness.errors import RequestError
 from harness.measurements import MEASUREMENTS
 from harness.measurements.contract import JobT, Measurement
+from harness.util import stopping
 from harness.util.error_text import explain
 from harness.util.offline import go_offline
 from harness.util.parent import end_with_parent
@@ -26,6 +27,7 @@ def main(name: str, options: Sequence[str]) -> int:
     """Do the job on standard input and return the exit code."""
     measurement = MEASUREMENTS[name]
     job: Any = TypeAdapter(measurement.job_type).validate_json(sys.stdin.readline())
+    stopping.listen()
     end_with_parent()
     logging.basicConfig(format="%(message)s")
     # Trackers also take messages that are not shown.

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,8 +12,12 @@ from torch import Tensor, nn
 from harness.errors import CellError
 from harness.measure.latency import Network, in_turn
 from harness.measure.memory import measure_state_mb, measure_weights_mb
+from harness.measure.networks import copy_network, takes_channels_last
 from harness.measure.runtimes import prepare
+from harness.networks.deployed import deploy, has_deployed_form
 from harness.spec import NetworkPath, QuantizedNetwork, RoutedNetwork
+
+_TRIED_IMAGES = 2
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -22,14 +25,21 @@ class Inference:
     """A copy of a network that is made for batches of test images.
 
     Attributes:
-        forward: Maps N×C×H×W, channels last, to N×K logits.
+        forward: Maps N×C×H×W in that layout to N×K logits.
         classify: Maps the same to classes, int64 N; None: the class is that of the highest logit.
         method: What was done to the copy; empty for a plain copy, which may be compiled.
+        layout: The layout in memory of the images that it takes.
     """
 
     forward: nn.Module
     classify: Callable[[Tensor], Tensor] | None = None
     method: str = ""
+    layout: torch.memory_format = torch.channels_last
+
+    @property
+    def layout_name(self) -> str:
+        """The layout in words."""
+        return "channels last" if self.layout == torch.channels_last else "contiguous"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -78,10 +88,29 @@ class NetworkAdapter:
         """The paths that images can take; empty where all images take the same one."""
         return ()
 
-    def for_inference(self) -> Inference:
-        """Return a copy for batches; the original stays as it is."""
-        network = copy.deepcopy(self.network).eval()
-        return Inference(forward=network.to(memory_format=torch.channels_last))
+    @property
+    def deployed(self) -> nn.Module:
+        """The network in the form in which it is used and timed; its own form if it has no other.
+
+        A re-parameterised network is copied.
+        """
+        return deploy(self.network) if self.has_deployed_form else self.network
+
+    @property
+    def has_deployed_form(self) -> bool:
+        """Whether the network is re-parameterised before it is used."""
+        return has_deployed_form(self.network)
+
+    def for_inference(self, images: Tensor) -> Inference:
+        """Return a copy for batches; the original stays as it is.
+
+        Args:
+            images: Some images N×C×H×W on the network's device, on which layouts are tried.
+        """
+        fits = takes_channels_last(self.network, images[:_TRIED_IMAGES])
+        layout = torch.channels_last if fits else torch.contiguous_format
+        network = copy_network(self.network).eval()
+        return Inference(forward=network.to(memory_format=layout), layout=layout)
 
     def timed_call(self, images: Tensor, runtime: str) -> TimedCall:
         """Return the network in a runtime, ready to be timed.
@@ -93,10 +122,11 @@ class NetworkAdapter:
         Raises:
             CellError: The runtime cannot take the network.
         """
-        prepared = prepare(self.network, images[:1], runtime)
+        prepared = prepare(self.deployed, images[:1], runtime)
+        form = ", re-parameterised" if self.has_deployed_form else ""
         return TimedCall(
             call=prepared.call,
-            method=f"{prepared.version}: {prepared.method}",
+            method=f"{prepared.version}: {prepared.method}{form}",
             max_difference=prepared.max_difference,
         )
 
@@ -115,8 +145,9 @@ class RoutedAdapter(NetworkAdapter):
         """All paths; every class is on exactly one."""
         return self.routed.paths()
 
-    def for_inference(self) -> Inference:
+    def for_inference(self, images: Tensor) -> Inference:
         """Return a copy with batch norm folded, which routes batches."""
+        del images
         prepared: Any = self.routed.prepare_for_inference()
         return Inference(
             forward=prepared,
@@ -153,10 +184,10 @@ class QuantizedAdapter(NetworkAdapter):
         """The size of its state in MB: no module has its weights as parameters or buffers."""
         return measure_state_mb(self.network)
 
-    def for_inference(self) -> Inference:
+    def for_inference(self, images: Tensor) -> Inference:
         """Return a copy, which cannot be compiled further."""
-        copied = super().for_inference().forward
-        return Inference(forward=copied, method=f"{self.quantized.kernels}, channels last")
+        plain = super().for_inference(images)
+        return replace(plain, method=f"{self.quantized.kernels}, {plain.layout_name}")
 
     def timed_call(self, images: Tensor, runtime: str) -> TimedCall:
         """Return the network itself; other runtimes than eager torch lack its kernels."""

@@ -52,7 +52,7 @@ def attention_maps(network: nn.Module, images: Tensor, layer_idx: int = -1) -> T
     with _undisturbed(network), ExitStack() as until_done:
         if open_layer := _reader(layer):
             open_layer(until_done, layer, kept.append)
-        network(images)
+        network(images.clone())  # some networks write to their input
     title = f"{type(network).__name__}: attention layer {layer_idx}"
     if not kept:
         raise RequestError(f"{title} leaves its weights inside a fused kernel, or was not called")

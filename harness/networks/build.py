@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import torch
 from accelerate.utils import set_seed
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
+from harness.data.batches import batch_sizes, too_few_images
 from harness.data.preprocess import Preprocess
 from harness.errors import RequestError
+from harness.measure.networks import inference
 from harness.networks.freezing import freeze_backbone, freeze_layers
 from harness.networks.hub import first_line, from_hub
+from harness.networks.rehearsal import (
+    DOES_NOT_RUN,
+    check_logits,
+    describe_failure,
+    take_logits,
+    try_training,
+)
+from harness.settings import recipes
 from harness.settings_spec import Settings
 from harness.spec import ModelSpec
 
-# What a network raises that refuses an image, or cannot run on a device without data.
-_DOES_NOT_RUN = (AssertionError, RuntimeError, TypeError, ValueError)
+# Without the meta device, a training step on more images would take long.
+_REAL_IMAGES = 2
 
 
 def make_preprocess(settings: Settings, spec: ModelSpec) -> Preprocess:
@@ -31,7 +42,13 @@ def build_network(
         RequestError: The network cannot take images of that size, or has too few layers to freeze.
     """
     set_seed(settings.seed)
-    return adapted(spec, settings, spec.build(num_classes, channels, pretrained))
+    network = spec.build(num_classes, channels, pretrained)
+    if any(is_lazy(parameter) for parameter in network.parameters()):
+        # Lazy layers get their shapes from a first image.
+        size = spec.input_size(settings)
+        with torch.no_grad():
+            network.eval()(torch.zeros(1, channels, size, size))
+    return adapted(spec, settings, network)
 
 
 def build_pretrained(
@@ -48,29 +65,87 @@ def build_pretrained(
         return build_network(spec, settings, num_classes, channels, pretrained=True)
 
 
-def check_fit(settings: Settings, spec: ModelSpec, num_classes: int, channels: int) -> None:
-    """Make sure that images can be preprocessed and run, without weights or real images.
+def check_fit(
+    settings: Settings,
+    spec: ModelSpec,
+    num_classes: int,
+    channels: int,
+    train_images: int | None = None,
+) -> None:
+    """Make sure that a network takes the images, without weights or real images.
+
+    Args:
+        settings: Settings of the cell.
+        spec: The model.
+        num_classes: Number of classes.
+        channels: Channels of the images.
+        train_images: Number of training images, if the network is to be trained the common way.
 
     Raises:
-        RequestError: The statistics do not fit the channels, the network refuses the size, or it
-            has too few layers to freeze.
+        RequestError: The statistics do not fit the channels, the network refuses the size, returns
+            no logits, has too few layers to freeze, or cannot be trained on batches of the sizes
+            that the settings lead to.
     """
     preprocess = make_preprocess(settings, spec)
     preprocess(torch.zeros(1, channels, 8, 8, dtype=torch.uint8))
     size = preprocess.image_size
     for device in ("meta", "cpu"):
+        image = torch.zeros(1, channels, size, size, device=device)
         try:
-            with torch.device(device), torch.inference_mode():
-                network = build_network(spec, settings, num_classes, channels).to(device).eval()
-                network(torch.zeros(1, channels, size, size))
-        except _DOES_NOT_RUN as error:
+            with torch.device(device):
+                network = build_network(spec, settings, num_classes, channels).to(device)
+                with inference(network):
+                    check_logits(network(image.clone()), image, num_classes, "evaluation")
+        except RequestError as error:
+            raise RequestError(f"{spec.label}: {error}") from error
+        except DOES_NOT_RUN as error:
             # Some networks run on real tensors only, so what the meta device refuses the CPU tries.
             if device == "cpu":
                 reason = first_line(error)
                 message = f"image_size {size} does not fit {spec.label}: {reason}"
                 raise RequestError(message) from error
-        else:
-            return
+            continue
+        if train_images is not None:
+            with torch.device(device):
+                failure = _find_failure(network, image, settings, spec, num_classes, train_images)
+            if failure is not None and device == "meta" and failure.__cause__:
+                continue
+            if failure is not None:
+                raise failure
+        return
+
+
+def _find_failure(
+    network: nn.Module,
+    image: Tensor,
+    settings: Settings,
+    spec: ModelSpec,
+    num_classes: int,
+    train_images: int,
+) -> RequestError | None:
+    """Return why a network cannot be trained on batches of a size that a recipe leads to."""
+    for name, recipe in recipes(settings).items():
+        sizes = batch_sizes(train_images, recipe)
+        if not sizes:
+            return too_few_images(train_images, recipe, name)
+        for size in sizes:
+            few = size if image.is_meta else min(size, _REAL_IMAGES)
+            images = image.expand(few, -1, -1, -1)
+            try:
+                try_training(network, images, num_classes)
+            except RequestError as error:
+                return RequestError(f"{spec.label}: {error}")
+            except DOES_NOT_RUN as error:
+                found = describe_failure(error, f"{spec.label}: a training step fails", images)
+                if size != sizes[0]:
+                    found = RequestError(
+                        f"{found}; {train_images} training images leave a last part of {size}: "
+                        f"choose another {name}.batch_size (now {recipe.batch_size}) or "
+                        f"{name}.micro_batch_size, or {name}.drop_last=true"
+                    )
+                found.__cause__ = error
+                return found
+    return None
 
 
 def adapted(spec: ModelSpec, settings: Settings, network: nn.Module) -> nn.Module:
@@ -89,4 +164,5 @@ def adapted(spec: ModelSpec, settings: Settings, network: nn.Module) -> nn.Modul
         freeze_backbone(network, spec.label)
     elif recipe.freeze_layers:
         freeze_layers(network, recipe.freeze_layers, spec.label)
+    network.register_forward_hook(take_logits)
     return network

@@ -13,7 +13,7 @@ from harness.errors import NotPublishedError, RequestError
 from harness.registry import ROOT
 from harness.spec import StateDict
 from harness.util.fetch import describe_content, fetch, file_digest
-from harness.util.files import read_csv
+from harness.util.files import read_csv, regular_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -149,7 +149,8 @@ def read_state(path: Path) -> StateDict:
     from harness.networks.weights import without_counters
 
     try:
-        names = get_unsafe_globals_in_checkpoint(str(path)) if is_zipfile(path) else []
+        zipped = is_zipfile(regular_file(path))
+        names = get_unsafe_globals_in_checkpoint(str(path)) if zipped else []
         with safe_globals([(_PickledPart, name) for name in names]):
             loaded = torch.load(path, map_location="cpu", weights_only=True)
         if isinstance(loaded, _PickledPart):

@@ -6,21 +6,43 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from harness.errors import RequestError
 from harness.jobs import Job
+from harness.records.parts import Amount, Count, Epoch, Percent, Positive
+from harness.records.store import STRICT, explain_validation
+from harness.registry import model_code
 from harness.settings import recipe_hash, settings_with_start
 from harness.spec import ModelSpec
-from harness.util.files import atomic_path, file_sha256, write_text
+from harness.util.files import atomic_path, file_sha256, regular_file, write_text
 from harness.util.hashing import hash_json
 
 _COUNTERS = ("total_ops", "total_params")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _BaseNotes:
+    """What `Sidecar.compression` holds: fields of `harness.records.parts.Compression`."""
+
+    __pydantic_config__ = STRICT
+
+    base: str
+    base_weights_sha256: str
+    base_start: str
+    base_epochs: Count
+    base_training_seconds: Amount
+    settings: dict[str, Any] | None
+    accuracy_base: Percent | None = None
+    accuracy_fake_quantized: Percent | None = None
+    accuracy_pruned: Percent | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,30 +61,38 @@ class Sidecar:
             where there were several.
         settings: The recipe: that of a tree's first stage, and of a compressed model's last.
         sha256: The digest of the safetensors file.
+        channels: The number of channels of the images; None: not noted.
         structure: What else it takes to build the network: `ModelSpec.describe`.
         tree: How a tree of networks was grown; None for other models.
         compression: What a compressed model was made from, how, and the accuracies on the way;
             None for other models.
+        channels_last: Whether images lay channels last in training; None: not noted.
+        code: The digest of the code that builds the network; empty: not noted.
     """
+
+    __pydantic_config__ = STRICT
 
     dataset: str
     model: str
-    num_classes: int
-    image_size: int
+    num_classes: Positive
+    image_size: Positive
     recipe_hash: str
     data_sha256: str
     start: str
-    seed: int
-    threads: int
+    seed: Count
+    threads: Positive
     device: str
-    training_seconds: float
+    training_seconds: Amount
     logs: list[dict[str, Any]]
     settings: dict[str, Any]
     sha256: str = ""
     processes: int = 1
+    channels: Positive | None = None
     structure: dict[str, Any] | None = None
     tree: dict[str, Any] | None = None
     compression: dict[str, Any] | None = None
+    channels_last: bool | None = None
+    code: str = ""
 
 
 def read_sidecar(weights: Path) -> Sidecar | None:
@@ -72,14 +102,28 @@ def read_sidecar(weights: Path) -> Sidecar | None:
         RequestError: The file cannot be read as a sidecar.
     """
     path = weights.with_suffix(".json")
-    if not (weights.exists() and path.exists()):
+    if not (regular_file(weights).exists() and regular_file(path).exists()):
         return None
+    whole, log, notes = _adapters()
     try:
-        return Sidecar(**json.loads(path.read_text(encoding="utf-8")))
-    except (TypeError, ValueError) as error:
+        sidecar = whole.validate_json(path.read_bytes(), strict=True)
+        for entry in sidecar.logs:
+            log.validate_python(entry)
+        if sidecar.compression is not None:
+            notes.validate_python(sidecar.compression)
+    except OSError as error:
+        raise RequestError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValidationError as error:
         raise RequestError(
-            f"{path}: not a sidecar of weights ({error}); delete both files"
+            f"{path}: not a sidecar of weights ({explain_validation(error)}); delete both files to "
+            "train again"
         ) from None
+    return sidecar
+
+
+@cache
+def _adapters() -> tuple[TypeAdapter[Sidecar], TypeAdapter[Epoch], TypeAdapter[_BaseNotes]]:
+    return TypeAdapter(Sidecar), TypeAdapter(Epoch), TypeAdapter(_BaseNotes)
 
 
 def save_weights(weights: Path, network: nn.Module, sidecar: Sidecar) -> Sidecar:
@@ -118,8 +162,7 @@ def write_state(path: Path, network: nn.Module) -> None:
     Raises:
         CellError: The disk is full or the folder cannot be written to.
     """
-    # Cloned, because safetensors refuses tensors that share memory.
-    state = {key: value.detach().cpu().contiguous().clone() for key, value in _plain(network)}
+    state = state_to_save(network)
     with atomic_path(path) as temporary:
         try:
             safetensors.torch.save_file(state, temporary)
@@ -127,23 +170,42 @@ def write_state(path: Path, network: nn.Module) -> None:
             raise OSError(str(error)) from error
 
 
+def state_to_save(network: nn.Module) -> dict[str, Tensor]:
+    """Return copies of the parameters and buffers of a network, as a safetensors file takes them.
+
+    Raises:
+        RequestError: The state dict holds something that is no tensor.
+    """
+    state = dict(_plain(network))
+    for key, value in state.items():
+        if not isinstance(value, Tensor):
+            raise RequestError(
+                f"its state dict holds {key} of type {type(value).__name__}: only tensors are saved"
+            )
+    # Cloned, because safetensors refuses tensors that share memory.
+    return {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
+
+
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Read a safetensors file.
 
     Raises:
-        RequestError: The file has another format.
+        RequestError: The file cannot be read, or has another format.
     """
     try:
-        return safetensors.torch.load_file(path)
+        return safetensors.torch.load_file(regular_file(path))
+    except OSError as error:
+        raise RequestError(f"{path}: cannot be read ({error.strerror or error})") from None
     except SafetensorError as error:
         raise RequestError(f"{path}: not a safetensors file ({error})") from error
 
 
 def load_state(network: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
-    """Load a state dict whose keys and shapes must be exactly the network's.
+    """Load a state dict whose keys, shapes and types must be exactly the network's.
 
     Raises:
-        RequestError: A tensor is missing, foreign or of another shape; the first one is named.
+        RequestError: A tensor is missing, foreign or of another shape or type; the first one is
+            named.
     """
     wanted = dict(_plain(network))
     missing = [key for key in wanted if key not in state]
@@ -160,6 +222,10 @@ def load_state(network: nn.Module, state: Mapping[str, Tensor], where: str) -> N
             raise RequestError(
                 f"{where}: {key} has shape {found}, this network wants {need} "
                 "(another number of classes, channels or image size?)"
+            )
+        if value.dtype != wanted[key].dtype:
+            raise RequestError(
+                f"{where}: {key} is {value.dtype}, this network wants {wanted[key].dtype}"
             )
     network.load_state_dict(dict(state))
 
@@ -196,23 +262,53 @@ def real_start(sidecar: Sidecar) -> str:
 def trained_weights_path(job: Job, data_sha256: str) -> Path:
     """Return the file of the weights that this job's training has left, if it has.
 
-    They are stored under the start that was really used; of the two that `training.start: auto`
-    can mean, ImageNet comes first. Earlier versions stored both under `auto`: such a file is found
-    by the start in its sidecar.
+    They are stored under the model's code and under the start that was really used; of the two
+    that `training.start: auto` can mean, ImageNet comes first. Earlier versions did not note the
+    code, and before that stored both starts under `auto`: such a file is found by the start in its
+    sidecar, whose `code` is empty.
 
     Raises:
-        RequestError: A sidecar cannot be read.
+        RequestError: A sidecar cannot be read, or is not that of this training.
     """
     wanted = job.settings.training.start
-    under_auto = unfinished_path(with_start(job, "auto"), data_sha256)
-    for start in ("imagenet", "random") if wanted == "auto" else (wanted,):
-        path = unfinished_path(with_start(job, start), data_sha256)
-        if path.exists():
-            return path
-        sidecar = read_sidecar(under_auto)
-        if sidecar is not None and real_start(sidecar) == start:
-            return under_auto
+    for code in dict.fromkeys((model_code(job.cell.model), "")):
+        under_auto = _weights_path(with_start(job, "auto"), data_sha256, code)
+        for start in ("imagenet", "random") if wanted == "auto" else (wanted,):
+            path = _weights_path(with_start(job, start), data_sha256, code)
+            if path.exists():
+                return _require_agreement(path, job, data_sha256)
+            sidecar = read_sidecar(under_auto)
+            if sidecar is not None and real_start(sidecar) == start:
+                return _require_agreement(under_auto, job, data_sha256)
     return unfinished_path(job, data_sha256)
+
+
+def _require_agreement(path: Path, job: Job, data_sha256: str) -> Path:
+    """Return the path of weights whose sidecar, if there is one, is that of a job's training.
+
+    Raises:
+        RequestError: The sidecar is another one's: the files were exchanged or altered.
+    """
+    sidecar = read_sidecar(path)
+    if sidecar is None:
+        return path
+    starts = ("auto", "imagenet", "random")
+    wanted: dict[str, tuple[object, ...]] = {
+        "dataset": (job.cell.dataset,),
+        "model": (job.cell.model,),
+        "data_sha256": (data_sha256,),
+        "seed": (job.settings.seed,),
+        "image_size": (job.settings.image_size or sidecar.image_size,),
+        "recipe_hash": tuple(recipe_hash(with_start(job, start).settings) for start in starts),
+    }
+    for name, right in wanted.items():
+        found = getattr(sidecar, name)
+        if found not in right:
+            raise RequestError(
+                f"{path.with_suffix('.json')}: {name} is {found}, {right[0]} wanted: not the "
+                "weights of this cell; restore them, or delete both files to train again"
+            )
+    return path
 
 
 def with_stored_start(job: Job, data_sha256: str) -> Job:
@@ -238,10 +334,15 @@ def fell_back(job: Job, spec: ModelSpec, sidecar: Sidecar) -> bool:
 def unfinished_path(job: Job, data_sha256: str) -> Path:
     """Return the path that files of an unfinished training are named after.
 
-    Each recipe and data has one, at which the weights go too, unless the settings leave the start
-    to chance (auto).
+    Each recipe, data and code of the model has one, at which the weights go too, unless the
+    settings leave the start to chance (auto).
     """
-    key = hash_json([recipe_hash(job.settings), data_sha256])[:8]
+    return _weights_path(job, data_sha256, model_code(job.cell.model))
+
+
+def _weights_path(job: Job, data_sha256: str, code: str) -> Path:
+    parts = [recipe_hash(job.settings), data_sha256]
+    key = hash_json([*parts, code] if code else parts)[:8]
     return job.weights_dir / job.cell.dataset / f"{job.cell.model}-{key}.safetensors"
 
 

@@ -36,10 +36,10 @@ from harness.plan.jobs import (
 )
 from harness.records.cell import Record, find_record
 from harness.records.comparability import require_fair
-from harness.registry import expand_names, model_files
+from harness.registry import expand_names, model_code, model_files
 from harness.settings import settings_hash, settings_with_start
 from harness.spec import ModelSpec
-from harness.training.checkpoints import load_checkpoint
+from harness.training.checkpoints import load_training
 from harness.training.stages import describe_progress
 
 Action = Literal["done", "measure", "train", "continue", "unsupported"]
@@ -92,7 +92,7 @@ def plan_request(request: Request) -> list[Planned]:
     Raises:
         RequestError: Anything in the request is wrong.
     """
-    device = resolve_device(request.device)
+    device = resolve_device(request.device, elsewhere=request.launcher != "local")
     name_trackers(request)
     cells = [
         Cell(dataset=dataset, model=model, device=device)
@@ -125,6 +125,13 @@ def find_job_record(job: Job) -> Record | None:
     )
 
 
+def has_settings(record: Record, job: Job) -> bool:
+    """Return whether a record is of the settings of a job."""
+    # Recipes that say imagenet or random now said auto before; weights tell their start.
+    hashes = {settings_hash(s) for s in (job.settings, settings_with_start(job.settings, "auto"))}
+    return record.settings.settings_hash in hashes
+
+
 def _plan_cell(
     request: Request, cell: Cell, seed: int | None, seen: dict[Hashable, _Images]
 ) -> Planned:
@@ -136,9 +143,12 @@ def _plan_cell(
     if job.settings.weights == "published":
         require_published(cell.dataset, cell.model)
     images = _check_images(job, spec, seen, request.force)
-    action, detail = _next_action(job, spec, images.source, record, request.force)
+    action, detail = _next_action(job, spec, images.source, record, request)
     if action != "done":
-        check_fit(job.settings, spec, images.num_classes, images.channels)
+        # A tree looks at its own batches; a compressed model is trained as its base is.
+        alike = action in ("train", "continue") and (spec.fit is None or spec.base)
+        n_train = images.n_train if alike else None
+        check_fit(job.settings, spec, images.num_classes, images.channels, n_train)
     planned = Planned(
         job=job,
         spec=spec,
@@ -184,7 +194,7 @@ def _check_images(job: Job, spec: ModelSpec, seen: dict[Hashable, _Images], forc
 
 
 def _next_action(
-    job: Job, spec: ModelSpec, source: DataSource, record: Record | None, force: bool
+    job: Job, spec: ModelSpec, source: DataSource, record: Record | None, request: Request
 ) -> tuple[Action, str]:
     choice = job.settings.weights
     weights = unfinished_path(job, source.sha256)
@@ -192,16 +202,39 @@ def _next_action(
     start = load_model(spec.base) if spec.base else spec
     fallback = sidecar is not None and fell_back(job, start, sidecar)
     trained = choice in ("auto", "train")
-    equal = record is not None and _is_equal(record, job, source, sidecar if trained else None)
-    if equal and not force and not (trained and fallback):
-        return "done", "an equal record exists (--force runs it again)"
+    known = sidecar if trained else None
+    equal = record is not None and _is_equal(record, job, source, known, request)
+    noted = record is not None and record.weights.code_digest
+    if equal and not request.force and not (trained and fallback):
+        unknown = "" if noted else ", made before the code of a model was noted"
+        return "done", f"an equal record exists{unknown} (--force runs it again)"
+    action, detail = _next_work(job, spec, weights, sidecar, start if fallback else None)
+    if noted and noted != model_code(job.cell.model):
+        detail = f"the code of {job.cell.model} has changed since its record was made: {detail}"
+    return action, detail
+
+
+def _next_work(
+    job: Job, spec: ModelSpec, weights: Path, sidecar: Sidecar | None, better: ModelSpec | None
+) -> tuple[Action, str]:
+    """Return what is left to do for a cell without an equal record.
+
+    Args:
+        job: The cell.
+        spec: Its model.
+        weights: What the files of an unfinished training are named after.
+        sidecar: Of its trained weights, if there are any.
+        better: The model whose pre-trained weights could not be had for them, if so.
+    """
+    choice = job.settings.weights
     if choice in ("published", "imagenet", "random"):
         return "measure", f"{choice} weights"
-    if sidecar is not None and choice == "auto" and not fallback:
-        return "measure", f"weights trained for {len(sidecar.logs)} epochs are there"
-    if sidecar is not None and choice == "auto":
+    if sidecar is not None and choice == "auto" and better is None:
+        unknown = "" if sidecar.code else ", from before the code of a model was noted"
+        return "measure", f"weights trained for {len(sidecar.logs)} epochs are there{unknown}"
+    if sidecar is not None and choice == "auto" and better is not None:
         _, detail = _next_training(job, spec, weights)
-        return "train", f"{start.pretrained} weights were missing: look again, {detail}"
+        return "train", f"{better.pretrained} weights were missing: look again, {detail}"
     return _next_training(job, spec, weights)
 
 
@@ -211,7 +244,7 @@ def _next_training(job: Job, spec: ModelSpec, weights: Path) -> tuple[Action, st
         progress = describe_progress(stages_folder(weights))
         return ("continue", progress) if progress else ("train", f"train in stages{_THEN_MEASURE}")
     epochs = job.settings.training.epochs
-    checkpoint = load_checkpoint(checkpoint_path(weights))
+    checkpoint = load_training(checkpoint_path(weights))
     if checkpoint is None:
         return "train", f"train {epochs} epochs{_THEN_MEASURE}"
     epoch, step = len(checkpoint["logs"]) + 1, checkpoint["tally"]["step"] + 1
@@ -220,20 +253,24 @@ def _next_training(job: Job, spec: ModelSpec, weights: Path) -> tuple[Action, st
     return "continue", f"train from epoch {epoch} of {epochs}, step {step}{_THEN_MEASURE}"
 
 
-def _is_equal(record: Record, job: Job, source: DataSource, sidecar: Sidecar | None) -> bool:
-    """Whether a record is the result that running the job would have."""
+def _is_equal(
+    record: Record, job: Job, source: DataSource, sidecar: Sidecar | None, request: Request
+) -> bool:
+    """Whether a record is the result that running the job would have; on a cluster, on any node."""
     from harness.measure.environment import device_name
 
-    # Recipes that say imagenet or random now said auto before; weights tell their start.
-    hashes = {settings_hash(s) for s in (job.settings, settings_with_start(job.settings, "auto"))}
     start = record.compression.base_start if record.compression else record.weights.start
     found = (record.weights.weights_sha256, start)
     wanted = (sidecar.sha256, real_start(sidecar)) if sidecar else (None, None)
     weights_match = found == wanted or record.weights.weights_origin == "published"
     return (
         record.status == "ok"
-        and record.settings.settings_hash in hashes
+        and has_settings(record, job)
         and record.data.data_sha256 == source.sha256
-        and record.machine.device_name == device_name(job.cell.device)
         and weights_match
+        and record.weights.code_digest in (None, model_code(job.cell.model))
+        and (
+            request.launcher != "local"
+            or record.machine.device_name == device_name(job.cell.device)
+        )
     )

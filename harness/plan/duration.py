@@ -28,7 +28,7 @@ def rough_seconds(planned: Planned) -> float:
 
 def _training_seconds(planned: Planned) -> float:
     settings, record = planned.job.settings, planned.record
-    epochs, size = _count_epochs(settings), planned.spec.input_size(settings)
+    epochs, size = count_epochs(settings), planned.spec.input_size(settings)
     if record is not None and record.weights.history and record.settings.image_size == size:
         seconds = [entry.seconds for entry in record.weights.history]
         return sum(seconds) if planned.spec.fit is not None else epochs * seconds[-1]
@@ -39,7 +39,7 @@ def _training_seconds(planned: Planned) -> float:
     return step * epochs * planned.n_train / training.batch_size
 
 
-def _count_epochs(settings: Settings) -> int:
+def count_epochs(settings: Settings) -> int:
     """Return how often training sees each image, summed over the levels of a tree.
 
     The epochs of a compressed model's base are not included.

@@ -13,14 +13,20 @@ from harness.catalog import load_model
 from harness.errors import NotPublishedError, RequestError, printable
 from harness.jobs import Cell, Device, Job, Request
 from harness.plan.images import own_name
-from harness.registry import dataset_files, expand_names, find_dataset, model_files
+from harness.registry import (
+    dataset_files,
+    expand_names,
+    find_dataset,
+    model_files,
+    split_names,
+)
 from harness.settings import (
     check_training_device,
     complete_settings,
     load_settings,
     parse_assignment,
 )
-from harness.settings_spec import Settings
+from harness.settings_spec import LARGEST_SEED, Settings
 from harness.spec import ModelSpec
 from harness.tracking.names import choose_trackers
 from harness.util.files import absolute
@@ -63,30 +69,63 @@ def choose_models(chosen: list[str], suits: Callable[[str], bool], refusal: str)
     return models
 
 
-def resolve_device(choice: str) -> Device:
+def resolve_device(choice: str, *, elsewhere: bool = False) -> Device:
     """Return the device for `--device`.
+
+    One of several GPUs is all that this process and its children see from then on.
+
+    Args:
+        choice: auto, cpu, cuda, cuda:<number>, several of these with commas, or cuda:all.
+        elsewhere: Whether the device is that of another machine, which cannot be asked.
 
     Raises:
         RequestError: The device does not exist.
     """
     import torch
 
-    kind, colon, index = choice.partition(":")
-    numbered = kind == "cuda" and index.isascii() and index.isdigit()
-    if kind not in ("auto", "cpu", "cuda") or (colon and not numbered):
-        raise RequestError(f"unknown device '{choice}': auto, cpu, cuda or cuda:<number> wanted")
+    kind, several = choice.partition(":")[0], name_gpus(choice)
+    if elsewhere:
+        if several or kind not in ("cpu", "cuda"):
+            raise RequestError(f"--device {choice}: a cluster chooses among its own; cpu or cuda")
+        return "cuda" if kind == "cuda" else "cpu"
     # First: asking whether CUDA is available fixes which GPUs this process sees.
-    if numbered and torch.cuda.device_count():
-        _select_gpu(int(index))
+    if len(several) == 1 and torch.cuda.device_count():
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible_gpus(several)[0]
     if kind == "cuda" and not torch.cuda.is_available():
         raise RequestError(f"--device {choice}: no CUDA device is available here; use cpu or auto")
-    if kind == "cpu" or not torch.cuda.is_available():
-        return "cpu"
-    return "cuda"
+    if len(several) > 1:
+        visible_gpus(several)
+    return "cuda" if kind != "cpu" and torch.cuda.is_available() else "cpu"
 
 
-def _select_gpu(index: int) -> None:
-    """Let this process, which has used no GPU yet, and its children see one GPU alone.
+def name_gpus(choice: str) -> list[int]:
+    """Return the numbers of the GPUs that `--device` names; none for auto, cpu and cuda.
+
+    Raises:
+        RequestError: It is no such choice, or names a GPU twice.
+    """
+    import torch
+
+    if choice in ("auto", "cpu", "cuda"):
+        return []
+    if choice == "cuda:all":
+        return list(range(torch.cuda.device_count()))
+    numbers = []
+    for name in choice.split(","):
+        kind, _, index = name.strip().partition(":")
+        if kind != "cuda" or not (index.isascii() and index.isdigit()):
+            raise RequestError(
+                f"unknown device '{choice}': auto, cpu, cuda, cuda:<number>, several as "
+                "cuda:0,cuda:1, or cuda:all wanted"
+            )
+        numbers.append(int(index))
+    if len(set(numbers)) < len(numbers):
+        raise RequestError(f"--device {choice}: a GPU is named twice")
+    return numbers
+
+
+def visible_gpus(numbers: Sequence[int]) -> list[str]:
+    """Return GPUs as `CUDA_VISIBLE_DEVICES` names them.
 
     Raises:
         RequestError: There is no such GPU.
@@ -94,12 +133,12 @@ def _select_gpu(index: int) -> None:
     import torch
 
     count = torch.cuda.device_count()
-    if index >= count:
+    if max(numbers) >= count:
         last = f" to cuda:{count - 1}" if count > 1 else ""
-        raise RequestError(f"--device cuda:{index}: this machine has cuda:0{last} alone")
+        raise RequestError(f"--device cuda:{max(numbers)}: this machine has cuda:0{last} alone")
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = visible.split(",") if visible else [str(number) for number in range(count)]
-    os.environ["CUDA_VISIBLE_DEVICES"] = names[index]
+    return [names[number] for number in numbers]
 
 
 def make_job(request: Request, cell: Cell, seed: int | None = None) -> tuple[Job, ModelSpec]:
@@ -135,7 +174,8 @@ def make_job(request: Request, cell: Cell, seed: int | None = None) -> tuple[Job
         trackers=name_trackers(request),
         runs_dir=request.runs_dir.absolute() if request.runs_dir else None,
     )
-    _check_places(settings.training.processes, device)
+    if request.launcher == "local":
+        _check_places(settings.training.processes, device)
     return job, spec
 
 
@@ -204,20 +244,22 @@ def describe_command(request: Request, dataset: str, models: str, device: Device
     return " ".join(parts)
 
 
-def name_seeds(text: str) -> list[int] | list[None]:
-    """Return the different seeds of a comma list; a single None if it is empty.
+def name_seeds(text: str | None) -> list[int] | list[None]:
+    """Return the different seeds of a comma list; a single None if there is none.
 
     Raises:
-        RequestError: A seed is not a whole number from 0.
+        RequestError: The list is empty, or a seed is not a whole number from 0 to `LARGEST_SEED`.
     """
+    if text is None:
+        return [None]
     seeds = []
-    for part in filter(None, (part.strip() for part in text.split(","))):
+    for part in split_names("seed", [text]):
         if not (part.isascii() and part.isdigit()):
             raise RequestError(f"--seeds {text}: whole numbers wanted, found '{part}'")
+        if len(part) > len(str(LARGEST_SEED)) or int(part) > LARGEST_SEED:
+            raise RequestError(f"--seeds {text}: the largest seed is {LARGEST_SEED}")
         seeds.append(int(part))
-    if text and not seeds:
-        raise RequestError(f"--seeds '{text}': name one or more, as in --seeds 1,2,3")
-    return list(dict.fromkeys(seeds)) or [None]
+    return list(dict.fromkeys(seeds))
 
 
 def with_seed(

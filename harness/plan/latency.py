@@ -23,6 +23,7 @@ from harness.plan.jobs import (
     plan_published,
     resolve_device,
 )
+from harness.registry import split_names
 
 _USUAL_REFERENCE = "resnet"
 
@@ -33,7 +34,8 @@ def plan_latency(request: Request) -> list[LatencyJob]:
     Raises:
         RequestError: Anything in the request is wrong.
     """
-    device, runtimes = resolve_device(request.device), _name_runtimes(request.runtimes)
+    device = resolve_device(request.device, elsewhere=request.launcher != "local")
+    runtimes = _name_runtimes(request.runtimes)
     models = choose_models(
         request.models,
         lambda name: device in load_model(name).devices,
@@ -49,7 +51,7 @@ def plan_latency(request: Request) -> list[LatencyJob]:
 
 def _name_runtimes(chosen: list[str]) -> tuple[Runtime, ...]:
     """Return the different runtimes of a request, all of which are installed."""
-    names = dict.fromkeys(name.strip() for text in chosen for name in text.split(","))
+    names = split_names("runtime", chosen)
     for name in names:
         if name not in get_args(Runtime):
             raise unknown_name("runtime", name, get_args(Runtime))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -11,22 +11,28 @@ from torch import nn
 from harness.catalog import load_model
 from harness.errors import CellError, RequestError
 from harness.networks.adapter import adapt
+from harness.profiling.hf import build_from_config, build_hf
+from harness.profiling.hub import fetch_config
 from harness.profiling.names import ModelName, Source, hf_classes
-from harness.profiling.request import Options
+from harness.profiling.request import (
+    USUAL_IMAGE_SIZE,
+    ImageSize,
+    Options,
+    show_size,
+    sides,
+)
+from harness.profiling.user_models import find_callable
 from harness.util.error_text import describe_error
 from harness.util.quiet import quiet
 
-# The image size of models whose library names none.
-_USUAL_IMAGE_SIZE = 224
-
-_Built = tuple[nn.Module, int]  # with the side in pixels of the images that it takes
+_Built = tuple[nn.Module, ImageSize]
 
 
-def build(name: ModelName, options: Options) -> tuple[nn.Module, int]:
+def build(name: ModelName, options: Options) -> tuple[nn.Module, ImageSize]:
     """Build a model on the meta device, for the images and classes of the options.
 
     Returns:
-        The network in evaluation mode, and the side in pixels of the square images that it takes.
+        The network in evaluation mode, and the size in pixels of the images that it takes.
 
     Raises:
         CellError: The library cannot build the model, or not for such images.
@@ -38,8 +44,29 @@ def build(name: ModelName, options: Options) -> tuple[nn.Module, int]:
         raise CellError(str(error)) from error
     except Exception as error:
         raise CellError(f"cannot be built: {describe_error(error)}") from error
-    _fit_channels(network, options.channels)
+    if name.source in ("torchvision", "timm"):
+        _fit_channels(network, options.channels)
     return network.to("meta").eval(), image_size
+
+
+def build_real(name: ModelName, options: Options) -> nn.Module:
+    """Build a model on the CPU, with random weights, to be run.
+
+    Raises:
+        CellError: As `build`, or an ONNX file, which is no module.
+    """
+    if name.source == "onnx":
+        raise CellError("an ONNX file is not run here: comparisons.py --runtime onnxruntime does")
+    try:
+        with quiet():
+            network, _ = _BUILDERS[name.source](name.name, options)
+    except RequestError as error:
+        raise CellError(str(error)) from error
+    except Exception as error:
+        raise CellError(f"cannot be built: {describe_error(error)}") from error
+    if name.source in ("torchvision", "timm"):
+        _fit_channels(network, options.channels)
+    return network.eval()
 
 
 def _on_meta(make: Callable[[], _Built]) -> _Built:
@@ -47,8 +74,8 @@ def _on_meta(make: Callable[[], _Built]) -> _Built:
     try:
         with torch.device("meta"):
             return make()
-    except RuntimeError:
-        # torchvision's RegNets compute with tensors while they are built.
+    except (RuntimeError, TypeError):
+        # torchvision's RegNets compute with tensors while they are built, others with NumPy.
         from accelerate import init_empty_weights
 
         with init_empty_weights():
@@ -70,6 +97,8 @@ def _build_ours(name: str, options: Options) -> _Built:
         )
     size = options.image_size or spec.image_size
     if size != spec.image_size and spec.resize is not None:
+        if not isinstance(size, int):
+            raise RequestError(f"{spec.label} takes square images, not {show_size(size)}")
         network = spec.resize(network, size)
     return network, size
 
@@ -77,18 +106,20 @@ def _build_ours(name: str, options: Options) -> _Built:
 def _build_torchvision(name: str, options: Options) -> _Built:
     import torchvision
 
-    size = options.image_size
+    size: ImageSize | None = options.image_size
     if size is None:
-        size = torchvision.models.get_model_weights(name).DEFAULT.transforms().crop_size[0]
+        size = int(torchvision.models.get_model_weights(name).DEFAULT.transforms().crop_size[0])
     config: dict[str, Any] = {"weights": None, "num_classes": options.classes}
     if name.startswith("vit_"):
+        if not isinstance(size, int):
+            raise RequestError(f"{name} takes square images, not {show_size(size)}")
         config["image_size"] = size
     elif name.startswith("maxvit_"):
-        config["input_size"] = (size, size)
-    elif name == "googlenet":
+        config["input_size"] = sides(size)
+    elif name.endswith("googlenet"):
         # Its weights come without the classifiers that only helped training.
         config["aux_logits"] = False
-    if name in ("googlenet", "inception_v3"):
+    if name.removeprefix("quantized_") in ("googlenet", "inception_v3"):
         config["init_weights"] = False
     return torchvision.models.get_model(name, **config), size
 
@@ -97,37 +128,61 @@ def _build_timm(name: str, options: Options) -> _Built:
     import timm
 
     config = timm.get_pretrained_cfg(name)
-    native = int(config.input_size[-1]) if config else _USUAL_IMAGE_SIZE
-    size = options.image_size or native
-    shape = {"num_classes": options.classes, "in_chans": options.channels}
-    if size != native and config is not None and config.fixed_input_size:
-        shape["img_size"] = size
-    return timm.create_model(name, **shape), size
+    native = config.input_size if config else (3, USUAL_IMAGE_SIZE, USUAL_IMAGE_SIZE)
+    fixed = config is not None and config.fixed_input_size
+    return _create_timm(name, native, options, fixed=fixed)
 
 
-def _build_hf(name: str, options: Options) -> _Built:
+def _create_timm(
+    name: str, native: Sequence[int], options: Options, *, fixed: bool, **arguments: Any
+) -> _Built:
+    """Build a model whose weights were made for images of `native`, C×H×W."""
+    import timm
+
+    _, height, width = native
+    size = options.image_size or (height if height == width else (height, width))
+    if sides(size) != (height, width) and fixed:
+        arguments["img_size"] = size
+    arguments |= {"num_classes": options.classes, "in_chans": options.channels}
+    return timm.create_model(name, **arguments), size
+
+
+def _build_hub(name: str, options: Options) -> _Built:
+    repository = name.removeprefix("hf:")
+    path, tree = fetch_config(repository)
+    if "architecture" in tree:
+        stated = tree.get("pretrained_cfg", {})
+        native = stated.get("input_size", (3, USUAL_IMAGE_SIZE, USUAL_IMAGE_SIZE))
+        fixed = bool(stated.get("fixed_input_size"))
+        arguments = tree.get("model_args") or {}
+        return _create_timm(tree["architecture"], native, options, fixed=fixed, **arguments)
+    kind = hf_classes().get(tree.get("model_type", ""))
+    if kind is None:
+        raise RequestError(
+            f"{repository} holds a model of type '{tree.get('model_type')}', which is no image "
+            "classifier of transformers"
+        )
     import transformers
 
-    config = transformers.CONFIG_MAPPING[name]()
-    # Models of images and text have a configuration of their own for images.
-    vision = getattr(config, "vision_config", config)
-    config.num_labels = options.classes
-    for key in ("num_channels", "in_channels"):
-        if isinstance(getattr(vision, key, None), int):
-            setattr(vision, key, options.channels)
-    native: Any = getattr(vision, "image_size", None)
-    square = native is None or isinstance(native, int)
-    size = options.image_size or (native if square else int(native[0])) or _USUAL_IMAGE_SIZE
-    if native is not None:
-        vision.image_size = size if square else type(native)((size, size))
-    return getattr(transformers, hf_classes()[name])(config), size
+    config = transformers.AutoConfig.from_pretrained(path.parent, trust_remote_code=False)
+    return build_from_config(config, getattr(transformers, kind), options)
+
+
+def _build_python(name: str, options: Options) -> _Built:
+    make, arguments = find_callable(name)
+    network = make if isinstance(make, nn.Module) else make(**arguments)
+    if not isinstance(network, nn.Module):
+        raise RequestError(f"{name} returns a {type(network).__name__}, not an nn.Module")
+    return network, options.image_size or USUAL_IMAGE_SIZE
 
 
 _BUILDERS: dict[Source, Callable[[str, Options], _Built]] = {
     "ours": _build_ours,
     "torchvision": _build_torchvision,
     "timm": _build_timm,
-    "hf": _build_hf,
+    "hf": build_hf,
+    "hub": _build_hub,
+    "python": _build_python,
 }
 
 
@@ -137,4 +192,4 @@ def _fit_channels(network: nn.Module, channels: int) -> None:
     if stem is not None and stem.in_channels == 3 != channels:
         shape = (stem.out_channels, channels, *stem.kernel_size)
         stem.in_channels = channels
-        stem.weight = nn.Parameter(torch.empty(shape, device="meta"))
+        stem.weight = nn.Parameter(torch.zeros(shape, device=stem.weight.device))

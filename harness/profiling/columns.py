@@ -21,6 +21,7 @@ COLUMNS: tuple[Column[Any], ...] = (
     _figure("size", "width, channels", "max_width_channels"),
     _figure("computation", "GMACs", "gmacs", 3),
     _figure("computation", "GFLOPs", "gflops", 3),
+    _figure("computation", "activations, M", "activations", 2, 1e-6),
     _figure("computation", "FLOPs/parameter", "flops_per_param", 2),
     _figure("computation", "parameters/MAC", "params_per_mac", 4),
     _figure("memory traffic", "traffic, MB", "traffic_mb", 2),
@@ -44,19 +45,45 @@ COLUMNS: tuple[Column[Any], ...] = (
 # Fields of a record, shown beside models that have one.
 MEASURED: tuple[Column[Any], ...] = (
     Column(name="top-1, %", get="accuracy_top1", digits=2),
+    Column(name="top-5, %", get="accuracy_top5", digits=2),
+    Column(name="peak, MB", get="peak_memory_mb", digits=2),
     Column(name="latency, ms", get="latency_ms_p50", digits=2),
     Column(name="images/s", get="throughput_images_per_s", digits=0),
     Column(name="energy, J/image", get="energy_j_per_image", digits=3),
+)
+
+# What publishers of weights state.
+STATED: tuple[Column[Any], ...] = (
+    Column(name="published top-1, %", get="published_top1", digits=2, group="published"),
+    Column(name="published top-5, %", get="published_top5", digits=2, group="published"),
+    Column(name="published GMACs", get="published_gmacs", digits=3, group="published"),
+    Column(
+        name="of weights",
+        # Of "ResNet18_Weights.IMAGENET1K_V1", the model's name stands beside it anyway.
+        get=lambda model: (model["published_weights"] or "").partition(".")[2] or None,
+        align="r",
+        group="published",
+    ),
+)
+
+# Fields of a `Latency` that is measured on this machine.
+TIMED: tuple[Column[Any], ...] = (
+    Column(name="measured median, ms", get="latency_ms_p50", digits=3),
+    Column(name="5th percentile, ms", get="latency_ms_p05", digits=3),
+    Column(name="95th percentile, ms", get="latency_ms_p95", digits=3),
 )
 
 # Fields of a `Layer`; the last two are shown where there is hardware.
 LAYER: tuple[Column[Any], ...] = (
     Column(name="module", get=lambda layer: layer.module or "(the network itself)"),
     Column(name="operators", get="operators"),
+    Column(name="output", get="output", align="r"),
+    Column(name="parameters", get="params", digits=0),
     Column(name="MMACs", get="macs", digits=2, scale=1e-6),
     Column(name="MFLOPs", get="flops", digits=2, scale=1e-6),
     Column(name="traffic, MB", get="traffic_mb", digits=3),
     Column(name="weights, MB", get="weights_mb", digits=3),
+    Column(name="saved, MB", get="saved_mb", digits=3),
     Column(name="FLOPs/byte", get="intensity_flops_per_byte", digits=2),
     Column(name="class", get="intensity_class", align="r"),
     Column(name="at least, ms", get="latency_bound_ms", digits=4),

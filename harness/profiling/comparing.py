@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from rich.console import Console
 from rich.progress import track
@@ -11,13 +12,17 @@ from rich.progress import track
 from harness.errors import RequestError
 from harness.profiling.analysis import Analysis, Failure, analyse_all
 from harness.profiling.hardware import find_roof, given_roof
-from harness.profiling.layers import group_layers
 from harness.profiling.names import ModelName, resolve_names
+from harness.profiling.publishers import (
+    read_timm_results,
+    torchvision_accuracy,
+)
 from harness.profiling.ranking import rank, recommend, sort_rows
 from harness.profiling.report import Report
 from harness.profiling.request import Request, usual_roof
 from harness.profiling.results import join_results, read_results
 from harness.profiling.roofline import Roof
+from harness.profiling.timing import time_analyses
 
 
 def compare(request: Request) -> Report:
@@ -37,25 +42,42 @@ def compare(request: Request) -> Report:
     options = replace(request, roof=_find_roof(request))
     rows = sort_rows(analyse_all(_with_progress(names), options), request.sort_by)
     analyses = [row for row in rows if isinstance(row, Analysis)]
-    found = [row for row in rows if row.name in layered]
-    if layered and not found:
-        found = analyse_all(layered, options)
-        # Why there are no layers is said as of any other model.
-        rows += [row for row in found if isinstance(row, Failure)]
+    found = analyse_all(layered, replace(options, training=True))
+    # Why there are no layers is said as of any other model.
+    rows += [row for row in found if isinstance(row, Failure) and row not in rows]
     layers_of = next((row for row in found if isinstance(row, Analysis)), None)
     recommendation = None
-    if request.recommend and analyses:
-        recommendation = recommend(analyses, request.recommend, usual_roof(options))
+    counted = [row for row in analyses if not row.graph.uncounted]
+    if request.recommend and counted:
+        recommendation = recommend(counted, request.recommend, usual_roof(options))
     return Report(
         options=options,
         rows=rows,
         extremes=rank(analyses),
         recommendation=recommendation,
         layers_of=layers_of,
-        layers=group_layers(layers_of.graph, options.roof) if layers_of else (),
+        layers=layers_of.layers(request.block_depth, options.roof) if layers_of else (),
         dataset=dataset,
         measured=join_results(analyses, options, records) if records else {},
+        published=_find_published(analyses, request),
+        timed=time_analyses(analyses, options) if request.measure else {},
     )
+
+
+def _find_published(
+    analyses: Sequence[Analysis], request: Request
+) -> Mapping[ModelName, Mapping[str, Any]]:
+    """Return what publishers state of weights that are for the images and classes counted."""
+    if request.image_size or (request.channels, request.classes) != (3, 1000):
+        return {}
+    results = read_timm_results(request.timm_results) if request.timm_results else {}
+    found = {
+        each.name: torchvision_accuracy(each.name)
+        or results.get((each.name.name, str(each.image_size)), {})
+        for each in analyses
+        if each.name.source in ("torchvision", "timm")
+    }
+    return {name: figures for name, figures in found.items() if figures}
 
 
 def _find_roof(request: Request) -> Roof | None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import importlib.metadata
 import json
 from dataclasses import replace
 from functools import partial
 from itertools import groupby
 from typing import Any
 
-from harness.profiling.columns import COLUMNS, LAYER, MEASURED
+from harness.profiling.columns import COLUMNS, LAYER, MEASURED, STATED, TIMED
+from harness.profiling.layers import Layer, sum_layers
 from harness.profiling.metrics import Metrics
 from harness.profiling.plots import plot_report
+from harness.profiling.publishers import PUBLISHED
 from harness.profiling.report import (
     MEASURED_HOW,
     Report,
@@ -20,31 +23,40 @@ from harness.profiling.report import (
     describe_models,
     notes,
 )
-from harness.profiling.request import Format
+from harness.profiling.request import Format, show_size
 from harness.report.canvas import render_figure
 from harness.report.html import render_template
 from harness.report.table import Column, Table, write_csv
 
+_LIBRARIES = ("torch", "torchvision", "timm", "transformers")
 _COUNTING = ("accounting", "batch_size", "channels", "classes", "precision")
 _METRICS = tuple(field.name for field in dataclasses.fields(Metrics))
 _MEASURED = (*(f"measured_{column.get}" for column in MEASURED), *MEASURED_HOW)
-_MODEL = Column[Any](name="", get="model")
+_MOST_ACROSS = 6
+_SCHEMA = 2
+"""Of the JSON: raised when a field changes its meaning or its place."""
+_MODEL = Column[Any](name="", get="title")
 _IMAGE = Column[Any](name="image, px", get="image_size", align="r")
 
 
-def render(report: Report, form: Format, *, transpose: bool, width: int | None = None) -> str:
+def render(
+    report: Report, form: Format, *, transpose: bool | None = None, width: int | None = None
+) -> str:
     """Return a report in one of its formats.
 
     Args:
         report: What to show.
         form: The format.
-        transpose: Whether models stand below each other, in a table for each group of metrics.
+        transpose: Whether models stand below each other, in a table for each group of metrics;
+            None: where there are more than six.
         width: The terminal's width; columns beyond it go into another table. None: no limit.
     """
     if form == "csv":
         return _csv(report)
     if form == "json":
         return _json(report)
+    if transpose is None:
+        transpose = len(report.rows) > _MOST_ACROSS
     tables = _make_tables(report, transpose)
     if form == "html":
         return _html(report, tables)
@@ -64,20 +76,32 @@ def _make_tables(report: Report, transpose: bool) -> list[Table]:
     # Times need hardware.
     figures = [c for c in COLUMNS if report.options.roof or c.group != "roofline"]
     measured_on = f"measured on {report.dataset}"
+    if report.published:
+        figures += STATED
+    if report.timed:
+        figures += [replace(c, get=f"timed_{c.get}", group="on this machine") for c in TIMED]
     if report.dataset:
         figures += [replace(c, get=f"measured_{c.get}", group=measured_on) for c in MEASURED]
     if report.analyses and transpose:
         for group, columns in groupby(figures, key=lambda column: column.group):
-            image = [] if group == measured_on else [_IMAGE]
+            # Sizes stand beside the figures that they change.
+            image = [] if group in (measured_on, "published", "on this machine") else [_IMAGE]
             tables.append(Table.of(models, [_MODEL, *image, *columns], group))
     elif report.analyses:
         image_size = replace(_IMAGE, name="image size, px")
         tables.append(Table.of(models, [_MODEL, image_size, *figures]).transposed())
     if report.layers_of:
-        title = f"{report.layers_of.name} at {report.layers_of.image_size} px, by module"
+        size = show_size(report.layers_of.image_size)
+        title = f"{report.layers_of.name} at {size} px, by module"
         shown = LAYER if report.options.roof else LAYER[:-2]
-        tables.append(Table.of(report.layers, shown, title))
+        tables.append(Table.of([*report.layers, _sum(report)], shown, title))
     return tables
+
+
+def _sum(report: Report) -> Layer:
+    """Return the layer that stands for all of the model whose layers are shown."""
+    operators = report.layers_of.graph.operators if report.layers_of else ()
+    return sum_layers(report.layers, operators, report.options.roof)
 
 
 def _html(report: Report, tables: list[Table]) -> str:
@@ -113,7 +137,10 @@ def _closing(report: Report) -> dict[str, list[str]]:
 def _json(report: Report) -> str:
     """Return everything; what could not be had is null, with the reason."""
     tree: dict[str, Any] = {
+        "schema": _SCHEMA,
+        "versions": {name: importlib.metadata.version(name) for name in _LIBRARIES},
         **_counting(report),
+        "units": {str(column.get): _unit(column) for column in (*COLUMNS, *STATED[:-1])},
         "hardware": dataclasses.asdict(report.options.roof) if report.options.roof else None,
         "models": describe_models(report),
         "rankings": [dataclasses.asdict(each) for each in report.extremes],
@@ -123,7 +150,14 @@ def _json(report: Report) -> str:
     if report.layers_of:
         tree["layers_of"] = str(report.layers_of.name)
         tree["layers"] = [dataclasses.asdict(layer) for layer in report.layers]
+        tree["layers_total"] = dataclasses.asdict(_sum(report))
     return json.dumps(tree, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def _unit(column: Column[Any]) -> str:
+    """Return the unit of a figure: that after the comma, or what is counted in single pieces."""
+    name, _, unit = column.name.rpartition(", ")
+    return unit if column.scale == 1 else name
 
 
 def _csv(report: Report) -> str:
@@ -133,10 +167,12 @@ def _csv(report: Report) -> str:
         shared = {"model": report.layers_of.name, **shared}
         return write_csv(shared | dataclasses.asdict(layer) for layer in report.layers)
     shared["hardware"] = report.options.roof.name if report.options.roof else None
-    names = [*_METRICS, *(_MEASURED if report.dataset else ()), "reason"]
+    names = [*_METRICS, *(PUBLISHED if report.published else ())]
+    names += [f"timed_{column.get}" for column in TIMED] if report.timed else []
+    names += [*(_MEASURED if report.dataset else ()), "reason"]
+    head = ("model", "form", "image_size")
     return write_csv(
-        {"model": each["model"], "image_size": each["image_size"], **shared}
-        | {name: each.get(name) for name in names}
+        {name: each[name] for name in head} | shared | {name: each.get(name) for name in names}
         for each in describe_models(report)
     )
 

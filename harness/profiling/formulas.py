@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 import torch
@@ -27,16 +28,18 @@ PER_NORM_OF_VECTOR_ELEMENT = 2  # square, sum of squares
 PER_LINEAR_POINT = 3  # two products, a sum
 PER_BILINEAR_PIXEL = 7  # four products, three sums
 PER_BICUBIC_PIXEL = 31  # sixteen products, fifteen sums
+PER_COMPLEX_PRODUCT = 6  # four products, two sums
 
 Arguments = Mapping[str, Any]
 Formula = Callable[[Arguments, int, int], int]
 """Takes an operator's arguments, the elements of its first input and those of its outputs."""
 
-_FUSED_ATTENTION = "scaled_dot_product_attention"
+FUSED_ATTENTION = "scaled_dot_product_attention"
 # torch does not mark all of these operators as pointwise, or not in every version.
 _POINTWISE = {
     *("relu6", "hardtanh", "hardswish", "leaky_relu", "prelu", "rrelu", "elu", "selu", "celu"),
-    *("silu", "gelu", "softplus", "mish", "where", "dropout"),
+    *("silu", "gelu", "softplus", "mish", "where", "dropout", "log_sigmoid", "threshold"),
+    *("floor_divide", "absolute", "negative", "fix", "heaviside", "complex"),
 }
 # These compute nothing, though torch marks some of them as pointwise.
 _MOVES = {
@@ -47,31 +50,65 @@ _MOVES = {
     *("channel_shuffle", "upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d"),
     *("one_hot", "tril", "triu", "fill", "zero", "zeros", "zeros_like", "ones", "ones_like"),
     *("full", "full_like", "scalar_tensor", "new_zeros", "new_ones", "new_full", "arange"),
-    *("linspace", "eye", "block_diag", "masked_scatter", "meshgrid"),
+    *("linspace", "eye", "block_diag", "masked_scatter", "meshgrid", "masked_select", "take"),
+    *("reflection_pad1d", "reflection_pad3d", "replication_pad1d", "replication_pad2d"),
+    *("replication_pad3d", "_upsample_nearest_exact1d", "_upsample_nearest_exact2d"),
+    *("hstack", "vstack", "dstack", "column_stack", "concatenate", "diag_embed", "tril_indices"),
+    *("triu_indices", "slice_scatter", "select_scatter", "index_copy", "_unsafe_index"),
+    *(
+        "native_channel_shuffle",
+        "fliplr",
+        "flipud",
+        "rot90",
+        "lift_fresh",
+        "diag",
+        "cartesian_prod",
+    ),
 }
 
 
-def extra_flops(operator: Any, arguments: Arguments, outputs: int, macs: int) -> int | None:
+@cache
+def has_formula(operator: Any) -> bool:
+    """Return whether the FLOPs of an operator besides its products are known."""
+    name = base_name(operator)
+    return (
+        name in _MOVES
+        or name in _FORMULAS
+        or name in _POINTWISE
+        or torch.Tag.pointwise in operator.tags
+    )
+
+
+def extra_flops(operator: Any, arguments: Arguments, outputs: int) -> int | None:
     """Return the FLOPs of an operator besides its products; None where there is no formula.
 
     Args:
         operator: `torch.ops.aten.<name>.<overload>`.
         arguments: Its arguments by their names in the schema.
         outputs: The number of elements of all its outputs.
-        macs: Its multiply-accumulates.
     """
     name = base_name(operator)
     if name in _MOVES:
         return 0
+    if not has_formula(operator):
+        return None
+    first = _first_tensor(arguments)
+    # A step on a complex number is one on each of its parts; a product is four and two sums.
+    steps = 1
+    if first is not None and first.is_complex():
+        steps = PER_COMPLEX_PRODUCT if name == "mul" else 2
     if name in _FORMULAS:
-        inputs = (
-            leaf for leaf in tree_leaves(list(arguments.values())) if isinstance(leaf, Tensor)
-        )
-        first_elements = next((tensor.numel() for tensor in inputs), 0)
-        return _FORMULAS[name](arguments, first_elements, outputs)
-    if torch.Tag.pointwise in operator.tags or name in _POINTWISE:
-        return outputs
-    return 0 if macs else None
+        elements = 0 if first is None else first.numel()
+        return steps * _FORMULAS[name](arguments, elements, outputs)
+    return steps * outputs
+
+
+def _first_tensor(arguments: Arguments) -> Tensor | None:
+    for argument in arguments.values():
+        if isinstance(argument, Tensor):
+            return argument
+    leaves = tree_leaves(list(arguments.values()))
+    return next((leaf for leaf in leaves if isinstance(leaf, Tensor)), None)
 
 
 def attention_macs(operator: Any, arguments: Arguments) -> int | None:
@@ -79,12 +116,13 @@ def attention_macs(operator: Any, arguments: Arguments) -> int | None:
 
     What a kernel saves by skipping the part that a causal mask hides is not subtracted.
     """
-    if base_name(operator) != _FUSED_ATTENTION:
+    if base_name(operator) != FUSED_ATTENTION:
         return None
     features = arguments["query"].shape[-1] + arguments["value"].shape[-1]
     return _scores(arguments) * int(features)
 
 
+@cache
 def base_name(operator: Any) -> str:
     """Return "relu" for `aten.relu_.default`: whether it works in place does not matter here."""
     name: str = operator._schema.name.partition("::")[2]
@@ -116,39 +154,79 @@ def _per_output(operations: int) -> Formula:
     return lambda _, __, outputs: operations * outputs
 
 
-def _windows(dimensions: int) -> Formula:
-    """Count one operation for each element of each window; a single size goes for all sides."""
+def _batch_norm(arguments: Arguments, elements: int, outputs: int) -> int:
+    """Count scaling by constants, or a norm where the statistics are those of the batch."""
+    if arguments["training"] or arguments.get("running_mean") is None:
+        return _norm(PER_NORM_ELEMENT)(arguments, elements, outputs)
+    return PER_BATCH_NORM_ELEMENT * elements
 
-    def count(arguments: Arguments, _: int, outputs: int) -> int:
-        size = arguments["kernel_size"]
-        sizes = [size] if isinstance(size, int) else list(size)
-        return math.prod(sizes * dimensions if len(sizes) == 1 else sizes) * outputs
+
+def _pooling(dimensions: int) -> Formula:
+    """Count one operation for each element of each window, which ends at the image's border."""
+
+    def count(arguments: Arguments, elements: int, _: int) -> int:
+        def along(name: str, default: object) -> list[int]:
+            given: Any = arguments.get(name) or default
+            sizes = [given] if isinstance(given, int) else list(given)
+            return sizes * dimensions if len(sizes) == 1 else sizes
+
+        sides = arguments["self"].shape[-dimensions:]
+        kernel = along("kernel_size", 1)
+        options = (along("stride", kernel), along("padding", 0), along("dilation", 1))
+        ceil = bool(arguments.get("ceil_mode"))
+        axes = zip(sides, kernel, *options, strict=True)
+        inside = math.prod(covered(_windows_along(*axis, ceil=ceil), *axis) for axis in axes)
+        return elements // math.prod(sides) * inside if elements else 0
 
     return count
+
+
+def _windows_along(
+    side: int, kernel: int, stride: int, padding: int, dilation: int, *, ceil: bool
+) -> int:
+    room = side + 2 * padding - dilation * (kernel - 1) - 1
+    windows = (room + (stride - 1 if ceil else 0)) // stride + 1
+    # torch makes no window that begins in the padding after the image.
+    return windows - 1 if ceil and (windows - 1) * stride >= side + padding else windows
+
+
+def covered(windows: int, side: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
+    """Return how many positions along an axis its windows have, without those outside the image."""
+    starts = (window * stride - padding for window in range(windows))
+    return sum(len(_inside(start, kernel, dilation, side)) for start in starts)
+
+
+def _inside(start: int, kernel: int, dilation: int, side: int) -> range:
+    """Return the positions of a window that are in the image."""
+    first = start if start >= 0 else start + -(start // dilation) * dilation
+    return range(first, min(start + dilation * (kernel - 1) + 1, side), dilation)
 
 
 _FORMULAS: dict[str, Formula] = {
     **dict.fromkeys(("conv1d", "conv2d", "conv3d", "convolution", "linear"), _bias),
     **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), _bias),
     **dict.fromkeys(("addmm", "baddbmm", "addbmm", "addmv"), _per_output(1)),
-    _FUSED_ATTENTION: lambda arguments, _, __: PER_SCORE * _scores(arguments),
-    "batch_norm": _per_input(PER_BATCH_NORM_ELEMENT),
+    **dict.fromkeys(("matmul", "mm", "bmm", "mv", "dot"), _per_output(0)),
+    FUSED_ATTENTION: lambda arguments, _, __: PER_SCORE * _scores(arguments),
+    "batch_norm": _batch_norm,
     **dict.fromkeys(("layer_norm", "group_norm", "instance_norm"), _norm(PER_NORM_ELEMENT)),
     "rms_norm": _norm(PER_RMS_NORM_ELEMENT),
     **dict.fromkeys(("softmax", "log_softmax", "_safe_softmax"), _per_input(PER_SOFTMAX_ELEMENT)),
-    **dict.fromkeys(("avg_pool1d", "max_pool1d"), _windows(1)),
-    **dict.fromkeys(("avg_pool2d", "max_pool2d"), _windows(2)),
-    **dict.fromkeys(("avg_pool3d", "max_pool3d"), _windows(3)),
+    **dict.fromkeys(("avg_pool1d", "max_pool1d", "max_pool1d_with_indices"), _pooling(1)),
+    **dict.fromkeys(("avg_pool2d", "max_pool2d", "max_pool2d_with_indices"), _pooling(2)),
+    **dict.fromkeys(("avg_pool3d", "max_pool3d", "max_pool3d_with_indices"), _pooling(3)),
     **dict.fromkeys(
         (
             *("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_max_pool1d"),
             *("adaptive_max_pool2d", "mean", "sum", "amax", "amin", "max", "min", "argmax"),
-            *("argmin", "prod", "cumsum", "logsumexp", "all", "any", "col2im"),
+            *("argmin", "prod", "cumsum", "logsumexp", "all", "any", "col2im", "nansum", "nanmean"),
+            *("adaptive_avg_pool3d", "adaptive_max_pool3d", "cumprod", "aminmax", "trace"),
         ),
         _per_input(1),
     ),
     **dict.fromkeys(("var", "std", "var_mean", "std_mean"), _per_input(PER_VARIANCE_ELEMENT)),
     **dict.fromkeys(("linalg_vector_norm", "norm"), _per_input(PER_NORM_OF_VECTOR_ELEMENT)),
+    "glu": _per_output(2),  # a sigmoid and a product
     "upsample_linear1d": _per_output(PER_LINEAR_POINT),
     "upsample_bilinear2d": _per_output(PER_BILINEAR_PIXEL),
     "_upsample_bilinear2d_aa": _per_output(PER_BILINEAR_PIXEL),

@@ -21,6 +21,9 @@ class Operator:
         weight_bytes: What it reads of parameters and buffers.
         channels: What a convolution or linear layer puts out; None for other operators.
         predecessors: Positions of the operators whose results it reads, all before its own.
+        output_shapes: The shapes of what it writes.
+        activations: The elements that it writes, of a convolution, linear layer or matrix product;
+            0 for others.
     """
 
     name: str
@@ -32,6 +35,8 @@ class Operator:
     weight_bytes: int
     channels: int | None
     predecessors: tuple[int, ...]
+    output_shapes: tuple[tuple[int, ...], ...] = ()
+    activations: int = 0
 
     @property
     def traffic_bytes(self) -> int:
@@ -52,11 +57,14 @@ class Graph:
         operators: Each stands after those that it waits for.
         results: Positions of the operators whose results the network returns.
         unknown: Names of operators without a formula, whose FLOPs count as 0.
+        uncounted: Names of operators that multiply and have no formula: the graph's operations
+            are not known then.
     """
 
     operators: tuple[Operator, ...]
     results: frozenset[int]
     unknown: tuple[str, ...] = ()
+    uncounted: tuple[str, ...] = ()
 
     @cached_property
     def levels(self) -> tuple[int, ...]:

@@ -25,7 +25,8 @@ class Metrics:
     """Every figure of one network, of one forward pass over the whole batch.
 
     MB are 10^6 bytes. A ratio is None where its divisor is 0, the width where no layer but the last
-    puts out channels, and the last three figures where no hardware was named.
+    puts out channels, `gmacs`, `gflops` and their ratios where an operator that multiplies has no
+    formula, and the last three figures where no hardware was named.
     """
 
     params: int
@@ -34,8 +35,9 @@ class Metrics:
     operators: int
     sequential_depth: int
     max_width_channels: int | None
-    gmacs: float
-    gflops: float
+    gmacs: float | None
+    gflops: float | None
+    activations: int = 0
     flops_per_param: float | None
     params_per_mac: float | None
     traffic_mb: float
@@ -75,6 +77,7 @@ def compute_metrics(
     flops = sum(operator.flops for operator in operators)
     traffic = sum(operator.traffic_bytes for operator in operators)
     intensity = flops / traffic if traffic else 0.0
+    known = not graph.uncounted
     if accounting == "published":
         # The unweighted mean over the units that have FLOPs: a small layer weighs as much as any.
         each = [operator.intensity for operator in operators if operator.intensity > 0]
@@ -86,15 +89,16 @@ def compute_metrics(
         operators=len(operators),
         sequential_depth=graph.depth,
         max_width_channels=graph.max_width,
-        gmacs=macs / 1e9,
-        gflops=flops / 1e9,
-        flops_per_param=_ratio(flops, params),
-        params_per_mac=_ratio(params, macs),
+        gmacs=macs / 1e9 if known else None,
+        gflops=flops / 1e9 if known else None,
+        activations=sum(operator.activations for operator in operators),
+        flops_per_param=_ratio(flops, params) if known else None,
+        params_per_mac=_ratio(params, macs) if known else None,
         traffic_mb=traffic / 1e6,
         traffic_input_mb=sum(operator.input_bytes for operator in operators) / 1e6,
         traffic_output_mb=sum(operator.output_bytes for operator in operators) / 1e6,
         traffic_weights_mb=sum(operator.weight_bytes for operator in operators) / 1e6,
-        bytes_per_flop=_ratio(traffic, flops),
+        bytes_per_flop=_ratio(traffic, flops) if known else None,
         peak_activations_mb=peak_activations_mb,
         intensity_flops_per_byte=intensity,
         compute_bound_operators_percent=_percent(operators, "compute-bound"),

@@ -10,49 +10,46 @@ from functools import cache
 from typing import Literal, get_args
 
 from harness.errors import RequestError
+from harness.profiling.catalogue import catalogue
+from harness.profiling.user_models import UserSource, find_user_model
 from harness.registry import model_files
 
-Source = Literal["ours", "torchvision", "timm", "hf"]
-SOURCES: tuple[Source, ...] = get_args(Source)
+Library = Literal["ours", "torchvision", "timm", "hf"]
+Source = Library | UserSource
+SOURCES: tuple[Library, ...] = get_args(Library)
+LIBRARIES: dict[Library, str] = {"torchvision": "torchvision", "timm": "timm", "hf": "transformers"}
 _WILDCARDS = "*?["
 _NEAR = 4
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelName:
-    """A model of one source, by its name there."""
+    """A model of one source, by its name there.
+
+    Attributes:
+        form: "train" or "deploy" for a form of a re-parameterised network; empty for others.
+    """
 
     source: Source
     name: str
+    form: str = ""
 
     def __str__(self) -> str:
         """Return the name as the command line takes it; torchvision's names need no prefix."""
-        return self.name if self.source == "torchvision" else f"{self.source}:{self.name}"
+        prefixed = self.source in ("ours", "timm", "hf")
+        name = f"{self.source}:{self.name}" if prefixed else self.name
+        return f"{name} ({self.form})" if self.form else name
 
 
 @cache
-def known_names(source: Source) -> tuple[str, ...]:
-    """Return the models of a source; importing timm or transformers takes seconds at first."""
-    if source == "ours":
-        return tuple(model_files())
-    if source == "torchvision":
-        import torchvision
-
-        return tuple(torchvision.models.list_models(torchvision.models))
-    if source == "timm":
-        import timm
-
-        return tuple(timm.list_models())
-    return tuple(hf_classes())
+def known_names(source: Library) -> tuple[str, ...]:
+    """Return the models of a source."""
+    return tuple(model_files() if source == "ours" else catalogue(LIBRARIES[source]).names)
 
 
-@cache
 def hf_classes() -> Mapping[str, str]:
     """Return the class of each of transformers' image classifiers, by the model type."""
-    from transformers.models.auto import modeling_auto
-
-    names = modeling_auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
-    return {key: each if isinstance(each, str) else each[0] for key, each in names.items()}
+    return catalogue("transformers").classes
 
 
 def resolve_names(asked: Iterable[str]) -> list[ModelName]:
@@ -92,10 +89,12 @@ def matching_names(pattern: str = "*") -> list[ModelName]:
 
 
 def _resolve(text: str) -> list[ModelName]:
+    if kind := find_user_model(text, SOURCES):
+        return [ModelName(source=kind, name=text)]
     sources, name = _split(text)
     if any(sign in name for sign in _WILDCARDS):
         # Our models are torchvision's and timm's again, under names that few patterns mean.
-        usual: tuple[Source, ...] = ("torchvision", "timm")
+        usual: tuple[Library, ...] = ("torchvision", "timm")
         for source in sources if len(sources) == 1 else usual:
             if found := _matches(source, name):
                 return found
@@ -108,25 +107,37 @@ def _resolve(text: str) -> list[ModelName]:
     raise _unknown(text, sources)
 
 
-def _split(text: str) -> tuple[tuple[Source, ...], str]:
+def _split(text: str) -> tuple[tuple[Library, ...], str]:
     """Return the sources that a name can be of, and the name without its prefix."""
     prefix, colon, rest = text.partition(":")
     if not colon:
         return SOURCES, text
     found = tuple(source for source in SOURCES if source == prefix)
     if not found:
-        raise RequestError(f"unknown source '{prefix}' of '{text}': {', '.join(SOURCES)}")
+        raise RequestError(
+            f"unknown source '{prefix}' of '{text}': {', '.join(SOURCES)}, a file.py or a module"
+        )
     return found, rest
 
 
-def _matches(source: Source, pattern: str) -> list[ModelName]:
-    names = (name for name in known_names(source) if fnmatchcase(name, pattern))
+def _matches(source: Library, pattern: str) -> list[ModelName]:
+    known: Iterable[str] = known_names(source)
+    if source == "timm" and "." in pattern:
+        known = (f"{name}.{tag}" for name, tags in catalogue("timm").tags.items() for tag in tags)
+    names = (name for name in known if fnmatchcase(name, pattern))
     return [ModelName(source=source, name=name) for name in names]
 
 
-def _unknown(text: str, sources: Iterable[Source]) -> RequestError:
-    known = {str(name): name.name for source in sources for name in _matches(source, "*")}
+def _unknown(text: str, sources: Iterable[Library]) -> RequestError:
     asked = text.rpartition(":")[2]
+    for source in (each for each in sources if each in LIBRARIES):
+        for name, kind in catalogue(LIBRARIES[source]).others.items():
+            if fnmatchcase(name, asked):
+                library = LIBRARIES[source]
+                return RequestError(
+                    f"'{text}': {name} is {kind} of {library}: image classifiers only"
+                )
+    known = {str(name): name.name for source in sources for name in _matches(source, "*")}
     near = difflib.get_close_matches(asked, set(known.values()), n=_NEAR, cutoff=0.6)
     full = [label for name in near for label, each in known.items() if each == name]
     help_text = f"did you mean {' or '.join(full[:_NEAR])}?" if full else "nothing is near it"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.profiling.analysis import Analysis
 from harness.profiling.metrics import COMPUTE_BOUND_ABOVE, MEMORY_BOUND_BELOW
@@ -38,28 +38,41 @@ def plot_report(report: Report) -> Figure:
     counting = f"{report.options.accounting} accounting, {describe_pass(report.options)}"
     figure.suptitle(counting + more, fontsize=10)
     grid = figure.add_gridspec(2, 2, height_ratios=(_TOP, rows))
-    _plot_roof(figure.add_subplot(grid[0, 0]), shown, roof)
+    _plot_roof(figure.add_subplot(grid[0, 0]), shown, names, roof)
     _plot_rows(figure.add_subplot(grid[1, :]), shown, names, roof)
     _plot_sizes(figure.add_subplot(grid[0, 1]), shown, labels)
     return figure
 
 
-def _plot_roof(axes: Axes, analyses: Sequence[Analysis], roof: Roof) -> None:
+def _colour(index: int, count: int) -> Any:
+    """Return the colour of a model, another one for each."""
+    from matplotlib import colormaps
+
+    return f"C{index}" if count <= 10 else colormaps["turbo"]((index + 0.5) / count)
+
+
+def _plot_roof(axes: Axes, analyses: Sequence[Analysis], names: Sequence[str], roof: Roof) -> None:
     """Draw the attainable performance at each intensity, with every operator on it."""
     ridge = roof.ridge_flops_per_byte
     intensities = [each.intensity for a in analyses for each in a.graph.operators if each.intensity]
     corners = (min([*intensities, ridge]) / 2, ridge, max([*intensities, ridge]) * 2)
     heights = [roof.attainable_gflops_per_s(corner) for corner in corners]
     axes.plot(corners, heights, color=INK, linewidth=1.2)
-    for index, analysis in enumerate(analyses):
+    for index, (analysis, name) in enumerate(zip(analyses, names, strict=True)):
         points = [each.intensity for each in analysis.graph.operators if each.intensity]
         reached = [roof.attainable_gflops_per_s(point) for point in points]
-        axes.scatter(points, reached, s=28, color=f"C{index}", alpha=0.4, linewidths=0)
+        colour = _colour(index, len(analyses))
+        axes.scatter(points, reached, s=28, color=colour, alpha=0.4, linewidths=0, label=name)
     axes.axvline(ridge, color=FAINT, linewidth=0.8, linestyle=":")
     axes.set(xlabel="FLOPs/byte of an operator (log)", ylabel="GFLOP/s that it can reach (log)")
     title = f"roofline of {roof.name}, {roof.precision}; ridge at {ridge:.3g} FLOPs/byte"
     axes.set_title(title, fontsize=10)
     set_logarithmic(axes, "xy")
+    if len(analyses) <= _MOST_NAMES:
+        axes.legend(loc="lower right", fontsize=8)
+    else:
+        said = "colours are those of the rows below"
+        axes.text(0.98, 0.03, said, transform=axes.transAxes, ha="right", fontsize=8, color=FAINT)
 
 
 def _plot_rows(axes: Axes, analyses: Sequence[Analysis], names: Sequence[str], roof: Roof) -> None:
@@ -70,7 +83,7 @@ def _plot_rows(axes: Axes, analyses: Sequence[Analysis], names: Sequence[str], r
             list(shares),
             [index] * len(shares),
             s=[_SMALLEST_AREA + _WHOLE_AREA * share for share in shares.values()],
-            color=f"C{index}",
+            color=_colour(index, len(analyses)),
             alpha=0.5,
             linewidths=0,
         )
@@ -112,7 +125,7 @@ def _plot_sizes(axes: Axes, analyses: Sequence[Analysis], labels: Sequence[str])
     known = [(metrics, label) for metrics, label in pairs if metrics.params and metrics.gmacs]
     if not known:
         return
-    xs, ys = [m.params / 1e6 for m, _ in known], [m.gmacs for m, _ in known]
+    xs, ys = [m.params / 1e6 for m, _ in known], [m.gmacs or 0.0 for m, _ in known]
     intensities = [m.intensity_flops_per_byte for m, _ in known]
     axes.margins(0.15)
     points = axes.scatter(xs, ys, s=60, c=intensities, norm=LogNorm(), cmap="viridis", zorder=3)

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+import torch.nn.functional as F  # noqa: N812
+from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp, TensorMetadata
 from torch.utils._pytree import tree_leaves
 
 from harness.errors import CellError
 from harness.measure.networks import inference
 from harness.profiling.graph import Graph, Operator
+from harness.profiling.recording import Inputs
 from harness.util.error_text import describe_error
 
 PER_BATCH_NORM_ELEMENT = 5
@@ -27,24 +29,35 @@ BATCH_NORM_TENSORS = 4  # weight, bias, mean, variance: a number a channel each
 _LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.GELU, nn.Hardswish)
-_SUMS_AND_PRODUCTS = {
+# Functions, and methods of tensors by name, that compute what a module would.
+_LAYER_CALLS = {F.conv1d, F.conv2d, F.conv3d, F.linear}
+_ELEMENTWISE_CALLS = {
     *(operator.add, operator.iadd, operator.mul, operator.imul, torch.add, torch.mul),
+    *(F.relu, F.relu6, F.gelu, F.hardswish, torch.relu, torch.relu_, F.relu_),
+    *("add", "add_", "mul", "mul_", "relu", "relu_"),
 }
-_OTHER_FUNCTIONS = {operator.sub, operator.isub, operator.truediv, torch.sub, torch.div}
+_OTHER_CALLS = {
+    *(operator.sub, operator.isub, operator.truediv, operator.itruediv, torch.sub, torch.div),
+    *("sub", "sub_", "div", "div_"),
+}
+_CALLS = {*_LAYER_CALLS, F.batch_norm, torch.batch_norm, *_ELEMENTWISE_CALLS, *_OTHER_CALLS}
 
 
-def trace_published(network: nn.Module, example: Tensor, element_bytes: int = 4) -> Graph:
-    """Return a unit for each module that a network calls, and for each sum and product.
+def trace_published(network: nn.Module, inputs: Inputs, element_bytes: int = 4) -> Graph:
+    """Return a unit for each module that a network calls, and for each call of what one computes.
 
-    The network and the example, N×C×H×W, are on the meta device; each number has `element_bytes`.
+    The network and its inputs, N×C×H×W images as a rule, are on the meta device; each number has
+    `element_bytes`.
 
     Raises:
         CellError: torch.fx cannot trace the network, e.g. because its path depends on sizes.
     """
+    if isinstance(inputs, Mapping):
+        raise CellError("the published accounting takes no inputs by name")
     try:
         with inference(network), torch.device("meta"):
             traced = fx.symbolic_trace(network)
-            ShapeProp(traced).propagate(example)
+            ShapeProp(traced).propagate(*(inputs if isinstance(inputs, tuple) else (inputs,)))
     except Exception as error:
         raise CellError(f"torch.fx cannot trace it: {describe_error(error)}") from error
     units: list[Operator] = []
@@ -67,37 +80,53 @@ def trace_published(network: nn.Module, example: Tensor, element_bytes: int = 4)
 def _unit(
     node: fx.Node, module: nn.Module | None, element_bytes: int, predecessors: tuple[int, ...]
 ) -> Operator:
-    outputs = _elements([node])
+    outputs, inputs = _elements([node]), [n for n in node.args if isinstance(n, fx.Node)]
     channels, macs, weights, other_flops = None, 0, 0, 0
     if isinstance(module, _LAYERS):
         channels = module.out_features if isinstance(module, nn.Linear) else module.out_channels
         # One for each weight that an output depends on.
         macs = outputs * (module.weight.numel() // channels)
         weights = sum(parameter.numel() for parameter in module.parameters())
-    elif isinstance(module, _BATCH_NORMS):
-        weights = BATCH_NORM_TENSORS * module.num_features
+    elif node.target in _LAYER_CALLS:
+        weight, bias = _argument(node, 1, "weight"), _argument(node, 2, "bias")
+        channels = int(weight.meta["tensor_meta"].shape[0])
+        macs = outputs * (_elements([weight]) // channels)
+        weights = _elements(each for each in (weight, bias) if isinstance(each, fx.Node))
+        inputs = [_argument(node, 0, "input")]
+    elif isinstance(module, _BATCH_NORMS) or node.target in (F.batch_norm, torch.batch_norm):
+        inputs = [_argument(node, 0, "input")]
+        weights = BATCH_NORM_TENSORS * int(inputs[0].meta["tensor_meta"].shape[1])
         other_flops = PER_BATCH_NORM_ELEMENT * outputs
-    elif isinstance(module, _ACTIVATIONS) or node.target in _SUMS_AND_PRODUCTS:
+    elif isinstance(module, _ACTIVATIONS) or node.target in _ELEMENTWISE_CALLS:
         other_flops = outputs
     return Operator(
-        name=type(module).__name__ if module else str(getattr(node.target, "__name__", "")),
+        name=type(module).__name__
+        if module
+        else str(getattr(node.target, "__name__", node.target)),
         module=str(node.target) if module else _caller(node),
         macs=macs,
         flops=2 * macs or other_flops,
-        input_bytes=element_bytes * _elements(n for n in node.args if isinstance(n, fx.Node)),
+        input_bytes=element_bytes * _elements(inputs),
         output_bytes=element_bytes * outputs,
         weight_bytes=element_bytes * weights,
         channels=channels,
         predecessors=predecessors,
+        output_shapes=tuple(tuple(each.shape) for each in _metadata([node])),
+        activations=outputs if macs else 0,
     )
+
+
+def _argument(node: fx.Node, position: int, name: str) -> Any:
+    """Return an argument of a function, given by position or by name; None if it is not given."""
+    return node.args[position] if position < len(node.args) else node.kwargs.get(name)
 
 
 def _is_unit(node: fx.Node) -> bool:
     if node.op == "call_module":
         return True
-    arithmetic = node.target in _SUMS_AND_PRODUCTS or node.target in _OTHER_FUNCTIONS
     # Sizes are added and divided, too, but are no tensors.
-    return node.op == "call_function" and arithmetic and bool(_elements([node]))
+    called = node.op in ("call_function", "call_method") and node.target in _CALLS
+    return called and bool(_elements([node]))
 
 
 def _caller(node: fx.Node) -> str:
@@ -108,9 +137,13 @@ def _caller(node: fx.Node) -> str:
 
 def _elements(nodes: Iterable[fx.Node]) -> int:
     """Return the number of elements of all tensors that nodes give."""
+    return sum(math.prod(leaf.shape) for leaf in _metadata(nodes))
+
+
+def _metadata(nodes: Iterable[fx.Node]) -> list[TensorMetadata]:
     found = (node.meta.get("tensor_meta") for node in nodes)
     leaves = (leaf for each in found for leaf in tree_leaves(each, is_leaf=_is_metadata))
-    return sum(math.prod(leaf.shape) for leaf in leaves if _is_metadata(leaf))
+    return [leaf for leaf in leaves if _is_metadata(leaf)]
 
 
 def _is_metadata(tree: object) -> bool:

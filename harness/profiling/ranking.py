@@ -9,20 +9,8 @@ from operator import itemgetter
 
 from harness.profiling.analysis import Analysis, Failure, Row
 from harness.profiling.columns import COLUMNS
-from harness.profiling.request import Purpose, SortKey
+from harness.profiling.request import SORTED_BY, Purpose, SortKey
 from harness.profiling.roofline import Roof, latency_bound_ms
-
-_SORTED_BY: dict[SortKey, str] = {
-    "params": "params",
-    "flops": "gflops",
-    "macs": "gmacs",
-    "memory": "traffic_mb",
-    "efficiency": "flops_per_param",
-    "ai": "intensity_flops_per_byte",
-    "latency": "latency_bound_ms",
-    "depth": "sequential_depth",
-    "size": "model_size_mb",
-}
 
 _RANKED = (
     ("smallest", "largest", "params"),
@@ -73,7 +61,7 @@ def sort_rows(rows: Sequence[Row], key: SortKey | None) -> list[Row]:
     def position(row: Row) -> tuple[int, float, str]:
         if isinstance(row, Failure):
             return 2, 0.0, str(row.name)
-        value = getattr(row.metrics, _SORTED_BY[key]) if key in _SORTED_BY else 0.0
+        value = getattr(row.metrics, SORTED_BY[key]) if key in SORTED_BY else 0.0
         return (0, value, str(row.name)) if value is not None else (1, 0.0, str(row.name))
 
     return list(rows) if key is None else sorted(rows, key=position)
@@ -150,7 +138,7 @@ def _scores(analyses: Sequence[Analysis], purpose: Purpose, roof: Roof) -> list[
     if purpose == "server":
         return [_throughput_bound_ms(each, roof) for each in analyses]
     costs = [
-        (each.metrics.model_size_mb, each.metrics.gflops, each.metrics.peak_activations_mb)
+        (each.metrics.model_size_mb, each.metrics.gflops or 0.0, each.metrics.peak_activations_mb)
         for each in analyses
     ]
     least = [min(column) or 1.0 for column in zip(*costs, strict=True)]

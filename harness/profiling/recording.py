@@ -7,7 +7,7 @@ Under `torch.inference_mode` a dispatch mode sees, operator for operator, the gr
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -20,20 +20,36 @@ from torch.nn.modules.module import (
     register_module_forward_pre_hook,
 )
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
 
 from harness.errors import CellError
-from harness.measure.memory import LiveStorages
 from harness.measure.networks import inference
 from harness.measure.operations import counting_flops
-from harness.profiling.formulas import Arguments, attention_macs, base_name, extra_flops
+from harness.measure.products import ProductCounter
+from harness.profiling.dispatch import (
+    LAYERS,
+    Inside,
+    LiveResults,
+    distinct,
+    does_nothing,
+    find_tensors,
+    is_composite,
+    is_dropout_off,
+    named_arguments,
+    written_tensors,
+)
+from harness.profiling.formulas import (
+    FUSED_ATTENTION,
+    Arguments,
+    attention_macs,
+    base_name,
+    extra_flops,
+    has_formula,
+)
 from harness.profiling.graph import Graph, Operator
 from harness.util.error_text import describe_error
 
 # These operators do not read what they write over.
 _OVERWRITING = {"fill", "zero", "copy"}
-_LAYERS = {"conv1d", "conv2d", "conv3d", "convolution", "linear"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,36 +60,73 @@ class Recording:
         graph: Its operators, without views and dropout in inference, which move nothing.
         peak_activation_bytes: The largest sum of live intermediate results and outputs, at the
             tensors' own size.
+        outputs: The shapes of the tensors that the network returns.
     """
 
     graph: Graph
     peak_activation_bytes: int
+    outputs: tuple[tuple[int, ...], ...] = ()
 
 
-def record(network: nn.Module, example: Tensor, element_bytes: int = 4) -> Recording:
+Inputs = Tensor | tuple[Any, ...] | Mapping[str, Any]
+"""What a network is called with: one tensor, its positional arguments, or its arguments by name."""
+
+
+def call(network: nn.Module, inputs: Inputs) -> object:
+    """Call a network."""
+    if isinstance(inputs, Mapping):
+        return network(**inputs)
+    return network(*inputs) if isinstance(inputs, tuple) else network(inputs)
+
+
+def record(network: nn.Module, inputs: Inputs, element_bytes: int = 4) -> Recording:
     """Record a forward pass without computing anything.
 
-    The network and the example, N×C×H×W, are on the meta device. A floating-point number counts
-    `element_bytes`, and other types as they are.
+    The network and its inputs, N×C×H×W images as a rule, are on the meta device. A floating-point
+    number counts `element_bytes`, a complex one twice as many, and other types as they are.
 
     Raises:
         CellError: The network cannot run on the meta device, e.g. because its path depends on
             values.
     """
-    weights = [*network.parameters(), *network.buffers()]
-    live = LiveStorages([*weights, example])
+    tensors = [*network.parameters(), *network.buffers()]
     try:
-        with (
-            inference(network),
-            counting_flops(network, fused_attention=True) as counter,
-            _innermost_module(network) as running,
-            live,
-            _Recorder(weights, running, counter, element_bytes) as recorder,
-        ):
-            recorder.note_results(network(example))
+        with inference(network), counting_flops(network, fused_attention=True) as counter:
+            recording, kept = _record(network, inputs, tensors, counter, element_bytes)
+            if kept:
+                # Tables that a network makes in its first pass are there in all later ones.
+                recording, _ = _record(network, inputs, [*tensors, *kept], counter, element_bytes)
     except Exception as error:
         raise CellError(f"cannot run on the meta device: {describe_error(error)}") from error
-    return Recording(graph=recorder.graph(), peak_activation_bytes=live.peak_bytes)
+    return recording
+
+
+def _record(
+    network: nn.Module,
+    inputs: Inputs,
+    weights: Sequence[Tensor],
+    counter: ProductCounter,
+    element_bytes: int,
+) -> tuple[Recording, list[Tensor]]:
+    """Return what one pass does, and the tensors that outlive it without being returned."""
+    live = LiveResults([*weights, *find_tensors(inputs)])
+    with (
+        innermost_module(network) as running,
+        live,
+        _Recorder(weights, running, counter, element_bytes) as recorder,
+    ):
+        returned = call(network, inputs)
+        recorder.note_results(returned)
+    recording = Recording(
+        graph=recorder.graph(),
+        peak_activation_bytes=live.peak_bytes,
+        outputs=tuple(tuple(tensor.shape) for tensor in find_tensors(returned)),
+    )
+    results = {tensor.untyped_storage() for tensor in find_tensors(returned)}
+    kept = [
+        torch.empty(0, device=each.device).set_(each) for each in live.live if each not in results
+    ]
+    return recording, kept
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -87,7 +140,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self,
         weights: Iterable[Tensor],
         running: list[str],
-        counter: FlopCounterMode,
+        counter: ProductCounter,
         element_bytes: int,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -107,43 +160,60 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> object:
-        arguments = _named_arguments(func, args, kwargs or {})
-        if _is_dropout_off(func, arguments):
+        arguments = named_arguments(func, args, kwargs or {})
+        if is_dropout_off(func, arguments):
             return next(iter(arguments.values()))
-        before = self._counter.get_total_flops()
-        result = func(*args, **(kwargs or {}))
+        before, inside = self._counter.get_total_flops(), None
+        if is_composite(func) and not has_formula(func):
+            with Inside() as inside:
+                result = func.decompose(*args, **(kwargs or {}))
+        else:
+            result = func(*args, **(kwargs or {}))
         macs = attention_macs(func, arguments)
         if macs is None:
             macs = (self._counter.get_total_flops() - before) // 2
-        given = _distinct(_tensors(list(arguments.values())))
-        written = _written(func, arguments, given, result)
-        if written and not _does_nothing(func):
+        given = distinct(find_tensors(list(arguments.values())))
+        written = written_tensors(func, arguments, given, result)
+        if written and not does_nothing(func):
             # Operators such as `zeros_like` read only shapes.
             shape_only = base_name(func).startswith("new_") or base_name(func).endswith("_like")
-            self._add(func, arguments, [] if shape_only else given, written, macs)
+            self._add(func, arguments, [] if shape_only else given, written, macs, inside)
         return result
 
     def note_results(self, returned: object) -> None:
         """Note which operators made what the network returned."""
-        self._results = frozenset(self._writers(_tensors(returned)))
+        self._results = frozenset(self._writers(find_tensors(returned)))
 
     def graph(self) -> Graph:
         """Return what was recorded."""
-        unknown = tuple(self._unknown)
-        return Graph(operators=tuple(self._operators), results=self._results, unknown=unknown)
+        return Graph(
+            operators=tuple(self._operators),
+            results=self._results,
+            unknown=tuple(self._unknown),
+            uncounted=tuple(self._counter.uncounted),
+        )
 
     def _add(
-        self, func: Any, arguments: Arguments, read: list[Tensor], written: list[Tensor], macs: int
+        self,
+        func: Any,
+        arguments: Arguments,
+        read: list[Tensor],
+        written: list[Tensor],
+        macs: int,
+        inside: Inside | None,
     ) -> None:
         name, elements = base_name(func), sum(tensor.numel() for tensor in written)
-        extra = extra_flops(func, arguments, elements, macs)
-        if extra is None:
+        if inside:
+            extra = None if inside.unknown else inside.flops
+        else:
+            extra = extra_flops(func, arguments, elements)
+        if extra is None and not macs:
             self._unknown[name] = None
         predecessors = self._writers(read)
         if name in _OVERWRITING:
             read = read[1:]
         channels = None
-        if name in _LAYERS:
+        if name in LAYERS:
             channels = int(written[0].shape[-1 if name == "linear" else 1])
         weights = [tensor for tensor in read if tensor.untyped_storage() in self._weights]
         inputs = [tensor for tensor in read if tensor.untyped_storage() not in self._weights]
@@ -157,6 +227,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             weight_bytes=self._bytes(weights),
             channels=channels,
             predecessors=tuple(sorted(predecessors)),
+            output_shapes=tuple(tuple(tensor.shape) for tensor in written),
+            activations=elements if macs and name != FUSED_ATTENTION else 0,
         )
         for tensor in written:
             self._writer[tensor.untyped_storage()] = len(self._operators)
@@ -172,13 +244,19 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for tensor in tensors:
             pairs = zip(tensor.shape, tensor.stride(), strict=True)
             elements = math.prod(size for size, stride in pairs if stride or not size)
-            floating = tensor.is_floating_point()
-            total += elements * (self._element_bytes if floating else tensor.element_size())
+            total += elements * bytes_per_element(tensor, self._element_bytes)
         return total
 
 
+def bytes_per_element(tensor: Tensor, element_bytes: int) -> int:
+    """Return the bytes of an element where a floating-point number has `element_bytes`."""
+    if tensor.is_complex():
+        return 2 * element_bytes
+    return element_bytes if tensor.is_floating_point() else tensor.element_size()
+
+
 @contextmanager
-def _innermost_module(network: nn.Module) -> Iterator[list[str]]:
+def innermost_module(network: nn.Module) -> Iterator[list[str]]:
     """Yield the names of the modules running, innermost last; the network itself is ""."""
     names = {module: name for name, module in network.named_modules()}
     running = [""]
@@ -191,44 +269,3 @@ def _innermost_module(network: nn.Module) -> Iterator[list[str]]:
 
     with register_module_forward_pre_hook(enter), register_module_forward_hook(leave):
         yield running
-
-
-def _named_arguments(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    names = (argument.name for argument in func._schema.arguments)
-    return dict(zip(names, args, strict=False)) | dict(kwargs)
-
-
-def _written(func: Any, arguments: Arguments, read: list[Tensor], result: object) -> list[Tensor]:
-    """Return the tensors that an operator makes or changes; none for a view."""
-    known = {tensor.untyped_storage() for tensor in read}
-    made = [t for t in _distinct(_tensors(result)) if t.untyped_storage() not in known]
-    if not func._schema.is_mutable:
-        return made
-    changed = [
-        arguments[each.name]
-        for each in func._schema.arguments
-        if each.alias_info is not None and each.alias_info.is_write and each.name in arguments
-    ]
-    return made + _tensors(changed)
-
-
-def _is_dropout_off(func: Any, arguments: Arguments) -> bool:
-    """Return whether an operator only passes its input on; some versions of torch copy it."""
-    return base_name(func).endswith("dropout") and not arguments.get("train", True)
-
-
-def _does_nothing(func: Any) -> bool:
-    """Return whether an operator touches no number: it makes an empty tensor or a view in place."""
-    return "empty" in base_name(func) or torch.Tag.inplace_view in func.tags
-
-
-def _tensors(tree: object) -> list[Tensor]:
-    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
-
-
-def _distinct(tensors: Iterable[Tensor]) -> list[Tensor]:
-    """Return each tensor once; the same elements under another shape are the same tensor."""
-    found: dict[tuple[Any, ...], Tensor] = {}
-    for each in tensors:
-        found.setdefault((each.untyped_storage(), each.storage_offset(), each.numel()), each)
-    return list(found.values())

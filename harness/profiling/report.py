@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
+from harness.measure.latency import Latency
+from harness.measure.operations import describe_uncounted
 from harness.profiling.analysis import Analysis, Failure, Row
-from harness.profiling.columns import MEASURED
+from harness.profiling.columns import MEASURED, TIMED
 from harness.profiling.hardware import ELEMENT_BYTES
 from harness.profiling.layers import Layer
-from harness.profiling.names import ModelName
+from harness.profiling.metrics import Metrics
+from harness.profiling.names import LIBRARIES, ModelName
+from harness.profiling.publishers import PUBLISHED
 from harness.profiling.ranking import Extreme, Recommendation
-from harness.profiling.request import Options
+from harness.profiling.request import Options, show_size, sides
+from harness.profiling.timing import describe_machine
 from harness.records.cell import Record
 
 _ACCOUNTINGS = {
@@ -22,6 +27,7 @@ _ACCOUNTINGS = {
     "layer norm and pooling; intensity is the mean over those with FLOPs",
 }
 
+_UNKNOWN = "operators_without_formula"
 # What is said of a record beside its figures.
 MEASURED_HOW = ("measured_on", "measured_as", "measured_device", "measured_image_size")
 
@@ -39,6 +45,8 @@ class Report:
         layers: The layers of that model.
         dataset: The data set whose records are shown beside; empty: none.
         measured: The records of the models that have one.
+        published: What publishers of weights state of models, by field.
+        timed: Latencies measured on this machine.
     """
 
     options: Options
@@ -49,6 +57,8 @@ class Report:
     layers: Sequence[Layer] = ()
     dataset: str = ""
     measured: Mapping[ModelName, Record] = field(default_factory=dict)
+    published: Mapping[ModelName, Mapping[str, Any]] = field(default_factory=dict)
+    timed: Mapping[ModelName, Latency] = field(default_factory=dict)
 
     @property
     def analyses(self) -> list[Analysis]:
@@ -76,8 +86,10 @@ def describe_counting(options: Options) -> list[str]:
 
 def describe_pass(options: Options) -> str:
     """Return which forward pass the figures describe."""
-    side = options.image_size
-    size = f"{side}×{side}" if side else "each model's own size"
+    size = "each model's own size"
+    if options.image_size:
+        height, width = sides(options.image_size)
+        size = f"{height}×{width}"
     return (
         f"one forward pass of {_count(options.batch_size, 'image')} of "
         f"{_count(options.channels, 'channel')}, {size}, {_count(options.classes, 'class')}, "
@@ -92,9 +104,29 @@ def notes(report: Report) -> list[str]:
         if each.graph.unknown:
             unknown = ", ".join(each.graph.unknown)
             lines.append(f"{each.name}: operators without a formula count 0 FLOPs: {unknown}")
+        if each.graph.uncounted:
+            lines.append(f"{each.name}: {describe_uncounted(each.graph.uncounted)}: no GMACs")
+        if each.name.source in LIBRARIES and not _gives_classes(each, report.options):
+            shown = " and ".join("×".join(map(str, shape)) for shape in each.outputs)
+            lines.append(
+                f"{each.name}: it has no classifier: it gives {shown} numbers, not "
+                f"{_count(report.options.classes, 'class')}"
+            )
+    if report.published:
+        lines.append(
+            "published accuracies are those that the publishers of the weights state on "
+            "ImageNet-1K; nothing of them was measured here"
+        )
+    if report.timed:
+        lines.append(f"timed on {describe_machine()}, in turn, in a new random order each round")
     if report.dataset:
         lines += _notes_on_records(report)
     return lines
+
+
+def _gives_classes(analysis: Analysis, options: Options) -> bool:
+    wanted = (options.batch_size, options.classes)
+    return not analysis.outputs or analysis.outputs[0] == wanted
 
 
 def _notes_on_records(report: Report) -> list[str]:
@@ -120,19 +152,34 @@ def _notes_on_records(report: Report) -> list[str]:
 
 def describe_models(report: Report) -> list[dict[str, Any]]:
     """Return every figure of each model by name, what was measured of it among them."""
-    return [_describe_model(report, row) for row in report.rows]
+    return [_describe_beside_records(report, row) for row in report.rows]
 
 
-def _describe_model(report: Report, row: Row) -> dict[str, Any]:
-    if not isinstance(row, Analysis):
-        return {"model": str(row.name), "image_size": None, "reason": row.reason}
-    figures = {
-        "model": str(row.name),
-        "image_size": row.image_size,
+def describe_row(row: Row) -> dict[str, Any]:
+    """Return every figure of a model by name; None throughout, with the reason, of a failure."""
+    model = str(replace(row.name, form=""))
+    head = {"model": model, "form": row.name.form or None, "title": str(row.name)}
+    if isinstance(row, Failure):
+        figures = dict.fromkeys(each.name for each in fields(Metrics))
+        return {**head, "image_size": None, "reason": row.reason, **figures, _UNKNOWN: None}
+    size = row.image_size if isinstance(row.image_size, int) else show_size(row.image_size)
+    return {
+        **head,
+        "image_size": size,
         "reason": None,
         **asdict(row.metrics),
-        "operators_without_formula": list(row.graph.unknown),
+        _UNKNOWN: list(row.graph.unknown),
     }
+
+
+def _describe_beside_records(report: Report, row: Row) -> dict[str, Any]:
+    figures = describe_row(row)
+    if report.published:
+        stated = report.published.get(row.name, {})
+        figures |= {name: stated.get(name) for name in PUBLISHED}
+    if report.timed:
+        timed = report.timed.get(row.name)
+        figures |= {f"timed_{c.get}": c.value(timed) if timed else None for c in TIMED}
     if not report.dataset:
         return figures
     record = report.measured.get(row.name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, Literal
 
 from harness.errors import CellError, RequestError
 from harness.jobs import Cell, Job
+from harness.records.consistency import ascend, check_accuracy
 from harness.records.parts import (
     Accuracy,
     Compression,
@@ -138,6 +140,43 @@ def _nest(fields: Tree) -> Tree:
     return nest_parts(Record, fields | absent)
 
 
+def _contradictions(record: Record) -> Iterator[str]:
+    """Yield the contradictions in the record of a cell."""
+    yield from check_accuracy(record.accuracy)
+    part = record.latency
+    percentiles = (part.latency_ms_p05, part.latency_ms_p50, part.latency_ms_p95)
+    if not ascend(*percentiles, part.latency_ms_p99):
+        yield "latency: the percentiles do not ascend"
+    for name in ("training", "evaluation", "measurement"):
+        if not isinstance(record.settings.settings.get(name, {}), Mapping):
+            yield f"settings.settings.{name} is no section"
+    operations, epochs, logged = record.operations, record.weights.epochs, record.weights.history
+    if not ascend(operations.params_trainable, operations.params):
+        yield "operations.params_trainable is above params"
+    if logged and len(logged) != epochs:
+        yield f"weights.epochs is {epochs}, weights.history has {len(logged)}"
+    found = record.compression
+    if found is not None:
+        ratio, low = found.latency_ratio_to_base, found.latency_ratio_to_base_low
+        if not ascend(low, ratio, found.latency_ratio_to_base_high):
+            yield "compression.latency_ratio_to_base is outside its interval"
+    if not isinstance(record.provenance.environment.get("libraries", {}), Mapping):
+        yield "provenance.environment.libraries are not by name"
+    if record.status == "ok":
+        yield from _check_whole(record)
+
+
+def _check_whole(record: Record) -> Iterator[str]:
+    """Yield what contradicts itself, or lacks, in the record of a cell that is ok."""
+    if not record.settings.settings:
+        yield "settings.settings are empty"
+    classes, rows = record.data.classes, len(record.accuracy.confusion_matrix)
+    if rows not in (0, len(classes)):
+        yield f"data.classes are {len(classes)}, accuracy.confusion_matrix has {rows} rows"
+    if len(set(classes)) < len(classes):
+        yield "data.classes: a name stands twice"
+
+
 CELLS = Store(
     kind="record",
     cls=Record,
@@ -145,6 +184,7 @@ CELLS = Store(
     pattern="records/*/*.json",
     place=lambda record: Path("records") / record.cell.dataset / f"{record.stem}.json",
     migrate=_nest,
+    contradictions=_contradictions,
 )
 """The records of a results folder, by data set, then model, then device."""
 

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from harness.records.parts import Provenance
+from harness.records.parts import Amount, Count, Positive, Provenance
 from harness.records.store import STRICT, Store, nest_parts
 
 
@@ -28,13 +28,13 @@ class CostPath:
     """
 
     name: str
-    classes: int
-    params: int
-    weights_mb: float
-    file_mb: float
-    gmacs: float
-    gmacs_thop: float | None
-    gmacs_unpadded: float | None = None
+    classes: Positive
+    params: Count
+    weights_mb: Amount
+    file_mb: Amount
+    gmacs: Amount
+    gmacs_thop: Amount | None
+    gmacs_unpadded: Amount | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +63,7 @@ class CostRecord:
         gflops: Operations of one image, two to a multiply-accumulate, 10^9.
         gmacs_thop: Multiply-accumulates as thop counts them, 10^9 (the published "G-Flops").
         paths: The costs of each path through a routed network, cheapest first.
+        code_digest: The digest of the code that builds the network; None: not noted.
         not_measured: Reasons, by the name of the field that is None.
         provenance: Code, time, command and environment.
     """
@@ -73,19 +74,20 @@ class CostRecord:
     dataset: str
     model: str
     label: str
-    image_size: int
-    channels: int
-    classes: int
+    image_size: Positive
+    channels: Positive
+    classes: Positive
     variant: Literal["", "published"] = ""
     weights_origin: str
-    params: int
-    weights_mb: float
-    file_mb: float
-    peak_memory_mb: float | None = None
-    gmacs: float | None = None
-    gflops: float | None = None
-    gmacs_thop: float | None = None
+    params: Count
+    weights_mb: Amount
+    file_mb: Amount
+    peak_memory_mb: Amount | None = None
+    gmacs: Amount | None = None
+    gflops: Amount | None = None
+    gmacs_thop: Amount | None = None
     paths: tuple[CostPath, ...] = ()
+    code_digest: str | None = None
     not_measured: dict[str, str] = field(default_factory=dict)
     provenance: Provenance = field(default_factory=Provenance)
 

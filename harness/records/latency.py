@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from harness.jobs import Device
-from harness.records.parts import Machine, Provenance
+from harness.records.consistency import ascend
+from harness.records.parts import Amount, Count, Machine, Positive, Provenance
 from harness.records.store import STRICT, Store, nest_parts
 
 
@@ -44,17 +46,17 @@ class LatencyRow:
     runtime_method: str = ""
     weights_origin: str = ""
     weights_sha256: str | None = None
-    image_size: int = 0
-    max_difference: float | None = None
-    latency_ms_p05: float | None = None
-    latency_ms_p50: float | None = None
-    latency_ms_p95: float | None = None
-    latency_ms_p99: float | None = None
-    ratio: float | None = None
-    ratio_low: float | None = None
-    ratio_high: float | None = None
+    image_size: Count = 0
+    max_difference: Amount | None = None
+    latency_ms_p05: Amount | None = None
+    latency_ms_p50: Amount | None = None
+    latency_ms_p95: Amount | None = None
+    latency_ms_p99: Amount | None = None
+    ratio: Amount | None = None
+    ratio_low: Amount | None = None
+    ratio_high: Amount | None = None
     reason: str | None = None
-    ratio_by_process: list[float] = field(default_factory=list)
+    ratio_by_process: list[Amount] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -94,16 +96,16 @@ class LatencyRecord:
     device: Device
     reference: str
     reference_runtime: str
-    processes: int = 1
-    rounds: int
+    processes: Positive = 1
+    rounds: Count
     drift: float
     drifted: bool
-    reruns: int
+    reruns: Count
     method: str
     rows: tuple[LatencyRow, ...]
     data_name: str
     data_sha256: str
-    seed: int
+    seed: Count
     machine: Machine
     provenance: Provenance
 
@@ -113,6 +115,25 @@ def latency_place(dataset: str, device: str, threads: int) -> Path:
     return Path("latency") / f"{dataset}-{device}-{threads}t.json"
 
 
+def _contradictions(record: LatencyRecord) -> Iterator[str]:
+    """Yield the contradictions in a comparison of latencies."""
+    names = [row.name for row in record.rows]
+    if len(set(names)) < len(names):
+        yield "rows: a model stands twice in a runtime"
+    for row in record.rows:
+        ratios = (row.ratio_low, row.ratio, row.ratio_high)
+        times = (row.latency_ms_p05, row.latency_ms_p50, row.latency_ms_p95, row.latency_ms_p99)
+        missing = [figure is None for figure in (*ratios, *times)]
+        if any(missing) and not all(missing):
+            yield f"rows: {row.name}: a latency or ratio is missing"
+        if not ascend(*times):
+            yield f"rows: {row.name}: the percentiles do not ascend"
+        if not ascend(*ratios):
+            yield f"rows: {row.name}: ratio is outside its interval"
+        if len(row.ratio_by_process) not in (0, record.processes):
+            yield f"rows: {row.name}: ratio_by_process is not of {record.processes} processes"
+
+
 LATENCIES = Store(
     kind="comparison",
     cls=LatencyRecord,
@@ -120,5 +141,6 @@ LATENCIES = Store(
     pattern="latency/*.json",
     place=lambda record: latency_place(record.dataset, record.device, record.machine.threads),
     migrate=partial(nest_parts, LatencyRecord),
+    contradictions=_contradictions,
 )
 """The comparisons of a results folder, by data set, device and number of threads."""

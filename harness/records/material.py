@@ -13,11 +13,19 @@ from harness.records.latency import LATENCIES, LatencyRecord
 
 @dataclass(frozen=True, kw_only=True)
 class Material:
-    """The records of a results folder, or those of one data set."""
+    """The records of a results folder, or those of one data set.
+
+    Attributes:
+        records: The records of cells.
+        latencies: The comparisons of latencies.
+        costs: The records of counted costs.
+        broken: A line on each file of the folder that is no such record.
+    """
 
     records: Sequence[Record]
     latencies: Sequence[LatencyRecord] = ()
     costs: Sequence[CostRecord] = ()
+    broken: Sequence[str] = ()
 
     def of(self, dataset: str) -> Material:
         """Return the records of one data set."""
@@ -51,13 +59,13 @@ class Material:
 
 
 def read_material(results: Path) -> Material:
-    """Read all records in a results folder.
-
-    Raises:
-        RequestError: A file is broken, or does not belong where it lies.
-    """
+    """Read all records in a results folder; one that is broken does not hide the others."""
+    records, broken_records = CELLS.read_good(results)
+    latencies, broken_latencies = LATENCIES.read_good(results)
+    costs, broken_costs = COSTS.read_good(results)
     return Material(
-        records=CELLS.read_all(results),
-        latencies=LATENCIES.read_all(results),
-        costs=COSTS.read_all(results),
+        records=records,
+        latencies=latencies,
+        costs=costs,
+        broken=[*broken_records, *broken_latencies, *broken_costs],
     )

@@ -15,6 +15,8 @@ Count = Annotated[int, Ge(0)]
 Positive = Annotated[int, Ge(1)]
 Amount = Annotated[float, Ge(0)]
 Percent = Annotated[float, Ge(0), Le(100)]
+Layout = Literal["channels last", "contiguous"]
+Share = Annotated[float, Ge(0), Le(1)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +50,7 @@ class Accuracy:
     predictions_sha256: str | None = None
     test_labels_sha256: str | None = None
     evaluation_images_per_s: Amount | None = None
-    accuracy_fp32_check: dict[str, Any] = field(default_factory=dict)
+    accuracy_fp32_check: dict[str, Count | Amount] = field(default_factory=dict)
     confusion_matrix: list[list[Count]] = field(default_factory=list)
 
 
@@ -118,6 +120,7 @@ class Operations:
         gmacs: True multiply-accumulates of one image, 10^9.
         gflops: Operations of one image, two to a multiply-accumulate, 10^9.
         gmacs_thop: Multiply-accumulates as thop counts them, 10^9 (the published "G-Flops").
+        network_forms: Which forms of a re-parameterised network figures are of; empty for others.
     """
 
     params: Count | None = None
@@ -125,6 +128,7 @@ class Operations:
     gmacs: Amount | None = None
     gflops: Amount | None = None
     gmacs_thop: Amount | None = None
+    network_forms: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,7 +256,7 @@ class Machine:
 
     device_name: str = ""
     threads: Count = 0
-    cores: list[int] | None = None
+    cores: list[Count] | None = None
     load: Load | None = None
     busy: str | None = None
 
@@ -273,7 +277,7 @@ class Epoch:
     stage: str | None = None
     epoch: Positive
     loss: float
-    accuracy: Annotated[float, Ge(0), Le(1)]
+    accuracy: Share
     learning_rate: Amount
     seconds: Amount
 
@@ -292,6 +296,9 @@ class Weights:
         training_precision: fp32 or bf16.
         training_processes: Number of processes that trained the network together; None in records
             of earlier versions, which used one.
+        training_layout: How images lay in memory in training: channels last, or contiguous where
+            the network or the settings want that; None: not noted.
+        code_digest: The digest of the code that builds the network; None: not noted.
         history: The log of each epoch.
     """
 
@@ -303,6 +310,8 @@ class Weights:
     training_device: str | None = None
     training_precision: str | None = None
     training_processes: Positive | None = None
+    training_layout: Layout | None = None
+    code_digest: str | None = None
     history: list[Epoch] = field(default_factory=list)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from harness.errors import RequestError
 from harness.records.cell import Record
+from harness.records.parts import Positive
 from harness.records.store import STRICT, Store
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Predictions:
     __pydantic_config__ = STRICT
 
     schema: Literal[1] = 1
-    images: int
+    images: Positive
     labels_sha256: str
     classes: str
     right: str

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_type_hints
 
 from harness.errors import RequestError
-from harness.util.files import write_text
+from harness.util.files import regular_file, write_text
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter, ValidationError
@@ -35,6 +35,7 @@ class Store(Generic[T]):
         place: Returns where a record belongs below a results folder; None where its contents do
             not say.
         migrate: Turns the fields of the schema before into those of this one, if it can.
+        contradictions: Yields what cannot be true together in a record.
     """
 
     kind: str
@@ -43,6 +44,7 @@ class Store(Generic[T]):
     pattern: str = ""
     place: Callable[[T], Path] | None = None
     migrate: Callable[[Tree], Tree] | None = None
+    contradictions: Callable[[T], Iterator[str]] | None = None
 
     def write(self, results: Path, record: T, place: Path | None = None) -> Path:
         """Write a record atomically in place of an earlier one, and return its path.
@@ -61,20 +63,25 @@ class Store(Generic[T]):
         """Read a file; one of an older schema is migrated in memory.
 
         Raises:
-            RequestError: It cannot be read, is no JSON, has a newer schema, or fields that are
-                missing, foreign, of another type or out of range.
+            RequestError: It cannot be read, is no JSON, has a newer schema, fields that are
+                missing, foreign, of another type or out of range, or contradicts itself.
         """
         from pydantic import ValidationError
 
+        wrong = None
         try:
-            return self._validate(path, path.read_bytes())
+            record = self._validate(path, regular_file(path).read_bytes())
         except OSError as error:
             raise RequestError(f"{path}: cannot be read ({error.strerror})") from None
         except ValidationError as error:
+            wrong = explain_validation(error)
+        else:
+            wrong = next(self.contradictions(record), None) if self.contradictions else None
+        if wrong is not None:
             raise RequestError(
-                f"{path}: not a {self.kind} ({_explain(error)}); mend it, or delete it and run "
-                "again"
-            ) from None
+                f"{path}: not a {self.kind} ({wrong}); mend it, or delete it and run again"
+            )
+        return record
 
     def parse(self, fields: Tree) -> T:
         """Return the record that has these fields, as JSON holds them.
@@ -91,6 +98,17 @@ class Store(Generic[T]):
             RequestError: As `read`, or a file is a copy that lies where it does not belong.
         """
         return [self._read_in_place(results, path) for path in sorted(results.glob(self.pattern))]
+
+    def read_good(self, results: Path) -> tuple[list[T], list[str]]:
+        """Return all records that can be read, and a line on each file that is none."""
+        good: list[T] = []
+        broken: list[str] = []
+        for path in sorted(results.glob(self.pattern)):
+            try:
+                good.append(self._read_in_place(results, path))
+            except RequestError as error:
+                broken.append(str(error))
+        return good, broken
 
     def find(self, results: Path, place: Path) -> T | None:
         """Return the record at a place relative to the results folder, if there is one.
@@ -136,7 +154,7 @@ class Store(Generic[T]):
         """
         try:
             fields = json.loads(text)
-        except ValueError:
+        except (RecursionError, ValueError):
             return None
         found = fields.get("schema") if isinstance(fields, dict) else None
         if isinstance(found, bool) or not isinstance(found, int) or found == self.schema:
@@ -195,7 +213,8 @@ def _json(value: object) -> str:
     return json.dumps(value, allow_nan=False)
 
 
-def _explain(error: ValidationError) -> str:
+def explain_validation(error: ValidationError) -> str:
+    """Return the place of the first mistake in a file, and what is wrong there, in one line."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     return f"{where}: {first['msg']}" if where else first["msg"]

@@ -15,7 +15,7 @@ from harness.report.plots import plot_confusion, plot_training
 from harness.report.points import COSTS, measured_points, published_points
 from harness.report.roofline import Roofline, plot_roofline, read_rooflines
 from harness.report.scatter import Scatter, plot_scatter
-from harness.util.files import file_sha256
+from harness.util.files import file_sha256, regular_file
 from harness.util.hashing import hash_json
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def stale_figures(results: Path, records: Sequence[Record]) -> list[Path]:
     return [
         path
         for figure in list_figures(results, records)
-        if not is_current(results / figure.stem, figure.digest)
+        if not _is_current(results, figure)
         for path in figure_files(results / figure.stem)
     ]
 
@@ -68,6 +68,8 @@ def list_figures(results: Path, records: Sequence[Record]) -> Iterator[FigureSpe
         yield from _of_record(record)
     for dataset, group in groupby(records, key=lambda record: record.cell.dataset):
         yield from _of_dataset(dataset, list(group))
+    for path in results.glob("roofline/*.csv"):
+        regular_file(path)
     for roofline in read_rooflines(results, records):
         stem = roofline_stem(roofline).as_posix()
         yield _figure(stem, asdict(roofline), partial(plot_roofline, roofline))
@@ -91,9 +93,15 @@ def draw_record(results: Path, record: Record) -> list[Path]:
 
 def _draw_missing(results: Path, figures: Iterable[FigureSpec]) -> None:
     for figure in figures:
-        if not is_current(results / figure.stem, figure.digest):
+        if not _is_current(results, figure):
             files = figure_files(results / figure.stem)
             save_figure(figure.plot, files, digest=figure.digest, palette=True)
+
+
+def _is_current(results: Path, figure: FigureSpec) -> bool:
+    for path in figure_files(results / figure.stem):
+        regular_file(path)
+    return is_current(results / figure.stem, figure.digest)
 
 
 def _of_record(record: Record) -> Iterator[FigureSpec]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,14 +23,17 @@ def load_results(results: str | Path) -> pd.DataFrame:
     The columns are the fields of a record that hold one value, with the unit in the name; the
     published figures as `published_...`, digits as printed; the settings as `settings.` and their
     name, such as `settings.training.epochs`; and what a compressed model was made from as
-    `compression.` and the field. What was not measured is missing (NaN).
+    `compression.` and the field. What was not measured is missing (NaN). A file that is no record
+    is left out with a warning that names it.
 
     Raises:
-        RequestError: A record cannot be read, or there is none.
+        RequestError: There is no record.
     """
     import pandas as pd
 
-    records = CELLS.read_all(Path(results))
+    records, broken = CELLS.read_good(Path(results))
+    for line in broken:
+        warnings.warn(line, stacklevel=2)
     if not records:
         raise RequestError(f"{results}: no records below it; a folder as results/ wanted")
     parts = [

@@ -92,7 +92,8 @@ def make_rows(
 def group_runs(records: Iterable[Record]) -> list[tuple[Record, ...]]:
     """Return the records of cells, each followed by its runs with other seeds.
 
-    A run belongs to a cell when both are ok and nothing but the seed is different. Where a cell has
+    A run belongs to a cell when both are ok and nothing but the seed is different, the code of the
+    model included. Where a cell has
     no record of its own, the first of its runs takes its place.
     """
     cells: dict[tuple[object, ...], list[Record]] = {}
@@ -107,7 +108,14 @@ def group_runs(records: Iterable[Record]) -> list[tuple[Record, ...]]:
 def _alike(first: Record, run: Record) -> bool:
     if first.status != "ok" or run.status != "ok" or first.data.data_sha256 != run.data.data_sha256:
         return False
+    if _is_other_code(first.weights.code_digest, run.weights.code_digest):
+        return False
     return first.settings.settings | {"seed": 0} == run.settings.settings | {"seed": 0}
+
+
+def _is_other_code(digest: str | None, other: str | None) -> bool:
+    """Whether two records are known to be of different code; older ones do not note it."""
+    return None not in (digest, other) and digest != other
 
 
 def _is_of_other_size(record: Record, cost: CostRecord | None) -> bool:
@@ -124,6 +132,8 @@ def _run_row(
     record, title = runs[0], runs[0].title
     if _is_of_other_size(record, cost):
         title, cell, cost = f"{title} at {record.settings.image_size} px", None, None
+    if cost is not None and _is_other_code(record.weights.code_digest, cost.code_digest):
+        cost = None
     found = latency_beside_reference(latencies, record.cell.model, record.cell.device)
     timed = None if found is None else found[1]
     # Another size or other weights may take another time.

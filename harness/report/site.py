@@ -26,7 +26,7 @@ from harness.report.table import write_csv
 from harness.report.tables import render_markdown
 from harness.report.verdicts import render_summary, render_verdicts, render_verdicts_csv
 from harness.reproduction.judging import Reproduction, judge_publication
-from harness.util.files import write_text
+from harness.util.files import regular_file, write_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ def refresh(results: Path) -> None:
 
     Raises:
         CellError: A file cannot be written.
-        RequestError: A record cannot be read.
+        RequestError: A file beside the records cannot be read.
     """
     findings = make_findings(read_material(results))
     write_texts(results, findings)
@@ -75,8 +75,7 @@ def regenerate(root: Path) -> int:
 
     Raises:
         CellError: A file cannot be written.
-        RequestError: A record or the README cannot be read, or its marks are damaged; nothing was
-            written then.
+        RequestError: The README cannot be read, or its marks are damaged; nothing was written then.
     """
     findings = make_findings(read_material(root / "results"))
     readme = _make_readme(root, findings)
@@ -130,7 +129,7 @@ def render_readme(text: str, findings: Findings) -> str:
 def _make_readme(root: Path, findings: Findings) -> str:
     path = root / "README.md"
     try:
-        text = path.read_bytes().decode("utf-8")
+        text = regular_file(path).read_bytes().decode("utf-8")
     except (OSError, UnicodeError) as error:
         raise RequestError(f"{path}: cannot be read ({error})") from error
     return render_readme(text, findings)
@@ -142,8 +141,10 @@ def write_texts(results: Path, findings: Findings) -> None:
     Raises:
         CellError: A file cannot be written.
     """
-    for path, text in _render_all(results, findings).items():
-        _write_if_changed(results / path, text)
+    files = _render_all(results, findings).items()
+    stale = [(results / path, text) for path, text in files if _read(results / path) != text]
+    for path, text in stale:
+        write_text(path, text)
 
 
 def _render_all(results: Path, findings: Findings) -> dict[Path, str]:
@@ -198,4 +199,6 @@ def _write_if_changed(path: Path, text: str) -> None:
 
 def _read(path: Path) -> str | None:
     # As bytes, so that line ends that are not ours are seen.
-    return path.read_bytes().decode("utf-8", errors="replace") if path.exists() else None
+    if not regular_file(path).exists():
+        return None
+    return path.read_bytes().decode("utf-8", errors="replace")

@@ -15,9 +15,9 @@ from harness.data.splits import Split, SubsetSplit
 from harness.errors import CellError
 from harness.jobs import Job
 from harness.measure.accuracy import Accuracy, evaluate
-from harness.measure.networks import meta_copy
+from harness.measure.networks import laid_out, meta_copy
 from harness.measure.torchscript import trace
-from harness.networks.adapter import NetworkAdapter, adapt
+from harness.networks.adapter import Inference, NetworkAdapter, adapt
 from harness.networks.build import make_preprocess
 from harness.records import parts
 from harness.settings_spec import Precision
@@ -51,11 +51,11 @@ def measure_accuracy(
     low_precision = settings.precision == "bf16"
     adapter = adapt(network)
     precision = adapter.precision or settings.precision
-    images = _batches(job, spec, data.test, f"{job.cell}, accuracy")
     with torch.autocast(job.cell.device, torch.bfloat16, enabled=low_precision):
-        method, forward, classify = _fastest(adapter, job, spec, data.test)
+        method, inference, forward = _fastest(adapter, job, spec, data.test)
+        images = _batches(job, spec, data.test, f"{job.cell}, accuracy", inference.layout)
         start = time.perf_counter()
-        accuracy = evaluate(forward, images, len(data.classes), classify)
+        accuracy = evaluate(forward, images, len(data.classes), inference.classify)
         seconds = time.perf_counter() - start
     check = _check_precision(adapter, job, spec, data, accuracy) if low_precision else {}
     return accuracy, parts.Accuracy(
@@ -73,14 +73,14 @@ def measure_accuracy(
 
 
 def _batches(
-    job: Job, spec: ModelSpec, split: Split, title: str
+    job: Job, spec: ModelSpec, split: Split, title: str, layout: torch.memory_format
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield a split's images, ready for the network, and their labels."""
+    """Yield a split's images, ready for the network and in its layout, and their labels."""
     preprocess, done = make_preprocess(job.settings, spec), 0
     with bar(title, len(split)) as report:
         for stored, labels in split.batches(None, job.settings.evaluation.batch_size):
             images = preprocess(stored.to(job.cell.device))
-            yield images.contiguous(memory_format=torch.channels_last), labels
+            yield laid_out(images, layout), labels
             done += len(labels)
             report(done, "")
 
@@ -89,8 +89,8 @@ def compile_for_batches(network: nn.Module, example: Tensor, precision: Precisio
     """Return a network compiled for batches of one size, of which the last may be smaller.
 
     Args:
-        network: In evaluation mode, fp32, channels last, on the CPU.
-        example: A batch N×C×H×W, channels last.
+        network: In evaluation mode, fp32, on the CPU.
+        example: A batch N×C×H×W, in the layout of the network.
         precision: Precision of the accuracy pass, whose autocast, if any, must be on.
 
     Raises:
@@ -101,9 +101,10 @@ def compile_for_batches(network: nn.Module, example: Tensor, precision: Precisio
         with torch.inference_mode():
             # The meta device has no values, so a network whose path depends on them fails.
             meta_copy(network)(example.to("meta"))
-        compiled = _fixed_batch(trace(network, example, precision), len(example))
+        compiled = _fixed_batch(trace(network, example, precision), example)
         with torch.inference_mode():
-            logits, wanted = compiled(example).float(), network(example).float()
+            logits = compiled(example.clone()).float()
+            wanted = network(example.clone()).float()
     except _NOT_TRACED as error:
         raise CellError(describe_error(error)) from error
     difference = float((logits - wanted).abs().max() / wanted.abs().max().clamp_min(1e-9))
@@ -114,30 +115,33 @@ def compile_for_batches(network: nn.Module, example: Tensor, precision: Precisio
 
 def _fastest(
     adapter: NetworkAdapter, job: Job, spec: ModelSpec, split: Split
-) -> tuple[str, Network, Network | None]:
-    """Return how a network was made fast, in words, and its `forward` and `classify`."""
-    copied, settings = adapter.for_inference(), job.settings.evaluation
+) -> tuple[str, Inference, Network]:
+    """Return how a network was made fast, in words, its copy, and the fastest form of that."""
+    settings = job.settings.evaluation
+    example, _ = next(_batches(job, spec, split, "", torch.contiguous_format))
+    copied = adapter.for_inference(example)
     if copied.method:
-        return copied.method, copied.forward, copied.classify
+        return copied.method, copied, copied.forward
     if job.cell.device == "cpu" and len(split) >= _BATCHES_WORTH_COMPILING * settings.batch_size:
-        example, _ = next(_batches(job, spec, split, ""))
+        example = laid_out(example, copied.layout)
         try:
             compiled = compile_for_batches(copied.forward, example, settings.precision)
         except CellError as error:
             logger.info("%s: not compiled: %s", job.cell, error)
         else:
-            return "TorchScript with oneDNN Graph, channels last", compiled, None
-    return "eager, channels last", copied.forward, None
+            return f"TorchScript with oneDNN Graph, {copied.layout_name}", copied, compiled
+    return f"eager, {copied.layout_name}", copied, copied.forward
 
 
-def _fixed_batch(network: nn.Module, size: int) -> Network:
-    """Make a network that was compiled for batches of one size take smaller ones as well."""
+def _fixed_batch(network: nn.Module, example: Tensor) -> Network:
+    """Make a network that was compiled for batches like one take smaller ones as well."""
+    size = len(example)
 
     def run(images: Tensor) -> Tensor:
         missing = size - len(images)
         if missing:
             images = torch.cat([images, images[:1].expand(missing, -1, -1, -1)])
-            images = images.contiguous(memory_format=torch.channels_last)
+            images = torch.empty_like(example).copy_(images)
         with torch.autocast("cpu", enabled=False):
             logits: Tensor = network(images)
         return logits[: size - missing]
@@ -152,8 +156,8 @@ def _check_precision(
     generator = torch.Generator().manual_seed(job.settings.seed)
     rows = torch.randperm(len(data.test), generator=generator)[:_CHECKED_IMAGES]
     some = SubsetSplit(data.test, rows)
-    copied = adapter.for_inference()
-    images = _batches(job, spec, some, f"{job.cell}, fp32 check")
+    copied = adapter.for_inference(next(_batches(job, spec, some, "", torch.contiguous_format))[0])
+    images = _batches(job, spec, some, f"{job.cell}, fp32 check", copied.layout)
     exact = evaluate(copied.forward, images, len(data.classes), copied.classify)
     low = torch.from_numpy(accuracy.predictions.astype("int64"))[rows]
     changed = low.numpy() != exact.predictions

@@ -19,8 +19,9 @@ from harness.networks.adapter import RoutedAdapter, adapt
 from harness.networks.build import make_preprocess
 from harness.records import parts as record_parts
 from harness.records.cell import Record, used_settings
-from harness.records.parts import Data, Epoch, Load, Machine, Weights
+from harness.records.parts import Data, Epoch, Layout, Load, Machine, Weights
 from harness.records.predictions import PREDICTIONS, make_predictions, predictions_place
+from harness.registry import model_code
 from harness.run.accuracy import measure_accuracy
 from harness.run.compression import measure_compression
 from harness.run.costs import Costs, measure_costs, measure_routed_costs
@@ -68,7 +69,7 @@ def run_cell(job: Job, tracker: Tracker = UNTRACKED) -> Record:
     record = dataclasses.replace(
         blank,
         status="ok",
-        weights=_describe_weights(ready),
+        weights=_describe_weights(ready, model_code(job.cell.model)),
         accuracy=dataclasses.replace(
             accuracy_part,
             predictions_sha256=predictions.sha256,
@@ -114,19 +115,25 @@ def _describe_data(data: ImageData) -> Data:
     )
 
 
-def _describe_weights(ready: ReadyNetwork) -> Weights:
-    weights = Weights(weights_origin=ready.origin, weights_sha256=ready.sha256)
+def _describe_weights(ready: ReadyNetwork, code: str) -> Weights:
+    weights = Weights(
+        weights_origin=ready.origin, weights_sha256=ready.sha256, code_digest=code or None
+    )
     if ready.sidecar is None:
         return weights
     sidecar = ready.sidecar
+    layouts: dict[bool | None, Layout | None]
+    layouts = {None: None, True: "channels last", False: "contiguous"}
     return dataclasses.replace(
         weights,
         start=sidecar.start,
         epochs=len(sidecar.logs),
         training_seconds=round(sidecar.training_seconds, 1),
         training_device=sidecar.device,
-        training_precision=sidecar.settings["precision"],
+        training_precision=str(sidecar.settings.get("precision", "")) or None,
         training_processes=sidecar.processes,
+        training_layout=layouts[sidecar.channels_last],
+        code_digest=sidecar.code or None,
         history=[Epoch(**log) for log in sidecar.logs],
     )
 

@@ -68,7 +68,7 @@ def measure_compression(
         gmacs_base=operations.gmacs if operations else None,
         gmacs_thop_base=operations.gmacs_thop if operations else None,
         speed_up_wanted=pruning.speed_up if pruning else None,
-        speed_up=operations.gmacs / gmacs if operations and gmacs else None,
+        speed_up=operations.gmacs / gmacs if operations and operations.gmacs and gmacs else None,
         latency_ms_p50_base=ratios["base"].latency.latency_ms_p50,
         latency_ratio_to_base=ratio.ratio,
         latency_ratio_to_base_low=ratio.ratio_low,

@@ -63,10 +63,12 @@ def measure_costs(network: nn.Module, example: Tensor, job: Job) -> Costs:
     logger.info("%s: operations and memory", job.cell)
     adapter = adapt(network)
     operations, reasons = _measure_operations(adapter, example)
+    if adapter.has_deployed_form:
+        operations = replace(operations, network_forms="latency: deployed; all else: trained")
     memory, no_memory = _measure_memory(adapter, example)
     training_mb, no_training = _measure_training_mb(adapter, example, job)
     logger.info("%s: latency, throughput, energy", job.cell)
-    timed = _measure_latency({"network": network}, {"network": example}, job)["network"]
+    timed = _measure_latency({"network": adapter.deployed}, {"network": example}, job)["network"]
     throughput = _measure_throughput(network, example, operations.gflops, job)
     energy, no_energy = _measure_energy(network, example, throughput, job)
     reasons |= no_memory | {"peak_training_memory_mb": no_training} | no_energy
@@ -160,7 +162,7 @@ def _measure_operations(adapter: NetworkAdapter, example: Tensor) -> tuple[Opera
     except CellError as error:
         return sizes, dict.fromkeys(("gmacs", "gflops", "gmacs_thop"), str(error))
     operations = replace(sizes, gmacs=found.gmacs, gflops=found.gflops, gmacs_thop=found.gmacs_thop)
-    return operations, {"gmacs_thop": found.gmacs_thop_reason}
+    return operations, dict(found.reasons)
 
 
 def _measure_memory(adapter: NetworkAdapter, example: Tensor) -> tuple[Memory, _Reasons]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from datetime import UTC, datetime
 from typing import Any
@@ -11,16 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from harness.catalog import load_model
-from harness.errors import RequestError
+from harness.errors import CellError, RequestError
 from harness.jobs import Job
 from harness.measure.environment import describe_environment
 from harness.measure.file_size import measure_file_mb
 from harness.measure.memory import measure_peak_mb, measure_weights_mb
+from harness.measure.networks import copy_network
 from harness.measure.operations import count_macs, count_parameters, measure_operations
 from harness.networks.adapter import NetworkAdapter, adapt
 from harness.networks.build import build_network
 from harness.records.cost import CostPath, CostRecord
-from harness.registry import load_dataset
+from harness.registry import load_dataset, model_code
 from harness.run.provenance import make_provenance
 from harness.run.provision import read_published
 from harness.spec import DatasetSpec, ModelSpec, NetworkPath, shape_is_trained
@@ -54,6 +54,7 @@ def count_costs(job: Job) -> CostRecord:
         weights_mb=adapter.weights_mb,
         file_mb=measure_file_mb(network),
         **counted,
+        code_digest=model_code(job.cell.model),
         provenance=make_provenance(environment, started, job.command),
     )
 
@@ -82,13 +83,12 @@ def _is_published_form(job: Job, spec: ModelSpec) -> bool:
 
 def _count_whole(adapter: NetworkAdapter, image: Tensor) -> dict[str, Any]:
     operations = measure_operations(adapter.counted, image)
-    reason = operations.gmacs_thop_reason
     return {
         "gmacs": operations.gmacs,
         "gflops": operations.gflops,
         "gmacs_thop": operations.gmacs_thop,
         "peak_memory_mb": measure_peak_mb(adapter.network, image, on_meta=adapter.runs_on_meta),
-        "not_measured": {"gmacs_thop": reason} if reason else {},
+        "not_measured": dict(operations.reasons),
     }
 
 
@@ -115,8 +115,14 @@ def _count_paths(adapter: NetworkAdapter, image: Tensor) -> dict[str, Any]:
 
 
 def count_path(path: NetworkPath, image: Tensor) -> dict[str, Any]:
-    """Return the fields that `CostPath` and `harness.records.parts.PathCosts` have in common."""
+    """Return the fields that `CostPath` and `harness.records.parts.PathCosts` have in common.
+
+    Raises:
+        CellError: As `measure_operations`, or an operator that multiplies has no formula.
+    """
     operations = measure_operations(path.network, image)
+    if operations.gmacs is None:
+        raise CellError(f"path {path.name}: {operations.reasons['gmacs']}")
     return {
         "name": path.name,
         "classes": len(path.classes),
@@ -132,7 +138,7 @@ def _count_unpadded(network: nn.Module, image: Tensor) -> float | None:
 
     The padding of a 1×1 convolution adds only the bias around the image, and its computation.
     """
-    copied, found = copy.deepcopy(network), False
+    copied, found = copy_network(network), False
     for part in copied.modules():
         if isinstance(part, nn.Conv2d) and part.kernel_size == (1, 1) and any(part.padding):
             part.padding, found = (0, 0), True

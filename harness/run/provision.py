@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -14,8 +16,9 @@ from harness.catalog import load_model
 from harness.data.loading import ImageData
 from harness.errors import CellError, RequestError
 from harness.jobs import Job
-from harness.networks.build import adapted, build_network, build_pretrained
+from harness.networks.build import adapted, build_network, build_pretrained, make_preprocess
 from harness.networks.published import fetch_published, published_file, read_state
+from harness.networks.rehearsal import DOES_NOT_RUN
 from harness.networks.weights import (
     Sidecar,
     base_job,
@@ -24,7 +27,9 @@ from harness.networks.weights import (
     load_state,
     load_weights,
     read_sidecar,
+    real_start,
     stages_folder,
+    state_to_save,
     tracking_path,
     trained_weights_path,
     unfinished_path,
@@ -36,12 +41,18 @@ from harness.settings_spec import Settings
 from harness.spec import ModelSpec, StateDict
 from harness.training.checkpoints import delete_checkpoint
 from harness.training.fit import learn
+from harness.training.rehearsal import check_same
 from harness.training.stages import Base
 from harness.training.tracker import UNTRACKED, Tracker
+from harness.util.error_text import describe_error
 from harness.util.files import file_sha256
+from harness.util.locks import shared_lock
 
 logger = logging.getLogger(__name__)
 
+
+# What building a network may raise whose description has been altered.
+_NO_STRUCTURE = (AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 Origin = Literal["trained", "published", "imagenet", "random"]
 
@@ -99,10 +110,18 @@ def _trained(
     job: Job, spec: ModelSpec, data: ImageData, tracker: Tracker = UNTRACKED
 ) -> tuple[nn.Module, Sidecar]:
     """Load the trained weights of a job, or train them."""
+    sidecar = _find_usable(job, spec, data)
+    if sidecar is None:
+        path = unfinished_path(job, data.source.sha256)
+        lock = path.with_name(f".{path.name}.lock")
+        with shared_lock(
+            lock, partial(logger.warning, "%s: waits for another training of it", job)
+        ):
+            # The process that held the lock may have trained them.
+            sidecar = _find_usable(job, spec, data)
+            if sidecar is None:
+                return _learn(job, spec, data, tracker)
     path = trained_weights_path(job, data.source.sha256)
-    sidecar = read_sidecar(path) if job.settings.weights == "auto" else None
-    if sidecar is None or _can_start_better(job, spec, data, sidecar):
-        return _learn(job, spec, data, tracker)
     return _load(job, spec, data, path, sidecar), sidecar
 
 
@@ -114,7 +133,8 @@ def _learn(
     if spec.fit is not None or job.settings.training.processes == 1:
         path = unfinished_path(job, data.source.sha256)
         network, sidecar = learn(job, spec, data, path, tracker, base)
-        return network.eval(), sidecar
+        _check_saved(job, spec, data, network.eval(), sidecar)
+        return network, sidecar
     job = with_start(job, learn_together(job, tracker))
     path = unfinished_path(job, data.source.sha256)
     found = read_sidecar(path)
@@ -130,10 +150,46 @@ def _load(job: Job, spec: ModelSpec, data: ImageData, path: Path, sidecar: Sidec
         raise RequestError(
             f"{path}: trained for {sidecar.num_classes} classes, the data has {classes}"
         )
+    if sidecar.channels not in (None, data.channels):
+        raise RequestError(
+            f"{path}: trained on {sidecar.channels} channel(s), the images have {data.channels}"
+        )
     network = _rebuild(spec, job.settings, sidecar, data.channels, path)
     load_weights(path, network, sidecar)
     logger.info("%s: weights loaded from %s", job.cell, path)
     return network.eval()
+
+
+def _find_usable(job: Job, spec: ModelSpec, data: ImageData) -> Sidecar | None:
+    """Return the sidecar of the weights that the job asks for; None where they must be trained."""
+    if job.settings.weights != "auto":
+        return None
+    sidecar = read_sidecar(trained_weights_path(job, data.source.sha256))
+    if sidecar is None or _can_start_better(job, spec, data, sidecar):
+        return None
+    return sidecar
+
+
+def _check_saved(
+    job: Job, spec: ModelSpec, data: ImageData, network: nn.Module, sidecar: Sidecar
+) -> None:
+    """Load the weights that were saved, and compare their logits with the trained network's.
+
+    Raises:
+        CellError: They differ; the files are deleted.
+    """
+    if job.settings.training.start == "auto":
+        job = with_start(job, real_start(sidecar))
+    path = unfinished_path(job, data.source.sha256)
+    images = make_preprocess(job.settings, spec)(next(data.test.batches(None, 2))[0])
+    try:
+        loaded = _rebuild(spec, job.settings, sidecar, data.channels, path)
+        load_weights(path, loaded, sidecar)
+        check_same(loaded.eval(), network, images)
+    except (*DOES_NOT_RUN, RequestError) as error:
+        for file in (path, path.with_suffix(".json")):
+            file.unlink(missing_ok=True)
+        raise CellError(f"saved weights: {describe_error(error)}") from error
 
 
 def _can_start_better(job: Job, spec: ModelSpec, data: ImageData, sidecar: Sidecar) -> bool:
@@ -155,20 +211,41 @@ def _ready_base(job: Job, spec: ModelSpec, data: ImageData) -> Base:
     before = read_sidecar(trained_weights_path(first, data.source.sha256))
     if before is None:
         if spec.compress is not None:
-            # A network that cannot be compressed must fail before it is trained.
-            rehearsal = build_network(spec, job.settings, len(data.classes), data.channels)
-            spec.compress(rehearsal.eval(), job.settings, data.channels)
+            _rehearse_compression(job, spec, data)
         logger.info("%s: there are no weights of %s yet: they are trained first", job, first.cell)
     network, sidecar = _trained(first, base_spec, data)
     if before is None or before.sha256 != sidecar.sha256:
         discard_checkpoint(first, data.source.sha256)
 
+    # Where the base was trained: on a GPU, and as in the record of its own cell.
+    cell = dataclasses.replace(job.cell, device=job.training_device)
+    there = dataclasses.replace(job, cell=cell)
+
     def accuracy(network: nn.Module) -> float:
-        measured, _ = measure_accuracy(network.to(job.cell.device), job, spec, data)
+        measured, _ = measure_accuracy(network.to(cell.device), there, spec, data)
         network.to("cpu")
         return measured.accuracy_top1
 
     return Base(name=spec.base, network=network, sidecar=sidecar, accuracy=accuracy)
+
+
+def _rehearse_compression(job: Job, spec: ModelSpec, data: ImageData) -> None:
+    """Compress an untrained base, save and load the result.
+
+    Raises:
+        RequestError: The base cannot be compressed, or not be saved afterwards.
+    """
+
+    def make() -> nn.Module:
+        return build_network(spec, job.settings, len(data.classes), data.channels).eval()
+
+    if spec.compress is None or spec.describe is None or spec.rebuild is None:
+        return
+    compressed = spec.compress(make(), job.settings, data.channels).eval()
+    again = spec.rebuild(spec.describe(compressed, make), make)
+    load_state(again, state_to_save(compressed), spec.label)
+    images = make_preprocess(job.settings, spec)(next(data.train.batches(None, 2))[0])
+    check_same(again.eval(), compressed, images)
 
 
 def _rebuild(
@@ -185,6 +262,9 @@ def _rebuild(
         return spec.rebuild(sidecar.structure or {}, make)
     except RequestError as error:
         raise RequestError(f"{path.with_suffix('.json')}: {error}") from error
+    except _NO_STRUCTURE as error:
+        text = f"structure: {describe_error(error)}"
+        raise RequestError(f"{path.with_suffix('.json')}: {text}") from error
 
 
 def _published(job: Job, spec: ModelSpec, classes: int, channels: int) -> ReadyNetwork:

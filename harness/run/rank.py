@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -25,6 +26,8 @@ def main(role: str, text: str) -> int:
     from pydantic import TypeAdapter
 
     end_with_parent()
+    # Slurm sends it to all processes of a job; the one that started these ends them.
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     job: Job = TypeAdapter(Job).validate_json(text)
     if role == "start":
         return _start(job, text)
@@ -72,8 +75,6 @@ def _train(job: Job, rank: int, processes: int) -> None:
 
 def _start(job: Job, text: str) -> int:
     """Run torchrun, and tell which process was killed."""
-    import signal
-
     from torch.distributed import run
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 

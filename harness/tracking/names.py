@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, distribution
 
 from harness.errors import RequestError, unknown_name
+from harness.registry import split_names
 
 USUAL = "tensorboard"
 NONE = "none"
@@ -28,10 +29,9 @@ def choose_trackers(asked: Sequence[str], *, offline: bool) -> tuple[str, ...]:
 
     Raises:
         RequestError: One is unknown, not installed, or needs the network that is not to be used;
-            or there is another beside none.
+            an option names none, or there is another beside none.
     """
-    names = list(dict.fromkeys(part.strip() for text in asked for part in text.split(",")))
-    names = [name for name in names if name] or [USUAL]
+    names = split_names("tracker", asked) or [USUAL]
     if names == [NONE]:
         return ()
     known = known_trackers()

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from accelerate.state import PartialState
+from pydantic import TypeAdapter
 
-from harness.errors import CellError
+from harness.errors import CellError, RequestError
 from harness.jobs import Job
 from harness.networks.weights import (
     checkpoint_path,
@@ -29,7 +30,7 @@ from harness.tracking.backend import Backend, Ending, Place
 from harness.tracking.isolation import Isolated
 from harness.tracking.values import epoch_numbers, flatten, record_numbers
 from harness.training.tracker import UNTRACKED, Tracker
-from harness.util.files import write_text
+from harness.util.files import regular_file, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -109,8 +110,9 @@ class TrackedRun:
         self.progress_file = tracking_path(weights)
         if checkpoint_path(weights).exists() or stages_folder(weights).exists():
             # Where the file cannot be read, a new run begins.
-            with contextlib.suppress(OSError, TypeError, ValueError):
-                self.progress = Progress(**json.loads(self.progress_file.read_text("utf-8")))
+            with contextlib.suppress(OSError, RequestError, ValueError):
+                text = regular_file(self.progress_file).read_bytes()
+                self.progress = TypeAdapter(Progress).validate_json(text, strict=True)
 
     def log_epoch(self, entry: Mapping[str, Any]) -> None:
         """Tell the epoch to each tracker that does not have it."""

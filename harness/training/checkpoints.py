@@ -5,13 +5,17 @@ from __future__ import annotations
 import contextlib
 import logging
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from annotated_types import Ge
+from pydantic import Strict, TypeAdapter, ValidationError
 
 from harness.errors import RequestError
-from harness.util.files import atomic_path
+from harness.records.parts import Epoch
+from harness.util.files import atomic_path, regular_file
 
 logger = logging.getLogger(__name__)
 
@@ -63,8 +67,53 @@ def load_checkpoint(path: Path) -> State | None:
             return state
         logger.info("%s: not whole", file)
     if there:
-        raise RequestError(f"{path}: not a readable checkpoint; delete {path.name}* to start anew")
+        raise damaged(path)
     return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Tally:
+    step: Annotated[int, Strict(), Ge(0)]
+    images: Annotated[int, Strict(), Ge(0)]
+    seconds: Annotated[float, Strict(), Ge(0)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Training:
+    """What the state of an unfinished training holds, apart from the tensors."""
+
+    network: dict[str, Any]
+    random: Any
+    logs: list[Epoch]
+    tally: _Tally
+    start: Literal["imagenet", "random"] = "random"
+
+
+def load_training(path: Path) -> State | None:
+    """Return the last state of an unfinished training, or None if there is none.
+
+    Raises:
+        RequestError: There is no whole checkpoint, or it does not hold such a state.
+    """
+    state = load_checkpoint(path)
+    if state is None:
+        return None
+    try:
+        found = TypeAdapter(_Training).validate_python(state)
+        whole = [log.epoch for log in found.logs] == list(range(1, len(found.logs) + 1))
+    except ValidationError:
+        whole = False
+    if not whole:
+        raise damaged(path)
+    return state
+
+
+def damaged(path: Path) -> RequestError:
+    """Return the error for a checkpoint that training cannot go on from."""
+    return RequestError(
+        f"{path}: a damaged checkpoint, or one of another network; delete {path.name}* to start "
+        "anew"
+    )
 
 
 def _write_over(path: Path, state: State) -> None:
@@ -81,7 +130,7 @@ def _write_over(path: Path, state: State) -> None:
 def _read(file: Path) -> State | None:
     """Return the state in a file, or None if the file is incomplete or corrupt."""
     try:
-        with zipfile.ZipFile(file) as archive:
+        with zipfile.ZipFile(regular_file(file)) as archive:
             # torch does not look at the checksums that it writes.
             if archive.testzip() is not None:
                 return None

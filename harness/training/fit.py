@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,10 @@ from torch import nn
 
 from harness.data.batches import ImageBatches
 from harness.data.loading import ImageData
+from harness.data.preprocess import Preprocess
 from harness.data.shares import Share
 from harness.errors import CellError, RequestError
-from harness.jobs import Job
+from harness.jobs import Device, Job
 from harness.networks.build import build_network, build_pretrained, make_preprocess
 from harness.networks.hub import first_line
 from harness.networks.weights import (
@@ -26,11 +27,13 @@ from harness.networks.weights import (
     unfinished_path,
     with_start,
 )
+from harness.registry import model_code
 from harness.settings import recipe_hash
-from harness.settings_spec import TrainingSettings
+from harness.settings_spec import Settings, TrainingSettings
 from harness.spec import ModelSpec
-from harness.training.checkpoints import load_checkpoint
+from harness.training.checkpoints import load_training
 from harness.training.loop import train
+from harness.training.rehearsal import rehearse, trains_channels_last
 from harness.training.stages import Base, Fitting, Stages
 from harness.training.tracker import UNTRACKED, Tracker
 
@@ -39,11 +42,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Trained:
-    """A trained network with the start of its weights, a log of every epoch, and notes."""
+    """A trained network: the start of its weights, a log of every epoch, its layout, notes."""
 
     network: nn.Module
     start: str
     logs: list[dict[str, Any]]
+    channels_last: bool
     notes: dict[str, Any] = field(default_factory=dict)
 
 
@@ -88,6 +92,7 @@ def learn(
         model=job.cell.model,
         num_classes=len(data.classes),
         image_size=spec.input_size(job.settings),
+        channels=data.channels,
         recipe_hash=recipe_hash(job.settings),
         data_sha256=data.source.sha256,
         start=trained.start,
@@ -97,10 +102,12 @@ def learn(
         processes=share.processes,
         training_seconds=sum(log["seconds"] for log in trained.logs),
         logs=trained.logs,
-        settings=dataclasses.asdict(_last_recipe(job)),
+        settings=dataclasses.asdict(_last_recipe(job.settings)),
         structure=_describe(trained.network, job, spec, data),
         tree=dataclasses.asdict(job.settings.tree) if job.settings.tree else None,
         compression=_describe_base(base, job) | trained.notes if base else None,
+        channels_last=trained.channels_last,
+        code=model_code(job.cell.model),
     )
     if share.rank == 0:
         sidecar = save_weights(path, trained.network, sidecar)
@@ -116,9 +123,9 @@ def _describe(
     return spec.describe(network, lambda: build_network(spec, job.settings, *sizes))
 
 
-def _last_recipe(job: Job) -> TrainingSettings:
-    compression = job.settings.quantization or job.settings.pruning
-    return compression.training if compression else job.settings.training
+def _last_recipe(settings: Settings) -> TrainingSettings:
+    compression = settings.quantization or settings.pruning
+    return compression.training if compression else settings.training
 
 
 def _describe_base(base: Base, job: Job) -> dict[str, Any]:
@@ -141,11 +148,19 @@ def _train_alike(
     settings, device = job.settings, job.training_device
     checkpoint = checkpoint_path(path)
     network, start = _start(job, spec, data, checkpoint)
-    preprocess = make_preprocess(settings, spec)
+    preprocess, recipe, classes = make_preprocess(settings, spec), settings.training, data.classes
+    channels_last = rehearse(
+        network,
+        ImageBatches(data.train, preprocess, recipe, settings.seed, device),
+        recipe,
+        device=device,
+        num_classes=len(classes),
+        build=lambda: build_network(spec, settings, len(classes), data.channels),
+    )
     logs = train(
         network,
-        ImageBatches(data.train, preprocess, settings.training, settings.seed, device, share=share),
-        settings.training,
+        ImageBatches(data.train, preprocess, recipe, settings.seed, device, share=share),
+        replace(recipe, channels_last=channels_last),
         device=device,
         checkpoint=checkpoint,
         checkpoint_seconds=60 * settings.checkpoint_minutes,
@@ -154,7 +169,7 @@ def _train_alike(
         on_epoch=lambda log: tracker.log_epoch(dataclasses.asdict(log)),
     )
     epochs = [dataclasses.asdict(log) for log in logs]
-    return _Trained(network=network, start=start, logs=epochs)
+    return _Trained(network=network, start=start, logs=epochs, channels_last=channels_last)
 
 
 def _fit(
@@ -170,25 +185,50 @@ def _fit(
         title=str(job.cell),
         tracker=tracker,
     )
+    settings = job.settings
+    preprocess = make_preprocess(settings, spec)
+    if base is not None:
+        settings = _with_layout(settings, data, preprocess, base, job.training_device)
     fitting = Fitting(
-        settings=job.settings,
+        settings=settings,
         num_classes=len(data.classes),
         channels=data.channels,
         split=data.train,
         val=data.val,
-        preprocess=make_preprocess(job.settings, spec),
+        preprocess=preprocess,
         device=job.training_device,
         stages=stages,
         base=base,
     )
     network = spec.fit(fitting)
     start = base.name if base else "random"
-    return _Trained(network=network, start=start, logs=stages.logs, notes=stages.notes)
+    return _Trained(
+        network=network,
+        start=start,
+        logs=stages.logs,
+        channels_last=_last_recipe(settings).channels_last,
+        notes=stages.notes,
+    )
+
+
+def _with_layout(
+    settings: Settings, data: ImageData, preprocess: Preprocess, base: Base, device: Device
+) -> Settings:
+    """Return settings that train a compressed model channels last only if its base can be."""
+    images = preprocess(next(data.train.batches(None, 2))[0].to(device))
+    if trains_channels_last(base.network, images, device):
+        return settings
+    sections = {
+        name: replace(part, training=replace(part.training, channels_last=False))
+        for name in ("quantization", "pruning")
+        if (part := getattr(settings, name)) is not None
+    }
+    return replace(settings, **sections)
 
 
 def _start(job: Job, spec: ModelSpec, data: ImageData, checkpoint: Path) -> tuple[nn.Module, str]:
     """Return the network to train, and whether its weights are imagenet or random."""
-    state = load_checkpoint(checkpoint)
+    state = load_training(checkpoint)
     wanted = str(state["start"]) if state and "start" in state else job.settings.training.start
     sizes = (len(data.classes), data.channels)
     if state is None and wanted == "imagenet":

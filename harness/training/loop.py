@@ -17,15 +17,18 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 
+from harness.data.batches import too_few_images
 from harness.data.shares import Share
 from harness.errors import CellError, RequestError
 from harness.jobs import Device
 from harness.measure.conditions import fp32_precision
+from harness.measure.networks import laid_out
 from harness.settings_spec import TrainingSettings
-from harness.training.checkpoints import load_checkpoint, save_checkpoint
+from harness.training.checkpoints import damaged, load_training, save_checkpoint
 from harness.training.objectives import CrossEntropy, Objective
 from harness.training.optimizers import make_optimizer, make_schedule
 from harness.training.whole_batch import WholeBatch
+from harness.util import stopping
 from harness.util.progress import PROGRESS, bar, describe_seconds
 from harness.util.random_state import random_state, restore_random_state
 
@@ -82,6 +85,7 @@ class _Tally:
         self.correct = correct + self.correct
 
 
+@stopping.deferred()
 def train(
     network: nn.Module,
     batches: Batches,
@@ -121,12 +125,10 @@ def train(
         RequestError: No whole batch of images, too few of them in the last one for local norm
             statistics, or the checkpoint is of another network.
         CellError: The loss is no longer finite, or the disk is full.
+        KeyboardInterrupt: A signal asked this process to stop; the checkpoint is of the last step.
     """
     if batches.steps < 1:
-        raise RequestError(
-            f"training.batch_size is {settings.batch_size} but there are only "
-            f"{batches.images} training images, and training.drop_last leaves out partial batches"
-        )
+        raise too_few_images(batches.images, settings)
     last = batches.images - (batches.steps - 1) * settings.batch_size
     local = settings.norm_statistics == "local"
     if local and settings.processes <= last < 2 * settings.processes and settings.processes > 1:
@@ -223,6 +225,9 @@ class _Run:
             for inputs, labels in self.batches.epoch(number, tally.step):
                 tally.add(*self._step(inputs, labels))
                 tally.seconds = time.perf_counter() - start
+                if stopping.asked():
+                    save()
+                    raise KeyboardInterrupt
                 if tally.step % _STEPS_BETWEEN_REPORTS == 0 or tally.step == self.batches.steps:
                     means = self._means()
                     self._check_finite(means[0], number)
@@ -262,6 +267,8 @@ class _Run:
             images = min(size, self.batches.images - self.tally.step * size)
         if self.settings.channels_last and inputs.ndim == 4:
             inputs = inputs.to(memory_format=torch.channels_last)
+        elif inputs.ndim == 4:
+            inputs = laid_out(inputs, torch.contiguous_format)
         self.optimizer.zero_grad()
         loss, right = self._accumulate(inputs, labels, images)
         if self.settings.max_gradient_norm is not None:
@@ -331,7 +338,7 @@ class _Run:
 
     def resume(self, checkpoint: Path) -> None:
         """Restore the state in `checkpoint`, if there is one."""
-        state = load_checkpoint(checkpoint)
+        state = load_training(checkpoint)
         if state is None:
             return
         try:
@@ -346,11 +353,8 @@ class _Run:
                 self.schedule.load_state_dict(state["schedule"])
                 if self.accelerator.scaler and state.get("scaler"):
                     self.accelerator.scaler.load_state_dict(state["scaler"])
-        except (KeyError, RuntimeError, TypeError, ValueError) as error:
-            raise RequestError(
-                f"{checkpoint}: a checkpoint of another network; "
-                f"delete {checkpoint.name}* to start anew"
-            ) from error
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            raise damaged(checkpoint) from error
         epoch, step = len(self.logs) + 1, self.tally.step + 1
         logger.info("%s: continuing in epoch %d at step %d", self.title, epoch, step)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from accelerate.utils import set_seed
+from pydantic import TypeAdapter
 from torch import Tensor, nn
 
 from harness.data.batches import ImageBatches
@@ -17,12 +18,13 @@ from harness.data.splits import Split
 from harness.errors import RequestError
 from harness.jobs import Device
 from harness.networks.weights import Sidecar, load_state, read_tensors, write_state
+from harness.records.parts import Epoch, Percent
 from harness.settings_spec import Settings, TrainingSettings
-from harness.training.checkpoints import delete_checkpoint, load_checkpoint
+from harness.training.checkpoints import delete_checkpoint, load_training
 from harness.training.loop import Batches, train
 from harness.training.objectives import Objective
 from harness.training.tracker import UNTRACKED, Tracker
-from harness.util.files import write_text
+from harness.util.files import regular_file, write_text
 from harness.util.hashing import hash_json
 
 
@@ -75,10 +77,10 @@ class Stages:
             CellError: As `train`.
         """
         weights, notes = self._file(name, "safetensors"), self._file(name, "json")
-        if weights.exists():
+        if regular_file(weights).exists():
             load_state(network, read_tensors(weights), str(weights))
             network.eval()
-            for log in self.compute(name, list):
+            for log in self.compute(name, list, list[Epoch]):
                 self._note(name, log)
         else:
             checkpoint = self._file(name, "checkpoint")
@@ -129,35 +131,40 @@ class Stages:
             # Last, because this file says that the stage is done.
             write_state(weights, network)
             return network.eval()
-        network = rebuild(self.compute(name, dict))
+        network = rebuild(self.compute(name, dict, dict[str, Any]))
         load_state(network, read_tensors(weights), str(weights))
         return network.eval()
 
     def note(self, name: str, work: Callable[[], Any]) -> None:
-        """Add the JSON value that `work` returns to the `notes`; it is computed once.
+        """Add the percentage that `work` returns to the `notes`; it is computed once.
 
         Raises:
             RequestError: As `compute`.
         """
-        self.notes[name] = self.compute(name, work)
+        self.notes[name] = self.compute(name, work, Percent)
 
-    def compute(self, name: str, work: Callable[[], Any]) -> Any:
+    def compute(self, name: str, work: Callable[[], Any], kind: Any = Any) -> Any:
         """Return the JSON value that `work` returns, or the one that an earlier run stored.
 
         Args:
             name: The unique name of the work, fit for a file name.
             work: Returns what JSON can hold.
+            kind: The type of that value.
 
         Raises:
             RequestError: The file of an earlier run is corrupt.
         """
         file = self._file(name, "json")
-        if not file.exists():
+        if not regular_file(file).exists():
             write_text(file, json.dumps(work()))
         try:
-            return json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise RequestError(f"{file}: not JSON; delete it to do this stage again") from error
+            text = file.read_bytes()
+            TypeAdapter(kind).validate_json(text, strict=True)
+            return json.loads(text)
+        except (OSError, ValueError) as error:
+            raise RequestError(
+                f"{file}: damaged; delete {file.stem}.* in that folder to do this stage again"
+            ) from error
 
     def _file(self, name: str, suffix: str) -> Path:
         return self.folder / f"{name}.{suffix}"
@@ -168,7 +175,7 @@ def describe_progress(folder: Path) -> str | None:
     count = len(list(folder.glob("*.safetensors")))
     done = "1 stage is done" if count == 1 else f"{count} stages are done"
     for checkpoint in folder.glob("*.checkpoint"):
-        state = load_checkpoint(checkpoint)
+        state = load_training(checkpoint)
         if state is not None:
             epoch, step = len(state["logs"]) + 1, state["tally"]["step"] + 1
             return f"{done}, on with {checkpoint.stem}, epoch {epoch}, step {step}"

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import RequestError
+from harness.util.files import regular_file
 from harness.util.progress import download_bar
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def file_digest(path: Path, like: str) -> str:
     digest = hashlib.new("sha1" if kind == "git-sha1" else kind, usedforsecurity=False)
     if kind == "git-sha1":
         digest.update(f"blob {path.stat().st_size}\0".encode())
-    with path.open("rb") as stream:
+    with regular_file(path).open("rb") as stream:
         hashlib.file_digest(stream, lambda: digest)
     return f"{kind}:{digest.hexdigest()}"
 

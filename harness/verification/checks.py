@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.jobs import Request
+from harness.registry import model_code
 
 _DIGEST_SHOWN = 12
 
@@ -79,6 +80,18 @@ def unknown(fields: str | Iterable[str], reason: str) -> list[Check]:
     """Return one check for fields that could not be recomputed, with the reason."""
     name = fields if isinstance(fields, str) else ", ".join(fields)
     return [Check(field=name, holds=None, text=f"not recomputed: {reason}")]
+
+
+def check_code(recorded: str | None, model: str) -> list[Check]:
+    """Return a check that says so where a record was made by other code of its model than today's.
+
+    Figures of other code may be right and still not the same today. Records from before the code
+    was noted are taken as they are.
+    """
+    now = model_code(model)
+    if recorded is None or recorded == now:
+        return []
+    return unknown("code_digest", f"the code of {model} was {recorded}, today it is {now}")
 
 
 def _show(value: object) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from harness.errors import unknown_name
-from harness.records.cell import CELLS, Record
+from harness.records.cell import Record
 from harness.records.cost import COSTS, CostRecord
+from harness.records.material import Material, read_material
 from harness.verification.checks import Check, Places
 
 
@@ -19,13 +21,17 @@ def verify(names: Sequence[str], places: Places) -> int:
         places: Places of the files that the records were made from.
 
     Returns:
-        0 if nothing fails, else 1.
+        0 if nothing fails, else 1; a file that is no record fails.
 
     Raises:
-        RequestError: A record is unknown or cannot be read.
+        RequestError: A record is unknown.
     """
     outcomes: list[bool | None] = []
-    for name, record in _choose(names, places).items():
+    material = read_material(places.results_dir)
+    for line in material.broken:
+        print(line)
+        outcomes.append(False)
+    for name, record in _choose(names, material, places.results_dir).items():
         checks = _check(record, places)
         print(f"{name}: {sum(check.holds is True for check in checks)} of {len(checks)} hold")
         for check in checks:
@@ -40,17 +46,20 @@ def verify(names: Sequence[str], places: Places) -> int:
     return int(False in outcomes)
 
 
-def _choose(names: Sequence[str], places: Places) -> dict[str, Record | CostRecord]:
+def _choose(
+    names: Sequence[str], material: Material, results: Path
+) -> dict[str, Record | CostRecord]:
     known: dict[str, Record | CostRecord] = {
-        f"{record.cell.dataset}/{record.stem}": record
-        for record in CELLS.read_all(places.results_dir)
+        f"{record.cell.dataset}/{record.stem}": record for record in material.records
     }
-    for cost in COSTS.read_all(places.results_dir):
+    for cost in material.costs:
         known[COSTS.locate(cost).with_suffix("").as_posix()] = cost
     for name in names:
-        if name not in known:
+        file = f"{name if name.startswith('costs/') else f'records/{name}'}.json"
+        broken = any(line.startswith(f"{results / file}: ") for line in material.broken)
+        if name not in known and not broken:
             raise unknown_name("record", name, known)
-    return {name: known[name] for name in dict.fromkeys(names)} or known
+    return {name: known[name] for name in names or known if name in known}
 
 
 def _check(record: Record | CostRecord, places: Places) -> list[Check]:

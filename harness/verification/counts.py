@@ -9,7 +9,7 @@ from harness.jobs import Cell
 from harness.plan.jobs import make_job
 from harness.records.cost import CostPath, CostRecord
 from harness.run.count import count_costs
-from harness.verification.checks import Check, Places, compare, unknown
+from harness.verification.checks import Check, Places, check_code, compare, unknown
 
 _FIGURES = (
     *("image_size", "channels", "classes", "params", "weights_mb", "file_mb"),
@@ -26,7 +26,8 @@ def check_costs(record: CostRecord, places: Places) -> list[Check]:
         now = count_costs(job)
     except (CellError, RequestError) as error:
         return unknown("costs", str(error))
-    checks = [compare(name, getattr(record, name), getattr(now, name)) for name in _FIGURES]
+    checks = check_code(record.code_digest, record.model)
+    checks += [compare(name, getattr(record, name), getattr(now, name)) for name in _FIGURES]
     paths = {path.name: path for path in now.paths}
     checks.append(compare("paths", [path.name for path in record.paths], list(paths)))
     return checks + [

@@ -29,7 +29,7 @@ from harness.run.provision import ReadyNetwork, ready_network
 from harness.settings import settings_adapter, settings_with_start
 from harness.spec import ModelSpec
 from harness.util.files import file_sha256
-from harness.verification.checks import Check, Places, compare, unknown
+from harness.verification.checks import Check, Places, check_code, compare, unknown
 
 _COUNTS = ("params", "gmacs", "gmacs_thop", "weights_mb")
 _ACCURACY = ("accuracy_top1",)
@@ -50,6 +50,7 @@ def check_record(record: Record, places: Places) -> list[Check]:
         return image_checks + unknown(("weights_sha256", *_COUNTS, *_ACCURACY), reason)
     ready, weight_checks = _find_network(job, spec, record, stand_in)
     return [
+        *check_code(record.weights.code_digest, record.cell.model),
         *image_checks,
         *weight_checks,
         *_check_counts(job, spec, record, stand_in, ready),
@@ -123,8 +124,8 @@ def _find_network(
     if record.weights.weights_origin == "imagenet":
         return None, unknown("weights", "pre-trained weights are not fetched to verify")
     if record.weights.weights_origin == "trained":
-        path = trained_weights_path(job, record.data.data_sha256)
         try:
+            path = trained_weights_path(job, record.data.data_sha256)
             there = read_sidecar(path) is not None
         except RequestError as error:
             return None, unknown("weights_sha256", str(error))

@@ -17,6 +17,7 @@ from harness.plan.jobs import make_job
 from harness.report import canvas
 from harness.report.attention import AttentionPicture, plot_attention
 from harness.report.canvas import save_figure
+from harness.settings import recipe_hash
 
 DIGITS = ("--model", "deit", "--dataset", "digits")
 
@@ -73,19 +74,20 @@ def trained(tmp_path):
         for block in network.blocks:
             block.attn.qkv.weight.mul_(10)
     path = trained_weights_path(job, data.source.sha256)
+    epoch = {"loss": 0.5, "accuracy": 0.9, "learning_rate": 1e-3, "seconds": 0.5}
     sidecar = Sidecar(
         dataset="digits",
         model="deit",
         num_classes=10,
         image_size=32,
-        recipe_hash="",
-        data_sha256="",
+        recipe_hash=recipe_hash(job.settings),
+        data_sha256=data.source.sha256,
         start="random",
         seed=5,
         threads=1,
         device="cpu",
         training_seconds=1.0,
-        logs=[{}, {}],
+        logs=[epoch | {"epoch": number} for number in (1, 2)],
         settings={},
     )
     save_weights(path, network, sidecar)

@@ -11,7 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from cli.compare_models import main
-from harness.profiling import plots
+from harness.profiling import plots, timing
 from harness.records.cell import CELLS
 from harness.report.canvas import new_figure
 
@@ -22,6 +22,15 @@ def invoke(*arguments):
     app = typer.Typer()
     app.command()(main)
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def options_of(*arguments):
+    """Return the options of a command line by name, as `parse_request` takes them."""
+    app = typer.Typer()
+    app.command()(main)
+    command = typer.main.get_command(app)
+    options = command.make_context("", [str(argument) for argument in arguments]).params
+    return {**options, "names": options["names"] or []}
 
 
 def test_models_of_all_sources_side_by_side():
@@ -80,6 +89,38 @@ WRONG = {
     ),
     "latency": (["resnet18", "--sort-by", "latency"], "--sort-by latency wants --hardware"),
     "plot": (["resnet18", "--plot", "x.gif"], "--plot x.gif: a file ending in .png or .svg wanted"),
+    "no folder": (["resnet18", "--plot", "new/x.png"], "--plot new/x.png: there is no folder new"),
+    "huge": (["resnet18", "--image-size", "1000000"], "--image-size '1000000': input should be le"),
+    "huge side": (["resnet18", "--image-size", "64x1000000"], "--image-size '64x1000000'"),
+    "batch": (["resnet18", "--batch-size", str(10**12)], "--batch-size '1000000000000': input"),
+    "channels": (["resnet18", "--channels", str(10**9)], "--channels '1000000000': input should"),
+    "classes": (["resnet18", "--classes", str(10**10)], "--classes '10000000000': input should"),
+    "all of it": (
+        ["resnet18", "--image-size", "16384", "--batch-size", "1000000"],
+        "8.05e+14 numbers: at most 1e+12 can be counted",
+    ),
+    "form": (["resnet18", "--form", "deployed"], "unknown --form 'deployed': did you mean deploy?"),
+    "no layers": (["resnet18", "--block-depth", "2"], "--block-depth goes with --per-layer"),
+    "detector": (["fasterrcnn_resnet50_fpn"], "is a detector of torchvision: image classifiers"),
+    "segmentation": (["torchvision:fcn*"], "is a segmentation model of torchvision: image"),
+    "video": (["r3d_18"], "is a video model of torchvision: image classifiers only"),
+    "transformers": (["hf:detr"], "is another model of transformers: image classifiers only"),
+    "no file": (["nowhere.py:build"], "nowhere.py: no such file"),
+    "no callable": (["nowhere.py"], "name the callable that makes the network, nowhere.py:NAME"),
+    "no onnx": (["nowhere.onnx"], "nowhere.onnx: no such file"),
+    "no module": (["torch.nowhere:build"], "no module named 'torch.nowhere'"),
+    "arguments": (["torch.nn:Identity?x"], "?name=value&name=value wanted"),
+    "zoo": (["--where", "gmac < 1"], "unknown figure of --where 'gmac': did you mean gmacs?"),
+    "zoo text": (["--where", "import os"], "--where 'import os': "),
+    "zoo number": (["--where", "gmacs + 1"], "--where 'gmacs + 1': a comparison wanted"),
+    "zoo one": (["--pareto", "accuracy"], "--pareto accuracy: two or more figures wanted"),
+    "zoo words": (["--pareto", "accuracy,model"], "model is no number"),
+    "zoo like": (["--like", "resnt18"], "unknown model of --like 'resnt18': did you mean resnet18"),
+    "zoo size": (
+        ["--top", "3", "--image-size", "32"],
+        "--image-size: --where, --pareto, --top and",
+    ),
+    "zoo sort": (["resnet18", "--sort-by", "accuracy"], "--sort-by accuracy goes with --where"),
     "layers": (["--per-layer", "resnet*"], "--per-layer resnet*: one model wanted, this means 5"),
     "csv": (
         ["resnet18", "--per-layer", "resnet18", "--format", "csv"],
@@ -141,7 +182,7 @@ def test_hardware_by_hand_gives_times(tmp_path):
 
 def test_a_picture_is_written_and_a_recommendation_names_the_hardware(tmp_path, monkeypatch):
     monkeypatch.setattr(plots, "plot_report", lambda report: new_figure(len(report.analyses), 1))
-    picture = tmp_path / "new" / "a.png"
+    picture = tmp_path / "a.png"
     result = invoke(*("squeezenet1_1", "squeezenet1_0", "--recommend", "server", "--plot", picture))
     assert result.exit_code == 0, result.stderr
     assert "NVIDIA A100" in result.stdout
@@ -165,6 +206,45 @@ def test_measured_figures_stand_beside(tmp_path):
     assert first["measured_image_size"] == record["image_size"]
     assert set(first["not_measured"]) <= {"energy_j_per_image"}
     assert second["measured_accuracy_top1"] is None
+
+
+def test_a_file_of_ones_own_with_arguments_and_its_layers(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(
+        "from torch import nn\n"
+        "def build(num_classes=2, width=8):\n"
+        "    return nn.Sequential(nn.Conv2d(3, width, 3), nn.BatchNorm2d(width), nn.Flatten(),\n"
+        "                         nn.Linear(width * 36, num_classes))\n"
+    )
+    name = "mine.py:build?num_classes=10&width=4"
+    result = invoke(name, "--per-layer", name, "--image-size", "8", "--format", "json")
+    assert result.exit_code == 0, result.stderr
+    tree = json.loads(result.stdout)
+    assert tree["models"][0]["gmacs"] * 1e9 == pytest.approx(36 * 4 * 27 + 144 * 10)
+    layers = [(each["module"], each["output"], each["params"]) for each in tree["layers"]]
+    assert layers == [
+        ("0", "1×4×6×6", 4 * 28),
+        ("1", "1×4×6×6", 8),
+        ("3", "1×10", 1450),
+    ]
+    # Kept for the backward pass: the image; what the norm reads and its statistics; the norm's
+    # output, which the linear layer reads.
+    saved = [each["saved_mb"] * 1e6 for each in tree["layers"]]
+    assert saved == pytest.approx([4 * 192, 4 * (144 + 8), 4 * 144])
+    assert tree["layers_total"]["params"] == 4 * 28 + 8 + 1450
+
+
+def test_models_are_timed_in_turn_beside_the_prediction(monkeypatch):
+    monkeypatch.setattr(timing, "_ROUNDS", 20)
+    monkeypatch.setattr(timing, "_SECONDS", 0.01)
+    options = ("--image-size", "32", "--hardware", "t4", "--measure", "--format", "json")
+    result = invoke("timm:test_resnet", "timm:test_vit", "ours:dinov2", *options)
+    assert result.exit_code == 1, result.stderr
+    first, second, failed = json.loads(result.stdout)["models"]
+    for model in (first, second):
+        assert model["timed_latency_ms_p50"] > model["latency_bound_ms"] > 0
+        assert model["timed_latency_ms_p05"] <= model["timed_latency_ms_p95"]
+    assert failed["timed_latency_ms_p50"] is None
 
 
 def test_help_loads_nothing_heavy():

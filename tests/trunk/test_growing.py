@@ -276,6 +276,12 @@ def test_the_same_share_of_every_class_is_held_out():
     assert not choose_held_out(labels, 0.0, seed=1).any()
 
 
+def test_a_share_that_holds_out_no_image_is_refused_before_training(make_fitting):
+    tree = dataclasses.replace(QUICK_TREE, held_out=1e-3)
+    with pytest.raises(RequestError, match=r"tree.held_out is 0.001, which holds out no image"):
+        grow(make_fitting(training=QUICK, tree=tree))
+
+
 def test_held_out_images_are_not_trained_on(make_fitting, monkeypatch):
     used = []
     original = NodeInputs.batches
@@ -334,3 +340,18 @@ def test_a_tree_grows_on_a_gpu(make_fitting, split):
     prepared = trunk.to("cuda").prepare_for_inference()
     images = images_of(split).to("cuda")
     assert (prepared.route(images).cpu() == split.labels).float().mean() > 0.5
+
+
+def test_too_few_images_are_found_before_anything_is_trained(split, tmp_path):
+    def grow_with(**changes):
+        training = dataclasses.replace(STAGE, **changes.pop("training", {}))
+        tree = dataclasses.replace(TREE, grouping=training, **changes)
+        grow(fitting_in(tmp_path, split, training, tree))
+
+    with pytest.raises(RequestError, match="class 0 has 30 training images, of which 0.01 is 0"):
+        grow_with(held_out=0.01)
+    with pytest.raises(RequestError, match="two smallest classes: .* there are only 60 training"):
+        grow_with(training={"batch_size": 61, "drop_last": True})
+    with pytest.raises(RequestError, match="the root: .* there are only 240 training images"):
+        grow_with(training={"batch_size": 241, "drop_last": True})
+    assert not list(tmp_path.iterdir())

@@ -8,12 +8,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from timm.layers import DropPath
 from torch import nn
+from torchvision.ops import StochasticDepth
 
+from harness.catalog import load_model
 from harness.compression import quantization
 from harness.compression.quantization import convert, freeze, prepare, with_any_ranges
 from harness.errors import RequestError
-from harness.measure.memory import measure_weights_mb
+from harness.measure.memory import measure_peak_mb, measure_weights_mb
 from harness.measure.operations import count_macs, count_parameters
 from harness.networks.weights import load_state, read_tensors, write_state
 from harness.spec import QuantizedNetwork
@@ -165,3 +168,85 @@ int8(images)
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def _around(layer):
+    """Return a network with a layer between two convolutions."""
+    return nn.Sequential(
+        *(nn.Conv2d(3, 16, 3, 2, 1), layer, nn.Conv2d(16, 8, 3, 2, 1), layer),
+        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10)),
+    )
+
+
+class _Functional(nn.Module):
+    """Does in training alone what a graph must not keep: dropout, a branch, a view of its maps."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution, self.head = nn.Conv2d(3, 16, 3, 2, 1), nn.Linear(16 * 64, 10)
+
+    def forward(self, images):
+        maps = self.convolution(images).relu()
+        maps = nn.functional.dropout(maps, 0.5, training=self.training)
+        if self.training:
+            maps = maps + torch.randn_like(maps)
+        return self.head(maps.view(maps.size(0), -1))
+
+
+_LAYERS = {
+    **{each.__name__: each for each in (nn.ReLU, nn.ELU, nn.PReLU, nn.LeakyReLU, nn.Hardswish)},
+    **{each.__name__: each for each in (nn.SiLU, nn.GELU, nn.Sigmoid, nn.Tanh, nn.Mish)},
+    "Softmax": lambda: nn.Softmax(1),
+    "Dropout": nn.Dropout,
+    "StochasticDepth": lambda: StochasticDepth(0.5, "row"),
+    "DropPath": lambda: DropPath(0.5),
+}
+
+
+@pytest.mark.parametrize("name", [*_LAYERS, "GroupNorm", "InstanceNorm2d", "functional"])
+def test_a_saved_network_is_the_same_and_is_near_the_float_one(name, tmp_path):
+    def build():
+        torch.manual_seed(0)
+        if name == "functional":
+            return _Functional().eval()
+        if name in _LAYERS:
+            return _around(_LAYERS[name]()).eval()
+        norm = nn.GroupNorm(4, 16) if name == "GroupNorm" else nn.InstanceNorm2d(16)
+        return nn.Sequential(
+            nn.Conv2d(3, 16, 3, 2, 1), norm, nn.Flatten(), nn.Linear(16 * 64, 10)
+        ).eval()
+
+    network, images = build(), torch.randn(4, 3, 16, 16)
+    int8 = with_any_ranges(network, "x86", images)
+    write_state(tmp_path / "w.safetensors", int8)
+    again = with_any_ranges(build(), "x86", torch.zeros(1, 3, 16, 16))
+    load_state(again, read_tensors(tmp_path / "w.safetensors"), "here")
+    logits = int8(images)
+    assert torch.equal(logits, int8(images))
+    assert torch.equal(logits, again(images))
+    expected = network(images)
+    assert (logits - expected).abs().max() < 0.1 * expected.abs().max()
+
+
+def test_peak_memory_does_not_depend_on_the_calls_before(int8, images):
+    image = images[:1]
+    before = measure_peak_mb(int8, image, on_meta=False)
+    int8(images)
+    assert measure_peak_mb(int8, image, on_meta=False) == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("base", ["resnet", "mobilenet", "efficientnet", "vgg_bn"])
+def test_saved_networks_of_the_documented_bases_are_the_same(base, tmp_path):
+    def build():
+        torch.manual_seed(0)
+        return load_model(base).build(10, 3, False).eval()
+
+    images = torch.randn(2, 3, 32, 32)
+    int8 = with_any_ranges(build(), "x86", images)
+    write_state(tmp_path / "w.safetensors", int8)
+    again = with_any_ranges(build(), "x86", torch.zeros(1, 3, 32, 32))
+    load_state(again, read_tensors(tmp_path / "w.safetensors"), "here")
+    logits = int8(images)
+    assert torch.equal(logits, int8(images))
+    assert torch.equal(logits, again(images))

@@ -204,11 +204,11 @@ def pair_on_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: gpu)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: gpu.on_synchronize())
 
-    class Images(list):
+    class Images(torch.Tensor):
         is_cuda = True
         device = "cuda:0"
 
-    images = Images([0, 0])
+    images = torch.zeros(2).as_subclass(Images)
     images.gpu = gpu
     return images
 

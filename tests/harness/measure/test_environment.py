@@ -53,7 +53,7 @@ def test_nvidia_smi_is_asked_for_one_field_after_the_other(monkeypatch, answers,
         printed = known[query.removeprefix("--query-gpu=")]
         return printed and f"{printed}\n"
 
-    monkeypatch.setattr(environment, "_output", answer)
+    monkeypatch.setattr(environment, "command_output", answer)
     assert environment._ask_gpu(SimpleNamespace(uuid="abc")) == expected
 
 

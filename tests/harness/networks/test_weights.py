@@ -1,8 +1,11 @@
 """Weights on disk: what was written is what is read, and anything else is refused."""
 
+import dataclasses
 import json
+import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 import safetensors.torch
@@ -19,7 +22,8 @@ from harness.networks.weights import (
     save_weights,
     trained_weights_path,
 )
-from harness.settings_spec import Settings
+from harness.settings import recipe_hash
+from harness.settings_spec import Settings, TrainingSettings
 from harness.training.checkpoints import save_checkpoint
 from harness.util.files import write_text
 
@@ -44,8 +48,10 @@ def saved(tmp_path):
         threads=2,
         device="cpu",
         training_seconds=1.5,
-        logs=[{"epoch": 1, "loss": 0.5}],
-        settings={"epochs": 1},
+        logs=[
+            {"epoch": 1, "loss": 0.5, "accuracy": 0.9, "learning_rate": 1e-3, "seconds": 1.5},
+        ],
+        settings={"epochs": 1, "precision": "fp32"},
     )
     return path, network, save_weights(path, network, sidecar)
 
@@ -97,6 +103,90 @@ def test_a_broken_sidecar_is_refused(saved):
     path.with_suffix(".json").write_text(json.dumps({"dataset": "digits"}))
     with pytest.raises(RequestError, match="not a sidecar"):
         read_sidecar(path)
+
+
+SPOILED = {
+    "no object": lambda text: "[1]",
+    "another type": lambda text: text.replace('"num_classes": 3', '"num_classes": "3"'),
+    "no class": lambda text: text.replace('"num_classes": 3', '"num_classes": 0'),
+    "logs of no epoch": lambda text: text.replace('"epoch": 1,', ""),
+    "logs that are no list": lambda text: json.dumps(json.loads(text) | {"logs": {"a": 1}}),
+    "a foreign field": lambda text: json.dumps(json.loads(text) | {"colour": "red"}),
+    "a compression of nothing": lambda text: json.dumps(json.loads(text) | {"compression": {}}),
+    "NaN": lambda text: text.replace('"training_seconds": 1.5', '"training_seconds": NaN'),
+    "too deep": lambda text: text.replace('"settings": {', '"settings": {"x": ' + "[" * 9999),
+    "other bytes": lambda text: text.encode("utf-16"),
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILED.values(), ids=SPOILED)
+def test_a_sidecar_that_is_broken_inside_is_refused(saved, spoil):
+    path = saved[0].with_suffix(".json")
+    spoiled = spoil(path.read_text())
+    path.write_bytes(spoiled if isinstance(spoiled, bytes) else spoiled.encode())
+    with pytest.raises(RequestError, match="net-01234567.json: not a sidecar of weights") as caught:
+        read_sidecar(saved[0])
+    assert "delete both files" in str(caught.value)
+    assert len(str(caught.value)) < 400
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", [".json", ".safetensors"])
+@pytest.mark.parametrize(("make", "word"), [(os.mkfifo, "a pipe"), (Path.mkdir, "a folder")])
+def test_what_is_no_file_is_named_and_not_waited_for(saved, suffix, make, word):
+    path = saved[0].with_suffix(suffix)
+    path.unlink()
+    make(path)
+    with pytest.raises(RequestError, match=f"net-01234567{suffix}: {word} is there, a file"):
+        read_sidecar(saved[0])
+    if suffix == ".safetensors":
+        with pytest.raises(RequestError, match=f"{word} is there"):
+            load_weights(saved[0], make_network(), saved[2])
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64, torch.int64])
+def test_numbers_of_another_type_are_refused(kind):
+    state = make_network().state_dict()
+    state["2.weight"] = state["2.weight"].to(kind)
+    with pytest.raises(RequestError, match=f"2.weight is {kind}, this network wants torch.float32"):
+        load_state(make_network(), state, "file")
+    state = make_network().state_dict()
+    state["1.num_batches_tracked"] = torch.tensor(True)
+    with pytest.raises(RequestError, match=r"num_batches_tracked is torch.bool.*wants torch.int64"):
+        load_state(make_network(), state, "file")
+
+
+def make_job(folder):
+    return Job(
+        cell=Cell(dataset="digits", model="net", device="cpu"),
+        settings=Settings(image_size=8, seed=1, training=TrainingSettings(start="random")),
+        **dict.fromkeys(("data_dir", "weights_dir", "results_dir"), folder),
+        data_file=None,
+        offline=True,
+        command="",
+    )
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("dataset", "emnist"),
+        ("model", "other"),
+        ("data_sha256", "e"),
+        ("seed", 2),
+        ("image_size", 16),
+        ("recipe_hash", "r"),
+    ],
+)
+def test_a_pair_of_files_that_belongs_to_another_cell_is_refused(saved, tmp_path, field, value):
+    job = make_job(tmp_path)
+    right = {"recipe_hash": recipe_hash(job.settings), "data_sha256": "d"}
+    path = trained_weights_path(job, "d")
+    save_weights(path, saved[1], dataclasses.replace(saved[2], **right))
+    assert trained_weights_path(job, "d") == path
+    save_weights(path, saved[1], dataclasses.replace(saved[2], **right | {field: value}))
+    with pytest.raises(RequestError, match=f"{path.stem}.json: {field} is {value}, .* wanted: not"):
+        trained_weights_path(job, "d")
 
 
 def test_weights_of_another_network_are_refused():

@@ -72,9 +72,9 @@ def test_a_path_that_is_not_utf8_is_refused_for_a_data_set_that_it_stands_in_for
 
 def write_npz(path, shade=0):
     path.parent.mkdir(parents=True, exist_ok=True)
-    images = np.full((4, 8, 8), shade, np.uint8)
+    images = np.full((32, 8, 8), shade, np.uint8)
     arrays = {f"{part}_images": images for part in ("train", "test")}
-    arrays |= {f"{part}_labels": np.arange(4) % 2 for part in ("train", "test")}
+    arrays |= {f"{part}_labels": np.arange(32) % 2 for part in ("train", "test")}
     np.savez(path, **arrays)
     return path
 
@@ -107,6 +107,7 @@ def keep_record(tmp_path, source):
         data_name=source.name,
         data_sha256=source.sha256,
         data_digest_of=source.digest_of,
+        settings={"seed": 42},
     )
     CELLS.write(tmp_path / "results", record)
 

@@ -22,7 +22,7 @@ CELL = Cell(dataset="digits", model="resnet", device="cpu")
 
 
 @pytest.mark.parametrize(
-    ("text", "seeds"), [("", [None]), ("1,2,3", [1, 2, 3]), (" 7 , 7,0,", [7, 0]), ("42", [42])]
+    ("text", "seeds"), [(None, [None]), ("1,2,3", [1, 2, 3]), (" 7 , 7,0,", [7, 0]), ("42", [42])]
 )
 def test_a_list_of_seeds(text, seeds):
     assert name_seeds(text) == seeds
@@ -59,6 +59,7 @@ def test_each_seed_has_a_record_of_its_own(tmp_path):
             status="ok",
             seed=job.settings.seed,
             repeat=job.repeat,
+            settings={"seed": job.settings.seed},
         )
         CELLS.write(tmp_path / "results", record)
     assert [record and record.settings.seed for record in map(find_job_record, jobs)] == [

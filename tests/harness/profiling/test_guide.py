@@ -70,6 +70,18 @@ def test_every_metric_of_the_guide_is_in_the_tool_and_the_other_way_round():
     assert [column.get for column in COLUMNS] == METRICS
 
 
+def test_the_guide_names_every_option_of_the_command_and_no_other():
+    app = typer.Typer()
+    app.command()(main)
+    command = typer.main.get_command(app)
+    parts = [part for each in command.params for part in (*each.opts, *each.secondary_opts)]
+    options = {part for part in parts if part.startswith("--") and "completion" not in part}
+    of_others = {"--measure", "--check"}
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", GUIDE))
+    assert options - named == set()
+    assert named - options - of_others == set()
+
+
 @pytest.mark.parametrize("metric", METRICS)
 def test_every_metric_says_how_to_read_it_when_to_use_it_and_has_an_example(metric):
     text = " ".join(SECTIONS[metric].split())

@@ -6,6 +6,7 @@ import pytest
 
 from harness.profiling.columns import COLUMNS
 from harness.profiling.graph import Graph
+from harness.profiling.layers import group_layers, sum_layers
 from harness.profiling.metrics import Metrics, classify_intensity, compute_metrics
 from harness.profiling.roofline import Roof
 
@@ -109,3 +110,28 @@ def test_the_limits_of_the_classes(intensity, expected):
 def test_every_figure_has_a_column_and_every_column_a_figure():
     fields = [field.name for field in dataclasses.fields(Metrics)]
     assert [column.get for column in COLUMNS] == fields
+
+
+def test_layers_at_a_depth_have_all_parameters_and_all_that_is_kept(make_operator):
+    names = ("stem", "blocks.0.conv", "blocks.0.act", "blocks.1.conv", "")
+    operators = [make_operator(name="op", module=name, macs=10) for name in names]
+    graph = Graph(operators=tuple(operators), results=frozenset())
+    parameters = {
+        "stem.weight": 1,
+        "blocks.0.conv.weight": 10,
+        # Of a module that runs nothing itself, in one that does.
+        "blocks.1.conv.inner.weight": 100,
+        "token": 1000,
+    }
+    saved = {"blocks.0.conv": 2_000_000, "blocks.0.act": 3_000_000, "stem": 0}
+    layers = group_layers(graph, None, parameters, saved, 2)
+    assert [(each.module, each.macs, each.params, each.saved_mb) for each in layers] == [
+        ("stem", 10, 1, 0.0),
+        ("blocks.0", 20, 10, 5.0),
+        ("blocks.1", 10, 100, 0.0),
+        ("", 10, 1000, 0.0),
+    ]
+    total = sum_layers(layers, graph.operators, None)
+    assert (total.macs, total.params, total.saved_mb) == (50, 1111, 5.0)
+    assert [each.module for each in group_layers(graph, None, depth=1)] == ["stem", "blocks", ""]
+    assert group_layers(graph, None)[0].saved_mb is None

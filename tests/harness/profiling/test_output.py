@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -85,6 +86,45 @@ def test_the_table_is_aligned_models_across(report):
     assert "computation" in lines
 
 
+def test_more_than_six_models_stand_below_each_other(make_analysis):
+    rows = [make_analysis(f"m{number}", source="timm") for number in range(40)]
+    for count, down in ((6, False), (7, True), (40, True)):
+        lines = render(Report(options=OPTIONS, rows=rows[:count]), "table", width=80).splitlines()
+        assert ("size" in lines and any(line.startswith("timm:m0 ") for line in lines)) == down
+        named = [line for line in lines if "timm:" in line and "; " not in line]
+        assert max(map(len, named)) <= 80
+
+
+def test_the_layers_end_with_their_sum(report):
+    text = render(report, "table", transpose=False)
+    line = next(line for line in text.splitlines() if line.startswith("total "))
+    assert line.split()[1:3] == ["2", "operators"]
+    assert "500.00" in line
+
+
+def test_what_publishers_state_stands_apart_from_what_was_measured(report):
+    stated = {"published_top1": 69.758, "published_weights": "Some_Weights.V1"}
+    rows = report.rows
+    both = Report(options=OPTIONS, rows=rows, published={rows[0].name: stated})
+    small, odd, _ = json.loads(render(both, "json"))["models"]
+    assert (small["published_top1"], odd["published_top1"]) == (69.758, None)
+    assert small["published_weights"] == "Some_Weights.V1"
+    text = render(both, "table")
+    line = next(line for line in text.splitlines() if line.startswith("of weights"))
+    assert line.split() == ["of", "weights", "V1", "–", "–"]
+    assert "nothing of them was measured here" in text
+
+
+def test_a_model_without_a_classifier_is_said_to_have_none(make_analysis):
+    rows = [
+        replace(make_analysis("headless"), outputs=((4, 768),)),
+        replace(make_analysis("whole"), outputs=((4, 10),)),
+    ]
+    text = render(Report(options=OPTIONS, rows=rows), "table")
+    assert "headless: it has no classifier: it gives 4×768 numbers, not 10 classes" in text
+    assert "whole: it has no" not in text
+
+
 def test_the_transposed_table_has_models_down(report):
     text = render(report, "table", transpose=True)
     size = text.split("\nsize\n")[1].split("\n\n")[0].splitlines()
@@ -118,7 +158,16 @@ def test_json_has_every_figure_in_full_and_null_with_a_reason(report):
     assert set(Metrics.__dataclass_fields__) <= set(small)
     assert large["params"] == 11_689_512
     assert small["reason"] is None
-    assert odd == {"model": "hf:odd", "image_size": None, "reason": "a < b & c"}
+    assert odd.keys() == small.keys()
+    assert {name: value for name, value in odd.items() if value is not None} == {
+        "model": "hf:odd",
+        "title": "hf:odd",
+        "reason": "a < b & c",
+    }
+    assert set(tree["versions"]) == {"torch", "torchvision", "timm", "transformers"}
+    assert set(Metrics.__dataclass_fields__) <= set(tree["units"])
+    assert (tree["units"]["params"], tree["units"]["traffic_mb"]) == ("parameters", "MB")
+    assert tree["layers_total"]["module"] == "total"
     assert tree["layers_of"] == "timm:$large$"
     assert [layer["module"] for layer in tree["layers"]] == ["layer", "act|2"]
     assert tree["recommendation"]["scores"][0][0] == "small"

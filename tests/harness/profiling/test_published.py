@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from harness.errors import CellError
 from harness.profiling.published import trace_published
@@ -57,6 +58,35 @@ def test_attention_norms_pooling_and_functions_count_nothing(on_meta):
     ]
     # The functions between are no units, but are waited for.
     assert graph.operators[3].predecessors == (2,)
+
+
+def test_functions_count_as_the_modules_that_compute_the_same(on_meta):
+    class Modules(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(3, 4, 3, groups=1), nn.BatchNorm2d(4)
+            self.act, self.head = nn.ReLU(), nn.Linear(4, 2, bias=False)
+
+        def forward(self, x):
+            x = self.act(self.norm(self.conv(x)))
+            return self.head(x.mean((2, 3)))
+
+    class Functions(Modules):
+        def forward(self, x):
+            n, h = self.norm, self.head
+            x = functional.conv2d(x, self.conv.weight, bias=self.conv.bias)
+            x = functional.batch_norm(x, n.running_mean, n.running_var, n.weight, n.bias).relu_()
+            return functional.linear(x.mean((2, 3)), weight=h.weight)
+
+    modules, functions = (
+        [
+            (o.macs, o.flops, o.input_bytes, o.output_bytes, o.weight_bytes)
+            for o in trace_published(*on_meta(network, 2, 3, 6, 6)).operators
+        ]
+        for network in (Modules(), Functions())
+    )
+    assert modules == functions
+    assert [row[1] for row in modules] == [2 * 128 * 27, 5 * 128, 128, 2 * 16]
 
 
 def test_numbers_may_be_smaller(residual):

@@ -115,6 +115,21 @@ EXTRA = {
     "gelu": (nn.GELU(), NUMBERS),
     "hardswish": (nn.Hardswish(), NUMBERS),
     "max_pool": (nn.MaxPool2d(3, stride=3), 9 * 4 * 4),
+    "pool_cut": (nn.AvgPool2d(100, ceil_mode=True), NUMBERS),
+    "pool_ceil": (nn.MaxPool2d(4, stride=4, ceil_mode=True), NUMBERS),
+    # Along each axis, the windows begin at -1, 1 and 3: two, three and three pixels.
+    "pool_padded": (nn.MaxPool2d(3, stride=2, padding=1), 4 * 8 * 8),
+    # Windows of every second pixel, from -1, 0, 1 and 2: 1 3; 0 2 4; 1 3 5; 2 4.
+    "pool_dilated": (nn.MaxPool2d(3, stride=1, padding=1, dilation=2), 4 * 10 * 10),
+    "pool_1d": (Function(lambda x: nn.functional.avg_pool1d(x[0], 4, ceil_mode=True)), NUMBERS),
+    "batch_statistics": (
+        Function(lambda x: nn.functional.batch_norm(x, None, None, training=True)),
+        5 * NUMBERS,
+    ),
+    "floor_divide": (Function(lambda x: x // 2), NUMBERS),
+    "glu": (nn.GLU(1), 2 * NUMBERS // 2),
+    # A composite operator counts those that it is made of: a difference, a sum, a norm here.
+    "composite": (Function(lambda x: nn.functional.pairwise_distance(x, x)), 4 * NUMBERS),
     "avg_pool": (nn.AvgPool2d((2, 3)), 6 * 4 * 3 * 2),
     "adaptive": (nn.AdaptiveAvgPool2d(1), NUMBERS),
     "mean": (Function(lambda x: x.mean(-1)), NUMBERS),
@@ -135,6 +150,50 @@ def test_operations_by_hand(case, on_meta):
     recording = record(*on_meta(network, 1, 4, 6, 6))
     assert [o.flops for o in recording.graph.operators] == [expected]
     assert recording.graph.unknown == ()
+
+
+def test_complex_numbers_are_four_products_and_twice_the_bytes(on_meta):
+    network = nn.Linear(384, 256, bias=False, dtype=torch.complex64).to("meta")
+    recording = record(network, torch.empty(1, 384, dtype=torch.complex64, device="meta"))
+    assert rows(recording) == [
+        ("linear", 4 * 98_304, 8 * 98_304, 8 * 384, 8 * 256, 8 * 98_304),
+    ]
+    product = Function(lambda x: x * x + x)
+    operators = record(product, torch.empty(5, dtype=torch.complex64, device="meta"))
+    assert [o.flops for o in operators.graph.operators] == [6 * 5, 2 * 5]
+
+
+def test_tables_that_a_first_pass_makes_are_there_in_later_ones(on_meta):
+    class Cached(nn.Module):
+        table = None
+
+        def forward(self, x):
+            if self.table is None:
+                self.table = torch.zeros(1000, device=x.device) + 1
+            return x + self.table[0]
+
+    recording = record(*on_meta(Cached(), 1, 4))
+    assert rows(recording) == [("add", 0, 4, 16, 16, 4)]
+    assert recording.peak_activation_bytes == 16
+
+
+def test_the_peak_has_what_composite_operators_make_inside(on_meta):
+    pooled = record(*on_meta(nn.MaxPool2d(2), 1, 4, 6, 6))
+    # Values, and int64 places of the maxima.
+    assert pooled.peak_activation_bytes == (4 + 8) * 36
+    heads = Function(lambda x: x.transpose(1, 2) @ x.transpose(1, 2))
+    recording = record(*on_meta(heads, 2, 6, 2, 6))
+    # Both operands, copied to be matrices one after the other, and the product.
+    assert recording.peak_activation_bytes == 4 * 3 * 144
+
+
+def test_activations_are_what_products_write_but_fused_attention(on_meta):
+    network = nn.Sequential(nn.Conv2d(3, 5, 1), nn.ReLU(), nn.Flatten(), nn.Linear(20, 7))
+    graph = record(*on_meta(network, 2, 3, 2, 2)).graph
+    assert [o.activations for o in graph.operators] == [40, 0, 14]
+    assert graph.operators[-1].output_shapes == ((2, 7),)
+    *_, fused = record(*on_meta(Function(fused_attention), 1, 5, 8)).graph.operators
+    assert (fused.name, fused.activations) == ("scaled_dot_product_attention", 0)
 
 
 def test_an_operator_without_a_formula_counts_0_and_is_named(on_meta):

@@ -27,6 +27,7 @@ def make_record(model, device="cpu", **changes):
         "weights_origin": "trained",
         "classes": list("0123456789"),
         "not_measured": {"energy_j_per_image": "no counter", "gmacs_thop": "thop failed"},
+        "settings": {"weights": "auto"},
     }
     return cell_record(model=model, device=device, **(fields | changes))
 

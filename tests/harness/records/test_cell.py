@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -25,7 +27,9 @@ def make_record(**changes):
         "label": "Net",
         "device": "cpu",
         "status": "ok",
-        "accuracy_top1": 97.5,
+        "accuracy_top1": 87.5,
+        "classes": ["a", "b"],
+        "settings": {"seed": 0},
         "confusion_matrix": [[3, 1], [0, 4]],
         "not_measured": {"accuracy_top5": "two classes"},
     }
@@ -63,7 +67,7 @@ def test_the_order_of_the_parts_is_part_of_the_format(tmp_path):
 
 def test_each_field_of_a_part_is_a_line(tmp_path):
     lines = CELLS.write(tmp_path, make_record()).read_text().splitlines()
-    assert '    "accuracy_top1": 97.5,' in lines
+    assert '    "accuracy_top1": 87.5,' in lines
     assert '  "status": "ok",' in lines
 
 
@@ -152,6 +156,83 @@ def test_a_field_of_another_type_or_out_of_range_is_named(tmp_path, part, field,
         CELLS.read_all(tmp_path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+IMPOSSIBLE = [
+    ({"accuracy": {"accuracy_top1": 90.0}}, "accuracy_top1 is 90.0, confusion_matrix has 7 of 8"),
+    ({"accuracy": {"n_test": 9}}, "confusion_matrix has 8 images, n_test is 9"),
+    ({"accuracy": {"confusion_matrix": [[3, 1], [4]]}}, "confusion_matrix is not square"),
+    ({"accuracy": {"confusion_matrix": [[3], [1]]}}, "confusion_matrix is not square"),
+    ({"accuracy": {"confusion_matrix": [[3, -1], [0, 4]]}}, "confusion_matrix.0.1: Input should"),
+    ({"accuracy": {"confusion_matrix": [[0, 0], [0, 0]]}}, "confusion_matrix has 0 images"),
+    ({"accuracy": {"accuracy_top1": -1}}, "accuracy_top1: Input should be greater"),
+    ({"accuracy": {"accuracy_top1_low": 88.0}}, "accuracy_top1 is outside its interval"),
+    ({"accuracy": {"accuracy_top1_high": 87.0}}, "accuracy_top1 is outside its interval"),
+    ({"accuracy": {"accuracy_top1_low": 90.0, "accuracy_top1_high": 80.0}}, "its interval"),
+    ({"accuracy": {"accuracy_top5": 80.0}}, "accuracy_top5 is below accuracy_top1"),
+    ({"accuracy": {"accuracy_fp32_check": {"images": 3}}}, "accuracy_fp32_check: accuracy_fp32"),
+    ({"accuracy": {"accuracy_fp32_check": {"images": "x"}}}, "accuracy_fp32_check.images"),
+    ({"data": {"classes": []}}, "data.classes are 0, accuracy.confusion_matrix has 2 rows"),
+    ({"data": {"classes": ["a", "a"]}}, "data.classes: a name stands twice"),
+    ({"data": {"classes": [1, 2]}}, "data.classes.0: Input should be a valid string"),
+    ({"latency": {"latency_ms_p05": -1.0}}, "latency_ms_p05: Input should be greater"),
+    ({"latency": {"latency_ms_p05": 2.0, "latency_ms_p50": 1.0}}, "do not ascend"),
+    ({"settings": {"settings": {}}}, "settings.settings are empty"),
+    ({"settings": {"settings": {"training": []}}}, "settings.settings.training is no section"),
+    ({"operations": {"params": 1, "params_trainable": 2}}, "params_trainable is above params"),
+    ({"weights": {"epochs": 3, "history": [{"epoch": 1}]}}, "weights.history.0.loss: Field"),
+    ({"weights": {"history": {}}}, "weights.history: Input should be a valid"),
+    ({"paths": [{"name": "a"}]}, "paths.0.classes: Field required"),
+    ({"compression": {"base": "resnet"}}, "compression.method: Field required"),
+    ({"machine": {"cores": [-1]}}, "machine.cores.0: Input should be greater"),
+    ({"provenance": {"environment": {"libraries": 3}}}, "environment.libraries are not by name"),
+]
+
+
+@pytest.mark.parametrize(("changes", "words"), IMPOSSIBLE)
+def test_what_cannot_be_true_is_named(tmp_path, changes, words):
+    path = CELLS.write(tmp_path, make_record())
+    fields = json.loads(path.read_text())
+    for part, change in changes.items():
+        fields[part] = fields[part] | change if isinstance(fields[part], dict) else change
+    path.write_text(json.dumps(fields))
+    good, (broken,) = CELLS.read_good(tmp_path)
+    assert good == []
+    assert broken.startswith(f"{path}: not a record (")
+    assert words in broken
+    assert "\n" not in broken
+
+
+@pytest.mark.parametrize("depth", [150, 5000, 200_000])
+def test_a_deeply_nested_record_is_named(tmp_path, depth):
+    path = CELLS.write(tmp_path, make_record())
+    nested = "[" * depth + "]" * depth
+    path.write_text(path.read_text().replace('"seed": 0', f'"seed": {nested}', 1))
+    with pytest.raises(RequestError, match=r"net-cpu.json: not a record") as caught:
+        CELLS.read_all(tmp_path)
+    assert len(str(caught.value)) < 500
+
+
+def make_pipe(path):
+    os.mkfifo(path)
+
+
+def make_socket(path):
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+
+
+@pytest.mark.parametrize(
+    ("make", "word"),
+    [(make_pipe, "a pipe"), (make_socket, "a socket"), (Path.mkdir, "a folder")],
+)
+def test_what_is_no_file_is_named_and_not_waited_for(tmp_path, monkeypatch, make, word):
+    path = CELLS.write(tmp_path, make_record())
+    path.unlink()
+    monkeypatch.chdir(path.parent)  # a socket's path is short
+    make(Path(path.name))
+    with pytest.raises(RequestError, match=f"net-cpu.json: {word} is there, a file wanted"):
+        CELLS.read_all(tmp_path)
 
 
 def test_half_a_file_is_named_and_left_as_it_is(tmp_path):

@@ -1,6 +1,7 @@
 """Everything made anew from a project's records: the same twice, or nothing at all."""
 
 import json
+import os
 
 import pytest
 
@@ -8,6 +9,7 @@ from harness.errors import RequestError
 from harness.records.cell import CELLS
 from harness.records.cost import COSTS
 from harness.records.latency import LATENCIES
+from harness.records.material import read_material
 from harness.report.site import refresh, regenerate, stale_files
 
 README = (
@@ -55,7 +57,8 @@ def test_stale_files_are_named(project, make_record):
     results = project / "results"
     refresh(results)
     assert stale_files(project) == [project / "README.md"]
-    CELLS.write(results, make_record(accuracy_top1=50.0))
+    figures = {"accuracy_top1": 50.0, "accuracy_top1_low": 49.0, "accuracy_top1_high": 51.0}
+    CELLS.write(results, make_record(**figures))
     stale = stale_files(project)
     assert {results / "cifar10.csv", results / "figures/cifar10/accuracy-gmacs.svg"} <= {*stale}
 
@@ -75,16 +78,8 @@ DAMAGE = {
     "a mark without an end": lambda p: (p / "README.md").write_text("<!-- results: cifar10 -->\n"),
     "no README": lambda p: (p / "README.md").unlink(),
     "a README in another encoding": lambda p: (p / "README.md").write_bytes(b"\xff\xfe"),
-    "half a record": lambda p: (p / "results/records/cifar10/resnet-cpu.json").write_text('{"a'),
-    "a record of no version": lambda p: (p / "results/records/digits/vgg-cpu.json").write_text(
-        (p / "results/records/digits/vgg-cpu.json")
-        .read_text()
-        .replace('"schema": 2', '"schema": 0')
-    ),
-    "a foreign file of costs": lambda p: (p / "results/costs/cifar10/x.json").write_text("[]"),
-    "a cell twice": lambda p: (p / "results/records/cifar10/copy.json").write_bytes(
-        (p / "results/records/cifar10/resnet-cpu.json").read_bytes()
-    ),
+    "a folder for a README": lambda p: (p / "README.md").unlink() or (p / "README.md").mkdir(),
+    "a pipe for a table": lambda p: os.mkfifo(p / "results/digits.md"),
 }
 
 
@@ -98,6 +93,32 @@ def test_damage_is_named_and_nothing_is_written(project, damage):
         assert str(project) in str(caught.value) or "README.md" in str(caught.value)
         assert "\n" not in str(caught.value)
     assert contents(project) == before
+
+
+BROKEN = {
+    "half a record": ("records/digits/vgg-cpu.json", lambda text: '{"a'),
+    "a record of no version": (
+        "records/digits/vgg-cpu.json",
+        lambda text: text.replace('"schema": 2', '"schema": 0'),
+    ),
+    "a foreign file of costs": ("costs/cifar10/x.json", lambda text: "[]"),
+    "a cell twice": ("records/cifar10/copy.json", lambda text: text),
+}
+
+
+@pytest.mark.parametrize(("name", "spoil"), BROKEN.values(), ids=BROKEN)
+def test_a_broken_record_is_named_and_the_others_are_shown(project, name, spoil):
+    results = project / "results"
+    text = (results / "records/digits/vgg-cpu.json").read_text()
+    (results / name).write_text(spoil(text))
+    found = read_material(results)
+    assert len(found.broken) == 1
+    assert found.broken[0].startswith(str(results / name))
+    assert "\n" not in found.broken[0]
+    assert regenerate(project) == len(found.records) == (2 if "vgg" in name else 3)
+    assert stale_files(project) == []
+    assert "| ResNet-50 |" in (results / "cifar10.md").read_text()
+    assert (results / "digits.md").exists() == ("vgg" not in name)
 
 
 def test_a_record_of_an_older_version_makes_the_same(project, make_record):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from timm.models.byobnet import RepVggBlock
 from torch import nn
 
 from harness.compression.quantization import with_any_ranges
@@ -61,6 +62,25 @@ def test_what_cannot_be_counted_has_reasons():
     for name in ("gmacs", "gflops", "gmacs_thop", "peak_memory_mb", "peak_process_mb"):
         assert figures(costs)[name] is None
         assert "meta device" in costs.not_measured[name]
+
+
+def test_a_re_parameterised_network_is_timed_in_the_form_that_is_deployed(monkeypatch):
+    head = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+    network = nn.Sequential(RepVggBlock(4, 4), *head).eval()
+    timed, measure = [], costs_module.measured.measure_latency
+    monkeypatch.setattr(
+        costs_module.measured,
+        "measure_latency",
+        lambda networks, *args, **kwargs: (
+            timed.append(networks["network"]) or measure(networks, *args, **kwargs)
+        ),
+    )
+    costs = measure_costs(network, torch.rand(1, 4, 8, 8), JOB)
+    assert costs.operations.network_forms == "latency: deployed; all else: trained"
+    assert sum(p.numel() for p in timed[0].parameters()) == 148 + 15
+    assert costs.operations.params == 184 + 15
+    plain = measure_costs(nn.Sequential(*head), torch.rand(1, 4, 8, 8), JOB)
+    assert plain.operations.network_forms == ""
 
 
 def test_int8_is_measured_as_what_it_is():

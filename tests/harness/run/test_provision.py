@@ -14,7 +14,7 @@ from harness.data.splits import MemorySplit
 from harness.errors import CellError, RequestError
 from harness.jobs import Cell, Job
 from harness.measure.operations import count_trainable_parameters
-from harness.networks import published
+from harness.networks import published, weights
 from harness.networks.build import build_network, check_fit, make_preprocess
 from harness.networks.weights import (
     read_sidecar,
@@ -154,7 +154,7 @@ def test_a_recipe_that_starts_from_imagenet_is_refused_without(make_job, data, h
         "SOME_WEIGHTS weights of Tiny cannot be had (no such file here): this recipe starts from "
         "them; --set training.start=random goes without"
     )
-    assert not list(job.weights_dir.rglob("*.*"))
+    assert {path.suffix for path in job.weights_dir.rglob("*.*")} <= {".lock"}
 
 
 def test_a_missed_start_is_stored_apart_and_tried_again(make_job, data, hub, monkeypatch):
@@ -225,12 +225,12 @@ def test_published_weights_are_adapted_and_loaded(make_job, data, tmp_path, monk
         ready_network(make_job("published"), SPEC, data)
 
 
-def test_a_network_that_breaks_in_training_is_a_failed_cell(make_job, data):
+def test_a_network_that_cannot_be_trained_is_refused_before(make_job, data):
     def broken(num_classes, in_channels, pretrained):
         return nn.Sequential(nn.Flatten(), nn.Linear(5, num_classes))
 
     spec = dataclasses.replace(SPEC, build=broken)
-    with pytest.raises(CellError, match="training broke: RuntimeError: ."):
+    with pytest.raises(RequestError, match="rehearsal of training on 4×1×8×8 numbers: Runtime"):
         ready_network(make_job(), spec, data)
     with pytest.raises(RequestError, match="image_size 8 does not fit Tiny: ."):
         check_fit(make_job().settings, spec, 3, 1)
@@ -276,3 +276,30 @@ def test_the_sidecar_says_where_the_weights_are_from(make_job, data):
     sidecar = read_sidecar(trained_weights_path(job, data.source.sha256))
     assert (sidecar.data_sha256, sidecar.num_classes, sidecar.image_size) == ("d" * 64, 3, 8)
     assert sidecar.settings["epochs"] == 2
+
+
+def test_weights_from_before_the_code_was_noted_are_found_and_those_of_other_code_are_not(
+    make_job, data, monkeypatch
+):
+    monkeypatch.setattr(weights, "model_code", lambda _: "")
+    old = ready_network(make_job(), SPEC, data)
+    monkeypatch.setattr(weights, "model_code", lambda _: "first")
+    assert ready_network(make_job(), SPEC, data).sha256 == old.sha256
+    first = ready_network(make_job("train"), SPEC, data)
+    path = trained_weights_path(make_job(), data.source.sha256)
+    monkeypatch.setattr(weights, "model_code", lambda _: "second")
+    assert trained_weights_path(make_job(), data.source.sha256) != path
+    assert first.sidecar.code == fit.model_code("net")
+
+
+def test_saved_weights_that_are_not_the_networks_are_deleted(make_job, data, monkeypatch):
+    real = provision.load_weights
+
+    def load_other(path, network, sidecar):
+        real(path, network, sidecar)
+        network[-1].bias.data += 1
+
+    monkeypatch.setattr(provision, "load_weights", load_other)
+    with pytest.raises(CellError, match="saved weights: .*logits differ by"):
+        ready_network(make_job(), SPEC, data)
+    assert not trained_weights_path(make_job(), data.source.sha256).exists()

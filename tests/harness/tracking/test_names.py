@@ -11,7 +11,6 @@ from harness.tracking.names import choose_trackers
     ("asked", "chosen"),
     [
         ([], ("tensorboard",)),
-        ([""], ("tensorboard",)),
         (["none"], ()),
         (["none,none"], ()),
         (["ml-dash, tensorboard", "mlflow"], ("ml-dash", "tensorboard", "mlflow")),
@@ -30,6 +29,8 @@ def test_names_and_comma_lists(monkeypatch, asked, chosen):
         (["mldash"], "unknown tracker 'mldash': did you mean ml-dash"),
         (["nne"], "unknown tracker 'nne': did you mean none"),
         (["all"], "unknown tracker 'all'"),
+        ([""], "'' names no tracker"),
+        (["mlflow", " , "], "' , ' names no tracker"),
         (["none,tensorboard"], "--tracker none: nothing can be tracked beside it"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import io
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from harness.training import checkpoints
 from harness.training.checkpoints import (
     delete_checkpoint,
     load_checkpoint,
+    load_training,
     previous_path,
     save_checkpoint,
 )
@@ -139,6 +141,52 @@ def test_an_interruption_leaves_no_third_file(path):
     assert number_in(path) == 2
 
 
+STATE = {
+    "network": {"weight": torch.ones(2)},
+    "random": {},
+    "logs": [
+        {"epoch": 1, "loss": 0.5, "accuracy": 0.9, "learning_rate": 1e-3, "seconds": 2.0},
+    ],
+    "tally": {"step": 3, "images": 12, "seconds": 1.0, "loss_sum": torch.ones(()), "correct": 1},
+    "start": "random",
+}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"logs": "none"},
+        {"logs": {"epoch": 1}},
+        {"logs": [3]},
+        {"logs": [STATE["logs"][0] | {"epoch": 2}]},
+        {"logs": [STATE["logs"][0] | {"loss": "low"}]},
+        {"tally": None},
+        {"tally": []},
+        {"tally": {"step": "3", "images": 12, "seconds": 1.0}},
+        {"tally": STATE["tally"] | {"step": -1}},
+        {"tally": STATE["tally"] | {"step": True}},
+        {"network": None},
+        {"start": "somewhere"},
+    ],
+)
+def test_a_state_that_is_broken_inside_is_named(path, change):
+    save_checkpoint(path, STATE)
+    assert load_training(path)["tally"]["step"] == 3
+    save_checkpoint(path, STATE | change)
+    with pytest.raises(RequestError, match=r"net.checkpoint: a damaged checkpoint.*; delete net.c"):
+        load_training(path)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [(os.mkfifo, "a damaged checkpoint"), (Path.mkdir, "a damaged checkpoint")],
+)
+def test_what_is_no_file_is_not_waited_for(path, make, words):
+    make(path)
+    with pytest.raises(RequestError, match=words):
+        load_training(path)
+
+
 def flip(file):
     """Change one byte of a tensor, as a page that never reached the disk would."""
     data = bytearray(file.read_bytes())
@@ -152,5 +200,5 @@ def test_the_one_before_stands_in_for_a_file_that_is_not_whole(path, spoil):
     spoil(path)
     assert number_in(path) == 2
     spoil(previous_path(path))
-    with pytest.raises(RequestError, match=r"net.checkpoint: not a readable checkpoint; delete"):
+    with pytest.raises(RequestError, match=r"net.checkpoint: a damaged checkpoint, or .*; delete"):
         load_checkpoint(path)

@@ -151,11 +151,13 @@ def test_no_whole_batch_is_a_wrong_request(tmp_path):
 
 def test_a_foreign_or_broken_checkpoint_is_named(tmp_path):
     run(tmp_path / "c")
-    with pytest.raises(RequestError, match="a checkpoint of another network"):
+    with pytest.raises(
+        RequestError, match="c: a damaged checkpoint, or one of another network; delete c"
+    ):
         run(tmp_path / "c", network=nn.Linear(5, 2))
     for file in tmp_path.iterdir():
         file.write_bytes(b"not a checkpoint")
-    with pytest.raises(RequestError, match="not a readable checkpoint"):
+    with pytest.raises(RequestError, match="a damaged checkpoint"):
         run(tmp_path / "c")
 
 

@@ -167,10 +167,9 @@ def test_all_of_an_untouched_record_holds(ran, capsys, monkeypatch):
     [
         {
             "gmacs": (0.5, "recorded 0.5, now "),
-            "params": (1, "recorded 1, now 2236106"),
+            "params": (9_999_999, "recorded 9999999, now 2236106"),
             "weights_mb": (9.0, "recorded 9, now "),
             "gmacs_thop": (None, "recorded None, now "),
-            "n_test": (361, "recorded 361, now 360"),
             "settings_hash": ("0" * 16, "recorded 0000000000000000, now "),
         },
         {"data_sha256": ("ab" * 32, "recorded abababababab…, now d863eba0645a…")},
@@ -185,8 +184,18 @@ def test_what_was_changed_in_a_record_is_named(project, capsys, changes):
     for field, (_, words) in changes.items():
         assert f"digits/mobilenet-cpu: {field}: {words}" in text
     # What follows from a changed field differs as well.
-    also = {"gflops", "accuracy_top1"} if "gmacs" in changes else set()
+    also = {"gflops"} if "gmacs" in changes else set()
     assert set(re.findall(r": (\w+): recorded", text)) == set(changes) | also
+
+
+@pytest.mark.parametrize("names", [[], ["digits/mobilenet-cpu"]])
+def test_a_record_that_contradicts_itself_is_named_and_fails(project, capsys, names):
+    tamper(project, n_test=361)
+    assert verify(names, places_in(project)) == 1
+    broken, *others = capsys.readouterr().out.splitlines()
+    assert "mobilenet-cpu.json: not a record (accuracy.confusion_matrix has 360 images" in broken
+    assert any(line.startswith("digits/trunk-cpu: ") for line in others) == (not names)
+    assert "0 hold, 1 do not" in others[-1] or not names
 
 
 def test_a_better_accuracy_is_found_out_even_where_the_matrix_agrees(project, capsys):
@@ -194,7 +203,7 @@ def test_a_better_accuracy_is_found_out_even_where_the_matrix_agrees(project, ca
     counts = [[0] * 10 for _ in range(10)]
     for label, row in enumerate(record.accuracy.confusion_matrix):
         counts[label][label] = sum(row)
-    perfect = {"accuracy_top1": 100.0, "accuracy_top1_low": 98.94424447}
+    perfect = {"accuracy_top1": 100.0, "accuracy_top1_low": 98.94424447, "accuracy_top5": 100.0}
     tamper(project, confusion_matrix=counts, **perfect, accuracy_top1_high=100.0)
     assert verify(["digits/mobilenet-cpu"], places_in(project)) == 1
     found = [line for line in capsys.readouterr().out.splitlines() if "accuracy_top1:" in line]

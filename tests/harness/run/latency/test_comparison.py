@@ -119,7 +119,7 @@ def test_an_error_that_nobody_foresaw_is_one_line_too(make_job, capsys, monkeypa
 
 def test_a_killed_child_leaves_no_record(make_job, monkeypatch, tmp_path):
     class Killed:
-        def __init__(self, command, stdin, env):
+        def __init__(self, command, stdin, env, **_):
             assert command[-3:] == ["harness.measurements.worker", "latency", "--offline"]
             self.stdin = (tmp_path / "job.json").open("wb")
 

@@ -1,0 +1,140 @@
+"""What was submitted to a cluster: files below a results folder, beside the records.
+
+They say which job has which part, and where its log is. Whether a part is done is not in them:
+that the records say.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from harness.errors import RequestError
+from harness.jobs import Part, Request
+from harness.launch.parts import request_adapter
+from harness.launch.version import Version
+from harness.util.files import write_text
+from harness.util.locks import shared_lock
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What a job of a cluster is to do.
+
+    Attributes:
+        key: The key of its part.
+        request: The request for that part alone.
+        version: The code that must do it.
+        tries: How often the part is run, if it fails.
+        max_requeues: How often the job may be queued again.
+    """
+
+    key: str
+    request: Request
+    version: Version
+    tries: int
+    max_requeues: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submission:
+    """One job that was submitted.
+
+    Attributes:
+        key: The key of its part.
+        job: The name of the job at the cluster, as 17 or 17_3.
+        before: Start of the result that there was for the part then; empty: there was none.
+    """
+
+    key: str
+    job: str
+    before: str
+
+
+class Ledger:
+    """The files of the submissions of one results folder."""
+
+    def __init__(self, results: Path) -> None:
+        self.folder = results / ".launch"
+        self.jobs = self.folder / "jobs"
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Keep others from submitting from the same results folder."""
+        return shared_lock(self.folder / "lock")
+
+    def order_path(self, key: str) -> Path:
+        """Return the file of the order for a part."""
+        return self.folder / "orders" / f"{key}.json"
+
+    def progress_path(self, key: str) -> Path:
+        """Return the file to which the worker of a part writes each epoch."""
+        return self.folder / "progress" / f"{key}.json"
+
+    def refusal_path(self, key: str) -> Path:
+        """Return the file of the reason why a worker refused a part."""
+        return self.folder / "refusals" / f"{key}.txt"
+
+    def log_path(self, job: str) -> Path:
+        """Return the log of a job."""
+        return self.jobs / f"{job}_0_log.out"
+
+    def write_order(self, part: Part, version: Version, tries: int, max_requeues: int) -> Path:
+        """Write what a job is to do, and return the file; what was left of earlier jobs is removed.
+
+        Raises:
+            CellError: The file cannot be written.
+        """
+        path = self.order_path(part.key)
+        order = {
+            "key": part.key,
+            "request": request_adapter().dump_python(part.request, mode="json"),
+            "version": asdict(version),
+            "tries": tries,
+            "max_requeues": max_requeues,
+        }
+        write_text(path, json.dumps(order))
+        for left in (self.progress_path(part.key), self.refusal_path(part.key)):
+            left.unlink(missing_ok=True)
+        return path
+
+    def add(self, submissions: Sequence[Submission]) -> None:
+        """Note submissions. The caller has the lock."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lines = [f"{json.dumps(asdict(each))}\n" for each in submissions]
+        with (self.folder / "submissions.jsonl").open("a", encoding="utf-8") as file:
+            file.write("".join(lines))
+
+    def read(self) -> dict[str, Submission]:
+        """Return the last submission of each part, by key.
+
+        Raises:
+            RequestError: The file is damaged.
+        """
+        path = self.folder / "submissions.jsonl"
+        if not path.exists():
+            return {}
+        found = {}
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            try:
+                submission = Submission(**json.loads(line))
+            except (TypeError, ValueError) as error:
+                raise RequestError(f"{path}: line {number} is damaged; delete it") from error
+            found[submission.key] = submission
+        return found
+
+
+def read_order(path: Path) -> Order:
+    """Read what a job is to do.
+
+    Raises:
+        RequestError: The file is missing or damaged.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(Order).validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise RequestError(f"{path}: no job of this version; submit it again") from error

@@ -1,0 +1,134 @@
+"""What a network returns, and whether it can be trained and evaluated, found out beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from harness.errors import RequestError
+from harness.measure.networks import inference
+from harness.util.error_text import describe_error
+
+WANTED = "build must return a network of N×K logits"
+# What a network raises that refuses an image, or cannot run on a device without data.
+DOES_NOT_RUN = (
+    *(AssertionError, AttributeError, IndexError, KeyError, NotImplementedError),
+    *(RuntimeError, TypeError, ValueError),
+)
+# A network that keeps a part of the graph of the first step fails in the second.
+_STEPS = 2
+
+
+def take_logits(_module: nn.Module, _inputs: object, output: Any) -> Any:
+    """Return the logits of an output that holds more, as a forward hook of a network.
+
+    These are the `logits` of transformers' `ModelOutput`, and of the tuples that torchvision's
+    networks with auxiliary heads return in training mode.
+    """
+    named = not isinstance(output, Tensor) and isinstance(getattr(output, "logits", None), Tensor)
+    return output.logits if named else output
+
+
+def check_logits(output: Any, images: Tensor, num_classes: int, mode: str) -> Tensor:
+    """Return the output of a network if it is logits.
+
+    Args:
+        output: What the network returned.
+        images: N×C×H×W, its input.
+        num_classes: The least number of logits of an image.
+        mode: The mode of the network, for the message.
+
+    Raises:
+        RequestError: The output is something else; it says what came out and what is wanted.
+    """
+    found = f"in {mode} mode it returns {_describe(output)} for {len(images)} images"
+    if not isinstance(output, Tensor):
+        raise RequestError(f"{found}: {WANTED}{_which(output)}")
+    if output.ndim != 2 or len(output) != len(images):
+        flat = output.ndim > 2 and output.shape[1:].numel() == output.shape[1]
+        advice = "; flatten(1) it" if flat and len(output) == len(images) else ""
+        raise RequestError(f"{found}: {WANTED}{advice}")
+    if output.shape[1] < num_classes:
+        raise RequestError(f"{found}: {WANTED}, K ≥ {num_classes} classes")
+    if not output.is_floating_point():
+        raise RequestError(f"{found} of type {output.dtype}: {WANTED}, floating-point numbers")
+    if not output.is_meta and not output.isfinite().all():
+        raise RequestError(f"{found} that are not finite, before any training: {WANTED}")
+    return output
+
+
+def try_training(
+    network: nn.Module,
+    images: Tensor,
+    num_classes: int,
+    optimizer: torch.optim.Optimizer | None = None,
+) -> None:
+    """Take two training steps on any labels; the network is changed if there is an optimizer.
+
+    Args:
+        network: On the device of the images.
+        images: N×C×H×W.
+        num_classes: The number of classes.
+        optimizer: Of its parameters; None: no weight is changed.
+
+    Raises:
+        RequestError: The network returns no logits, or nothing in it can be trained.
+        Exception: The network cannot be trained on these images.
+    """
+    labels = torch.arange(len(images), device=images.device) % num_classes
+    network.train()
+    for _ in range(_STEPS):
+        network.zero_grad()
+        logits = check_logits(network(images.clone()), images, num_classes, "training")
+        loss = cross_entropy(logits.float(), labels)
+        if not loss.requires_grad:
+            raise RequestError("no parameter that its logits depend on can be trained")
+        loss.backward()  # type: ignore[no-untyped-call]
+        if optimizer is not None:
+            optimizer.step()
+
+
+def try_evaluation(network: nn.Module, images: Tensor, num_classes: int) -> None:
+    """Run a network in evaluation mode on all images at once, and on the first one.
+
+    Raises:
+        RequestError: The network returns no logits.
+        Exception: The network cannot run on these images.
+    """
+    with inference(network):
+        for batch in (images, images[:1]):
+            check_logits(network(batch.clone()), batch, num_classes, "evaluation")
+
+
+def describe_failure(error: Exception, what: str, images: Tensor) -> RequestError:
+    """Return the error that says at which images a network failed in what it was tried with."""
+    reason = str(error) if isinstance(error, RequestError) else describe_error(error)
+    shape = "×".join(map(str, images.shape))
+    return RequestError(f"{what} on {shape} numbers: {reason}")
+
+
+def _describe(output: Any) -> str:
+    """Return what an output is, in words."""
+    if isinstance(output, Tensor):
+        return f"{'×'.join(map(str, output.shape)) or 'a single number'}"
+    if isinstance(output, Mapping):
+        return f"a {type(output).__name__} ({', '.join(map(str, output))})"
+    if isinstance(output, (tuple, list)):
+        parts = (_describe(part) for part in output)
+        return f"a {type(output).__name__} ({', '.join(parts)})"
+    return f"a {type(output).__name__}"
+
+
+def _which(output: Any) -> str:
+    """Return which part of an output is likely to be meant."""
+    if isinstance(output, Mapping):
+        keys = [key for key, value in output.items() if isinstance(value, Tensor)]
+        best = next((key for key in keys if key in ("logits", "out")), None) or next(
+            iter(keys), None
+        )
+        return f", such as its ['{best}']" if best is not None else ""
+    return ", such as its [0]" if isinstance(output, (tuple, list)) else ""

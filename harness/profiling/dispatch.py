@@ -1,0 +1,139 @@
+"""What happens in one dispatched ATen operator: what it reads, writes, makes and is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from harness.measure.memory import LiveStorages
+from harness.profiling.formulas import (
+    FUSED_ATTENTION,
+    Arguments,
+    base_name,
+    extra_flops,
+    has_formula,
+)
+
+LAYERS = {"conv1d", "conv2d", "conv3d", "convolution", "linear"}
+
+
+class LiveResults(LiveStorages):  # type: ignore[no-untyped-call]
+    """Follows also what composite operators make inside: copies of operands, indices of maxima.
+
+    Fused attention stays one operator where there are kernels for it: for N×H×L×C, with as many
+    channels in values as in queries.
+    """
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> object:
+        if not is_composite(func) or _is_whole(func, args):
+            return super().__torch_dispatch__(func, types, args, kwargs)
+        with self:
+            return func.decompose(*args, **(kwargs or {}))
+
+
+@cache
+def is_composite(func: Any) -> bool:
+    """Return whether an operator is made of others."""
+    return bool(
+        torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd")
+    )
+
+
+def _is_whole(func: Any, args: tuple[Any, ...]) -> bool:
+    """Return whether an operator makes nothing inside but its output.
+
+    Norms do not in evaluation, though on the meta device they seem to.
+    """
+    name = base_name(func)
+    if name != FUSED_ATTENTION:
+        return name.endswith("norm") or name in LAYERS - {"linear"}
+    query, _, value = args[:3]
+    return bool(query.dim() == 4 and query.shape[-1] == value.shape[-1])
+
+
+class Inside(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Sums the FLOPs, besides products, of the operators that a composite one is made of."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.flops = 0
+        self.unknown = False
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> object:
+        if is_composite(func) and not has_formula(func):
+            with self:
+                return func.decompose(*args, **(kwargs or {}))
+        result = func(*args, **(kwargs or {}))
+        arguments = named_arguments(func, args, kwargs or {})
+        written = written_tensors(
+            func, arguments, distinct(find_tensors(list(arguments.values()))), result
+        )
+        if written and not does_nothing(func):
+            elements = sum(tensor.numel() for tensor in written)
+            extra = extra_flops(func, arguments, elements)
+            self.flops += extra or 0
+            self.unknown |= extra is None
+        return result
+
+
+def named_arguments(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a call by their names in the operator's schema."""
+    names = (argument.name for argument in func._schema.arguments)
+    return dict(zip(names, args, strict=False)) | dict(kwargs)
+
+
+def written_tensors(
+    func: Any, arguments: Arguments, read: list[Tensor], result: object
+) -> list[Tensor]:
+    """Return the tensors that an operator makes or changes; none for a view."""
+    known = {tensor.untyped_storage() for tensor in read}
+    made = [t for t in distinct(find_tensors(result)) if t.untyped_storage() not in known]
+    if not func._schema.is_mutable:
+        return made
+    changed = [
+        arguments[each.name]
+        for each in func._schema.arguments
+        if each.alias_info is not None and each.alias_info.is_write and each.name in arguments
+    ]
+    return made + find_tensors(changed)
+
+
+def is_dropout_off(func: Any, arguments: Arguments) -> bool:
+    """Return whether an operator only passes its input on; some versions of torch copy it."""
+    return base_name(func).endswith("dropout") and not arguments.get("train", True)
+
+
+def does_nothing(func: Any) -> bool:
+    """Return whether an operator touches no number: it makes an empty tensor or a view in place."""
+    return "empty" in base_name(func) or torch.Tag.inplace_view in func.tags
+
+
+def find_tensors(tree: object) -> list[Tensor]:
+    """Return all tensors in nested arguments or results."""
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+
+
+def distinct(tensors: Iterable[Tensor]) -> list[Tensor]:
+    """Return each tensor once; the same elements under another shape are the same tensor."""
+    found: dict[tuple[Any, ...], Tensor] = {}
+    for each in tensors:
+        found.setdefault((each.untyped_storage(), each.storage_offset(), each.numel()), each)
+    return list(found.values())

@@ -1,0 +1,60 @@
+"""Accuracies as the publishers of weights state them, which nobody measured here."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.errors import RequestError
+from harness.profiling.names import ModelName
+
+PUBLISHED = ("published_weights", "published_top1", "published_top5", "published_gmacs")
+"""The fields of what a publisher states: the weights' name, accuracies in percent on ImageNet-1K,
+and 10^9 multiply-accumulates."""
+
+
+def torchvision_accuracy(name: ModelName) -> dict[str, Any]:
+    """Return what torchvision states of the weights whose image size a model is counted at.
+
+    It comes with the package. A model of another source, or without weights, has no fields.
+    """
+    if name.source != "torchvision":
+        return {}
+    from torchvision.models import get_model_weights
+
+    weights = get_model_weights(name.name).DEFAULT
+    accuracy = weights.meta["_metrics"].get("ImageNet-1K", {})
+    values = (str(weights), accuracy.get("acc@1"), accuracy.get("acc@5"), weights.meta.get("_ops"))
+    return dict(zip(PUBLISHED, values, strict=True))
+
+
+def read_timm_results(path: Path) -> Mapping[tuple[str, str], dict[str, Any]]:
+    """Return the accuracies in a results file of timm (results-imagenet.csv).
+
+    Returns:
+        What is stated, by a model's name and the side of the images: with its tag, and without
+        one for the best of its weights.
+
+    Raises:
+        RequestError: It cannot be read, or lacks the columns model, top1, top5 and img_size.
+    """
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                weights, top1, top5 = row["model"], float(row["top1"]), float(row["top5"])
+                stated = dict(zip(PUBLISHED, (weights, top1, top5, None), strict=True))
+                for name in (weights, weights.partition(".")[0]):
+                    best = found.setdefault((name, row["img_size"]), stated)
+                    if best["published_top1"] < top1:
+                        found[name, row["img_size"]] = stated
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise RequestError(f"--timm-results {path}: {error}") from None
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise RequestError(
+            f"--timm-results {path}: columns model, top1, top5 and img_size wanted, as in "
+            "timm's results/results-imagenet.csv"
+        ) from None
+    return found

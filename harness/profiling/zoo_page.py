@@ -1,0 +1,96 @@
+"""Rows of the zoo in each form; as HTML a page with a scatter that can be filtered."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from typing import Any
+
+from harness.profiling.columns import COLUMNS
+from harness.profiling.request import Format
+from harness.profiling.zoo_table import Choice
+from harness.report.html import TEMPLATES, render_template
+from harness.report.table import Column, Table, write_csv
+
+_FIGURES = {str(column.get): column for column in COLUMNS}
+_SHOWN = (
+    *("params", "gmacs", "activations", "traffic_mb", "intensity_flops_per_byte"),
+    *("sequential_depth", "peak_activations_mb"),
+)
+_SHOWN_COLUMNS: tuple[Column[Any], ...] = (
+    Column(name="", get="title"),
+    Column(name="image, px", get="image_size", align="r"),
+    *(_FIGURES[name] for name in _SHOWN),
+    Column(name="published top-1, %", get="published_top1", digits=2),
+    Column(name="of weights", get="published_weights"),
+)
+_LIKENESS = Column[Any](name="differs by a factor of", get="factor_from_like", digits=2)
+
+
+def render_zoo(choice: Choice, made: dict[str, str | int], form: Format, width: int | None) -> str:
+    """Return rows of the zoo in one of the formats.
+
+    Args:
+        choice: The rows.
+        made: The versions that the table was made with.
+        form: The format.
+        width: The terminal's width; columns beyond it go into another table. None: no limit.
+    """
+    if form == "csv":
+        return write_csv(choice.frame)
+    rows = describe_rows(choice)
+    lines = [describe_table(made), *choice.notes]
+    if form == "json":
+        tree = {"versions": made, "notes": choice.notes, "models": rows}
+        return json.dumps(tree, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    if form == "html":
+        return render_zoo_page(rows, lines)
+    likeness = [_LIKENESS] if "factor_from_like" in choice.frame else []
+    first, *columns = _SHOWN_COLUMNS
+    table = Table.of(rows, [first, *likeness, *columns])
+    if form == "markdown":
+        return "\n".join(f"- {line}" for line in lines) + f"\n\n{table.markdown()}"
+    return "\n".join(lines) + f"\n\n{table.text(width)}\n"
+
+
+def describe_table(made: dict[str, str | int]) -> str:
+    """Return what the figures of the table are of."""
+    versions = ", ".join(f"{name} {version}" for name, version in made.items())
+    return (
+        "one image of each model's own size, 1000 classes, fp32, complete accounting; accuracies "
+        f"are those that the publishers of the weights state ({versions})"
+    )
+
+
+def describe_rows(choice: Choice) -> list[dict[str, Any]]:
+    """Return each row's figures by name, with None for what is not known, and its title."""
+    frame = choice.frame.astype(object)
+    rows = frame.where(frame.notna(), None).to_dict("records")
+    return [{"title": _title(row), **row} for row in rows]
+
+
+def _title(row: dict[str, Any]) -> str:
+    return f"{row['model']} ({row['form']})" if row["form"] else str(row["model"])
+
+
+def render_zoo_page(rows: list[dict[str, Any]], lines: list[str]) -> str:
+    """Return the page: rows as points, by two figures that the reader chooses, and as a list."""
+    from jinja2.utils import htmlsafe_json_dumps
+
+    known = [row for row in rows if row["params"] is not None]
+    figures: list[dict[str, Any]] = [
+        {"field": column.get, "name": column.name, "scale": column.scale}
+        for column in COLUMNS
+        if known and isinstance(known[0].get(str(column.get)), int | float)
+    ]
+    figures.append({"field": "published_top1", "name": "published top-1, %", "scale": 1})
+    fields = [each["field"] for each in figures]
+    points = [
+        [row["title"], row["source"], row["published_weights"], *(row[field] for field in fields)]
+        for row in known
+    ]
+    dumps = partial(json.dumps, allow_nan=False, separators=(",", ":"))
+    data = htmlsafe_json_dumps({"figures": figures, "points": points}, dumps)
+    script = (TEMPLATES / "zoo.js").read_text(encoding="utf-8")
+    context = {"lines": lines, "data": data, "script": script}
+    return render_template("zoo.html.jinja", context)
