@@ -32,7 +32,9 @@ class TrainingSettings:
     `start` auto is ImageNet weights where they can be had, else a random start; the record and the
     key of the weights say which. Training images are changed at random, at the network's
     resolution, by `rand_augment` (operations an image, magnitude), `shift_pixels`,
-    `horizontal_flip` and `cutout` (squares an image, side in pixels). `balance_classes` shows each
+    `horizontal_flip` and `cutout` (squares an image, side in pixels). `alternate_flip` mirrors an
+    image in every second epoch instead of at random (K. Jordan, 2024, arXiv:2404.00498).
+    `balance_classes` shows each
     class equally often. `cosine_epochs` is when the cosine schedule would reach 0; None: at the
     last epoch. `freeze_layers` is how many of the first layer groups are not trained, and
     `freeze_backbone` leaves all but the head untrained: see `harness/networks/freezing.py`.
@@ -62,6 +64,7 @@ class TrainingSettings:
     label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0
     shift_pixels: Annotated[int, Ge(0), Le(4096)] = 0
     horizontal_flip: bool = False
+    alternate_flip: bool = False
     rand_augment: tuple[Annotated[int, Ge(1), Le(100)], Annotated[int, Ge(0), Le(30)]] | None = None
     cutout: tuple[Annotated[int, Ge(1), Le(100)], _Pixels] | None = None
     balance_classes: bool = False
@@ -87,6 +90,7 @@ class TreeSettings:
 
     Attributes:
         backbone: The family of node networks.
+        root_layers: Layer list of the root.
         layers_by_outputs: Layer lists by number of outputs, for nodes below the root.
         volatility: Grouping volatility v; a larger one groups less.
         root_volatility: Grouping volatility of the root; None: as the other nodes.
@@ -105,7 +109,10 @@ class TreeSettings:
 
     __pydantic_config__ = _STRICT
 
-    backbone: Literal["compact", "mobilenet", "vgg"] = "compact"
+    backbone: Literal["compact", "efficient", "efficient_s", "efficient_xs", "mobilenet", "vgg"] = (
+        "compact"
+    )
+    root_layers: str = "root"
     layers_by_outputs: dict[int, str] = field(default_factory=dict)
     volatility: Annotated[float, Gt(0), Le(1e6)] = 1.0
     root_volatility: Annotated[float, Gt(0), Le(1e6)] | None = None

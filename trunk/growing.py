@@ -273,7 +273,7 @@ class _Grower:
             layers = self.settings.layers_by_outputs.get(outputs, "other")
         else:
             size = self.fitting.preprocess.image_size
-            shape, layers = (self.fitting.channels, size, size), "root"
+            shape, layers = (self.fitting.channels, size, size), self.settings.root_layers
         return NodeNetwork(
             backbone=self.settings.backbone, layers=layers, input_shape=shape, outputs=outputs
         )

@@ -1,123 +1,30 @@
-"""Node networks: the published layer lists as data, and networks built from them.
+"""Node networks, built from the layer lists of `trunk/backbones.py`.
 
-The lists describe the published weight files (configs/published/trunk_weights.csv), whose state
-dicts load into these networks key by key.
+The published state dicts load into these networks key by key.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
-from dataclasses import dataclass
 
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from harness.errors import RequestError, unknown_name
+from trunk.backbones import (
+    BACKBONES,
+    Backbone,
+    ChannelDropout,
+    Conv,
+    InvertedResidual,
+    Layer,
+    MaxPool,
+    Residual,
+)
 from trunk.tree import NodeNetwork
 
 Shape = tuple[int, int, int]
 """Channels, height and width of an image or a feature map."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Conv:
-    """3×3 convolution with padding 1 and a bias, then batch norm and the activation."""
-
-    channels: int
-    stride: int = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class MaxPool:
-    """Maximum over squares of `size`×`size` pixels."""
-
-    size: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChannelDropout:
-    """Dropout of whole channels, in training."""
-
-    probability: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class InvertedResidual:
-    """1×1 convolution to `expansion` times the channels, 3×3 depthwise, 1×1 to `channels`.
-
-    Each has no bias and is followed by batch norm and the activation; the input is added where
-    the shapes agree.
-    """
-
-    channels: int
-    expansion: int
-
-
-Layer = Conv | MaxPool | ChannelDropout | InvertedResidual
-
-
-@dataclass(frozen=True, kw_only=True)
-class Backbone:
-    """A family of node networks.
-
-    Attributes:
-        layers: Layer lists by name: "root" for the root, "other" for the other nodes unless the
-            tree says otherwise.
-        activation: The activation after each batch norm.
-        averages: Whether the head is a 1×1 convolution averaged over the map, rather than a
-            linear layer over the flattened map.
-        pointwise_padding: Zeros around the input of each 1×1 convolution of an inverted residual.
-    """
-
-    layers: Mapping[str, tuple[Layer, ...]]
-    activation: type[nn.ReLU] | type[nn.ReLU6]
-    averages: bool
-    pointwise_padding: int = 0
-
-
-def _convs(*channels: int) -> tuple[Conv, ...]:
-    return tuple(Conv(channels=count) for count in channels)
-
-
-_HALF = ChannelDropout(probability=0.5)
-
-_VGG: Mapping[str, tuple[Layer, ...]] = {
-    "root": (*_convs(16, 32, 32, 32, 64, 64), MaxPool(size=2), _HALF),
-    "other": (
-        *_convs(16, 32, 32, 64),
-        Conv(channels=64, stride=2),
-        Conv(channels=128, stride=2),
-        _HALF,
-    ),
-    # Two nodes with two outputs and the one with three of the published CIFAR-10 tree.
-    "pair": (*_convs(64, 32), _HALF),
-    "triple": (*_convs(32, 32, 64, 128), Conv(channels=128, stride=2), _HALF),
-}
-
-_MOBILENET: Mapping[str, tuple[Layer, ...]] = {
-    "root": (
-        Conv(channels=24, stride=2),
-        InvertedResidual(channels=24, expansion=2),
-        InvertedResidual(channels=24, expansion=4),
-        InvertedResidual(channels=24, expansion=4),
-        InvertedResidual(channels=32, expansion=4),
-        InvertedResidual(channels=32, expansion=4),
-        InvertedResidual(channels=32, expansion=4),
-    ),
-    "other": (InvertedResidual(channels=48, expansion=4),) * 3,
-}
-
-BACKBONES: Mapping[str, Backbone] = {
-    "vgg": Backbone(layers=_VGG, activation=nn.ReLU, averages=False),
-    # As published: every 1×1 convolution pads, so maps grow by 4 pixels a block and no input is
-    # ever added.
-    "mobilenet": Backbone(
-        layers=_MOBILENET, activation=nn.ReLU6, averages=True, pointwise_padding=1
-    ),
-    # Ours: the same layers without that padding; maps keep their size, inputs are added.
-    "compact": Backbone(layers=_MOBILENET, activation=nn.ReLU6, averages=True),
-}
 
 
 class NodeModule(nn.Module):
@@ -193,10 +100,12 @@ def _modules(layer: Layer, channels: int, backbone: Backbone) -> list[nn.Module]
         case ChannelDropout():
             return [nn.Dropout2d(layer.probability)]
         case InvertedResidual():
+            return [_InvertedResidual(layer, channels, backbone)]
+        case Residual():
             return [_Residual(layer, channels, backbone)]
 
 
-class _Residual(nn.Module):
+class _InvertedResidual(nn.Module):
     """An inverted residual, under the names of the published state dicts."""
 
     def __init__(self, layer: InvertedResidual, channels: int, backbone: Backbone) -> None:
@@ -215,6 +124,25 @@ class _Residual(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         outputs: Tensor = self.inverted_residual(inputs)
         return inputs + outputs if self.adds else outputs
+
+
+class _Residual(nn.Module):
+    def __init__(self, layer: Residual, channels: int, backbone: Backbone) -> None:
+        super().__init__()
+        first = nn.Conv2d(channels, layer.channels, 3, layer.stride, padding=1, bias=False)
+        second = nn.Conv2d(layer.channels, layer.channels, 3, padding=1, bias=False)
+        self.branch = nn.Sequential(
+            *_with_norm(first, backbone), second, nn.BatchNorm2d(layer.channels)
+        )
+        self.shortcut = nn.Sequential()
+        if layer.stride > 1 or channels != layer.channels:
+            around = nn.Conv2d(channels, layer.channels, 1, layer.stride, bias=False)
+            self.shortcut = nn.Sequential(around, nn.BatchNorm2d(layer.channels))
+        self.activation = backbone.activation(inplace=True)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs: Tensor = self.activation(self.branch(inputs) + self.shortcut(inputs))
+        return outputs
 
 
 def _with_norm(convolution: nn.Conv2d, backbone: Backbone) -> list[nn.Module]:
@@ -247,7 +175,7 @@ def _head(shape: Shape, outputs: int, backbone: Backbone) -> nn.Sequential:
 def _shape_after(layer: Layer, shape: Shape, backbone: Backbone) -> Shape:
     channels, height, width = shape
     match layer:
-        case Conv():
+        case Conv() | Residual():
             # Kernel 3 and padding 1: a stride of s keeps every s-th pixel, the first included.
             return layer.channels, -(-height // layer.stride), -(-width // layer.stride)
         case MaxPool():

@@ -34,22 +34,30 @@ _BATCH_DIMENSION = {"shifts": 1, "flipped": 0, "corners": 2}
 
 
 def draw_changes(
-    count: int, image_size: int, recipe: TrainingSettings, generator: torch.Generator
+    count: int,
+    image_size: int,
+    recipe: TrainingSettings,
+    generator: torch.Generator,
+    in_turn: Tensor | None = None,
 ) -> Changes:
     """Draw what a recipe does to `count` images.
 
     Args:
         count: Number of images.
         image_size: Side of the images, in pixels.
-        recipe: `rand_augment`, `shift_pixels`, `horizontal_flip` and `cutout` are used.
+        recipe: `rand_augment`, `shift_pixels`, `horizontal_flip`, `alternate_flip` and
+            `cutout` are used.
         generator: On the CPU, so that a seed means the same changes on every device.
+        in_turn: Whose turn it is to be mirrored under `alternate_flip`, bool `count`.
     """
     seed = shifts = flipped = corners = None
     if recipe.rand_augment is not None:
         seed = int(torch.randint(2**31, (), generator=generator))
     if recipe.shift_pixels:
         shifts = draw_shifts(count, recipe.shift_pixels, generator)
-    if recipe.horizontal_flip:
+    if recipe.alternate_flip:
+        flipped = in_turn
+    elif recipe.horizontal_flip:
         flipped = torch.rand(count, generator=generator) < 0.5
     if recipe.cutout is not None:
         holes, side = recipe.cutout

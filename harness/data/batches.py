@@ -60,6 +60,7 @@ class ImageBatches:
         order = shuffled(self.labels[self._used], recipe, generator)
         rest = self._used[order][first_step * size : self.images]
         labels = torch.split(self.labels[rest].to(self.device, non_blocking=True), size)
+        turns = torch.split(self._mirrored_first[rest] ^ (number % 2 == 0), size)
         shares = [self.share.rows(len(each)) for each in labels]
         # RandAugment draws image by image: a share of a batch can only be cut from the whole.
         read = shares if recipe.rand_augment is None else [slice(0, len(each)) for each in labels]
@@ -70,11 +71,12 @@ class ImageBatches:
                     self.preprocess.image_size,
                     recipe,
                     seeded_generator(self.seed, number, step),
+                    turn,
                 ),
                 rows,
             )
-            for step, (each, rows) in enumerate(
-                zip(labels, read, strict=True), start=first_step + 1
+            for step, (each, turn, rows) in enumerate(
+                zip(labels, turns, read, strict=True), start=first_step + 1
             )
         )
         if self.device != "cpu":
@@ -88,6 +90,11 @@ class ImageBatches:
             if recipe.rand_augment is not None:
                 images = images[share]
             yield self.preprocess(images), wanted[share]
+
+    @cached_property
+    def _mirrored_first(self) -> Tensor:
+        """Which images of the split are mirrored in the odd epochs, where they take turns."""
+        return torch.rand(len(self.split), generator=seeded_generator(self.seed, 0, 0)) < 0.5
 
     @cached_property
     def _resident(self) -> tuple[Tensor, Tensor] | None:

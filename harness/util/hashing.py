@@ -13,6 +13,7 @@ _ABSENT_VALUES = {
     "fp32_precision": "ieee",
     "norm_statistics": "sync",
     "processes": 1,
+    "root_layers": "root",
     "test_seed": 0,
 }
 

@@ -7,7 +7,9 @@ import torch
 from torch import nn
 
 from harness.errors import RequestError
-from trunk.nodes import BACKBONES, build_node, feature_shape, fold_batch_norm
+from harness.measure.operations import count_macs
+from trunk.backbones import BACKBONES
+from trunk.nodes import build_node, feature_shape, fold_batch_norm
 from trunk.tree import NodeNetwork
 
 EVERY_LIST = [(name, layers) for name, backbone in BACKBONES.items() for layers in backbone.layers]
@@ -101,6 +103,44 @@ def test_compact_blocks_add_their_input_where_shapes_agree():
     assert torch.equal(second(wide), wide)
     padded = build_node(described("mobilenet", "other", (48, 4, 4)))
     assert not padded.features[0].adds
+
+
+def test_residual_blocks_by_hand():
+    # From 32 channels at 14×14 to 64 at 7×7 with a projection, then 64: weights, norms, head.
+    first = 9 * 32 * 64 + 9 * 64 * 64 + 32 * 64 + 3 * 2 * 64
+    second = 2 * 9 * 64 * 64 + 2 * 2 * 64
+    child = described("efficient_xs", "other", (32, 14, 14), 3)
+    assert parameters(child) == first + second + 64 * 3 + 3
+    assert feature_shape(child) == (64, 7, 7)
+
+
+def test_a_residual_block_adds_its_input():
+    network = build_node(described("efficient_xs", "other", (32, 4, 4))).eval()
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.zeros_(layer.weight)
+    projected, plain = network.features
+    assert not projected(torch.rand(1, 32, 4, 4)).any()
+    maps = torch.rand(1, 64, 2, 2)
+    assert torch.equal(plain(maps), maps)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "shape", "gmacs", "megabytes"),
+    [
+        pytest.param("efficient", (3, 32, 32), 0.1013, 1.17, id="the published path on CIFAR-10"),
+        pytest.param("efficient_s", (3, 32, 32), 0.045, 1.17, id="small"),
+        pytest.param("efficient_xs", (1, 28, 28), 0.0168, 1.17, id="our EMNIST tree"),
+    ],
+)
+def test_a_path_costs_no_more_than_what_it_replaces(backbone, shape, gmacs, megabytes):
+    root = described(backbone, "root", shape, 5)
+    path = build_node(root), build_node(described(backbone, "other", feature_shape(root), 5))
+    flat = build_node(described(backbone, "flat", shape, 10))
+    both = count_macs(nn.Sequential(path[0].features, path[1].features), torch.empty(1, *shape))
+    assert both <= count_macs(flat, torch.empty(1, *shape)) <= gmacs * 1e9
+    values = [value for part in path for value in part.state_dict().values()]
+    assert 4 * sum(value.numel() for value in values) <= megabytes * 1e6
 
 
 @pytest.mark.parametrize(("backbone", "layers"), EVERY_LIST)

@@ -86,6 +86,29 @@ def test_the_generator_of_a_step_is_its_own():
     assert len(numbers) == 8
 
 
+def test_every_image_is_mirrored_in_every_second_epoch():
+    pixels = torch.tensor([[1, 2]], dtype=torch.uint8).expand(10, 1, 1, 2)
+    numbered = pixels + 10 * torch.arange(10, dtype=torch.uint8).view(10, 1, 1, 1)
+    split = MemorySplit(numbered, torch.arange(10))
+    recipe = dataclasses.replace(RECIPE, alternate_flip=True)
+    batches = ImageBatches(
+        split, Preprocess(image_size=2, mean=None, std=None), recipe, 3, "cpu", None
+    )
+
+    def mirrored(epoch, first_step=0):
+        found = {}
+        for images, labels in batches.epoch(epoch, first_step):
+            left, right = images[:, 0, 0, 0], images[:, 0, 0, 1]
+            found |= dict(zip(labels.tolist(), (left > right).tolist(), strict=True))
+        return found
+
+    first, second, third = mirrored(1), mirrored(2), mirrored(3)
+    assert set(first.values()) == {True, False}
+    assert second == {label: not flipped for label, flipped in first.items()}
+    assert third == first
+    assert mirrored(2, first_step=1).items() <= second.items()
+
+
 def test_nothing_is_left_of_an_epoch_after_its_last_step():
     batches = batches_of(RECIPE, torch.arange(10))
     assert len(list(batches.epoch(1, 2))) == 1
