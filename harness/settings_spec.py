@@ -38,6 +38,8 @@ class TrainingSettings:
     class equally often. `cosine_epochs` is when the cosine schedule would reach 0; None: at the
     last epoch. `freeze_layers` is how many of the first layer groups are not trained, and
     `freeze_backbone` leaves all but the head untrained: see `harness/networks/freezing.py`.
+    `ema_decay`: the network ends with the exponential moving average of its
+    weights and statistics after each step, which keeps this share of the average before it.
     `micro_batch_size` adds up the gradients of a batch in parts that fit into memory; batch norm
     sees the parts. `fused_optimizer` updates all weights in one kernel, and `compile` is
     torch.compile's mode: see docs/gpu.md. `processes` train one network together, each with its
@@ -68,6 +70,7 @@ class TrainingSettings:
     rand_augment: tuple[Annotated[int, Ge(1), Le(100)], Annotated[int, Ge(0), Le(30)]] | None = None
     cutout: tuple[Annotated[int, Ge(1), Le(100)], _Pixels] | None = None
     balance_classes: bool = False
+    ema_decay: Annotated[float, Gt(0), Lt(1)] | None = None
     max_gradient_norm: Annotated[float, Gt(0)] | None = None
     precision: TrainingPrecision = "fp32"
     fused_optimizer: bool = False

@@ -16,6 +16,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from harness.data.batches import too_few_images
 from harness.data.shares import Share
@@ -203,10 +204,19 @@ class _Run:
         if settings.compile is not None:
             self.network.compile(mode=settings.compile)
         self.schedule = make_schedule(optimizer, settings, batches.steps)
+        self.average = None
+        if settings.ema_decay is not None:
+            update = get_ema_multi_avg_fn(settings.ema_decay)  # type: ignore[no-untyped-call]
+            self.average = AveragedModel(self._plain, multi_avg_fn=update, use_buffers=True)
         self.batches, self.settings, self.title = batches, settings, title
         self.objective = objective
         self.logs: list[EpochLog] = []
         self.tally = _Tally()
+
+    @property
+    def _plain(self) -> nn.Module:
+        network: nn.Module = self.accelerator.unwrap_model(self.network)
+        return network
 
     @property
     def finished(self) -> bool:
@@ -277,6 +287,8 @@ class _Run:
             )
         self.optimizer.step()
         self.schedule.step()
+        if self.average is not None:
+            self.average.update_parameters(self._plain)
         correct = right.sum()
         if images < self.share.processes:
             # Every process took the whole batch.
@@ -320,12 +332,14 @@ class _Run:
 
     def state(self) -> dict[str, object]:
         """Return all that the next step depends on; after the last step, the weights and logs."""
-        state = {
-            "network": self.accelerator.unwrap_model(self.network).state_dict(),
+        state: dict[str, object] = {
+            "network": self._plain.state_dict(),
             "random": random_state(),
             "logs": [asdict(log) for log in self.logs],
             "tally": asdict(self.tally),
         }
+        if self.average is not None:
+            state["average"] = self.average.state_dict()
         if self.finished:
             # Adam's moments are twice the size of the weights.
             return state
@@ -342,7 +356,9 @@ class _Run:
         if state is None:
             return
         try:
-            self.accelerator.unwrap_model(self.network).load_state_dict(state["network"])
+            self._plain.load_state_dict(state["network"])
+            if self.average is not None:
+                self.average.load_state_dict(state["average"])
             restore_random_state(state["random"])
             self.logs = [EpochLog(**log) for log in state["logs"]]
             self.tally = _Tally(**state["tally"])
@@ -362,6 +378,8 @@ class _Run:
         """Return the network to its original form, on the CPU and in evaluation mode."""
         network = self.accelerator.unwrap_model(self.network, keep_fp32_wrapper=False)
         _forget_preparation(network)
+        if self.average is not None:
+            network.load_state_dict(self.average.module.state_dict())
         network.to("cpu", memory_format=torch.contiguous_format).eval()
 
 

@@ -94,6 +94,31 @@ def test_a_continued_run_ends_with_the_same_bits(tmp_path, monkeypatch, stop_aft
     assert [log.loss for log in logs] == [log.loss for log in whole_logs]
 
 
+def test_averaged_weights_are_those_of_all_steps(tmp_path, monkeypatch):
+    recipe = dataclasses.replace(RECIPE, ema_decay=0.9, epochs=2)
+    steps, step = [], loop._Run._step
+
+    def noted(self, *batch):
+        found = step(self, *batch)
+        steps.append({k: v.clone() for k, v in self.network.state_dict().items()})
+        return found
+
+    monkeypatch.setattr(loop._Run, "_step", noted)
+    network, _ = run(tmp_path / "whole", recipe=recipe)
+    wanted = steps[0]
+    for after in steps[1:]:
+        wanted = {k: 0.9 * v + 0.1 * after[k] for k, v in wanted.items()}
+    for key in ("0.weight", "1.running_mean", "4.bias"):
+        torch.testing.assert_close(network.state_dict()[key], wanted[key])
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "parts", Blobs(1, 3), recipe=recipe)
+    parts, _ = run(tmp_path / "parts", recipe=recipe, network=make_network(seed=5))
+    assert all(torch.equal(v, parts.state_dict()[k]) for k, v in network.state_dict().items())
+    # Again from the last checkpoint, whose weights are not averaged.
+    again, _ = run(tmp_path / "parts", recipe=recipe, network=make_network(seed=5))
+    assert all(torch.equal(v, again.state_dict()[k]) for k, v in network.state_dict().items())
+
+
 def frozen_network(seed=0):
     network = make_network(seed)
     freeze_layers(network, 1)
