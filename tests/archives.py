@@ -46,7 +46,7 @@ def emnist_files(splits):
         for part, (images, labels) in splits.parts.items():
             for kind, array in (("images-idx3", images), ("labels-idx1", labels)):
                 name = f"gzip/emnist-balanced-{part}-{kind}-ubyte.gz"
-                archive.writestr(name, gzip.compress(idx(array)))
+                archive.writestr(zipfile.ZipInfo(name), gzip.compress(idx(array), mtime=0))
     return {"gzip.zip": buffer.getvalue()}
 
 
@@ -74,12 +74,12 @@ def cifar10_batches(splits):
 def cifar10_files(splits):
     """Return the archive by name."""
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name, content in cifar10_batches(splits).items():
             member = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
-    return {"cifar-10-python.tar.gz": buffer.getvalue()}
+    return {"cifar-10-python.tar.gz": gzip.compress(buffer.getvalue(), mtime=0)}
 
 
 def svhn_files(splits):
@@ -98,7 +98,7 @@ def fashion_mnist_files(splits):
     arrays = {}
     for part, (images, labels) in zip(("train", "t10k"), splits.parts.values(), strict=True):
         arrays |= {f"{part}-images-idx3-ubyte": images, f"{part}-labels-idx1-ubyte": labels}
-    return {f"{name}.gz": gzip.compress(idx(array)) for name, array in arrays.items()}
+    return {f"{name}.gz": gzip.compress(idx(array), mtime=0) for name, array in arrays.items()}
 
 
 def official_files(name, splits):

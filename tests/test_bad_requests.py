@@ -68,8 +68,8 @@ def write_npz(path, **changes):
             ["training.processes: 8 processes need training.batch_size 16 or more, found 15"],
         ),
         (
-            {"assignments": ["training.processes=4000", "training.batch_size=4000"]},
-            ["training.processes: each of 4000 processes needs a CPU core, and"],
+            {"assignments": ["training.processes=1000", "training.batch_size=1000"]},
+            ["training.processes: each of 1000 processes needs a CPU core, and"],
         ),
         (
             {"assignments": ["training.processes=2", "training.micro_batch_size=4"]},

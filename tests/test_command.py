@@ -108,8 +108,17 @@ def wait_for_checkpoint(running, folder):
         time.sleep(0.02)
 
 
-def test_a_cell_that_breaks_is_recorded_and_exits_1(project):
+def test_a_rate_that_breaks_the_first_steps_is_refused_before_training(project):
     arguments = (*CELL, "--set", "training.learning_rate=1e30", "--set", "training.optimizer=sgd")
+    done = run(project, "comparisons.py", *arguments)
+    assert done.returncode == 2
+    (error,) = [line for line in done.stderr.splitlines() if "not finite" in line]
+    assert "after 1 training step(s): lower training.learning_rate" in error
+
+
+def test_a_cell_that_breaks_is_recorded_and_exits_1(project):
+    # Finite for two steps, and no longer after some more.
+    arguments = (*CELL, "--set", "training.learning_rate=1e4", "--set", "training.optimizer=sgd")
     done = run(project, "comparisons.py", *arguments)
     assert done.returncode == 1, done.stderr
     record = read_record(project)

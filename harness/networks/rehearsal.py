@@ -33,7 +33,9 @@ def take_logits(_module: nn.Module, _inputs: object, output: Any) -> Any:
     return output.logits if named else output
 
 
-def check_logits(output: Any, images: Tensor, num_classes: int, mode: str) -> Tensor:
+def check_logits(
+    output: Any, images: Tensor, num_classes: int, mode: str, steps: int = 0
+) -> Tensor:
     """Return the output of a network if it is logits.
 
     Args:
@@ -41,6 +43,7 @@ def check_logits(output: Any, images: Tensor, num_classes: int, mode: str) -> Te
         images: N×C×H×W, its input.
         num_classes: The least number of logits of an image.
         mode: The mode of the network, for the message.
+        steps: The training steps that came before, for the message.
 
     Raises:
         RequestError: The output is something else; it says what came out and what is wanted.
@@ -57,6 +60,11 @@ def check_logits(output: Any, images: Tensor, num_classes: int, mode: str) -> Te
     if not output.is_floating_point():
         raise RequestError(f"{found} of type {output.dtype}: {WANTED}, floating-point numbers")
     if not output.is_meta and not output.isfinite().all():
+        if steps:
+            raise RequestError(
+                f"{found} that are not finite after {steps} training step(s): lower "
+                "training.learning_rate or set training.max_gradient_norm"
+            )
         raise RequestError(f"{found} that are not finite, before any training: {WANTED}")
     return output
 
@@ -81,9 +89,9 @@ def try_training(
     """
     labels = torch.arange(len(images), device=images.device) % num_classes
     network.train()
-    for _ in range(_STEPS):
+    for step in range(_STEPS):
         network.zero_grad()
-        logits = check_logits(network(images.clone()), images, num_classes, "training")
+        logits = check_logits(network(images.clone()), images, num_classes, "training", step)
         loss = cross_entropy(logits.float(), labels)
         if not loss.requires_grad:
             raise RequestError("no parameter that its logits depend on can be trained")
@@ -92,8 +100,16 @@ def try_training(
             optimizer.step()
 
 
-def try_evaluation(network: nn.Module, images: Tensor, num_classes: int) -> None:
+def try_evaluation(
+    network: nn.Module, images: Tensor, num_classes: int, *, trained: bool = False
+) -> None:
     """Run a network in evaluation mode on all images at once, and on the first one.
+
+    Args:
+        network: On the device of the images.
+        images: N×C×H×W.
+        num_classes: The number of classes.
+        trained: Whether `try_training` came before, with an optimizer.
 
     Raises:
         RequestError: The network returns no logits.
@@ -101,7 +117,8 @@ def try_evaluation(network: nn.Module, images: Tensor, num_classes: int) -> None
     """
     with inference(network):
         for batch in (images, images[:1]):
-            check_logits(network(batch.clone()), batch, num_classes, "evaluation")
+            steps = _STEPS if trained else 0
+            check_logits(network(batch.clone()), batch, num_classes, "evaluation", steps)
 
 
 def describe_failure(error: Exception, what: str, images: Tensor) -> RequestError:

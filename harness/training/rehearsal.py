@@ -71,7 +71,8 @@ def rehearse(
         images = laid_out(images, torch.contiguous_format)
     try:
         turned, trained = _try_layouts(network, images, recipe, device, num_classes)
-        try_evaluation(trained.to(memory_format=torch.contiguous_format), images, num_classes)
+        evaluated = trained.to(memory_format=torch.contiguous_format)
+        try_evaluation(evaluated, images, num_classes, trained=True)
         saved = safetensors.torch.load(safetensors.torch.save(state_to_save(trained)))
         made = build()
         load_state(made, saved, "rehearsal")

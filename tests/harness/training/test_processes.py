@@ -6,6 +6,7 @@ import dataclasses
 import os
 import socket
 from functools import partial
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -72,8 +73,7 @@ class StopError(Exception):
 def train(folder, recipe, images, network, share, stop_after=None):
     """Return the mean loss up to each step, and the trained network's state."""
     torch.manual_seed(11)
-    loop._STEPS_BETWEEN_REPORTS, losses = 1, []
-    means = loop._Run._means
+    losses, means = [], loop._Run._means
 
     def record(run):
         losses.append(means(run)[0])
@@ -81,8 +81,11 @@ def train(folder, recipe, images, network, share, stop_after=None):
             raise StopError
         return losses[-1], 0.0
 
-    loop._Run._means = record
-    with contextlib.suppress(StopError):
+    with (
+        contextlib.suppress(StopError),
+        patch.object(loop, "_STEPS_BETWEEN_REPORTS", 1),
+        patch.object(loop._Run, "_means", record),
+    ):
         loop.train(
             network,
             make_batches(recipe, images, share),
@@ -91,7 +94,6 @@ def train(folder, recipe, images, network, share, stop_after=None):
             checkpoint=folder / "checkpoint",
             checkpoint_seconds=0,
         )
-    loop._Run._means = means
     return losses, network.state_dict()
 
 
