@@ -66,6 +66,9 @@ def make_batches(recipe, images, share):
     return ImageBatches(split, preprocess, recipe, 5, "cpu", share=share)
 
 
+ERRORS = {"CellError": CellError, "RequestError": RequestError}
+
+
 class StopError(Exception):
     pass
 
@@ -110,8 +113,8 @@ def in_process(rank, processes, port, work, folder):
     torch.set_num_threads(1)
     try:
         result = work(share=Share(rank=rank, processes=processes))
-    except Exception as error:
-        result = error
+    except (CellError, RequestError) as error:
+        result = {"error": type(error).__name__, "text": str(error)}
     torch.save(result, folder / f"rank{rank}.pt")
 
 
@@ -134,10 +137,11 @@ def train_in(processes, folder, recipe=RECIPE, images=70, network=None, stop_aft
         child.start()
     for child in children:
         child.join()
-    results = [torch.load(folder / f"rank{r}.pt", weights_only=False) for r in range(processes)]
+    assert [child.exitcode for child in children] == [0] * processes
+    results = [torch.load(folder / f"rank{r}.pt", weights_only=True) for r in range(processes)]
     for result in results:
-        if isinstance(result, Exception):
-            raise result
+        if isinstance(result, dict):
+            raise ERRORS[result["error"]](result["text"])
     for key, value in results[0][1].items():
         if recipe.norm_statistics == "sync" or "running" not in key:
             assert torch.equal(value, results[1][1][key])
