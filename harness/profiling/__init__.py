@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import nn
 
-    from harness.profiling.analysis import Profile
+    from harness.profiling.layers import Profile
     from harness.profiling.recording import Inputs
 
 

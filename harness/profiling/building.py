@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,16 +12,9 @@ from torch import nn
 from harness.catalog import load_model
 from harness.errors import CellError, RequestError
 from harness.networks.adapter import adapt
-from harness.profiling.hf import build_from_config, build_hf
-from harness.profiling.hub import fetch_config
+from harness.profiling.hf import build_from_config, build_hf, fetch_config
 from harness.profiling.names import ModelName, Source, hf_classes
-from harness.profiling.request import (
-    USUAL_IMAGE_SIZE,
-    ImageSize,
-    Options,
-    show_size,
-    sides,
-)
+from harness.profiling.request import USUAL_IMAGE_SIZE, ImageSize, Options, show_size, sides
 from harness.profiling.user_models import find_callable
 from harness.util.error_text import describe_error
 from harness.util.quiet import quiet
@@ -28,45 +22,27 @@ from harness.util.quiet import quiet
 _Built = tuple[nn.Module, ImageSize]
 
 
-def build(name: ModelName, options: Options) -> tuple[nn.Module, ImageSize]:
-    """Build a model on the meta device, for the images and classes of the options.
+def build(name: ModelName, options: Options, *, on_meta: bool = True) -> _Built:
+    """Build a model without weights, for the images and classes of the options.
 
     Returns:
-        The network in evaluation mode, and the size in pixels of the images that it takes.
+        The network in evaluation mode, on the meta device or else on the CPU with random weights,
+        and the size in pixels of the images that it takes.
 
     Raises:
         CellError: The library cannot build the model, or not for such images.
     """
+    make = partial(_BUILDERS[name.source], name.name, options)
     try:
         with quiet():
-            network, image_size = _on_meta(lambda: _BUILDERS[name.source](name.name, options))
+            network, image_size = _on_meta(make) if on_meta else make()
     except RequestError as error:
         raise CellError(str(error)) from error
     except Exception as error:
         raise CellError(f"cannot be built: {describe_error(error)}") from error
     if name.source in ("torchvision", "timm"):
         _fit_channels(network, options.channels)
-    return network.to("meta").eval(), image_size
-
-
-def build_real(name: ModelName, options: Options) -> nn.Module:
-    """Build a model on the CPU, with random weights, to be run.
-
-    Raises:
-        CellError: As `build`, or an ONNX file, which is no module.
-    """
-    if name.source == "onnx":
-        raise CellError("an ONNX file is not run here: comparisons.py --runtime onnxruntime does")
-    try:
-        with quiet():
-            network, _ = _BUILDERS[name.source](name.name, options)
-    except RequestError as error:
-        raise CellError(str(error)) from error
-    except Exception as error:
-        raise CellError(f"cannot be built: {describe_error(error)}") from error
-    if name.source in ("torchvision", "timm"):
-        _fit_channels(network, options.channels)
-    return network.eval()
+    return (network.to("meta") if on_meta else network).eval(), image_size
 
 
 def _on_meta(make: Callable[[], _Built]) -> _Built:
@@ -97,10 +73,14 @@ def _build_ours(name: str, options: Options) -> _Built:
         )
     size = options.image_size or spec.image_size
     if size != spec.image_size and spec.resize is not None:
-        if not isinstance(size, int):
-            raise RequestError(f"{spec.label} takes square images, not {show_size(size)}")
-        network = spec.resize(network, size)
+        network = spec.resize(network, _side(spec.label, size))
     return network, size
+
+
+def _side(label: str, size: ImageSize) -> int:
+    if not isinstance(size, int):
+        raise RequestError(f"{label} takes square images, not {show_size(size)}")
+    return size
 
 
 def _build_torchvision(name: str, options: Options) -> _Built:
@@ -111,9 +91,7 @@ def _build_torchvision(name: str, options: Options) -> _Built:
         size = int(torchvision.models.get_model_weights(name).DEFAULT.transforms().crop_size[0])
     config: dict[str, Any] = {"weights": None, "num_classes": options.classes}
     if name.startswith("vit_"):
-        if not isinstance(size, int):
-            raise RequestError(f"{name} takes square images, not {show_size(size)}")
-        config["image_size"] = size
+        config["image_size"] = _side(name, size)
     elif name.startswith("maxvit_"):
         config["input_size"] = sides(size)
     elif name.endswith("googlenet"):
@@ -128,20 +106,18 @@ def _build_timm(name: str, options: Options) -> _Built:
     import timm
 
     config = timm.get_pretrained_cfg(name)
-    native = config.input_size if config else (3, USUAL_IMAGE_SIZE, USUAL_IMAGE_SIZE)
-    fixed = config is not None and config.fixed_input_size
-    return _create_timm(name, native, options, fixed=fixed)
+    return _create_timm(name, vars(config) if config else {}, options)
 
 
 def _create_timm(
-    name: str, native: Sequence[int], options: Options, *, fixed: bool, **arguments: Any
+    name: str, stated: Mapping[str, Any], options: Options, **arguments: Any
 ) -> _Built:
-    """Build a model whose weights were made for images of `native`, C×H×W."""
+    """Build a model, of whose weights timm's configuration is stated."""
     import timm
 
-    _, height, width = native
+    _, height, width = stated.get("input_size", (3, USUAL_IMAGE_SIZE, USUAL_IMAGE_SIZE))
     size = options.image_size or (height if height == width else (height, width))
-    if sides(size) != (height, width) and fixed:
+    if sides(size) != (height, width) and stated.get("fixed_input_size"):
         arguments["img_size"] = size
     arguments |= {"num_classes": options.classes, "in_chans": options.channels}
     return timm.create_model(name, **arguments), size
@@ -151,11 +127,8 @@ def _build_hub(name: str, options: Options) -> _Built:
     repository = name.removeprefix("hf:")
     path, tree = fetch_config(repository)
     if "architecture" in tree:
-        stated = tree.get("pretrained_cfg", {})
-        native = stated.get("input_size", (3, USUAL_IMAGE_SIZE, USUAL_IMAGE_SIZE))
-        fixed = bool(stated.get("fixed_input_size"))
-        arguments = tree.get("model_args") or {}
-        return _create_timm(tree["architecture"], native, options, fixed=fixed, **arguments)
+        stated, arguments = tree.get("pretrained_cfg", {}), tree.get("model_args") or {}
+        return _create_timm(tree["architecture"], stated, options, **arguments)
     kind = hf_classes().get(tree.get("model_type", ""))
     if kind is None:
         raise RequestError(
@@ -176,6 +149,10 @@ def _build_python(name: str, options: Options) -> _Built:
     return network, options.image_size or USUAL_IMAGE_SIZE
 
 
+def _refuse_onnx(_: str, __: Options) -> _Built:
+    raise RequestError("an ONNX file is not run here: comparisons.py --runtime onnxruntime does")
+
+
 _BUILDERS: dict[Source, Callable[[str, Options], _Built]] = {
     "ours": _build_ours,
     "torchvision": _build_torchvision,
@@ -183,6 +160,7 @@ _BUILDERS: dict[Source, Callable[[str, Options], _Built]] = {
     "hf": build_hf,
     "hub": _build_hub,
     "python": _build_python,
+    "onnx": _refuse_onnx,
 }
 
 

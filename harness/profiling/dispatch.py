@@ -30,13 +30,7 @@ class LiveResults(LiveStorages):  # type: ignore[no-untyped-call]
     channels in values as in queries.
     """
 
-    def __torch_dispatch__(
-        self,
-        func: Any,
-        types: Iterable[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> object:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if not is_composite(func) or _is_whole(func, args):
             return super().__torch_dispatch__(func, types, args, kwargs)
         with self:
@@ -71,24 +65,15 @@ class Inside(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.flops = 0
         self.unknown = False
 
-    def __torch_dispatch__(
-        self,
-        func: Any,
-        types: Iterable[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> object:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if is_composite(func) and not has_formula(func):
             with self:
                 return func.decompose(*args, **(kwargs or {}))
         result = func(*args, **(kwargs or {}))
         arguments = named_arguments(func, args, kwargs or {})
-        written = written_tensors(
-            func, arguments, distinct(find_tensors(list(arguments.values()))), result
-        )
-        if written and not does_nothing(func):
-            elements = sum(tensor.numel() for tensor in written)
-            extra = extra_flops(func, arguments, elements)
+        read, written = dataflow(func, arguments, result)
+        if written:
+            extra = extra_flops(func, arguments, read, written)
             self.flops += extra or 0
             self.unknown |= extra is None
         return result
@@ -100,30 +85,22 @@ def named_arguments(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any])
     return dict(zip(names, args, strict=False)) | dict(kwargs)
 
 
-def written_tensors(
-    func: Any, arguments: Arguments, read: list[Tensor], result: object
-) -> list[Tensor]:
-    """Return the tensors that an operator makes or changes; none for a view."""
+def dataflow(func: Any, arguments: Arguments, result: object) -> tuple[list[Tensor], list[Tensor]]:
+    """Return the tensors that an operator reads, and those that it makes or changes.
+
+    Nothing is written by a view, and where an empty tensor is made.
+    """
+    name = base_name(func)
+    read = _distinct(find_tensors(arguments))
+    if "empty" in name or torch.Tag.inplace_view in func.tags:
+        return read, []
     known = {tensor.untyped_storage() for tensor in read}
-    made = [t for t in distinct(find_tensors(result)) if t.untyped_storage() not in known]
-    if not func._schema.is_mutable:
-        return made
-    changed = [
-        arguments[each.name]
-        for each in func._schema.arguments
-        if each.alias_info is not None and each.alias_info.is_write and each.name in arguments
-    ]
-    return made + find_tensors(changed)
-
-
-def is_dropout_off(func: Any, arguments: Arguments) -> bool:
-    """Return whether an operator only passes its input on; some versions of torch copy it."""
-    return base_name(func).endswith("dropout") and not arguments.get("train", True)
-
-
-def does_nothing(func: Any) -> bool:
-    """Return whether an operator touches no number: it makes an empty tensor or a view in place."""
-    return "empty" in base_name(func) or torch.Tag.inplace_view in func.tags
+    written = [t for t in _distinct(find_tensors(result)) if t.untyped_storage() not in known]
+    for each in func._schema.arguments:
+        if each.alias_info is not None and each.alias_info.is_write:
+            written += find_tensors(arguments.get(each.name))
+    # Operators such as `zeros_like` read only shapes.
+    return [] if name.startswith("new_") or name.endswith("_like") else read, written
 
 
 def find_tensors(tree: object) -> list[Tensor]:
@@ -131,7 +108,7 @@ def find_tensors(tree: object) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
-def distinct(tensors: Iterable[Tensor]) -> list[Tensor]:
+def _distinct(tensors: Iterable[Tensor]) -> list[Tensor]:
     """Return each tensor once; the same elements under another shape are the same tensor."""
     found: dict[tuple[Any, ...], Tensor] = {}
     for each in tensors:

@@ -10,13 +10,12 @@ much.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves
 
 PER_BATCH_NORM_ELEMENT = 2  # multiplied and shifted: the rest is constant in inference
 PER_NORM_ELEMENT = 5  # mean, difference, square, sum of squares, scale
@@ -31,8 +30,8 @@ PER_BICUBIC_PIXEL = 31  # sixteen products, fifteen sums
 PER_COMPLEX_PRODUCT = 6  # four products, two sums
 
 Arguments = Mapping[str, Any]
-Formula = Callable[[Arguments, int, int], int]
-"""Takes an operator's arguments, the elements of its first input and those of its outputs."""
+Formula = Callable[[Arguments, int, Sequence[Tensor]], int]
+"""Takes an operator's arguments, the elements of its first input, and its outputs."""
 
 FUSED_ATTENTION = "scaled_dot_product_attention"
 # torch does not mark all of these operators as pointwise, or not in every version.
@@ -54,16 +53,8 @@ _MOVES = {
     *("reflection_pad1d", "reflection_pad3d", "replication_pad1d", "replication_pad2d"),
     *("replication_pad3d", "_upsample_nearest_exact1d", "_upsample_nearest_exact2d"),
     *("hstack", "vstack", "dstack", "column_stack", "concatenate", "diag_embed", "tril_indices"),
-    *("triu_indices", "slice_scatter", "select_scatter", "index_copy", "_unsafe_index"),
-    *(
-        "native_channel_shuffle",
-        "fliplr",
-        "flipud",
-        "rot90",
-        "lift_fresh",
-        "diag",
-        "cartesian_prod",
-    ),
+    *("triu_indices", "slice_scatter", "select_scatter", "index_copy", "_unsafe_index", "diag"),
+    *("native_channel_shuffle", "fliplr", "flipud", "rot90", "lift_fresh", "cartesian_prod"),
 }
 
 
@@ -71,44 +62,31 @@ _MOVES = {
 def has_formula(operator: Any) -> bool:
     """Return whether the FLOPs of an operator besides its products are known."""
     name = base_name(operator)
-    return (
-        name in _MOVES
-        or name in _FORMULAS
-        or name in _POINTWISE
-        or torch.Tag.pointwise in operator.tags
-    )
+    return name in {*_MOVES, *_FORMULAS, *_POINTWISE} or torch.Tag.pointwise in operator.tags
 
 
-def extra_flops(operator: Any, arguments: Arguments, outputs: int) -> int | None:
+def extra_flops(
+    operator: Any, arguments: Arguments, read: Sequence[Tensor], written: Sequence[Tensor]
+) -> int | None:
     """Return the FLOPs of an operator besides its products; None where there is no formula.
 
     Args:
         operator: `torch.ops.aten.<name>.<overload>`.
         arguments: Its arguments by their names in the schema.
-        outputs: The number of elements of all its outputs.
+        read: Its inputs, in their order.
+        written: Its outputs.
     """
     name = base_name(operator)
-    if name in _MOVES:
-        return 0
     if not has_formula(operator):
         return None
-    first = _first_tensor(arguments)
-    # A step on a complex number is one on each of its parts; a product is four and two sums.
-    steps = 1
-    if first is not None and first.is_complex():
-        steps = PER_COMPLEX_PRODUCT if name == "mul" else 2
-    if name in _FORMULAS:
-        elements = 0 if first is None else first.numel()
-        return steps * _FORMULAS[name](arguments, elements, outputs)
-    return steps * outputs
-
-
-def _first_tensor(arguments: Arguments) -> Tensor | None:
-    for argument in arguments.values():
-        if isinstance(argument, Tensor):
-            return argument
-    leaves = tree_leaves(list(arguments.values()))
-    return next((leaf for leaf in leaves if isinstance(leaf, Tensor)), None)
+    if name in _MOVES:
+        return 0
+    formula = _FORMULAS.get(name, _per_output(1))
+    flops = formula(arguments, read[0].numel() if read else 0, written)
+    if read and read[0].is_complex():
+        # A step on a complex number is one on each of its parts; a product is four and two sums.
+        flops *= PER_COMPLEX_PRODUCT if name == "mul" else 2
+    return flops
 
 
 def attention_macs(operator: Any, arguments: Arguments) -> int | None:
@@ -129,8 +107,8 @@ def base_name(operator: Any) -> str:
     return name.removesuffix("_")
 
 
-def _bias(arguments: Arguments, _: int, outputs: int) -> int:
-    return outputs if arguments.get("bias") is not None else 0
+def _bias(arguments: Arguments, elements: int, written: Sequence[Tensor]) -> int:
+    return _per_output(int(arguments.get("bias") is not None))(arguments, elements, written)
 
 
 def _scores(arguments: Arguments) -> int:
@@ -139,7 +117,7 @@ def _scores(arguments: Arguments) -> int:
 
 
 def _norm(per_element: int) -> Formula:
-    def count(arguments: Arguments, elements: int, _: int) -> int:
+    def count(arguments: Arguments, elements: int, _: object) -> int:
         affine = sum(arguments.get(name) is not None for name in ("weight", "bias"))
         return (per_element + affine) * elements
 
@@ -151,55 +129,38 @@ def _per_input(operations: int) -> Formula:
 
 
 def _per_output(operations: int) -> Formula:
-    return lambda _, __, outputs: operations * outputs
+    return lambda _, __, written: operations * sum(tensor.numel() for tensor in written)
 
 
-def _batch_norm(arguments: Arguments, elements: int, outputs: int) -> int:
+def _batch_norm(arguments: Arguments, elements: int, written: Sequence[Tensor]) -> int:
     """Count scaling by constants, or a norm where the statistics are those of the batch."""
     if arguments["training"] or arguments.get("running_mean") is None:
-        return _norm(PER_NORM_ELEMENT)(arguments, elements, outputs)
+        return _norm(PER_NORM_ELEMENT)(arguments, elements, written)
     return PER_BATCH_NORM_ELEMENT * elements
 
 
 def _pooling(dimensions: int) -> Formula:
     """Count one operation for each element of each window, which ends at the image's border."""
 
-    def count(arguments: Arguments, elements: int, _: int) -> int:
+    def count(arguments: Arguments, _: int, written: Sequence[Tensor]) -> int:
         def along(name: str, default: object) -> list[int]:
             given: Any = arguments.get(name) or default
             sizes = [given] if isinstance(given, int) else list(given)
             return sizes * dimensions if len(sizes) == 1 else sizes
 
-        sides = arguments["self"].shape[-dimensions:]
-        kernel = along("kernel_size", 1)
+        image, kernel = arguments["self"].shape, along("kernel_size", 1)
         options = (along("stride", kernel), along("padding", 0), along("dilation", 1))
-        ceil = bool(arguments.get("ceil_mode"))
-        axes = zip(sides, kernel, *options, strict=True)
-        inside = math.prod(covered(_windows_along(*axis, ceil=ceil), *axis) for axis in axes)
-        return elements // math.prod(sides) * inside if elements else 0
+        sides = (written[0].shape[-dimensions:], image[-dimensions:])
+        positions = [covered(*axis) for axis in zip(*sides, kernel, *options, strict=True)]
+        return math.prod([*image[:-dimensions], *positions])
 
     return count
 
 
-def _windows_along(
-    side: int, kernel: int, stride: int, padding: int, dilation: int, *, ceil: bool
-) -> int:
-    room = side + 2 * padding - dilation * (kernel - 1) - 1
-    windows = (room + (stride - 1 if ceil else 0)) // stride + 1
-    # torch makes no window that begins in the padding after the image.
-    return windows - 1 if ceil and (windows - 1) * stride >= side + padding else windows
-
-
 def covered(windows: int, side: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
     """Return how many positions along an axis its windows have, without those outside the image."""
-    starts = (window * stride - padding for window in range(windows))
-    return sum(len(_inside(start, kernel, dilation, side)) for start in starts)
-
-
-def _inside(start: int, kernel: int, dilation: int, side: int) -> range:
-    """Return the positions of a window that are in the image."""
-    first = start if start >= 0 else start + -(start // dilation) * dilation
-    return range(first, min(start + dilation * (kernel - 1) + 1, side), dilation)
+    starts = range(-padding, windows * stride - padding, stride)
+    return sum(0 <= start + dilation * step < side for start in starts for step in range(kernel))
 
 
 _FORMULAS: dict[str, Formula] = {

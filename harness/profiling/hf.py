@@ -1,7 +1,9 @@
-"""Building the image classifiers of transformers from their configurations, without weights."""
+"""Configurations of image classifiers, without weights: transformers' own, and those on the Hub."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,13 +11,7 @@ from torch import Tensor, nn
 
 from harness.errors import RequestError
 from harness.profiling.names import hf_classes
-from harness.profiling.request import (
-    USUAL_IMAGE_SIZE,
-    ImageSize,
-    Options,
-    show_size,
-    sides,
-)
+from harness.profiling.request import USUAL_IMAGE_SIZE, ImageSize, Options, show_size, sides
 
 # What these types take or need, so that a pass over images without values is not possible.
 _REFUSED = {
@@ -67,9 +63,12 @@ def build_from_config(config: Any, kind: Any, options: Options) -> tuple[nn.Modu
         if isinstance(getattr(vision, key, None), int):
             setattr(vision, key, options.channels)
     native: Any = getattr(vision, "image_size", None)
-    grid = getattr(vision, "num_patches", None) if native is None else None
-    if grid is not None:
-        return _build_with_patches(config, vision, kind, options)
+    if native is None and getattr(vision, "num_patches", None) is not None:
+        patch = int(vision.patch_size)
+        size = options.image_size or patch * int(vision.num_patches**0.5)
+        if any(side % patch for side in sides(size)):
+            raise RequestError(f"image size {show_size(size)}: multiples of {patch} wanted")
+        return PatchInput(kind(config), size, patch, options.batch_size), size
     square = native is None or isinstance(native, int)
     size = options.image_size or (native if square else int(native[0])) or USUAL_IMAGE_SIZE
     if native is not None:
@@ -77,11 +76,29 @@ def build_from_config(config: Any, kind: Any, options: Options) -> tuple[nn.Modu
     return kind(config), size
 
 
-def _build_with_patches(
-    config: Any, vision: Any, kind: Any, options: Options
-) -> tuple[nn.Module, ImageSize]:
-    patch = int(vision.patch_size)
-    size = options.image_size or patch * int(vision.num_patches**0.5)
-    if any(side % patch for side in sides(size)):
-        raise RequestError(f"image size {show_size(size)}: multiples of {patch} wanted")
-    return PatchInput(kind(config), size, patch, options.batch_size), size
+def fetch_config(repository: str) -> tuple[Path, dict[str, Any]]:
+    """Return the path and the content of a repository's config.json.
+
+    It is read from the local cache, or fetched; no code of the repository is run.
+
+    Raises:
+        RequestError: It is in neither, or is no such file.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        try:
+            path = hf_hub_download(repository, "config.json", local_files_only=True)
+        except LocalEntryNotFoundError:
+            path = hf_hub_download(repository, "config.json", etag_timeout=5)
+        tree = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise RequestError(
+            f"{repository}: its config.json is not in the cache of the Hugging Face Hub and cannot "
+            f"be fetched: {type(error).__name__}: {reason}"
+        ) from error
+    if not isinstance(tree, dict):
+        raise RequestError(f"{repository}: its config.json holds no configuration")
+    return Path(path), tree

@@ -1,4 +1,4 @@
-"""The operators of one model, grouped by the module that runs them."""
+"""What is known of a network, and its operators grouped by the module that runs them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from harness.profiling.graph import Graph, Operator
-from harness.profiling.metrics import classify_intensity
+from harness.profiling.metrics import Metrics, classify_intensity
 from harness.profiling.roofline import Roof, latency_bound_ms, memory_bound_percent
-
-TOTAL = "total"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,14 +17,12 @@ class Layer:
 
     Attributes:
         module: The module's qualified name; the network itself is "".
-        operators: The names of the operators, each with how often it runs if more than once.
+        operators: The names of the operators, such as "conv2d, 2× relu".
         output: The shape of what its last operator writes, such as "1×64×112×112".
         params: The elements of its own parameters, and of those of modules in it that run nothing.
-        traffic_mb: What they read and write, in 10^6 bytes.
-        weights_mb: The part of that which is weights.
+        traffic_mb: What they read and write, in 10^6 bytes; `weights_mb` is the weights' part.
         saved_mb: What autograd keeps of them until the backward pass, in 10^6 bytes; None where
             the network cannot be trained on such inputs.
-        intensity_class: By the same limits as that of a whole network.
         latency_bound_ms: The least time that they take; None without hardware.
         bound: What most of that time is due to, "compute" or "memory"; None without hardware.
     """
@@ -44,6 +40,31 @@ class Layer:
     intensity_class: str
     latency_bound_ms: float | None
     bound: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """What is known of a network for some inputs.
+
+    Attributes:
+        graph: The operators of a forward pass.
+        tensors: Names and shapes of its parameters and buffers, by name.
+        outputs: The shapes of the tensors that it returns.
+        parameters: The number of elements of each parameter, by its first name.
+        saved_bytes: The bytes that autograd keeps for the backward pass, by module; None where
+            that was not asked for, or the network cannot be trained on such inputs.
+    """
+
+    graph: Graph
+    metrics: Metrics
+    tensors: tuple[tuple[str, tuple[int, ...]], ...]
+    outputs: tuple[tuple[int, ...], ...] = ()
+    parameters: Mapping[str, int] | None = None
+    saved_bytes: Mapping[str, int] | None = None
+
+    def layers(self, depth: int | None = None, roof: Roof | None = None) -> list[Layer]:
+        """Return the layers, by the first `depth` parts of modules' names."""
+        return group_layers(self.graph, roof, self.parameters, self.saved_bytes, depth)
 
 
 def group_layers(
@@ -70,18 +91,15 @@ def group_layers(
     groups: dict[str, list[Operator]] = {}
     for operator in graph.operators:
         groups.setdefault(cut(operator.module), []).append(operator)
-    params: Counter[str] = Counter()
+    params, saved = Counter[str](), Counter[str]()
     for name, elements in (parameters or {}).items():
         params[_nearest(cut(name.rpartition(".")[0]), groups)] += elements
-    saved: Counter[str] | None = None
-    if saved_bytes is not None:
-        saved = Counter()
-        for module, count in saved_bytes.items():
-            saved[_nearest(cut(module), groups)] += count
-    for module in (*params, *(saved or ())):
+    for module, count in (saved_bytes or {}).items():
+        saved[_nearest(cut(module), groups)] += count
+    for module in (*params, *saved):
         groups.setdefault(module, [])
     return [
-        _layer(name, operators, roof, params[name], saved[name] if saved is not None else None)
+        _layer(name, operators, roof, params[name], None if saved_bytes is None else saved[name])
         for name, operators in groups.items()
     ]
 
@@ -91,7 +109,7 @@ def sum_layers(layers: Sequence[Layer], operators: Sequence[Operator], roof: Roo
     saved = [layer.saved_mb for layer in layers if layer.saved_mb is not None]
     saved_bytes = round(sum(saved) * 1e6) if len(saved) == len(layers) else None
     params = sum(layer.params for layer in layers)
-    whole = _layer(TOTAL, operators, roof, params, saved_bytes)
+    whole = _layer("total", operators, roof, params, saved_bytes)
     return replace(whole, operators=f"{len(operators)} operators")
 
 

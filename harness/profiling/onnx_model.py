@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from harness.errors import CellError
 from harness.profiling.graph import Graph, Operator
+from harness.profiling.hardware import ELEMENT_BYTES
+from harness.profiling.layers import Profile
+from harness.profiling.metrics import compute_metrics
 from harness.profiling.onnx_operators import VIEWS, count_macs, extra_flops
 from harness.profiling.request import USUAL_IMAGE_SIZE, ImageSize, Options, sides
 from harness.util.error_text import describe_error
@@ -17,57 +19,19 @@ if TYPE_CHECKING:
     import onnx
 
 
-@dataclass(frozen=True, kw_only=True)
-class Value:
-    """A tensor of the file: its shape, and the bytes of an element."""
+def read_onnx(path: str, options: Options) -> tuple[Profile, ImageSize]:
+    """Count the operators of a file, without views and without what depends on constants alone.
 
-    shape: tuple[int, ...]
-    bytes_each: int
-
-    @property
-    def elements(self) -> int:
-        """The number of elements."""
-        return math.prod(self.shape)
-
-    @property
-    def nbytes(self) -> int:
-        """The size in bytes."""
-        return self.elements * self.bytes_each
-
-
-@dataclass(frozen=True, kw_only=True)
-class OnnxModel:
-    """What a file says.
-
-    Attributes:
-        image_size: The size in pixels of the images that it takes.
-        graph: Its operators, without views and without what depends on constants alone.
-        params: The floating-point numbers that it holds.
-        model_size_bytes: The size of all numbers that it holds.
-        peak_activation_bytes: The largest sum of results that are still needed.
-        tensors: Names and shapes of the tensors that it holds, by name.
-        outputs: The shapes of its results.
-        parameters: The elements of each tensor of floating-point numbers that it holds, by the name
-            of the node that reads it first, a dot and the tensor's name.
-    """
-
-    image_size: ImageSize
-    graph: Graph
-    params: int
-    model_size_bytes: int
-    peak_activation_bytes: int
-    tensors: tuple[tuple[str, tuple[int, ...]], ...]
-    outputs: tuple[tuple[int, ...], ...]
-    parameters: dict[str, int]
-
-
-def read_onnx(path: str, options: Options, element_bytes: int) -> OnnxModel:
-    """Count the operators of a file.
+    Returns:
+        What is known of it, each parameter by the node that reads it first, a dot and its own name;
+        and the size in pixels of the images that it takes.
 
     Raises:
         CellError: onnx is not installed, the file cannot be read, takes other inputs, or has
             shapes that cannot be inferred.
     """
+    if options.accounting == "published":
+        raise CellError("an ONNX file has no modules: the complete accounting only")
     try:
         import onnx
     except ImportError:
@@ -76,23 +40,11 @@ def read_onnx(path: str, options: Options, element_bytes: int) -> OnnxModel:
         model = onnx.load(path, load_external_data=False)
         image_size = _fix_inputs(model, options)
         model = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+        return _Reader(model.graph, ELEMENT_BYTES[options.precision]).profile(options), image_size
     except CellError:
         raise
     except Exception as error:
         raise CellError(f"{path} cannot be read: {describe_error(error)}") from error
-    reader = _Reader(model, element_bytes)
-    constants = sorted(reader.stored.items())
-    graph = reader.graph()
-    return OnnxModel(
-        image_size=image_size,
-        graph=graph,
-        params=sum(value.elements for name, value in constants if name in reader.floating),
-        model_size_bytes=sum(value.nbytes for _, value in constants),
-        peak_activation_bytes=reader.peak_bytes(),
-        tensors=tuple((name, value.shape) for name, value in constants),
-        outputs=tuple(reader.values[output.name].shape for output in model.graph.output),
-        parameters=reader.parameters(),
-    )
 
 
 def _fix_inputs(model: onnx.ModelProto, options: Options) -> ImageSize:
@@ -117,127 +69,134 @@ def _fix_inputs(model: onnx.ModelProto, options: Options) -> ImageSize:
 class _Reader:
     """Turns the nodes of a file, whose shapes are known, into operators."""
 
-    def __init__(self, model: onnx.ModelProto, element_bytes: int) -> None:
+    def __init__(self, graph: onnx.GraphProto, element_bytes: int) -> None:
         from onnx import helper
 
-        graph = model.graph
-        tensors = {each.name: each for each in graph.initializer}
+        stored = {each.name: each for each in graph.initializer}
         for node in graph.node:
-            if node.op_type == "Constant" and "value" in (given := _attributes(node)):
-                tensors[node.output[0]] = given["value"]
-        types = {name: each.data_type for name, each in tensors.items()}
-        shapes = {name: tuple(each.dims) for name, each in tensors.items()}
+            for given in node.attribute:
+                if node.op_type == "Constant" and given.name == "value":
+                    stored[node.output[0]] = given.t
+        types = {name: each.data_type for name, each in stored.items()}
+        self._shapes = {name: tuple(each.dims) for name, each in stored.items()}
         for each in (*graph.value_info, *graph.input, *graph.output):
             kind = each.type.tensor_type
-            types[each.name] = kind.elem_type
-            if all(dimension.HasField("dim_value") for dimension in kind.shape.dim):
-                shapes[each.name] = tuple(dimension.dim_value for dimension in kind.shape.dim)
-        dtypes = {key: helper.tensor_dtype_to_np_dtype(key) for key in set(types.values()) if key}
-        self.floating = {name for name, key in types.items() if key and dtypes[key].kind in "fV"}
-        self.values = {
-            name: Value(
-                shape=shape,
-                bytes_each=element_bytes if name in self.floating else dtypes[types[name]].itemsize,
-            )
-            for name, shape in shapes.items()
-            if types[name]
+            if kind.elem_type and all(side.HasField("dim_value") for side in kind.shape.dim):
+                types[each.name] = kind.elem_type
+                self._shapes[each.name] = tuple(side.dim_value for side in kind.shape.dim)
+        dtypes = {name: helper.tensor_dtype_to_np_dtype(key) for name, key in types.items()}
+        self._element_bytes = {
+            # V stands for the types that NumPy lacks, such as bfloat16.
+            name: element_bytes if dtype.kind in "fV" else dtype.itemsize
+            for name, dtype in dtypes.items()
         }
-        self.stored = {name: self.values[name] for name in tensors}
-        self._graph = graph
+        self._stored = sorted(stored)
+        self._parameters = [name for name in stored if dtypes[name].kind in "fV"]
+        self._results = [each.name for each in graph.output]
         # What depends on constants and shapes alone is computed once, before any image.
-        self._constant = set(tensors)
-        self._nodes = [node for node in graph.node if not self._is_constant(node)]
-        # The tensor that a view is of.
+        self._constant = set(stored)
+        self._nodes: list[onnx.NodeProto] = []
+        # The tensor that a view is of, and the node that reads a tensor first.
         self._source: dict[str, str] = {}
-        for node in self._nodes:
+        self._reader: dict[str, str] = {}
+        for node in graph.node:
+            read = {name for name in node.input if name}
+            if node.op_type in ("Shape", "Size", "Constant") or read <= self._constant:
+                self._constant.update(node.output)
+                continue
+            self._reader = dict.fromkeys(read, node.name) | self._reader
             if node.op_type in VIEWS:
                 self._source[node.output[0]] = self._root(node.input[0])
+            else:
+                self._nodes.append(node)
 
-    def graph(self) -> Graph:
-        """Return the operators, without views."""
+    def profile(self, options: Options) -> Profile:
+        """Return all that is known of the file."""
+        graph = self._graph()
+        params = sum(self._elements(name) for name in self._parameters)
+        metrics = compute_metrics(
+            graph,
+            options.accounting,
+            options.roof,
+            params=params,
+            trainable_params=params,
+            model_size_mb=self._bytes(self._stored) / 1e6,
+            peak_activations_mb=self._peak_bytes() / 1e6,
+        )
+        return Profile(
+            graph=graph,
+            metrics=metrics,
+            tensors=tuple((name, self._shapes[name]) for name in self._stored),
+            outputs=tuple(self._shapes[name] for name in self._results),
+            parameters={
+                f"{self._reader.get(name, '')}.{name.replace('.', '_')}": self._elements(name)
+                for name in self._parameters
+            },
+        )
+
+    def _graph(self) -> Graph:
         writer: dict[str, int] = {}
         operators: list[Operator] = []
         unknown: dict[str, None] = {}
         for node in self._nodes:
-            if node.op_type in VIEWS:
-                continue
-            read = dict.fromkeys(self._root(name) for name in node.input if name)
-            made = [name for name in node.output if name]
-            if missing := [name for name in (*read, *made) if name not in self.values]:
-                raise CellError(f"{node.op_type}: the shape of '{missing[0]}' cannot be inferred")
-            shapes = (self._shapes(node.input), self._shapes(node.output))
-            macs = count_macs(node.op_type, _attributes(node), *shapes)
-            extra = extra_flops(node.op_type, _attributes(node), *shapes)
-            if extra is None and not macs:
-                unknown[node.op_type] = None
-            weights = [name for name in read if name in self._constant]
-            elements = sum(self.values[name].elements for name in made)
-            is_layer = node.op_type in ("Conv", "Gemm") or (node.op_type == "MatMul" and weights)
-            axis = 1 if node.op_type in ("Conv", "Gemm") else -1
-            for name in made:
-                writer[name] = len(operators)
-            operators.append(
-                Operator(
-                    name=node.op_type,
-                    module=node.name,
-                    macs=macs,
-                    flops=2 * macs + (extra or 0),
-                    input_bytes=self._bytes(set(read) - set(weights)),
-                    output_bytes=self._bytes(made),
-                    weight_bytes=self._bytes(weights),
-                    channels=self.values[made[0]].shape[axis] if is_layer else None,
-                    predecessors=tuple(sorted({writer[n] for n in read if n in writer})),
-                    output_shapes=tuple(self.values[name].shape for name in made),
-                    activations=elements if macs else 0,
-                )
-            )
-        results = frozenset(writer[self._root(each.name)] for each in self._graph.output)
+            operator = self._operator(node, writer, unknown)
+            writer |= dict.fromkeys(node.output, len(operators))
+            operators.append(operator)
+        results = frozenset(writer[self._root(name)] for name in self._results)
         return Graph(operators=tuple(operators), results=results, unknown=tuple(unknown))
 
-    def parameters(self) -> dict[str, int]:
-        """Return the elements of what the file holds, by node and name; see `OnnxModel`."""
-        reading: dict[str, str] = {}
-        for node in self._nodes:
-            for name in node.input:
-                reading.setdefault(name, node.name)
-        held = {name: value for name, value in self.stored.items() if name in self.floating}
-        return {
-            f"{reading.get(name, '')}.{name.replace('.', '_')}": value.elements
-            for name, value in held.items()
-        }
+    def _operator(
+        self, node: onnx.NodeProto, writer: dict[str, int], unknown: dict[str, None]
+    ) -> Operator:
+        """Return the operator of a node, and note its kind among those without a formula."""
+        from onnx import helper
 
-    def peak_bytes(self) -> int:
+        kind = node.op_type
+        read = {self._root(name) for name in node.input if name}
+        made = [name for name in node.output if name]
+        for name in (*node.input, *made):
+            if name and name not in self._shapes:
+                raise CellError(f"{kind}: the shape of '{name}' cannot be inferred")
+        attributes = {each.name: helper.get_attribute_value(each) for each in node.attribute}
+        inputs = [self._shapes[name] for name in node.input if name]
+        outputs = [self._shapes[name] for name in made]
+        macs = count_macs(kind, attributes, inputs, outputs)
+        extra = extra_flops(kind, attributes, inputs, outputs)
+        if extra is None and not macs:
+            unknown[kind] = None
+        weights = read & self._constant
+        is_layer = kind in ("Conv", "Gemm") or (kind == "MatMul" and weights)
+        return Operator(
+            name=kind,
+            module=node.name,
+            macs=macs,
+            flops=2 * macs + (extra or 0),
+            input_bytes=self._bytes(read - weights),
+            output_bytes=self._bytes(made),
+            weight_bytes=self._bytes(weights),
+            channels=outputs[0][-1 if kind == "MatMul" else 1] if is_layer else None,
+            predecessors=tuple(sorted({writer[name] for name in read if name in writer})),
+            output_shapes=tuple(outputs),
+            activations=sum(map(math.prod, outputs)) if macs else 0,
+        )
+
+    def _peak_bytes(self) -> int:
         """Return the largest sum of results that a later node, or the caller, still needs."""
         last = {self._root(n): at for at, node in enumerate(self._nodes) for n in node.input if n}
-        returned = {self._root(each.name) for each in self._graph.output}
-        live: dict[str, int] = {}
+        last |= {self._root(name): len(self._nodes) for name in self._results}
+        live: set[str] = set()
         peak = 0
         for at, node in enumerate(self._nodes):
-            if node.op_type not in VIEWS:
-                live |= {name: self.values[name].nbytes for name in node.output if name}
-            peak = max(peak, sum(live.values()))
-            live = {n: size for n, size in live.items() if n in returned or last.get(n, at) > at}
+            live.update(name for name in node.output if name)
+            peak = max(peak, self._bytes(live))
+            live = {name for name in live if last.get(name, at) > at}
         return peak
-
-    def _is_constant(self, node: onnx.NodeProto) -> bool:
-        constant = node.op_type in ("Shape", "Size", "Constant") or all(
-            name in self._constant for name in node.input if name
-        )
-        if constant:
-            self._constant.update(node.output)
-        return constant
 
     def _root(self, name: str) -> str:
         return self._source.get(name, name)
 
+    def _elements(self, name: str) -> int:
+        return math.prod(self._shapes[name])
+
     def _bytes(self, names: Iterable[str]) -> int:
-        return sum(self.values[name].nbytes for name in names)
-
-    def _shapes(self, names: Sequence[str]) -> list[tuple[int, ...]]:
-        return [self.values[name].shape for name in names if name]
-
-
-def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
-    from onnx import helper
-
-    return {each.name: helper.get_attribute_value(each) for each in node.attribute}
+        return sum(self._elements(name) * self._element_bytes[name] for name in names)

@@ -15,10 +15,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import (
-    register_module_forward_hook,
-    register_module_forward_pre_hook,
-)
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from harness.errors import CellError
@@ -29,17 +26,13 @@ from harness.profiling.dispatch import (
     LAYERS,
     Inside,
     LiveResults,
-    distinct,
-    does_nothing,
+    dataflow,
     find_tensors,
     is_composite,
-    is_dropout_off,
     named_arguments,
-    written_tensors,
 )
 from harness.profiling.formulas import (
     FUSED_ATTENTION,
-    Arguments,
     attention_macs,
     base_name,
     extra_flops,
@@ -115,18 +108,14 @@ def _record(
         live,
         _Recorder(weights, running, counter, element_bytes) as recorder,
     ):
-        returned = call(network, inputs)
-        recorder.note_results(returned)
+        results = find_tensors(call(network, inputs))
     recording = Recording(
-        graph=recorder.graph(),
+        graph=recorder.graph(results),
         peak_activation_bytes=live.peak_bytes,
-        outputs=tuple(tuple(tensor.shape) for tensor in find_tensors(returned)),
+        outputs=tuple(tuple(tensor.shape) for tensor in results),
     )
-    results = {tensor.untyped_storage() for tensor in find_tensors(returned)}
-    kept = [
-        torch.empty(0, device=each.device).set_(each) for each in live.live if each not in results
-    ]
-    return recording, kept
+    kept = live.live - {tensor.untyped_storage() for tensor in results}
+    return recording, [torch.empty(0, device=each.device).set_(each) for each in kept]
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -145,7 +134,6 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._operators: list[Operator] = []
-        self._results: frozenset[int] = frozenset()
         self._unknown: dict[str, None] = {}
         self._weights = {tensor.untyped_storage() for tensor in weights}
         self._writer: WeakKeyDictionary[torch.UntypedStorage, int] = WeakKeyDictionary()
@@ -153,16 +141,10 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._counter = counter
         self._element_bytes = element_bytes
 
-    def __torch_dispatch__(
-        self,
-        func: Any,
-        types: Iterable[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> object:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         arguments = named_arguments(func, args, kwargs or {})
-        if is_dropout_off(func, arguments):
-            return next(iter(arguments.values()))
+        if base_name(func).endswith("dropout") and not arguments.get("train", True):
+            return next(iter(arguments.values()))  # which some versions of torch copy
         before, inside = self._counter.get_total_flops(), None
         if is_composite(func) and not has_formula(func):
             with Inside() as inside:
@@ -172,63 +154,52 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         macs = attention_macs(func, arguments)
         if macs is None:
             macs = (self._counter.get_total_flops() - before) // 2
-        given = distinct(find_tensors(list(arguments.values())))
-        written = written_tensors(func, arguments, given, result)
-        if written and not does_nothing(func):
-            # Operators such as `zeros_like` read only shapes.
-            shape_only = base_name(func).startswith("new_") or base_name(func).endswith("_like")
-            self._add(func, arguments, [] if shape_only else given, written, macs, inside)
+        read, written = dataflow(func, arguments, result)
+        if written:
+            if inside:
+                extra = None if inside.unknown else inside.flops
+            else:
+                extra = extra_flops(func, arguments, read, written)
+            if extra is None and not macs:
+                self._unknown[base_name(func)] = None
+            self._add(base_name(func), read, written, macs, extra or 0)
         return result
 
-    def note_results(self, returned: object) -> None:
-        """Note which operators made what the network returned."""
-        self._results = frozenset(self._writers(find_tensors(returned)))
-
-    def graph(self) -> Graph:
-        """Return what was recorded."""
+    def graph(self, returned: Iterable[Tensor]) -> Graph:
+        """Return what was recorded of a pass that returned these tensors."""
         return Graph(
             operators=tuple(self._operators),
-            results=self._results,
+            results=frozenset(self._writers(returned)),
             unknown=tuple(self._unknown),
             uncounted=tuple(self._counter.uncounted),
         )
 
     def _add(
-        self,
-        func: Any,
-        arguments: Arguments,
-        read: list[Tensor],
-        written: list[Tensor],
-        macs: int,
-        inside: Inside | None,
+        self, name: str, read: list[Tensor], written: list[Tensor], macs: int, extra: int
     ) -> None:
-        name, elements = base_name(func), sum(tensor.numel() for tensor in written)
-        if inside:
-            extra = None if inside.unknown else inside.flops
-        else:
-            extra = extra_flops(func, arguments, elements)
-        if extra is None and not macs:
-            self._unknown[name] = None
         predecessors = self._writers(read)
         if name in _OVERWRITING:
             read = read[1:]
         channels = None
         if name in LAYERS:
             channels = int(written[0].shape[-1 if name == "linear" else 1])
+        activations = 0
+        if macs and name != FUSED_ATTENTION:
+            activations = sum(tensor.numel() for tensor in written)
         weights = [tensor for tensor in read if tensor.untyped_storage() in self._weights]
         inputs = [tensor for tensor in read if tensor.untyped_storage() not in self._weights]
         operator = Operator(
             name=name,
             module=self._running[-1],
             macs=macs,
-            flops=2 * macs + (extra or 0),
+            flops=2 * macs + extra,
             input_bytes=self._bytes(inputs),
             output_bytes=self._bytes(written),
             weight_bytes=self._bytes(weights),
             channels=channels,
             predecessors=tuple(sorted(predecessors)),
             output_shapes=tuple(tuple(tensor.shape) for tensor in written),
-            activations=elements if macs and name != FUSED_ATTENTION else 0,
+            activations=activations,
         )
         for tensor in written:
             self._writer[tensor.untyped_storage()] = len(self._operators)

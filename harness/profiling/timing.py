@@ -10,7 +10,7 @@ from harness.errors import CellError, RequestError
 from harness.measure.latency import Latency, measure_latency
 from harness.networks.deployed import deploy
 from harness.profiling.analysis import Analysis
-from harness.profiling.building import build_real
+from harness.profiling.building import build
 from harness.profiling.names import ModelName
 from harness.profiling.request import Options, sides
 
@@ -30,7 +30,7 @@ def time_analyses(analyses: Sequence[Analysis], options: Options) -> Mapping[Mod
     for each in analyses:
         key, shape = str(each.name), (options.batch_size, options.channels, *sides(each.image_size))
         try:
-            network = build_real(each.name, options).to(device)
+            network = build(each.name, options, on_meta=False)[0].to(device)
         except CellError as error:
             raise RequestError(f"--measure: {key}: {error}") from error
         networks[key] = deploy(network, inplace=True) if each.name.form == "deploy" else network

@@ -12,7 +12,7 @@ import torch
 import typer
 
 from cli.compare_models import main
-from harness.profiling.analysis import analyse
+from harness.profiling.analysis import analyse_all
 from harness.profiling.columns import COLUMNS
 from harness.profiling.comparing import compare
 from harness.profiling.forms import render
@@ -95,7 +95,8 @@ def test_every_metric_says_how_to_read_it_when_to_use_it_and_has_an_example(metr
 def _find_metrics(reports):
     found = {(a.name.name, r.options.accounting): a.metrics for r in reports for a in r.analyses}
     name = ModelName(source="torchvision", name="googlenet")
-    found["googlenet", "complete"] = analyse(name, reports[1].options).metrics
+    (row,) = analyse_all([name], reports[1].options)
+    found["googlenet", "complete"] = row.metrics
     return lambda *key: found[key]
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from harness.errors import CellError, RequestError
-from harness.profiling import hub, profile
+from harness.profiling import hf, profile
 from harness.profiling.analysis import Failure, analyse_all
 from harness.profiling.names import resolve_names
 from harness.profiling.request import Options
@@ -206,5 +206,5 @@ def test_a_repository_that_cannot_be_had_is_one_line(monkeypatch):
     with pytest.raises(
         RequestError, match="^some/net: its config.json is not in the cache"
     ) as error:
-        hub.fetch_config("some/net")
+        hf.fetch_config("some/net")
     assert "\n" not in str(error.value)

@@ -3,7 +3,7 @@
 import pytest
 import torchvision
 
-from harness.profiling.analysis import Failure, analyse, analyse_all
+from harness.profiling.analysis import Failure, analyse_all
 from harness.profiling.names import ModelName, known_names, resolve_names
 from harness.profiling.request import Options
 
@@ -76,8 +76,7 @@ def test_training_the_weights_of_convolutions_normalised_counts_as_a_norm():
 
 
 def test_images_need_not_be_square():
-    (row,) = analyse_all(resolve_names(["squeezenet1_1"]), Options(image_size=(64, 128)))
-    (square,) = analyse_all(resolve_names(["squeezenet1_1"]), Options(image_size=64))
+    row, square = squeezenet(image_size=(64, 128)), squeezenet(image_size=64)
     assert row.image_size == (64, 128)
     assert row.metrics.gmacs > 2 * square.metrics.gmacs
     (vit,) = analyse_all(resolve_names(["vit_b_16"]), Options(image_size=(64, 128)))
@@ -97,13 +96,17 @@ def test_types_that_take_no_plain_images_are_refused_in_words(name):
 
 
 def test_dinov2_has_its_true_multiply_accumulates():
-    row = analyse(ModelName(source="ours", name="dinov2"), Options(classes=10))
+    (row,) = analyse_all(resolve_names(["ours:dinov2"]), Options(classes=10))
     assert row.metrics.gmacs == pytest.approx(23.539, rel=0.005)
 
 
+def squeezenet(**options):
+    (row,) = analyse_all(resolve_names(["squeezenet1_1"]), Options(**options))
+    return row
+
+
 def test_batches_multiply_what_moves_but_the_weights():
-    name = ModelName(source="torchvision", name="squeezenet1_1")
-    one, four = (analyse(name, Options(batch_size=n)).metrics for n in (1, 4))
+    one, four = (squeezenet(batch_size=n).metrics for n in (1, 4))
     assert four.gflops == pytest.approx(4 * one.gflops)
     assert four.traffic_input_mb == pytest.approx(4 * one.traffic_input_mb)
     assert four.traffic_weights_mb == one.traffic_weights_mb
@@ -112,8 +115,7 @@ def test_batches_multiply_what_moves_but_the_weights():
 
 
 def test_precision_changes_bytes_alone():
-    name = ModelName(source="torchvision", name="squeezenet1_1")
-    wide, narrow = (analyse(name, Options(precision=p)).metrics for p in ("fp32", "int8"))
+    wide, narrow = (squeezenet(precision=p).metrics for p in ("fp32", "int8"))
     assert narrow.gflops == wide.gflops
     assert narrow.traffic_mb == pytest.approx(wide.traffic_mb / 4)
     assert narrow.model_size_mb == pytest.approx(wide.model_size_mb / 4)
