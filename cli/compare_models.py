@@ -153,9 +153,9 @@ def _search(request: Request) -> int:
     from harness.profiling.zoo_page import render_zoo
     from harness.profiling.zoo_table import choose_rows, read_versions
 
-    choice = choose_rows(request)
-    print(render_zoo(choice, read_versions(), request.format, _width()), end="")
-    return 0 if len(choice.frame) else 2
+    rows, notes = choose_rows(request)
+    print(render_zoo(rows, notes, read_versions(), request.format, _width()), end="")
+    return 0 if len(rows) else 2
 
 
 def _compare(request: Request) -> int:

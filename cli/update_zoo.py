@@ -18,7 +18,7 @@ from typer import Argument, Option
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from harness.errors import exit_on_error
+from harness.errors import RequestError, exit_on_error
 
 Names = Annotated[list[str] | None, Argument(help="Models or patterns; all by default.")]
 Check = Annotated[int, Option(metavar="NUMBER", help="Count so many again; exit 1 if one differs.")]
@@ -34,14 +34,16 @@ def main(names: Names = None, check: Check = 0, seed: Seed = 0) -> None:
     from harness.profiling.zoo import differing_models, update_zoo, zoo_names
 
     with exit_on_error():
+        known = zoo_names()
+        if not 0 <= check <= len(known):
+            raise RequestError(f"--check {check}: up to {len(known)} models can be counted")
         if check:
-            chosen = random.Random(seed).sample(zoo_names(), check)  # noqa: S311
-            differing = differing_models(chosen)
+            differing = differing_models(random.Random(seed).sample(known, check))  # noqa: S311
             print(*(f"{line}\n" for line in differing), sep="", end="")
             sys.exit(int(bool(differing)))
         again = resolve_names(names) if names else None
         console = Console(stderr=True)
-        total = len(again or zoo_names())
+        total = len(again or known)
         for _ in track(update_zoo(again), "counting", total=total, console=console):
             pass
 

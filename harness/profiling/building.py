@@ -12,8 +12,9 @@ from torch import nn
 from harness.catalog import load_model
 from harness.errors import CellError, RequestError
 from harness.networks.adapter import adapt
+from harness.profiling.catalogue import catalogue
 from harness.profiling.hf import build_from_config, build_hf, fetch_config
-from harness.profiling.names import ModelName, Source, hf_classes
+from harness.profiling.names import ModelName, Source
 from harness.profiling.request import USUAL_IMAGE_SIZE, ImageSize, Options, show_size, sides
 from harness.profiling.user_models import find_callable
 from harness.util.error_text import describe_error
@@ -23,14 +24,10 @@ _Built = tuple[nn.Module, ImageSize]
 
 
 def build(name: ModelName, options: Options, *, on_meta: bool = True) -> _Built:
-    """Build a model without weights, for the images and classes of the options.
+    """Build a model, in evaluation mode, for the images and classes of the options.
 
-    Returns:
-        The network in evaluation mode, on the meta device or else on the CPU with random weights,
-        and the size in pixels of the images that it takes.
-
-    Raises:
-        CellError: The library cannot build the model, or not for such images.
+    It is on the meta device, or else on the CPU with random weights; it comes with the size of the
+    images that it takes. CellError: it cannot be built, or not for such images.
     """
     make = partial(_BUILDERS[name.source], name.name, options)
     try:
@@ -129,7 +126,7 @@ def _build_hub(name: str, options: Options) -> _Built:
     if "architecture" in tree:
         stated, arguments = tree.get("pretrained_cfg", {}), tree.get("model_args") or {}
         return _create_timm(tree["architecture"], stated, options, **arguments)
-    kind = hf_classes().get(tree.get("model_type", ""))
+    kind = catalogue("transformers").classes.get(tree.get("model_type", ""))
     if kind is None:
         raise RequestError(
             f"{repository} holds a model of type '{tree.get('model_type')}', which is no image "

@@ -22,7 +22,6 @@ class Catalogue:
     """What one version of a library calls its models.
 
     Attributes:
-        version: The version.
         names: Its image classifiers.
         tags: The weights of each, by the name; timm's alone.
         classes: The class of each; transformers' alone.
@@ -44,7 +43,8 @@ def catalogue(library: str) -> Catalogue:
     was made with come with it, and those of another version are kept in the user's cache.
     """
     version = importlib.metadata.version(library)
-    cached = _cache_folder() / f"{library}-{version}.json"
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    cached = caches / "modelcomparisons" / f"{library}-{version}.json"
     for path in (NAMES_FOLDER / f"{library}.json", cached):
         try:
             known = Catalogue(**json.loads(path.read_text(encoding="utf-8")))
@@ -67,7 +67,17 @@ def look_up(library: str) -> Catalogue:
     """Import a library and return what it calls its models."""
     version = importlib.metadata.version(library)
     if library == "torchvision":
-        return _look_up_torchvision(version)
+        from torchvision import models
+
+        kinds = {
+            "a detector": models.detection,
+            "a segmentation model": models.segmentation,
+            "a video model": models.video,
+            "an optical-flow model": models.optical_flow,
+        }
+        others = {name: kind for kind in kinds for name in models.list_models(kinds[kind])}
+        names = models.list_models(models) + models.list_models(models.quantization)
+        return Catalogue(version=version, names=tuple(names), others=others)
     if library == "timm":
         import timm
 
@@ -79,27 +89,6 @@ def look_up(library: str) -> Catalogue:
 
     mapped = modeling_auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
     classes = {key: each if isinstance(each, str) else each[0] for key, each in mapped.items()}
-    others = dict.fromkeys(
-        sorted({*configuration_auto.CONFIG_MAPPING_NAMES} - {*classes}), "another model"
-    )
+    unfit = sorted({*configuration_auto.CONFIG_MAPPING_NAMES} - {*classes})
+    others = dict.fromkeys(unfit, "another model")
     return Catalogue(version=version, names=tuple(classes), classes=classes, others=others)
-
-
-def _look_up_torchvision(version: str) -> Catalogue:
-    from torchvision import models
-
-    others = {
-        "a detector": models.detection,
-        "a segmentation model": models.segmentation,
-        "a video model": models.video,
-        "an optical-flow model": models.optical_flow,
-    }
-    return Catalogue(
-        version=version,
-        names=(*models.list_models(models), *models.list_models(models.quantization)),
-        others={name: kind for kind, part in others.items() for name in models.list_models(part)},
-    )
-
-
-def _cache_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "modelcomparisons"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,12 +11,9 @@ from rich.progress import track
 
 from harness.errors import RequestError
 from harness.profiling.analysis import Analysis, Failure, analyse_all
-from harness.profiling.hardware import find_roof, given_roof
+from harness.profiling.hardware import find_roof
 from harness.profiling.names import ModelName, resolve_names
-from harness.profiling.publishers import (
-    read_timm_results,
-    torchvision_accuracy,
-)
+from harness.profiling.publishers import read_timm_results, torchvision_accuracy
 from harness.profiling.ranking import rank, recommend, sort_rows
 from harness.profiling.report import Report
 from harness.profiling.request import Request, usual_roof
@@ -26,11 +23,7 @@ from harness.profiling.timing import time_analyses
 
 
 def compare(request: Request) -> Report:
-    """Count the models that a request names, and collect what it wants to know of them.
-
-    Raises:
-        RequestError: A model, the hardware or the data set is unknown.
-    """
+    """Count the models that a request names, and collect what it wants to know of them."""
     names = resolve_names(request.names) if request.names or not request.per_layer else []
     layered = resolve_names([request.per_layer]) if request.per_layer else []
     if len(layered) > 1:
@@ -40,7 +33,12 @@ def compare(request: Request) -> Report:
     dataset = request.with_results
     records = read_results(dataset, request.results_dir) if dataset else {}
     options = replace(request, roof=_find_roof(request))
-    rows = sort_rows(analyse_all(_with_progress(names), options), request.sort_by)
+    console = Console(stderr=True)
+    hidden = not console.is_terminal
+    tracked = track(names, "counting", console=console, transient=True, disable=hidden)
+    rows = analyse_all(tracked, options)
+    if request.sort_by:
+        rows = sort_rows(rows, request.sort_by)
     analyses = [row for row in rows if isinstance(row, Analysis)]
     found = analyse_all(layered, replace(options, training=True))
     # Why there are no layers is said as of any other model.
@@ -83,14 +81,12 @@ def _find_published(
 def _find_roof(request: Request) -> Roof | None:
     if request.hardware:
         return find_roof(request.hardware, request.precision)
-    if request.peak_tflops is not None and request.bandwidth_gbs is not None:
-        return given_roof(request.peak_tflops, request.bandwidth_gbs, request.precision)
-    return None
-
-
-def _with_progress(names: Sequence[ModelName]) -> Iterable[ModelName]:
-    """Show progress on a terminal, as counting many models takes minutes."""
-    console = Console(stderr=True)
-    return track(
-        names, "counting", console=console, transient=True, disable=not console.is_terminal
+    if request.peak_tflops is None or request.bandwidth_gbs is None:
+        return None
+    return Roof(
+        name=f"{request.peak_tflops:g} TFLOP/s and {request.bandwidth_gbs:g} GB/s",
+        precision=request.precision,
+        peak_gflops_per_s=1e3 * request.peak_tflops,
+        bandwidth_gb_per_s=request.bandwidth_gbs,
+        source="the command line",
     )

@@ -24,14 +24,7 @@ USUAL_HARDWARE = "a100"
 
 @dataclass(frozen=True, kw_only=True)
 class Hardware:
-    """An entry of `configs/hardware.yaml`.
-
-    Attributes:
-        label: The device's full name.
-        peak_tflops: 10^12 operations a second, by each precision that the device has.
-        bandwidth_gbs: 10^9 bytes a second of its main memory.
-        source: Where the figures are from.
-    """
+    """An entry of `configs/hardware.yaml`, whose comments say what the fields are."""
 
     label: str
     peak_tflops: dict[Precision, PositiveFloat]
@@ -40,11 +33,7 @@ class Hardware:
 
 
 def read_hardware(path: Path = HARDWARE_FILE) -> dict[str, Hardware]:
-    """Return the devices of a YAML file by name.
-
-    Raises:
-        RequestError: The file cannot be read or is not YAML, or an entry is incomplete.
-    """
+    """Return the devices of a YAML file by name; RequestError where one is wrong."""
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
         return TypeAdapter(dict[str, Hardware]).validate_python(tree)
@@ -57,11 +46,7 @@ def read_hardware(path: Path = HARDWARE_FILE) -> dict[str, Hardware]:
 
 
 def find_roof(name: str, precision: Precision) -> Roof:
-    """Return what a named device does at most with numbers of a precision.
-
-    Raises:
-        RequestError: The name is unknown, or the device does not have that precision.
-    """
+    """Return what a named device does at most; RequestError if it lacks the precision."""
     if name == THIS_MACHINE:
         return calibrate(precision)
     known = read_hardware()
@@ -82,27 +67,21 @@ def find_roof(name: str, precision: Precision) -> Roof:
     )
 
 
-def given_roof(peak_tflops: float, bandwidth_gbs: float, precision: Precision) -> Roof:
-    """Return a roof from figures on the command line, which `parse_request` has checked."""
-    return Roof(
-        name=f"{peak_tflops:g} TFLOP/s and {bandwidth_gbs:g} GB/s",
-        precision=precision,
-        peak_gflops_per_s=1e3 * peak_tflops,
-        bandwidth_gb_per_s=bandwidth_gbs,
-        source="the command line",
-    )
+def find_machine() -> tuple[str, str]:
+    """Return "cuda" where there is a GPU, else "cpu", and the name of the device."""
+    import torch
+
+    from harness.measure.environment import device_name
+
+    if torch.cuda.is_available():
+        return "cuda", device_name("cuda")
+    threads = torch.get_num_threads()
+    return "cpu", f"{device_name('cpu')}, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def calibrate(precision: Precision) -> Roof:
-    """Measure this machine for a few seconds: its GPU where it has one, else its CPU.
-
-    Raises:
-        RequestError: The calibration has no product for this precision.
-    """
-    import torch
-
+    """Measure this machine for a few seconds; RequestError where it has no such product."""
     from harness.measure.bandwidth import measure_bandwidth
-    from harness.measure.environment import device_name
     from harness.measure.peak import measure_peak
 
     if precision not in ("fp32", "bf16"):
@@ -110,12 +89,10 @@ def calibrate(precision: Precision) -> Roof:
             f"--hardware {THIS_MACHINE} --precision {precision}: only fp32, bf16 can be "
             "calibrated; give --peak-tflops and --bandwidth-gbs"
         )
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device, name = find_machine()
     peak, bandwidth = measure_peak(device, precision), measure_bandwidth(device)
-    threads = torch.get_num_threads()
-    of_cpu = f", {threads} thread{'s' if threads > 1 else ''}" if device == "cpu" else ""
     return Roof(
-        name=f"this machine ({device_name(device)}{of_cpu})",
+        name=f"this machine ({name})",
         precision=precision,
         peak_gflops_per_s=peak.gflops_per_s,
         bandwidth_gb_per_s=bandwidth.gb_per_s,

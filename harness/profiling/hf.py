@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.errors import RequestError
-from harness.profiling.names import hf_classes
+from harness.profiling.catalogue import catalogue
 from harness.profiling.request import USUAL_IMAGE_SIZE, ImageSize, Options, show_size, sides
 
 # What these types take or need, so that a pass over images without values is not possible.
@@ -40,18 +40,13 @@ class PatchInput(nn.Module):
 
 
 def build_hf(name: str, options: Options) -> tuple[nn.Module, ImageSize]:
-    """Build a model type with its default configuration.
-
-    Raises:
-        RequestError: It is none that a pass over images can be counted of.
-    """
+    """Build a model type with its default configuration; RequestError if it takes no images."""
     import transformers
 
     if name in _REFUSED:
         raise RequestError(_REFUSED[name])
-    return build_from_config(
-        transformers.CONFIG_MAPPING[name](), getattr(transformers, hf_classes()[name]), options
-    )
+    kind = getattr(transformers, catalogue("transformers").classes[name])
+    return build_from_config(transformers.CONFIG_MAPPING[name](), kind, options)
 
 
 def build_from_config(config: Any, kind: Any, options: Options) -> tuple[nn.Module, ImageSize]:
@@ -77,12 +72,9 @@ def build_from_config(config: Any, kind: Any, options: Options) -> tuple[nn.Modu
 
 
 def fetch_config(repository: str) -> tuple[Path, dict[str, Any]]:
-    """Return the path and the content of a repository's config.json.
+    """Return the path and the content of a repository's config.json; RequestError without one.
 
     It is read from the local cache, or fetched; no code of the repository is run.
-
-    Raises:
-        RequestError: It is in neither, or is no such file.
     """
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError

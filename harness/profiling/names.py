@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
@@ -47,22 +47,15 @@ def known_names(source: Library) -> tuple[str, ...]:
     return tuple(model_files() if source == "ours" else catalogue(LIBRARIES[source]).names)
 
 
-def hf_classes() -> Mapping[str, str]:
-    """Return the class of each of transformers' image classifiers, by the model type."""
-    return catalogue("transformers").classes
-
-
 def resolve_names(asked: Iterable[str]) -> list[ModelName]:
     """Return the models that names and patterns mean, each once, in the order asked.
 
     A name without a prefix is looked up in our folders, then in torchvision, then in timm. A
     pattern without one means torchvision's models, or timm's if no model of torchvision fits.
+    RequestError: there are no names, or nothing fits one of them.
 
     Args:
         asked: Names, patterns ("resnet*", "timm:vit_*_patch16_224", "hf:*") or comma lists.
-
-    Raises:
-        RequestError: There are no names, or nothing fits one of them.
     """
     names: list[ModelName] = []
     for text in (part.strip() for each in asked for part in each.split(",")):
@@ -74,11 +67,7 @@ def resolve_names(asked: Iterable[str]) -> list[ModelName]:
 
 
 def matching_names(pattern: str = "*") -> list[ModelName]:
-    """Return the models of every source, or of the one before the colon, that fit a pattern.
-
-    Raises:
-        RequestError: No model does.
-    """
+    """Return the models, of every source or of the one before the colon, that fit a pattern."""
     sources, wanted = _split(pattern)
     if not any(sign in wanted for sign in _WILDCARDS):
         wanted = f"*{wanted}*"
@@ -130,13 +119,11 @@ def _matches(source: Library, pattern: str) -> list[ModelName]:
 
 def _unknown(text: str, sources: Iterable[Library]) -> RequestError:
     asked = text.rpartition(":")[2]
-    for source in (each for each in sources if each in LIBRARIES):
-        for name, kind in catalogue(LIBRARIES[source]).others.items():
+    for library in (LIBRARIES[source] for source in sources if source in LIBRARIES):
+        for name, kind in catalogue(library).others.items():
             if fnmatchcase(name, asked):
-                library = LIBRARIES[source]
-                return RequestError(
-                    f"'{text}': {name} is {kind} of {library}: image classifiers only"
-                )
+                message = f"'{text}': {name} is {kind} of {library}: image classifiers only"
+                return RequestError(message)
     known = {str(name): name.name for source in sources for name in _matches(source, "*")}
     near = difflib.get_close_matches(asked, set(known.values()), n=_NEAR, cutoff=0.6)
     full = [label for name in near for label, each in known.items() if each == name]

@@ -9,6 +9,7 @@ from typing import Any
 
 from harness.errors import RequestError
 from harness.profiling.names import ModelName
+from harness.util.files import read_csv
 
 PUBLISHED = ("published_weights", "published_top1", "published_top5", "published_gmacs")
 """The fields of what a publisher states: the weights' name, accuracies in percent on ImageNet-1K,
@@ -42,14 +43,11 @@ def read_timm_results(path: Path) -> Mapping[tuple[str, str], dict[str, Any]]:
     """
     found: dict[tuple[str, str], dict[str, Any]] = {}
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
-                weights, top1, top5 = row["model"], float(row["top1"]), float(row["top5"])
-                stated = dict(zip(PUBLISHED, (weights, top1, top5, None), strict=True))
-                for name in (weights, weights.partition(".")[0]):
-                    best = found.setdefault((name, row["img_size"]), stated)
-                    if best["published_top1"] < top1:
-                        found[name, row["img_size"]] = stated
+        for row in sorted(read_csv(path), key=lambda row: -float(row["top1"])):
+            values = (row["model"], float(row["top1"]), float(row["top5"]), None)
+            stated = dict(zip(PUBLISHED, values, strict=True))
+            for name in (row["model"], row["model"].partition(".")[0]):
+                found.setdefault((name, row["img_size"]), stated)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise RequestError(f"--timm-results {path}: {error}") from None
     except (KeyError, TypeError, ValueError, AttributeError):

@@ -9,7 +9,7 @@ from operator import itemgetter
 
 from harness.profiling.analysis import Analysis, Failure, Row
 from harness.profiling.columns import COLUMNS
-from harness.profiling.request import SORTED_BY, Purpose, SortKey
+from harness.profiling.request import SORTED_BY, Purpose
 from harness.profiling.roofline import Roof, latency_bound_ms
 
 _RANKED = (
@@ -55,16 +55,16 @@ class Recommendation:
     scores: tuple[tuple[str, float], ...]
 
 
-def sort_rows(rows: Sequence[Row], key: SortKey | None) -> list[Row]:
+def sort_rows(rows: Sequence[Row], key: str) -> list[Row]:
     """Return rows with the smallest first, then those without the figure, then failures."""
 
     def position(row: Row) -> tuple[int, float, str]:
         if isinstance(row, Failure):
             return 2, 0.0, str(row.name)
-        value = getattr(row.metrics, SORTED_BY[key]) if key in SORTED_BY else 0.0
+        value = getattr(row.metrics, SORTED_BY[key], 0.0)  # names are compared in any case
         return (0, value, str(row.name)) if value is not None else (1, 0.0, str(row.name))
 
-    return list(rows) if key is None else sorted(rows, key=position)
+    return sorted(rows, key=position)
 
 
 def rank(analyses: Sequence[Analysis]) -> list[Extreme]:

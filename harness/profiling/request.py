@@ -7,7 +7,14 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BeforeValidator, Field, PositiveInt, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PositiveInt,
+    TypeAdapter,
+    ValidationError,
+)
 
 from harness.errors import RequestError, unknown_name
 from harness.profiling.hardware import USUAL_HARDWARE, Precision, find_roof
@@ -16,21 +23,6 @@ from harness.profiling.roofline import Roof
 
 Format = Literal["table", "markdown", "csv", "json", "html"]
 Purpose = Literal["mobile", "server", "memory", "latency"]
-SortKey = Literal[
-    "params",
-    "flops",
-    "macs",
-    "activations",
-    "memory",
-    "efficiency",
-    "ai",
-    "latency",
-    "depth",
-    "size",
-    "peak",
-    "accuracy",
-    "name",
-]
 Form = Literal["train", "deploy"]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -51,9 +43,7 @@ def _parse_size(given: object) -> object:
 
 
 _Side = Annotated[PositiveInt, Field(le=MOST_PIXELS)]
-ImageSize = Annotated[
-    Annotated[int, Field(gt=0, le=MOST_PIXELS)] | tuple[_Side, _Side], BeforeValidator(_parse_size)
-]
+ImageSize = Annotated[_Side | tuple[_Side, _Side], BeforeValidator(_parse_size)]
 """The side of square images in pixels, or their height and width."""
 
 
@@ -67,7 +57,7 @@ def show_size(size: ImageSize) -> str:
     return str(size) if isinstance(size, int) else "x".join(map(str, size))
 
 
-SORTED_BY: dict[SortKey, str] = {
+SORTED_BY = {
     "params": "params",
     "flops": "gflops",
     "macs": "gmacs",
@@ -80,8 +70,15 @@ SORTED_BY: dict[SortKey, str] = {
     "size": "model_size_mb",
     "peak": "peak_activations_mb",
     "accuracy": "published_top1",
+    "name": "model",
 }
-"""The figure that each word sorts by; "name" sorts by name."""
+"""What each word sorts by: a figure, or the model's name."""
+
+
+def _check_order(word: str) -> str:
+    if word not in SORTED_BY:
+        raise unknown_name("--sort-by", word, SORTED_BY)
+    return word
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,11 +86,10 @@ class Options:
     """How models are counted; the output names all of it.
 
     Attributes:
-        image_size: The side of square images in pixels, or their height and width; None: the size
-            each model was made for.
+        image_size: In pixels; None: the size each model was made for.
         batch_size: The number of images in the forward pass that all figures describe.
         classes: The number of logits.
-        precision: The type of every floating-point number. It changes the number of bytes and the
+        precision: The type of every floating-point number, which decides its bytes and the
             hardware's peak.
         roof: The hardware; None: no times are computed.
         form: Which form of a re-parameterised network is counted; None: both.
@@ -121,7 +117,7 @@ class Request(Options):
     peak_tflops: Positive | None
     bandwidth_gbs: Positive | None
     transpose: bool | None
-    sort_by: SortKey | None
+    sort_by: Annotated[str, AfterValidator(_check_order)] | None
     recommend: Purpose | None
     per_layer: str
     block_depth: PositiveInt | None

@@ -11,6 +11,7 @@ from harness.measure.latency import Latency, measure_latency
 from harness.networks.deployed import deploy
 from harness.profiling.analysis import Analysis
 from harness.profiling.building import build
+from harness.profiling.hardware import find_machine
 from harness.profiling.names import ModelName
 from harness.profiling.request import Options, sides
 
@@ -20,12 +21,10 @@ _ROUNDS, _SECONDS, _SEED = 50, 30.0, 0
 def time_analyses(analyses: Sequence[Analysis], options: Options) -> Mapping[ModelName, Latency]:
     """Time one pass of each model over the same images, all in a new order each round.
 
-    They have random weights, fp32, on the GPU where there is one, else on the CPU.
-
-    Raises:
-        RequestError: One of the models cannot be run here.
+    They have random weights, fp32, on the GPU where there is one, else on the CPU. A model that
+    cannot be run here is a RequestError.
     """
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device, _ = find_machine()
     networks, images = {}, {}
     for each in analyses:
         key, shape = str(each.name), (options.batch_size, options.channels, *sides(each.image_size))
@@ -43,8 +42,4 @@ def time_analyses(analyses: Sequence[Analysis], options: Options) -> Mapping[Mod
 
 def describe_machine() -> str:
     """Return what the latencies were measured on."""
-    from harness.measure.environment import device_name
-
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    threads = f", {torch.get_num_threads()} threads" if device == "cpu" else ""
-    return f"{device_name(device)}{threads}, torch {torch.__version__}, fp32, random weights"
+    return f"{find_machine()[1]}, torch {torch.__version__}, fp32, random weights"

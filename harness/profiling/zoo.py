@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import json
 from collections.abc import Iterator, Sequence
@@ -10,21 +11,21 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import RequestError
-from harness.profiling.analysis import Analysis, analyse_all
+from harness.profiling.analysis import analyse_all
 from harness.profiling.catalogue import look_up, write_catalogue
 from harness.profiling.names import LIBRARIES, ModelName, known_names
 from harness.profiling.publishers import torchvision_accuracy
 from harness.profiling.report import describe_row
-from harness.profiling.request import Options, show_size
+from harness.profiling.request import Options
 from harness.profiling.zoo_page import describe_rows, describe_table, render_zoo_page
 from harness.profiling.zoo_table import (
     FIELDS,
     TABLE,
     VERSIONS,
     ZOO,
-    Choice,
     read_versions,
     read_zoo,
+    to_dicts,
 )
 from harness.report.table import write_csv
 from harness.util.files import write_text
@@ -54,10 +55,9 @@ def count_model(name: ModelName) -> list[dict[str, Any]]:
     published, rows = torchvision_accuracy(name), []
     for row in analyse_all([name], Options()):
         figures = {**describe_row(row), "source": name.source, **published}
-        if isinstance(row, Analysis):
-            figures["image_size"] = show_size(row.image_size)
-        unknown = figures["operators_without_formula"]
-        figures["operators_without_formula"] = " ".join(unknown) if unknown else None
+        figures["image_size"] = figures["image_size"] and str(figures["image_size"])
+        unknown = figures["operators_without_formula"] or ()
+        figures["operators_without_formula"] = " ".join(unknown) or None
         rows.append({field: _short(figures.get(field)) for field in FIELDS})
     return rows
 
@@ -65,15 +65,8 @@ def count_model(name: ModelName) -> list[dict[str, Any]]:
 def update_zoo(again: Sequence[ModelName] | None = None, folder: Path = ZOO) -> Iterator[ModelName]:
     """Count models and write the table, yielding each before it is counted.
 
-    An interrupted run goes on where it stopped, if nothing that figures depend on has changed.
-
-    Args:
-        again: The models whose rows are made again, while the others stay; None: all.
-        folder: Where the table is.
-
-    Raises:
-        RequestError: Only some rows are to be made again, of a table that was made with other
-            libraries.
+    An interrupted run goes on where it stopped, if nothing that figures depend on has changed. Only
+    the rows of `again` are made again, if it is given; RequestError: others are of other libraries.
     """
     names, wanted = zoo_names(), installed_versions()
     if again is not None:
@@ -91,8 +84,7 @@ def update_zoo(again: Sequence[ModelName] | None = None, folder: Path = ZOO) -> 
     rows = done if again is None else _rows_by_model(folder) | done
     write_text(folder / TABLE, write_csv(row for name in names for row in rows.get(str(name), ())))
     write_text(folder / VERSIONS, json.dumps(wanted, indent=1) + "\n")
-    whole = Choice(frame=read_zoo(folder), notes=())
-    page = render_zoo_page(describe_rows(whole), [describe_table(wanted)])
+    page = render_zoo_page(describe_rows(read_zoo(folder)), [describe_table(wanted)])
     write_text(folder / "index.html", page)
     for library in LIBRARIES.values():
         write_catalogue(folder / "names" / f"{library}.json", look_up(library))
@@ -102,8 +94,7 @@ def update_zoo(again: Sequence[ModelName] | None = None, folder: Path = ZOO) -> 
 def differing_models(names: Sequence[ModelName], folder: Path = ZOO) -> list[str]:
     """Count models again and return a line for each whose rows in the table are others.
 
-    Raises:
-        RequestError: The table was made with other libraries.
+    RequestError: the table was made with other libraries.
     """
     _check_versions(folder)
     rows = _rows_by_model(folder)
@@ -124,20 +115,19 @@ def _check_versions(folder: Path) -> None:
 
 
 def _read_part(path: Path, wanted: dict[str, str | int]) -> dict[str, list[dict[str, Any]]]:
-    """Return the rows that an interrupted run has made with the same versions."""
-    if not path.exists():
-        return {}
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    # The last line may have been cut off.
-    entries = [json.loads(line) for line in lines if line.endswith("\n")]
-    return {each["model"]: each["rows"] for each in entries if each["versions"] == wanted}
+    """Return the rows that interrupted runs have made with the same versions."""
+    rows = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        with contextlib.suppress(ValueError):  # a line that was cut off
+            entry = json.loads(line)
+            if entry["versions"] == wanted:
+                rows[entry["model"]] = entry["rows"]
+    return rows
 
 
 def _rows_by_model(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """Return the rows of the table as they are."""
-    frame = read_zoo(folder).astype(object)
     rows: dict[str, list[dict[str, Any]]] = {}
-    for row in frame.where(frame.notna(), None).to_dict("records"):
+    for row in to_dicts(read_zoo(folder)):
         rows.setdefault(row["model"], []).append({name: _short(row[name]) for name in FIELDS})
     return rows
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.profiling.columns import COLUMNS
 from harness.profiling.request import Format
-from harness.profiling.zoo_table import Choice
+from harness.profiling.zoo_table import to_dicts
 from harness.report.html import TEMPLATES, render_template
 from harness.report.table import Column, Table, write_csv
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _FIGURES = {str(column.get): column for column in COLUMNS}
 _SHOWN = (
@@ -27,25 +31,32 @@ _SHOWN_COLUMNS: tuple[Column[Any], ...] = (
 _LIKENESS = Column[Any](name="differs by a factor of", get="factor_from_like", digits=2)
 
 
-def render_zoo(choice: Choice, made: dict[str, str | int], form: Format, width: int | None) -> str:
+def render_zoo(
+    frame: pd.DataFrame,
+    notes: Sequence[str],
+    made: dict[str, str | int],
+    form: Format,
+    width: int | None = None,
+) -> str:
     """Return rows of the zoo in one of the formats.
 
     Args:
-        choice: The rows.
+        frame: The rows.
+        notes: What was left out.
         made: The versions that the table was made with.
         form: The format.
         width: The terminal's width; columns beyond it go into another table. None: no limit.
     """
     if form == "csv":
-        return write_csv(choice.frame)
-    rows = describe_rows(choice)
-    lines = [describe_table(made), *choice.notes]
+        return write_csv(frame)
+    rows = describe_rows(frame)
+    lines = [describe_table(made), *notes]
     if form == "json":
-        tree = {"versions": made, "notes": choice.notes, "models": rows}
+        tree = {"versions": made, "notes": notes, "models": rows}
         return json.dumps(tree, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
     if form == "html":
         return render_zoo_page(rows, lines)
-    likeness = [_LIKENESS] if "factor_from_like" in choice.frame else []
+    likeness = [_LIKENESS] if "factor_from_like" in frame else []
     first, *columns = _SHOWN_COLUMNS
     table = Table.of(rows, [first, *likeness, *columns])
     if form == "markdown":
@@ -62,15 +73,12 @@ def describe_table(made: dict[str, str | int]) -> str:
     )
 
 
-def describe_rows(choice: Choice) -> list[dict[str, Any]]:
+def describe_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Return each row's figures by name, with None for what is not known, and its title."""
-    frame = choice.frame.astype(object)
-    rows = frame.where(frame.notna(), None).to_dict("records")
-    return [{"title": _title(row), **row} for row in rows]
-
-
-def _title(row: dict[str, Any]) -> str:
-    return f"{row['model']} ({row['form']})" if row["form"] else str(row["model"])
+    return [
+        {"title": f"{row['model']} ({row['form']})" if row["form"] else row["model"], **row}
+        for row in to_dicts(frame)
+    ]
 
 
 def render_zoo_page(rows: list[dict[str, Any]], lines: list[str]) -> str:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import RequestError, unknown_name
 from harness.profiling.metrics import Metrics
@@ -37,11 +37,7 @@ FIELDS = (
 
 
 def read_zoo(folder: Path = ZOO) -> pd.DataFrame:
-    """Return the table, a row for each form of each model.
-
-    Raises:
-        RequestError: It is not there or is no such table.
-    """
+    """Return the table, a row for each form of each model; RequestError if there is none."""
     import pandas as pd
 
     path = folder / TABLE
@@ -54,31 +50,21 @@ def read_zoo(folder: Path = ZOO) -> pd.DataFrame:
     return frame
 
 
+def to_dicts(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return rows by the columns' names, with None for what is not known."""
+    frame = frame.astype(object)
+    rows: list[dict[str, Any]] = frame.where(frame.notna(), None).to_dict("records")
+    return rows
+
+
 def read_versions(folder: Path = ZOO) -> dict[str, str | int]:
     """Return what the table was made with: versions of libraries, and of the counting."""
     found: dict[str, str | int] = json.loads((folder / VERSIONS).read_text(encoding="utf-8"))
     return found
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Choice:
-    """Rows of the table.
-
-    Attributes:
-        frame: The rows.
-        notes: What was left out, and why.
-    """
-
-    frame: pd.DataFrame
-    notes: tuple[str, ...]
-
-
-def choose_rows(request: Request, folder: Path = ZOO) -> Choice:
-    """Return the rows of the zoo that a request asks for, in its order.
-
-    Raises:
-        RequestError: The table cannot be read, or the request names what it does not have.
-    """
+def choose_rows(request: Request, folder: Path = ZOO) -> tuple[pd.DataFrame, list[str]]:
+    """Return the rows of the zoo that a request asks for, in its order, and what was left out."""
     frame, notes = read_zoo(folder), []
     if request.timm_results is not None:
         frame = _join_timm(frame, request.timm_results)
@@ -99,10 +85,10 @@ def choose_rows(request: Request, folder: Path = ZOO) -> Choice:
         frame = _sort_by_likeness(frame, whole, request.like)
     elif request.sort_by or request.top or request.pareto:
         key = request.sort_by or ("accuracy" if request.top else "macs")
-        frame = _sort(frame, "model" if key == "name" else SORTED_BY[key])
+        frame = _sort(frame, SORTED_BY[key])
     chosen = frame.head(request.top or (20 if request.like else len(frame)))
     notes.append(f"{len(chosen)} rows chosen")
-    return Choice(frame=chosen, notes=tuple(notes))
+    return chosen, notes
 
 
 def _is_named(model: str, names: Sequence[str]) -> bool:
@@ -125,8 +111,8 @@ def _query(frame: pd.DataFrame, where: str) -> pd.DataFrame:
     try:
         chosen = columns.eval(where)
     except UndefinedVariableError as error:
-        name = str(error).split("'")[1]
-        raise unknown_name("figure of --where", name, [*frame.columns, *_ALIASES]) from None
+        _field(str(error).split("'")[1], frame, "--where")
+        raise
     except Exception as error:
         text = " ".join(str(error).split())
         raise RequestError(f"--where '{where}': {type(error).__name__}: {text}") from None
@@ -149,8 +135,8 @@ def _pareto(frame: pd.DataFrame, wanted: str) -> tuple[pd.DataFrame, int]:
     known = frame.dropna(subset=fields)
     signs = [-1 if field in _HIGHER_IS_BETTER else 1 for field in fields]
     costs = known[fields].to_numpy(float) * signs
-    dominated = [bool(((costs <= row).all(1) & (costs < row).any(1)).any()) for row in costs]
-    return known[[not each for each in dominated]], len(frame) - len(known)
+    best = [not ((costs <= row).all(1) & (costs < row).any(1)).any() for row in costs]
+    return known[best], len(frame) - len(known)
 
 
 def _sort(frame: pd.DataFrame, field: str) -> pd.DataFrame:
@@ -162,29 +148,23 @@ def _sort_by_likeness(frame: pd.DataFrame, whole: pd.DataFrame, like: str) -> pd
     """Return rows with those first whose costs differ least from a model's, by factors."""
     import numpy as np
 
-    names = dict.fromkeys(whole["model"])
-    found = next(
-        (n for n in (like, like.removeprefix("torchvision:"), f"timm:{like}") if n in names), None
-    )
-    if found is None:
-        raise unknown_name("model of --like", like, names)
-    costs = np.log(frame[list(_COSTS)].to_numpy(float).clip(1e-9))
-    own = np.log(whole[whole["model"] == found].iloc[0][list(_COSTS)].to_numpy(float).clip(1e-9))
-    distance = np.sqrt(((costs - own) ** 2).mean(1))
-    return frame.assign(factor_from_like=np.exp(distance)).sort_values(
-        ["factor_from_like", "model"]
-    )
+    def orders(rows: pd.DataFrame) -> pd.DataFrame:
+        return np.log(rows[list(_COSTS)].astype(float).clip(1e-9))
+
+    for name in (like, like.removeprefix("torchvision:"), f"timm:{like}"):
+        own = whole[whole["model"] == name]
+        if len(own):
+            distance = np.sqrt(((orders(frame) - orders(own).iloc[0]) ** 2).mean(axis=1))
+            factors = frame.assign(factor_from_like=np.exp(distance))
+            return factors.sort_values(["factor_from_like", "model"])
+    raise unknown_name("model of --like", like, dict.fromkeys(whole["model"]))
 
 
 def _join_timm(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
     """Return the table with the accuracies of timm's results at the sizes of the images."""
     results = read_timm_results(path)
     frame = frame.astype({"published_weights": object})
-    keys = zip(frame["model"].str.removeprefix("timm:"), frame["image_size"], strict=True)
-    stated = [results.get(key) for key in keys]
-    for field in PUBLISHED[:3]:
-        frame[field] = [
-            found[field] if found and source == "timm" else old
-            for found, source, old in zip(stated, frame["source"], frame[field], strict=True)
-        ]
+    for place, row in frame[frame["source"] == "timm"].iterrows():
+        if stated := results.get((row["model"].removeprefix("timm:"), row["image_size"])):
+            frame.loc[place, list(PUBLISHED[:3])] = [stated[field] for field in PUBLISHED[:3]]
     return frame

@@ -170,12 +170,16 @@ def test_layers_of_a_model_that_fails_leave_the_others():
     assert "ours:dinov2: no figures: " in result.stdout
 
 
-def test_hardware_by_hand_gives_times(tmp_path):
-    result = invoke(
-        *("squeezenet1_1", "--peak-tflops", "1", "--bandwidth-gbs", "100", "--format", "json")
-    )
-    tree = json.loads(result.stdout)
-    assert tree["hardware"]["name"] == "1 TFLOP/s and 100 GB/s"
+def test_hardware_by_hand_gives_times():
+    options = ("--peak-tflops", "1", "--bandwidth-gbs", "100", "--precision", "fp16")
+    tree = json.loads(invoke("squeezenet1_1", *options, "--format", "json").stdout)
+    assert tree["hardware"] == {
+        "name": "1 TFLOP/s and 100 GB/s",
+        "precision": "fp16",
+        "peak_gflops_per_s": 1000,
+        "bandwidth_gb_per_s": 100,
+        "source": "the command line",
+    }
     assert tree["models"][0]["ridge_flops_per_byte"] == 10
     assert tree["models"][0]["latency_bound_ms"] > tree["models"][0]["gflops"]
 

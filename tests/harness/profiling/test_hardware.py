@@ -5,7 +5,7 @@ import pytest
 from harness.errors import RequestError
 from harness.measure import bandwidth as bandwidth_module
 from harness.measure.bandwidth import measure_bandwidth
-from harness.profiling.hardware import find_roof, given_roof, read_hardware
+from harness.profiling.hardware import find_roof, read_hardware
 from harness.profiling.roofline import Roof, latency_bound_ms, memory_bound_percent
 
 NAMES = {"a100", "h100", "h200", "t4", "jetson-orin-nano"}
@@ -59,12 +59,6 @@ def test_a_broken_file_is_one_line(tmp_path, text, message):
     with pytest.raises(RequestError, match=f"(?i){message}") as caught:
         read_hardware(path)
     assert "\n" not in str(caught.value)
-
-
-def test_figures_by_hand():
-    roof = given_roof(2.0, 50.0, "fp16")
-    assert (roof.peak_gflops_per_s, roof.bandwidth_gb_per_s, roof.precision) == (2000, 50, "fp16")
-    assert roof.ridge_flops_per_byte == 40
 
 
 def test_the_calibration_measures_something(monkeypatch):

@@ -36,7 +36,6 @@ BROKEN = Failure(name=ModelName(source="timm", name="broken"), reason="it is bro
 @pytest.mark.parametrize(
     ("key", "expected"),
     [
-        (None, ["timm:broken", "busy", "bulky", "wide"]),
         ("name", ["bulky", "busy", "wide", "timm:broken"]),
         ("params", ["wide", "busy", "bulky", "timm:broken"]),
         ("size", ["wide", "busy", "bulky", "timm:broken"]),

@@ -58,16 +58,16 @@ def choose(folder, *arguments):
     ],
 )
 def test_choices_by_hand(folder, arguments, expected):
-    assert list(choose(folder, *arguments).frame["model"]) == expected
+    assert list(choose(folder, *arguments)[0]["model"]) == expected
 
 
 def test_what_is_left_out_is_said(folder):
-    notes = choose(folder, "--pareto", "accuracy,gmacs").notes
-    assert notes == (
+    _, notes = choose(folder, "--pareto", "accuracy,gmacs")
+    assert notes == [
         "6 rows, 1 of them models without figures",
         "--pareto accuracy,gmacs: 1 rows lack one of these figures",
         "3 rows chosen",
-    )
+    ]
 
 
 def test_accuracies_of_timm_come_from_its_results(folder, tmp_path):
@@ -76,7 +76,8 @@ def test_accuracies_of_timm_come_from_its_results(folder, tmp_path):
         "model,img_size,top1,top5\n"
         "unknown.a1,224,71.5,90.1\nunknown.a2,224,72.5,91.1\nunknown.a2,288,74.0,92.0\n"
     )
-    frame = choose(folder, "--timm-results", results, "--top", "9").frame.set_index("model")
+    chosen, _ = choose(folder, "--timm-results", results, "--top", "9")
+    frame = chosen.set_index("model")
     row = frame.loc["timm:unknown"]
     assert (row["published_weights"], row["published_top1"]) == ("unknown.a2", 72.5)
     assert frame.loc["best", "published_top1"] == 85
@@ -84,8 +85,7 @@ def test_accuracies_of_timm_come_from_its_results(folder, tmp_path):
 
 @pytest.mark.parametrize("form", ["table", "markdown", "csv", "json", "html"])
 def test_every_form_has_every_row(folder, form):
-    choice = choose(folder, "--where", "params > 0")
-    text = render_zoo(choice, read_versions(folder), form, None)
+    text = render_zoo(*choose(folder, "--where", "params > 0"), read_versions(folder), form)
     for name in ROWS:
         assert name in text
     if form == "json":
@@ -110,6 +110,10 @@ def test_a_run_that_is_interrupted_goes_on_where_it_stopped(tmp_path, monkeypatc
         next(run)
     run.close()
     assert counted == ["m0", "m1"]
+    (part,) = tmp_path.glob("*part*")
+    entries = part.read_text()
+    # A line that was cut off, which the next run went on with, and another one.
+    part.write_text(f'{entries}{{"versions": {{{entries.splitlines()[0]}\n{{"versions": 1')
     list(zoo.update_zoo(folder=tmp_path))
     assert counted == ["m0", "m1", "m2", "m3"]
     assert list(read_zoo(tmp_path)["model"]) == counted
