@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,7 +13,7 @@ class Operator:
 
     Attributes:
         name: An ATen operator without its overload, such as "conv2d"; in the published accounting
-            the class of a module, or a function.
+            the class of a module, or a function; in an ONNX file the node's type.
         module: The qualified name of the module that runs it; the network itself is "".
         macs: Multiply-accumulates of convolutions, matrix products and attention products.
         flops: Floating-point operations, two to a multiply-accumulate.
@@ -69,46 +70,35 @@ class Graph:
     @cached_property
     def levels(self) -> tuple[int, ...]:
         """The level of each operator: 1 + the highest of those that it waits for."""
-        levels: list[int] = []
-        for operator in self.operators:
-            levels.append(1 + max((levels[p] for p in operator.predecessors), default=0))
-        return tuple(levels)
+        return self._heaviest_chains([1] * len(self.operators))
 
     @property
     def depth(self) -> int:
         """The number of operators on the longest chain."""
         return max(self.levels, default=0)
 
-    @cached_property
+    @property
     def critical_flops(self) -> int:
         """The most FLOPs on any chain of operators that wait for one another."""
-        chains: list[int] = []
-        for operator in self.operators:
-            before = max((chains[p] for p in operator.predecessors), default=0)
-            chains.append(before + operator.flops)
-        return max(chains, default=0)
+        return max(self._heaviest_chains([each.flops for each in self.operators]), default=0)
+
+    def _heaviest_chains(self, weights: Sequence[int]) -> tuple[int, ...]:
+        """Return the largest sum of weights along a chain that ends at each operator."""
+        sums: list[int] = []
+        for operator, weight in zip(self.operators, weights, strict=True):
+            sums.append(weight + max((sums[p] for p in operator.predecessors), default=0))
+        return tuple(sums)
 
     @property
     def max_width(self) -> int | None:
         """The most channels of any layer but the last ones; None without such layers."""
-        last = self._last_layers()
-        widths = [
-            operator.channels
-            for position, operator in enumerate(self.operators)
-            if operator.channels is not None and position not in last
-        ]
-        return max(widths, default=None)
-
-    def _last_layers(self) -> set[int]:
-        """Return the layers from which no other layer leads to a result: those of the logits."""
-        last, seen = set(), set(self.results)
-        waiting = list(self.results)
+        # From the last layers, those of the logits, no other layer leads to a result.
+        every = ((place, each.channels) for place, each in enumerate(self.operators))
+        widths = {place: channels for place, channels in every if channels is not None}
+        seen, waiting = set(self.results), list(self.results)
         while waiting:
             position = waiting.pop()
-            operator = self.operators[position]
-            if operator.channels is not None:
-                last.add(position)
-                continue
-            waiting += [each for each in operator.predecessors if each not in seen]
-            seen.update(operator.predecessors)
-        return last
+            if widths.pop(position, None) is None:
+                waiting += set(self.operators[position].predecessors) - seen
+                seen.update(self.operators[position].predecessors)
+        return max(widths.values(), default=None)

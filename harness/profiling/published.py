@@ -47,10 +47,7 @@ def trace_published(network: nn.Module, inputs: Inputs, element_bytes: int = 4) 
     """Return a unit for each module that a network calls, and for each call of what one computes.
 
     The network and its inputs, N×C×H×W images as a rule, are on the meta device; each number has
-    `element_bytes`.
-
-    Raises:
-        CellError: torch.fx cannot trace the network, e.g. because its path depends on sizes.
+    `element_bytes`. CellError: torch.fx cannot trace it, e.g. as its path depends on sizes.
     """
     if isinstance(inputs, Mapping):
         raise CellError("the published accounting takes no inputs by name")
@@ -63,18 +60,15 @@ def trace_published(network: nn.Module, inputs: Inputs, element_bytes: int = 4) 
     units: list[Operator] = []
     # Nodes that are no units pass on what they wait for.
     waits: dict[fx.Node, frozenset[int]] = {}
-    results = frozenset[int]()
     for node in traced.graph.nodes:
         waits[node] = frozenset[int]().union(*(waits[each] for each in node.all_input_nodes))
-        if node.op == "output":
-            results = waits[node]
-        elif _is_unit(node):
-            module = None
-            if node.op == "call_module":
-                module = traced.get_submodule(str(node.target))
+        module = traced.get_submodule(str(node.target)) if node.op == "call_module" else None
+        # Sizes are added and divided, too, but are no tensors.
+        called = node.op in ("call_function", "call_method") and node.target in _CALLS
+        if module is not None or (called and _elements([node])):
             units.append(_unit(node, module, element_bytes, tuple(sorted(waits[node]))))
             waits[node] = frozenset([len(units) - 1])
-    return Graph(operators=tuple(units), results=results)
+    return Graph(operators=tuple(units), results=waits[node])  # the last node is the output
 
 
 def _unit(
@@ -99,11 +93,12 @@ def _unit(
         other_flops = PER_BATCH_NORM_ELEMENT * outputs
     elif isinstance(module, _ACTIVATIONS) or node.target in _ELEMENTWISE_CALLS:
         other_flops = outputs
+    name = type(module).__name__ if module else getattr(node.target, "__name__", node.target)
+    # A function belongs to the module whose forward calls it.
+    callers = ["", *(caller for caller, _ in (node.meta.get("nn_module_stack") or {}).values())]
     return Operator(
-        name=type(module).__name__
-        if module
-        else str(getattr(node.target, "__name__", node.target)),
-        module=str(node.target) if module else _caller(node),
+        name=str(name),
+        module=str(node.target) if module else callers[-1],
         macs=macs,
         flops=2 * macs or other_flops,
         input_bytes=element_bytes * _elements(inputs),
@@ -121,31 +116,14 @@ def _argument(node: fx.Node, position: int, name: str) -> Any:
     return node.args[position] if position < len(node.args) else node.kwargs.get(name)
 
 
-def _is_unit(node: fx.Node) -> bool:
-    if node.op == "call_module":
-        return True
-    # Sizes are added and divided, too, but are no tensors.
-    called = node.op in ("call_function", "call_method") and node.target in _CALLS
-    return called and bool(_elements([node]))
-
-
-def _caller(node: fx.Node) -> str:
-    """Return the name of the module whose forward calls a function."""
-    stack: dict[str, tuple[str, Any]] = node.meta.get("nn_module_stack") or {}
-    return next((name for name, _ in reversed(stack.values())), "")
-
-
 def _elements(nodes: Iterable[fx.Node]) -> int:
     """Return the number of elements of all tensors that nodes give."""
     return sum(math.prod(leaf.shape) for leaf in _metadata(nodes))
 
 
 def _metadata(nodes: Iterable[fx.Node]) -> list[TensorMetadata]:
-    found = (node.meta.get("tensor_meta") for node in nodes)
-    leaves = (leaf for each in found for leaf in tree_leaves(each, is_leaf=_is_metadata))
-    return [leaf for leaf in leaves if _is_metadata(leaf)]
+    def is_metadata(tree: object) -> bool:
+        return isinstance(tree, TensorMetadata)  # a tuple itself, and not to be taken apart
 
-
-def _is_metadata(tree: object) -> bool:
-    # It is a tuple itself, and would be taken apart as one.
-    return isinstance(tree, TensorMetadata)
+    leaves = tree_leaves([node.meta.get("tensor_meta") for node in nodes], is_leaf=is_metadata)
+    return [leaf for leaf in leaves if is_metadata(leaf)]

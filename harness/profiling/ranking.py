@@ -69,15 +69,14 @@ def sort_rows(rows: Sequence[Row], key: str) -> list[Row]:
 
 def rank(analyses: Sequence[Analysis]) -> list[Extreme]:
     """Return the two ends of each ranking of at least two models."""
-    columns = {column.get: column for column in COLUMNS}
+    columns = {str(column.get): column for column in COLUMNS}
     extremes: list[Extreme] = []
     for low, high, field in _RANKED:
-        known = [each for each in analyses if getattr(each.metrics, field) is not None]
-        if len(known) < 2:
-            continue
-        ordered = sorted(known, key=lambda each, name=field: getattr(each.metrics, name))  # type: ignore[misc]
-        for what, each in ((low, ordered[0]), (high, ordered[-1])):
-            column = columns[field]
+        column = columns[field]
+        values = [(column.value(each.metrics), each) for each in analyses]
+        ordered = sorted((pair for pair in values if pair[0] is not None), key=itemgetter(0))
+        for what, at in ((low, 0), (high, -1)) if len(ordered) > 1 else ():
+            _, each = ordered[at]
             # "M" of "parameters, M", and a name without a comma as it is.
             shown = f"{column.show(each.metrics)} {column.name.rpartition(', ')[2]}"
             extremes.append(Extreme(what=what, model=str(each.name), field=field, shown=shown))
@@ -90,7 +89,7 @@ def recommend(analyses: Sequence[Analysis], purpose: Purpose, roof: Roof) -> Rec
     Accuracy is not known here, so a smaller network always does better.
     """
     minimised, why, unit = _PURPOSES[purpose]
-    names = [str(each.name) for each in analyses]
+    names = (str(each.name) for each in analyses)
     pairs = zip(names, _scores(analyses, purpose, roof), strict=True)
     return Recommendation(
         purpose=purpose,
@@ -136,7 +135,10 @@ def _scores(analyses: Sequence[Analysis], purpose: Purpose, roof: Roof) -> list[
     if purpose == "latency":
         return [latency_bound_ms(each.graph.operators, roof) for each in analyses]
     if purpose == "server":
-        return [_throughput_bound_ms(each, roof) for each in analyses]
+        # In batches so large, weights cost nothing.
+        free = [[replace(o, weight_bytes=0) for o in each.graph.operators] for each in analyses]
+        pairs = zip(analyses, free, strict=True)
+        return [latency_bound_ms(operators, roof) / each.batch_size for each, operators in pairs]
     costs = [
         (each.metrics.model_size_mb, each.metrics.gflops or 0.0, each.metrics.peak_activations_mb)
         for each in analyses
@@ -146,9 +148,3 @@ def _scores(analyses: Sequence[Analysis], purpose: Purpose, roof: Roof) -> list[
         math.prod(cost / best for cost, best in zip(each, least, strict=True)) ** (1 / len(least))
         for each in costs
     ]
-
-
-def _throughput_bound_ms(analysis: Analysis, roof: Roof) -> float:
-    """Return the least time per image in batches so large that weights cost nothing."""
-    unweighted = (replace(operator, weight_bytes=0) for operator in analysis.graph.operators)
-    return latency_bound_ms(unweighted, roof) / analysis.batch_size

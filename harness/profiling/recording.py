@@ -58,7 +58,7 @@ class Recording:
 
     graph: Graph
     peak_activation_bytes: int
-    outputs: tuple[tuple[int, ...], ...] = ()
+    outputs: tuple[tuple[int, ...], ...]
 
 
 Inputs = Tensor | tuple[Any, ...] | Mapping[str, Any]
@@ -77,10 +77,7 @@ def record(network: nn.Module, inputs: Inputs, element_bytes: int = 4) -> Record
 
     The network and its inputs, N×C×H×W images as a rule, are on the meta device. A floating-point
     number counts `element_bytes`, a complex one twice as many, and other types as they are.
-
-    Raises:
-        CellError: The network cannot run on the meta device, e.g. because its path depends on
-            values.
+    CellError: the network cannot run on the meta device, e.g. as its path depends on values.
     """
     tensors = [*network.parameters(), *network.buffers()]
     try:
@@ -108,7 +105,8 @@ def _record(
         live,
         _Recorder(weights, running, counter, element_bytes) as recorder,
     ):
-        results = find_tensors(call(network, inputs))
+        returned = call(network, inputs)
+    results = find_tensors(returned)
     recording = Recording(
         graph=recorder.graph(results),
         peak_activation_bytes=live.peak_bytes,
@@ -180,12 +178,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         predecessors = self._writers(read)
         if name in _OVERWRITING:
             read = read[1:]
-        channels = None
-        if name in LAYERS:
-            channels = int(written[0].shape[-1 if name == "linear" else 1])
-        activations = 0
-        if macs and name != FUSED_ATTENTION:
-            activations = sum(tensor.numel() for tensor in written)
+        channels = written[0].shape[-1 if name == "linear" else 1] if name in LAYERS else None
+        is_product = macs and name != FUSED_ATTENTION
         weights = [tensor for tensor in read if tensor.untyped_storage() in self._weights]
         inputs = [tensor for tensor in read if tensor.untyped_storage() not in self._weights]
         operator = Operator(
@@ -199,7 +193,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             channels=channels,
             predecessors=tuple(sorted(predecessors)),
             output_shapes=tuple(tuple(tensor.shape) for tensor in written),
-            activations=activations,
+            activations=sum(tensor.numel() for tensor in written) if is_product else 0,
         )
         for tensor in written:
             self._writer[tensor.untyped_storage()] = len(self._operators)

@@ -27,7 +27,6 @@ _ACCOUNTINGS = {
     "layer norm and pooling; intensity is the mean over those with FLOPs",
 }
 
-_UNKNOWN = "operators_without_formula"
 # What is said of a record beside its figures.
 MEASURED_HOW = ("measured_on", "measured_as", "measured_device", "measured_image_size")
 
@@ -37,12 +36,8 @@ class Report:
     """What is shown.
 
     Attributes:
-        options: How the models were counted.
-        rows: One entry for each model.
         extremes: The ends of the rankings.
-        recommendation: The one for the purpose asked for, if any.
-        layers_of: The model whose layers are shown, if any.
-        layers: The layers of that model.
+        layers_of: The model whose `layers` are shown, if any.
         dataset: The data set whose records are shown beside; empty: none.
         measured: The records of the models that have one.
         published: What publishers of weights state of models, by field.
@@ -73,9 +68,8 @@ class Report:
 
 def describe_counting(options: Options) -> list[str]:
     """Return the lines that say how the figures came about; without them figures mean nothing."""
-    lines = [f"accounting: {options.accounting}: {_ACCOUNTINGS[options.accounting]}"]
-    lines.append(describe_pass(options))
-    roof = options.roof
+    accounting = f"accounting: {options.accounting}: {_ACCOUNTINGS[options.accounting]}"
+    lines, roof = [accounting, describe_pass(options)], options.roof
     if roof is not None:
         lines.append(
             f"hardware: {roof.name}: {roof.peak_gflops_per_s / 1e3:.4g} TFLOP/s in "
@@ -88,8 +82,7 @@ def describe_pass(options: Options) -> str:
     """Return which forward pass the figures describe."""
     size = "each model's own size"
     if options.image_size:
-        height, width = sides(options.image_size)
-        size = f"{height}×{width}"
+        size = "×".join(map(str, sides(options.image_size)))
     return (
         f"one forward pass of {_count(options.batch_size, 'image')} of "
         f"{_count(options.channels, 'channel')}, {size}, {_count(options.classes, 'class')}, "
@@ -106,7 +99,8 @@ def notes(report: Report) -> list[str]:
             lines.append(f"{each.name}: operators without a formula count 0 FLOPs: {unknown}")
         if each.graph.uncounted:
             lines.append(f"{each.name}: {describe_uncounted(each.graph.uncounted)}: no GMACs")
-        if each.name.source in LIBRARIES and not _gives_classes(each, report.options):
+        wanted = (report.options.batch_size, report.options.classes)
+        if each.name.source in LIBRARIES and each.outputs and each.outputs[0] != wanted:
             shown = " and ".join("×".join(map(str, shape)) for shape in each.outputs)
             lines.append(
                 f"{each.name}: it has no classifier: it gives {shown} numbers, not "
@@ -122,11 +116,6 @@ def notes(report: Report) -> list[str]:
     if report.dataset:
         lines += _notes_on_records(report)
     return lines
-
-
-def _gives_classes(analysis: Analysis, options: Options) -> bool:
-    wanted = (options.batch_size, options.classes)
-    return not analysis.outputs or analysis.outputs[0] == wanted
 
 
 def _notes_on_records(report: Report) -> list[str]:
@@ -150,43 +139,46 @@ def _notes_on_records(report: Report) -> list[str]:
     return lines + sorted(reasons)
 
 
-def describe_models(report: Report) -> list[dict[str, Any]]:
-    """Return every figure of each model by name, what was measured of it among them."""
-    return [_describe_beside_records(report, row) for row in report.rows]
-
-
 def describe_row(row: Row) -> dict[str, Any]:
     """Return every figure of a model by name; None throughout, with the reason, of a failure."""
-    model = str(replace(row.name, form=""))
-    head = {"model": model, "form": row.name.form or None, "title": str(row.name)}
+    figures: dict[str, Any] = dict.fromkeys(each.name for each in fields(Metrics))
+    size, reason, unknown = None, None, None
     if isinstance(row, Failure):
-        figures = dict.fromkeys(each.name for each in fields(Metrics))
-        return {**head, "image_size": None, "reason": row.reason, **figures, _UNKNOWN: None}
-    size = row.image_size if isinstance(row.image_size, int) else show_size(row.image_size)
+        reason = row.reason
+    else:
+        figures, unknown = asdict(row.metrics), list(row.graph.unknown)
+        size = row.image_size if isinstance(row.image_size, int) else show_size(row.image_size)
     return {
-        **head,
+        "model": str(replace(row.name, form="")),
+        "form": row.name.form or None,
+        "title": str(row.name),
         "image_size": size,
-        "reason": None,
-        **asdict(row.metrics),
-        _UNKNOWN: list(row.graph.unknown),
+        "reason": reason,
+        **figures,
+        "operators_without_formula": unknown,
     }
 
 
-def _describe_beside_records(report: Report, row: Row) -> dict[str, Any]:
-    figures = describe_row(row)
+def describe_models(report: Report) -> list[dict[str, Any]]:
+    """Return every figure of each model by name, what was measured of it among them."""
+    return [describe_row(row) | _describe_beside(report, row.name) for row in report.rows]
+
+
+def _describe_beside(report: Report, name: ModelName) -> dict[str, Any]:
+    """Return what is known of a model besides what its graph says."""
+    figures: dict[str, Any] = {}
     if report.published:
-        stated = report.published.get(row.name, {})
-        figures |= {name: stated.get(name) for name in PUBLISHED}
+        stated = report.published.get(name, {})
+        figures |= {each: stated.get(each) for each in PUBLISHED}
     if report.timed:
-        timed = report.timed.get(row.name)
+        timed = report.timed.get(name)
         figures |= {f"timed_{c.get}": c.value(timed) if timed else None for c in TIMED}
-    if not report.dataset:
-        return figures
-    record = report.measured.get(row.name)
-    flat = record.flat if record else {}
-    figures |= {f"measured_{column.get}": column.value(flat) for column in MEASURED}
-    figures |= dict.fromkeys(MEASURED_HOW)
-    if record:
+    if report.dataset:
+        record = report.measured.get(name)
+        flat = record.flat if record else {}
+        figures |= {f"measured_{column.get}": column.value(flat) for column in MEASURED}
+        figures |= dict.fromkeys(MEASURED_HOW)
+    if record := report.measured.get(name):
         how = (report.dataset, record.cell.model, record.cell.device, record.settings.image_size)
         figures |= dict(zip(MEASURED_HOW, how, strict=True)) | {"not_measured": _reasons(record)}
     return figures
