@@ -139,8 +139,7 @@ def _list(request: Request) -> int:
     from harness.profiling.names import matching_names
 
     for pattern in request.names or ["*"]:
-        for name in matching_names(pattern):
-            print(name)
+        print(*matching_names(pattern), sep="\n")
     return 0
 
 

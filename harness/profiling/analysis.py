@@ -19,9 +19,8 @@ from harness.profiling.metrics import compute_metrics
 from harness.profiling.names import ModelName
 from harness.profiling.onnx_model import read_onnx
 from harness.profiling.published import trace_published
-from harness.profiling.recording import Inputs, bytes_per_element, record
+from harness.profiling.recording import Inputs, bytes_per_element, record, saved_for_backward
 from harness.profiling.request import ImageSize, Options, sides
-from harness.profiling.training import saved_for_backward
 
 _BUILT_BYTES = 4
 
@@ -84,11 +83,7 @@ def _analyse(name: ModelName, options: Options) -> list[Analysis]:
 
 
 def profile_network(network: nn.Module, inputs: Inputs, options: Options) -> Profile:
-    """Count one forward pass of a network in evaluation mode on the meta device.
-
-    Raises:
-        CellError: It cannot be run or traced for such inputs.
-    """
+    """Count one forward pass of a network, in evaluation mode, on the meta device."""
     element_bytes = ELEMENT_BYTES[options.precision]
     recording = record(network, inputs, element_bytes)
     graph = recording.graph

@@ -54,9 +54,9 @@ MEASURED: tuple[Column[Any], ...] = (
 
 # What publishers of weights state.
 STATED: tuple[Column[Any], ...] = (
-    Column(name="published top-1, %", get="published_top1", digits=2, group="published"),
-    Column(name="published top-5, %", get="published_top5", digits=2, group="published"),
-    Column(name="published GMACs", get="published_gmacs", digits=3, group="published"),
+    _figure("published", "published top-1, %", "published_top1", 2),
+    _figure("published", "published top-5, %", "published_top5", 2),
+    _figure("published", "published GMACs", "published_gmacs", 3),
     Column(
         name="of weights",
         # Of "ResNet18_Weights.IMAGENET1K_V1", the model's name stands beside it anyway.

@@ -11,15 +11,13 @@ from rich.progress import track
 
 from harness.errors import RequestError
 from harness.profiling.analysis import Analysis, Failure, analyse_all
-from harness.profiling.hardware import find_roof
+from harness.profiling.hardware import Roof, find_roof
 from harness.profiling.names import ModelName, resolve_names
 from harness.profiling.publishers import read_timm_results, torchvision_accuracy
 from harness.profiling.ranking import rank, recommend, sort_rows
 from harness.profiling.report import Report
 from harness.profiling.request import Request, usual_roof
-from harness.profiling.results import join_results, read_results
-from harness.profiling.roofline import Roof
-from harness.profiling.timing import time_analyses
+from harness.profiling.results import join_results, read_results, time_analyses
 
 
 def compare(request: Request) -> Report:

@@ -31,12 +31,12 @@ from harness.report.table import Column, Table, write_csv
 _LIBRARIES = ("torch", "torchvision", "timm", "transformers")
 _COUNTING = ("accounting", "batch_size", "channels", "classes", "precision")
 _METRICS = tuple(field.name for field in dataclasses.fields(Metrics))
-_MEASURED = (*(f"measured_{column.get}" for column in MEASURED), *MEASURED_HOW)
 _MOST_ACROSS = 6
 _SCHEMA = 2
 """Of the JSON: raised when a field changes its meaning or its place."""
 _MODEL = Column[Any](name="", get="title")
 _IMAGE = Column[Any](name="image, px", get="image_size", align="r")
+_TIMED = [replace(c, get=f"timed_{c.get}", group="on this machine") for c in TIMED]
 
 
 def render(
@@ -44,12 +44,8 @@ def render(
 ) -> str:
     """Return a report in one of its formats.
 
-    Args:
-        report: What to show.
-        form: The format.
-        transpose: Whether models stand below each other, in a table for each group of metrics;
-            None: where there are more than six.
-        width: The terminal's width; columns beyond it go into another table. None: no limit.
+    With `transpose`, models stand below each other, in a table for each group of metrics; None:
+    where there are more than six. `width` is that of the terminal; see `Table.text`.
     """
     if form == "csv":
         return _csv(report)
@@ -75,21 +71,18 @@ def _make_tables(report: Report, transpose: bool) -> list[Table]:
     tables, models = [], describe_models(report)
     # Times need hardware.
     figures = [c for c in COLUMNS if report.options.roof or c.group != "roofline"]
-    measured_on = f"measured on {report.dataset}"
-    if report.published:
-        figures += STATED
-    if report.timed:
-        figures += [replace(c, get=f"timed_{c.get}", group="on this machine") for c in TIMED]
+    beside = [*(STATED if report.published else ()), *(_TIMED if report.timed else ())]
     if report.dataset:
-        figures += [replace(c, get=f"measured_{c.get}", group=measured_on) for c in MEASURED]
+        group = f"measured on {report.dataset}"
+        beside += [replace(c, get=f"measured_{c.get}", group=group) for c in MEASURED]
     if report.analyses and transpose:
-        for group, columns in groupby(figures, key=lambda column: column.group):
+        for group, columns in groupby([*figures, *beside], key=lambda column: column.group):
             # Sizes stand beside the figures that they change.
-            image = [] if group in (measured_on, "published", "on this machine") else [_IMAGE]
+            image = [_IMAGE] if any(column.group == group for column in figures) else []
             tables.append(Table.of(models, [_MODEL, *image, *columns], group))
     elif report.analyses:
         image_size = replace(_IMAGE, name="image size, px")
-        tables.append(Table.of(models, [_MODEL, image_size, *figures]).transposed())
+        tables.append(Table.of(models, [_MODEL, image_size, *figures, *beside]).transposed())
     if report.layers_of:
         size = show_size(report.layers_of.image_size)
         title = f"{report.layers_of.name} at {size} px, by module"
@@ -122,8 +115,8 @@ def _closing(report: Report) -> dict[str, list[str]]:
     """Return what is said below the tables, by its heading."""
     ends = [f"{each.what}: {each.model} ({each.shown})" for each in report.extremes]
     rankings = [f"{low}; {high}" for low, high in zip(ends[::2], ends[1::2], strict=True)]
-    recommendation, found = [], report.recommendation
-    if found:
+    recommendation: list[str] = []
+    if found := report.recommendation:
         order = ", ".join(f"{name} {score:.4g} {found.unit}" for name, score in found.scores)
         recommendation = [
             f"recommended for {found.purpose}: {found.scores[0][0]}",
@@ -168,11 +161,14 @@ def _csv(report: Report) -> str:
         return write_csv(shared | dataclasses.asdict(layer) for layer in report.layers)
     shared["hardware"] = report.options.roof.name if report.options.roof else None
     names = [*_METRICS, *(PUBLISHED if report.published else ())]
-    names += [f"timed_{column.get}" for column in TIMED] if report.timed else []
-    names += [*(_MEASURED if report.dataset else ()), "reason"]
+    names += [str(column.get) for column in _TIMED] if report.timed else []
+    if report.dataset:
+        names += [*(f"measured_{column.get}" for column in MEASURED), *MEASURED_HOW]
     head = ("model", "form", "image_size")
     return write_csv(
-        {name: each[name] for name in head} | shared | {name: each.get(name) for name in names}
+        {name: each[name] for name in head}
+        | shared
+        | {name: each[name] for name in (*names, "reason")}
         for each in describe_models(report)
     )
 

@@ -68,13 +68,9 @@ def has_formula(operator: Any) -> bool:
 def extra_flops(
     operator: Any, arguments: Arguments, read: Sequence[Tensor], written: Sequence[Tensor]
 ) -> int | None:
-    """Return the FLOPs of an operator besides its products; None where there is no formula.
+    """Return the FLOPs of `torch.ops.aten.<name>.<overload>` besides its products.
 
-    Args:
-        operator: `torch.ops.aten.<name>.<overload>`.
-        arguments: Its arguments by their names in the schema.
-        read: Its inputs, in their order.
-        written: Its outputs.
+    None: there is no formula. The tensors that it reads are in the order of its arguments.
     """
     name = base_name(operator)
     if not has_formula(operator):

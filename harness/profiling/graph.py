@@ -17,14 +17,10 @@ class Operator:
         module: The qualified name of the module that runs it; the network itself is "".
         macs: Multiply-accumulates of convolutions, matrix products and attention products.
         flops: Floating-point operations, two to a multiply-accumulate.
-        input_bytes: What it reads besides weights.
-        output_bytes: What it writes.
-        weight_bytes: What it reads of parameters and buffers.
+        input_bytes: What it reads besides weights: parameters and buffers.
         channels: What a convolution or linear layer puts out; None for other operators.
         predecessors: Positions of the operators whose results it reads, all before its own.
-        output_shapes: The shapes of what it writes.
-        activations: The elements that it writes, of a convolution, linear layer or matrix product;
-            0 for others.
+        activations: The elements that a convolution, linear layer or matrix product writes.
     """
 
     name: str

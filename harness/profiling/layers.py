@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from harness.profiling.graph import Graph, Operator
+from harness.profiling.hardware import Roof, latency_bound_ms, memory_bound_percent
 from harness.profiling.metrics import Metrics, classify_intensity
-from harness.profiling.roofline import Roof, latency_bound_ms, memory_bound_percent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,13 +76,8 @@ def group_layers(
 ) -> list[Layer]:
     """Return a layer for each module that runs operators itself, in the order they first do.
 
-    Args:
-        graph: The operators.
-        roof: The hardware; None: no times.
-        parameters: The number of elements of each parameter by its name.
-        saved_bytes: The bytes kept for the backward pass, by the module; None: not known.
-        depth: How many parts of modules' names tell layers apart, as `2` makes one layer of all of
-            "layer1.0"; None: all.
+    `depth` parts of modules' names tell layers apart, as 2 makes one layer of all of "layer1.0";
+    None: all. The others are as in `Profile`; without a roof there are no times.
     """
 
     def cut(module: str) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from harness.profiling.graph import Graph, Operator
-from harness.profiling.roofline import Roof, latency_bound_ms, memory_bound_percent
+from harness.profiling.hardware import Roof, latency_bound_ms, memory_bound_percent
 
 Accounting = Literal["complete", "published"]
 IntensityClass = Literal["compute-bound", "balanced", "memory-bound"]

@@ -24,11 +24,7 @@ _NEAR = 4
 
 @dataclass(frozen=True, kw_only=True)
 class ModelName:
-    """A model of one source, by its name there.
-
-    Attributes:
-        form: "train" or "deploy" for a form of a re-parameterised network; empty for others.
-    """
+    """A model by its name in a source; `form` is one of a re-parameterised network, or empty."""
 
     source: Source
     name: str
@@ -51,11 +47,8 @@ def resolve_names(asked: Iterable[str]) -> list[ModelName]:
     """Return the models that names and patterns mean, each once, in the order asked.
 
     A name without a prefix is looked up in our folders, then in torchvision, then in timm. A
-    pattern without one means torchvision's models, or timm's if no model of torchvision fits.
-    RequestError: there are no names, or nothing fits one of them.
-
-    Args:
-        asked: Names, patterns ("resnet*", "timm:vit_*_patch16_224", "hf:*") or comma lists.
+    pattern ("resnet*", "timm:vit_*") without one means torchvision's models, or timm's if no model
+    of torchvision fits. RequestError: there are no names, or nothing fits one of them.
     """
     names: list[ModelName] = []
     for text in (part.strip() for each in asked for part in each.split(",")):
@@ -101,12 +94,11 @@ def _split(text: str) -> tuple[tuple[Library, ...], str]:
     prefix, colon, rest = text.partition(":")
     if not colon:
         return SOURCES, text
-    found = tuple(source for source in SOURCES if source == prefix)
-    if not found:
+    if prefix not in SOURCES:
         raise RequestError(
             f"unknown source '{prefix}' of '{text}': {', '.join(SOURCES)}, a file.py or a module"
         )
-    return found, rest
+    return (prefix,), rest
 
 
 def _matches(source: Library, pattern: str) -> list[ModelName]:

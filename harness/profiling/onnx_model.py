@@ -22,13 +22,9 @@ if TYPE_CHECKING:
 def read_onnx(path: str, options: Options) -> tuple[Profile, ImageSize]:
     """Count the operators of a file, without views and without what depends on constants alone.
 
-    Returns:
-        What is known of it, each parameter by the node that reads it first, a dot and its own name;
-        and the size in pixels of the images that it takes.
-
-    Raises:
-        CellError: onnx is not installed, the file cannot be read, takes other inputs, or has
-            shapes that cannot be inferred.
+    Each parameter is known by the node that reads it first, a dot and its own name. The profile
+    comes with the size of the images. CellError: onnx is not installed, or the file cannot be read,
+    takes other inputs, or has shapes that cannot be inferred.
     """
     if options.accounting == "published":
         raise CellError("an ONNX file has no modules: the complete accounting only")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from harness.profiling.analysis import Analysis
+from harness.profiling.hardware import Roof
 from harness.profiling.metrics import COMPUTE_BOUND_ABOVE, MEMORY_BOUND_BELOW
 from harness.profiling.report import Report, describe_pass
 from harness.profiling.request import usual_roof
-from harness.profiling.roofline import Roof
 from harness.report.canvas import FAINT, INK, PAPER, new_figure
 from harness.report.labels import Label, place_labels, set_logarithmic
 
@@ -26,8 +27,7 @@ _SMALLEST_AREA, _WHOLE_AREA = 4.0, 1200.0
 def plot_report(report: Report) -> Figure:
     """Plot the roofline and the models by size, above a row of operators for each model."""
     shown, roof = report.analyses[:_MOST_ROWS], usual_roof(report.options)
-    names = [str(analysis.name) for analysis in shown]
-    labels = names
+    labels = names = [str(analysis.name) for analysis in shown]
     if len(names) > _MOST_NAMES:
         labels = [str(number) for number in range(1, len(names) + 1)]
         names = [f"{name}  {number}" for name, number in zip(names, labels, strict=True)]
@@ -53,16 +53,14 @@ def _colour(index: int, count: int) -> Any:
 
 def _plot_roof(axes: Axes, analyses: Sequence[Analysis], names: Sequence[str], roof: Roof) -> None:
     """Draw the attainable performance at each intensity, with every operator on it."""
-    ridge = roof.ridge_flops_per_byte
-    intensities = [each.intensity for a in analyses for each in a.graph.operators if each.intensity]
-    corners = (min([*intensities, ridge]) / 2, ridge, max([*intensities, ridge]) * 2)
-    heights = [roof.attainable_gflops_per_s(corner) for corner in corners]
-    axes.plot(corners, heights, color=INK, linewidth=1.2)
-    for index, (analysis, name) in enumerate(zip(analyses, names, strict=True)):
-        points = [each.intensity for each in analysis.graph.operators if each.intensity]
-        reached = [roof.attainable_gflops_per_s(point) for point in points]
-        colour = _colour(index, len(analyses))
-        axes.scatter(points, reached, s=28, color=colour, alpha=0.4, linewidths=0, label=name)
+    ridge, reach = roof.ridge_flops_per_byte, roof.attainable_gflops_per_s
+    points = [[each.intensity for each in a.graph.operators if each.intensity] for a in analyses]
+    every = [ridge, *chain(*points)]
+    corners = (min(every) / 2, ridge, max(every) * 2)
+    axes.plot(corners, [*map(reach, corners)], color=INK, linewidth=1.2)
+    for index, (xs, name) in enumerate(zip(points, names, strict=True)):
+        colour, ys = _colour(index, len(analyses)), [*map(reach, xs)]
+        axes.scatter(xs, ys, s=28, color=colour, alpha=0.4, linewidths=0, label=name)
     axes.axvline(ridge, color=FAINT, linewidth=0.8, linestyle=":")
     axes.set(xlabel="FLOPs/byte of an operator (log)", ylabel="GFLOP/s that it can reach (log)")
     title = f"roofline of {roof.name}, {roof.precision}; ridge at {ridge:.3g} FLOPs/byte"
@@ -121,12 +119,14 @@ def _plot_sizes(axes: Axes, analyses: Sequence[Analysis], labels: Sequence[str])
 
     axes.set(xlabel="parameters, M (log)", ylabel="GMACs (log)")
     axes.set_title("size, operations and intensity", fontsize=10)
-    pairs = zip((each.metrics for each in analyses), labels, strict=True)
-    known = [(metrics, label) for metrics, label in pairs if metrics.params and metrics.gmacs]
-    if not known:
+    found = [
+        (m.params / 1e6, m.gmacs, m.intensity_flops_per_byte, label)
+        for m, label in zip((each.metrics for each in analyses), labels, strict=True)
+        if m.params and m.gmacs
+    ]
+    if not found:
         return
-    xs, ys = [m.params / 1e6 for m, _ in known], [m.gmacs or 0.0 for m, _ in known]
-    intensities = [m.intensity_flops_per_byte for m, _ in known]
+    xs, ys, intensities, labels = zip(*found, strict=True)
     axes.margins(0.15)
     points = axes.scatter(xs, ys, s=60, c=intensities, norm=LogNorm(), cmap="viridis", zorder=3)
     points.set_edgecolor(PAPER)
@@ -135,5 +135,4 @@ def _plot_sizes(axes: Axes, analyses: Sequence[Analysis], labels: Sequence[str])
     bar.ax.yaxis.set_major_formatter("{x:g}")
     bar.ax.yaxis.set_minor_formatter("{x:g}")
     bar.ax.tick_params(which="both", labelsize=8)
-    places = zip(xs, ys, known, strict=True)
-    place_labels(axes, [Label(x=x, y=y, text=label, size=8) for x, y, (_, label) in places])
+    place_labels(axes, [Label(x=x, y=y, text=label, size=8) for x, y, _, label in found])

@@ -34,12 +34,8 @@ def torchvision_accuracy(name: ModelName) -> dict[str, Any]:
 def read_timm_results(path: Path) -> Mapping[tuple[str, str], dict[str, Any]]:
     """Return the accuracies in a results file of timm (results-imagenet.csv).
 
-    Returns:
-        What is stated, by a model's name and the side of the images: with its tag, and without
-        one for the best of its weights.
-
-    Raises:
-        RequestError: It cannot be read, or lacks the columns model, top1, top5 and img_size.
+    They are by a model's name, with its tag and without one for the best of its weights, and the
+    side of the images. RequestError: the file cannot be read, or lacks a column.
     """
     found: dict[tuple[str, str], dict[str, Any]] = {}
     try:

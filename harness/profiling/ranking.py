@@ -9,8 +9,8 @@ from operator import itemgetter
 
 from harness.profiling.analysis import Analysis, Failure, Row
 from harness.profiling.columns import COLUMNS
+from harness.profiling.hardware import Roof, latency_bound_ms
 from harness.profiling.request import SORTED_BY, Purpose
-from harness.profiling.roofline import Roof, latency_bound_ms
 
 _RANKED = (
     ("smallest", "largest", "params"),
@@ -23,13 +23,7 @@ _RANKED = (
 
 @dataclass(frozen=True, kw_only=True)
 class Extreme:
-    """The model at one end of a ranking.
-
-    Attributes:
-        what: "smallest", "most FLOPs" and so on.
-        field: The field of `Metrics` that was compared.
-        shown: The model's figure, with the unit.
-    """
+    """The model at one end of a ranking: what it is ("smallest"), by which field of `Metrics`."""
 
     what: str
     model: str
@@ -41,11 +35,7 @@ class Extreme:
 class Recommendation:
     """Which model suits a purpose, going by cost alone.
 
-    Attributes:
-        minimised: What was minimised.
-        why: What that has to do with the purpose.
-        unit: The unit of the scores.
-        scores: Every model and its value of what was minimised, best first.
+    What was minimised, why, and every model with its value of that, best first.
     """
 
     purpose: Purpose

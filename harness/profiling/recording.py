@@ -7,6 +7,7 @@ Under `torch.inference_mode` a dispatch mode sees, operator for operator, the gr
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -234,3 +236,34 @@ def innermost_module(network: nn.Module) -> Iterator[list[str]]:
 
     with register_module_forward_pre_hook(enter), register_module_forward_hook(leave):
         yield running
+
+
+def saved_for_backward(
+    network: nn.Module, inputs: Inputs, element_bytes: int
+) -> Mapping[str, int] | None:
+    """Return the bytes that a forward pass in training mode keeps, by the module that keeps them.
+
+    Parameters and buffers are there anyway and do not count; a tensor that several operators keep
+    counts once, for the first. None: the network cannot be trained on such inputs, as batch norm
+    cannot on one number a channel.
+    """
+    seen = {tensor.untyped_storage() for tensor in (*network.parameters(), *network.buffers())}
+    kept: Counter[str] = Counter()
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage not in seen:
+            seen.add(storage)
+            elements = storage.nbytes() // tensor.element_size()
+            kept[running[-1]] += elements * bytes_per_element(tensor, element_bytes)
+        return tensor
+
+    network.train()
+    try:
+        with innermost_module(network) as running, saved_tensors_hooks(pack, lambda each: each):
+            call(network, inputs)
+    except Exception:
+        return None
+    finally:
+        network.eval()
+    return dict(kept)

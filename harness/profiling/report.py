@@ -17,7 +17,7 @@ from harness.profiling.names import LIBRARIES, ModelName
 from harness.profiling.publishers import PUBLISHED
 from harness.profiling.ranking import Extreme, Recommendation
 from harness.profiling.request import Options, show_size, sides
-from harness.profiling.timing import describe_machine
+from harness.profiling.results import describe_machine
 from harness.records.cell import Record
 
 _ACCOUNTINGS = {

@@ -17,9 +17,8 @@ from pydantic import (
 )
 
 from harness.errors import RequestError, unknown_name
-from harness.profiling.hardware import USUAL_HARDWARE, Precision, find_roof
+from harness.profiling.hardware import USUAL_HARDWARE, Precision, Roof, find_roof
 from harness.profiling.metrics import Accounting
-from harness.profiling.roofline import Roof
 
 Format = Literal["table", "markdown", "csv", "json", "html"]
 Purpose = Literal["mobile", "server", "memory", "latency"]
@@ -149,8 +148,7 @@ def usual_roof(options: Options) -> Roof:
 def parse_request(options: Mapping[str, object]) -> Request:
     """Check options, which have the names of the fields of `Request`; numbers may be texts.
 
-    Raises:
-        RequestError: An option has a wrong value, or some do not go together.
+    RequestError: an option has a wrong value, or some do not go together.
     """
     request = parse_options(options, Request)
     _check_together(request)
@@ -158,11 +156,7 @@ def parse_request(options: Mapping[str, object]) -> Request:
 
 
 def parse_options(options: Mapping[str, object], kind: type[AnyOptions]) -> AnyOptions:
-    """Check options, which have the names of the fields of a class.
-
-    Raises:
-        RequestError: An option is unknown or has a wrong value.
-    """
+    """Check options, which have the names of the fields of a class; see `parse_request`."""
     known = [each.name for each in fields(kind)]
     for name in options:
         if name not in known:

@@ -1,4 +1,4 @@
-"""The records of what was measured of models, to show beside what their graphs say."""
+"""What was measured of models, beside what their graphs say: records, and latencies taken here."""
 
 from __future__ import annotations
 
@@ -6,28 +6,33 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import get_args
 
-from harness.errors import unknown_name
+import torch
+
+from harness.errors import CellError, RequestError, unknown_name
 from harness.jobs import Cell, Device
+from harness.measure.latency import Latency, measure_latency
+from harness.networks.deployed import deploy
 from harness.profiling.analysis import Analysis, analyse_all
+from harness.profiling.building import build
+from harness.profiling.hardware import find_machine
 from harness.profiling.names import ModelName
-from harness.profiling.request import Options
+from harness.profiling.request import Options, sides
 from harness.records.cell import CELLS, Record, find_record
+
+_ROUNDS, _SECONDS, _SEED = 50, 30.0, 0
 
 
 def read_results(dataset: str, results: Path) -> dict[str, Record]:
     """Return a record of each model that has one on a data set, the CPU's where there are several.
 
-    Raises:
-        RequestError: There is no record of that data set, or one cannot be read.
+    RequestError: there is no record of that data set, or one cannot be read.
     """
     every = [record for record in CELLS.read_all(results) if record.status == "ok"]
     known = {record.cell.dataset for record in every}
     if dataset not in known:
         raise unknown_name("--with-results", dataset, known, f"data sets with records in {results}")
     found: dict[str, Record] = {}
-    for model in dict.fromkeys(
-        record.cell.model for record in every if record.cell.dataset == dataset
-    ):
+    for model in dict.fromkeys(each.cell.model for each in every if each.cell.dataset == dataset):
         for device in get_args(Device):
             # Records of published weights have another file name, and are left out.
             cell = Cell(dataset=dataset, model=model, device=device)
@@ -60,3 +65,30 @@ def join_results(
 
 def _identity(analysis: Analysis) -> object:
     return analysis.tensors, analysis.metrics.gmacs
+
+
+def time_analyses(analyses: Sequence[Analysis], options: Options) -> Mapping[ModelName, Latency]:
+    """Time one pass of each model over the same images, all in a new order each round.
+
+    They have random weights, fp32, on the GPU where there is one, else on the CPU. A model that
+    cannot be run here is a RequestError.
+    """
+    device, _ = find_machine()
+    networks, images = {}, {}
+    for each in analyses:
+        key, shape = str(each.name), (options.batch_size, options.channels, *sides(each.image_size))
+        try:
+            network = build(each.name, options, on_meta=False)[0].to(device)
+        except CellError as error:
+            raise RequestError(f"--measure: {key}: {error}") from error
+        networks[key] = deploy(network, inplace=True) if each.name.form == "deploy" else network
+        images[key] = torch.zeros(shape, device=device)
+    if not networks:
+        return {}
+    times = measure_latency(networks, images, rounds=_ROUNDS, seconds=_SECONDS, seed=_SEED)
+    return {each.name: times[str(each.name)] for each in analyses}
+
+
+def describe_machine() -> str:
+    """Return what the latencies were measured on."""
+    return f"{find_machine()[1]}, torch {torch.__version__}, fp32, random weights"

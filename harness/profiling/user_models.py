@@ -14,6 +14,7 @@ import importlib.util
 import re
 import sys
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from functools import cache
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
@@ -25,19 +26,15 @@ from harness.errors import RequestError, unknown_name
 from harness.util.error_text import describe_error
 
 UserSource = Literal["python", "onnx", "hub"]
-_CALLABLE = re.compile(r"(?P<module>[^?]+\.py|[\w.]+):(?P<name>\w+)(\?(?P<query>.*))?")
+_CALLABLE = re.compile(r"(?P<module>[^?]+\.py|[\w.]+):\w+(\?.*)?")
 _REPOSITORY = re.compile(r"(hf:)?[\w.-]+/[\w.-]+")
 
 
 def find_user_model(text: str, prefixes: Collection[str]) -> UserSource | None:
     """Return what kind of such model a text names; None if it names none.
 
-    Args:
-        text: As on the command line.
-        prefixes: What stands before a colon and is no module.
-
-    Raises:
-        RequestError: The file, the module or the callable is not there.
+    `prefixes` are what stands before a colon and is no module. RequestError: the file, the module
+    or the callable is not there.
     """
     if text.endswith(".onnx"):
         if not Path(text).is_file():
@@ -58,18 +55,16 @@ def find_user_model(text: str, prefixes: Collection[str]) -> UserSource | None:
 def find_callable(text: str) -> tuple[Callable[..., Any], dict[str, Any]]:
     """Import a file or module and return the callable named, and the arguments given for it.
 
-    Raises:
-        RequestError: It cannot be imported, has no such callable, or an argument is malformed.
+    RequestError: it cannot be imported, has no such callable, or an argument is malformed.
     """
-    match = _CALLABLE.fullmatch(text)
-    if match is None:
-        raise RequestError(f"'{text}': file.py:NAME or module:NAME wanted")
-    module, name = _import(match["module"]), match["name"]
+    target, _, query = text.partition("?")
+    place, _, name = target.rpartition(":")
+    module = _import(place)
     found = getattr(module, name, None)
     if not callable(found):
         known = [key for key, each in vars(module).items() if callable(each) and key[0] != "_"]
-        raise unknown_name(f"callable of {match['module']}", name, known)
-    return found, _parse_arguments(text, match["query"] or "")
+        raise unknown_name(f"callable of {place}", name, known)
+    return found, _parse_arguments(text, query)
 
 
 def _parse_arguments(text: str, query: str) -> dict[str, Any]:
@@ -78,22 +73,19 @@ def _parse_arguments(text: str, query: str) -> dict[str, Any]:
         pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
     except ValueError:
         raise RequestError(f"'{text}': ?name=value&name=value wanted") from None
-    arguments: dict[str, Any] = {}
+    arguments: dict[str, Any] = dict(pairs)
     for key, value in pairs:
-        try:
+        with suppress(ValueError, SyntaxError):
             arguments[key] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            arguments[key] = value
     return arguments
 
 
 def _is_module(name: str) -> bool:
     if "" not in sys.path:
         sys.path.insert(0, "")  # packages of the folder that the command is called in
-    try:
+    found = False
+    with suppress(ImportError, ValueError):
         found = importlib.util.find_spec(name) is not None
-    except (ImportError, ValueError):
-        found = False
     if not found and "." in name:
         raise RequestError(f"no module named '{name}'")
     return found
@@ -104,16 +96,15 @@ def _import(module: str) -> ModuleType:
     if is_file and not Path(module).is_file():
         raise RequestError(f"{module}: no such file")
     try:
-        return _import_file(Path(module)) if is_file else importlib.import_module(module)
+        return _import_file(module) if is_file else importlib.import_module(module)
     except (Exception, SystemExit) as error:
         raise RequestError(f"{module} cannot be imported: {describe_error(error)}") from error
 
 
-def _import_file(path: Path) -> ModuleType:
-    loader = SourceFileLoader(path.stem, str(path))
-    module = ModuleType(path.stem)
-    module.__file__ = str(path)
+def _import_file(path: str) -> ModuleType:
+    module = ModuleType(Path(path).stem)
+    module.__file__ = path
     # Classes of the file look up their module by its name, but an installed one keeps its name.
-    sys.modules.setdefault(path.stem, module)
-    loader.exec_module(module)
+    sys.modules.setdefault(module.__name__, module)
+    SourceFileLoader(module.__name__, path).exec_module(module)
     return module

@@ -16,15 +16,13 @@ from harness.report.table import Column, Table, write_csv
 if TYPE_CHECKING:
     import pandas as pd
 
-_FIGURES = {str(column.get): column for column in COLUMNS}
-_SHOWN = (
+_SHOWN_COSTS = (
     *("params", "gmacs", "activations", "traffic_mb", "intensity_flops_per_byte"),
     *("sequential_depth", "peak_activations_mb"),
 )
-_SHOWN_COLUMNS: tuple[Column[Any], ...] = (
-    Column(name="", get="title"),
+_SHOWN: tuple[Column[Any], ...] = (
     Column(name="image, px", get="image_size", align="r"),
-    *(_FIGURES[name] for name in _SHOWN),
+    *(column for name in _SHOWN_COSTS for column in COLUMNS if column.get == name),
     Column(name="published top-1, %", get="published_top1", digits=2),
     Column(name="of weights", get="published_weights"),
 )
@@ -38,14 +36,10 @@ def render_zoo(
     form: Format,
     width: int | None = None,
 ) -> str:
-    """Return rows of the zoo in one of the formats.
+    """Return rows of the zoo in one of the formats, with what was left out of them.
 
-    Args:
-        frame: The rows.
-        notes: What was left out.
-        made: The versions that the table was made with.
-        form: The format.
-        width: The terminal's width; columns beyond it go into another table. None: no limit.
+    `made` are the versions that the table was made with, `width` is that of the terminal; see
+    `Table.text`.
     """
     if form == "csv":
         return write_csv(frame)
@@ -57,8 +51,7 @@ def render_zoo(
     if form == "html":
         return render_zoo_page(rows, lines)
     likeness = [_LIKENESS] if "factor_from_like" in frame else []
-    first, *columns = _SHOWN_COLUMNS
-    table = Table.of(rows, [first, *likeness, *columns])
+    table = Table.of(rows, [Column(name="", get="title"), *likeness, *_SHOWN])
     if form == "markdown":
         return "\n".join(f"- {line}" for line in lines) + f"\n\n{table.markdown()}"
     return "\n".join(lines) + f"\n\n{table.text(width)}\n"
@@ -92,11 +85,8 @@ def render_zoo_page(rows: list[dict[str, Any]], lines: list[str]) -> str:
         if known and isinstance(known[0].get(str(column.get)), int | float)
     ]
     figures.append({"field": "published_top1", "name": "published top-1, %", "scale": 1})
-    fields = [each["field"] for each in figures]
-    points = [
-        [row["title"], row["source"], row["published_weights"], *(row[field] for field in fields)]
-        for row in known
-    ]
+    fields = ["title", "source", "published_weights", *(each["field"] for each in figures)]
+    points = [[row[field] for field in fields] for row in known]
     dumps = partial(json.dumps, allow_nan=False, separators=(",", ":"))
     data = htmlsafe_json_dumps({"figures": figures, "points": points}, dumps)
     script = (TEMPLATES / "zoo.js").read_text(encoding="utf-8")

@@ -11,7 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from cli.compare_models import main
-from harness.profiling import plots, timing
+from harness.profiling import plots, results
 from harness.records.cell import CELLS
 from harness.report.canvas import new_figure
 
@@ -239,8 +239,8 @@ def test_a_file_of_ones_own_with_arguments_and_its_layers(tmp_path, monkeypatch)
 
 
 def test_models_are_timed_in_turn_beside_the_prediction(monkeypatch):
-    monkeypatch.setattr(timing, "_ROUNDS", 20)
-    monkeypatch.setattr(timing, "_SECONDS", 0.01)
+    monkeypatch.setattr(results, "_ROUNDS", 20)
+    monkeypatch.setattr(results, "_SECONDS", 0.01)
     options = ("--image-size", "32", "--hardware", "t4", "--measure", "--format", "json")
     result = invoke("timm:test_resnet", "timm:test_vit", "ours:dinov2", *options)
     assert result.exit_code == 1, result.stderr

@@ -5,8 +5,13 @@ import pytest
 from harness.errors import RequestError
 from harness.measure import bandwidth as bandwidth_module
 from harness.measure.bandwidth import measure_bandwidth
-from harness.profiling.hardware import find_roof, read_hardware
-from harness.profiling.roofline import Roof, latency_bound_ms, memory_bound_percent
+from harness.profiling.hardware import (
+    Roof,
+    find_roof,
+    latency_bound_ms,
+    memory_bound_percent,
+    read_hardware,
+)
 
 NAMES = {"a100", "h100", "h200", "t4", "jetson-orin-nano"}
 

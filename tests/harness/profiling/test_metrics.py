@@ -6,9 +6,9 @@ import pytest
 
 from harness.profiling.columns import COLUMNS
 from harness.profiling.graph import Graph
+from harness.profiling.hardware import Roof
 from harness.profiling.layers import group_layers, sum_layers
 from harness.profiling.metrics import Metrics, classify_intensity, compute_metrics
-from harness.profiling.roofline import Roof
 
 SIZE = {
     "params": 50,

@@ -14,6 +14,7 @@ from PIL import Image
 from harness.profiling import forms
 from harness.profiling.analysis import Failure
 from harness.profiling.forms import render
+from harness.profiling.hardware import Roof
 from harness.profiling.layers import group_layers
 from harness.profiling.metrics import Metrics
 from harness.profiling.names import ModelName
@@ -21,7 +22,6 @@ from harness.profiling.plots import plot_report
 from harness.profiling.ranking import rank, recommend
 from harness.profiling.report import Report, describe_counting
 from harness.profiling.request import Options
-from harness.profiling.roofline import Roof
 from harness.report.canvas import render_figure
 
 ROOF = Roof(

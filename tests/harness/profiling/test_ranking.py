@@ -3,10 +3,10 @@
 import pytest
 
 from harness.profiling.analysis import Failure
+from harness.profiling.hardware import Roof
 from harness.profiling.layers import group_layers
 from harness.profiling.names import ModelName
 from harness.profiling.ranking import rank, recommend, sort_rows
-from harness.profiling.roofline import Roof
 
 ROOF = Roof(
     name="a device",
