@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import get_args
 
 import torch
 
 from harness.errors import CellError, RequestError, unknown_name
-from harness.jobs import Cell, Device
 from harness.measure.latency import Latency, measure_latency
 from harness.networks.deployed import deploy
 from harness.profiling.analysis import Analysis, analyse_all
@@ -17,7 +15,7 @@ from harness.profiling.building import build
 from harness.profiling.hardware import find_machine
 from harness.profiling.names import ModelName
 from harness.profiling.request import Options, sides
-from harness.records.cell import CELLS, Record, find_record
+from harness.records.cell import CELLS, Record
 
 _ROUNDS, _SECONDS, _SEED = 50, 30.0, 0
 
@@ -32,13 +30,12 @@ def read_results(dataset: str, results: Path) -> dict[str, Record]:
     if dataset not in known:
         raise unknown_name("--with-results", dataset, known, f"data sets with records in {results}")
     found: dict[str, Record] = {}
-    for model in dict.fromkeys(each.cell.model for each in every if each.cell.dataset == dataset):
-        for device in get_args(Device):
-            # Records of published weights have another file name, and are left out.
-            cell = Cell(dataset=dataset, model=model, device=device)
-            record = find_record(results, cell)
-            if record is not None and record.status == "ok":
-                found.setdefault(model, record)
+    for record in every:
+        cell, is_variant = record.cell, record.published or record.settings.repeat
+        if cell.dataset != dataset or is_variant:
+            continue
+        if cell.device == "cpu" or cell.model not in found:
+            found[cell.model] = record
     return found
 
 

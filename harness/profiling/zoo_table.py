@@ -85,7 +85,9 @@ def choose_rows(request: Request, folder: Path = ZOO) -> tuple[pd.DataFrame, lis
         frame = _sort_by_likeness(frame, whole, request.like)
     elif request.sort_by or request.top or request.pareto:
         key = request.sort_by or ("accuracy" if request.top else "macs")
-        frame = _sort(frame, SORTED_BY[key])
+        field = SORTED_BY[key]
+        ascending = [field not in _HIGHER_IS_BETTER, True]
+        frame = frame.sort_values([field, "model"], ascending=ascending)
     chosen = frame.head(request.top or (20 if request.like else len(frame)))
     notes.append(f"{len(chosen)} rows chosen")
     return chosen, notes
@@ -137,11 +139,6 @@ def _pareto(frame: pd.DataFrame, wanted: str) -> tuple[pd.DataFrame, int]:
     costs = known[fields].to_numpy(float) * signs
     best = [not ((costs <= row).all(1) & (costs < row).any(1)).any() for row in costs]
     return known[best], len(frame) - len(known)
-
-
-def _sort(frame: pd.DataFrame, field: str) -> pd.DataFrame:
-    """Return rows with the smallest first, or the highest where higher is better."""
-    return frame.sort_values([field, "model"], ascending=[field not in _HIGHER_IS_BETTER, True])
 
 
 def _sort_by_likeness(frame: pd.DataFrame, whole: pd.DataFrame, like: str) -> pd.DataFrame:
