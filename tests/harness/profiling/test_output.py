@@ -9,7 +9,6 @@ from dataclasses import replace
 from xml.etree import ElementTree as ET
 
 import pytest
-from PIL import Image
 
 from harness.profiling import forms
 from harness.profiling.analysis import Failure
@@ -194,16 +193,13 @@ def test_without_any_figures_there_is_no_table_of_dashes(report):
 
 
 def test_the_page_is_one_well_formed_file_with_the_picture_drawn_the_same_every_time(report):
-    svg, png = render_figure(lambda: plot_report(report), ["svg", "png"])
+    (svg,) = render_figure(lambda: plot_report(report), ["svg"])
     page = render(report, "html", transpose=False)
     assert f'src="data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"' in page
     head, body = page.split("<body>")
     assert "://" not in head
     ET.fromstring(f"<body>{re.sub('<img.*?>', '', body.split('</body>')[0])}</body>")
     ET.fromstring(svg)
-    with Image.open(io.BytesIO(png)) as picture:
-        assert min(picture.size) > 400
-        assert len(picture.convert("RGB").getcolors(maxcolors=10**6)) > 50
 
 
 def test_a_picture_of_models_without_operations_is_drawn_too(make_analysis):
