@@ -1,4 +1,4 @@
-"""What happens in one dispatched ATen operator: what it reads, writes, makes and is made of."""
+"""What happens in one dispatched ATen operator: what it reads, writes, and makes inside."""
 
 from __future__ import annotations
 
@@ -8,17 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from harness.measure.memory import LiveStorages
-from harness.profiling.formulas import (
-    FUSED_ATTENTION,
-    Arguments,
-    base_name,
-    extra_flops,
-    has_formula,
-)
+from harness.profiling.formulas import FUSED_ATTENTION, Arguments, base_name
 
 LAYERS = {"conv1d", "conv2d", "conv3d", "convolution", "linear"}
 
@@ -55,28 +48,6 @@ def _is_whole(func: Any, args: tuple[Any, ...]) -> bool:
         return name.endswith("norm") or name in LAYERS - {"linear"}
     query, _, value = args[:3]
     return bool(query.dim() == 4 and query.shape[-1] == value.shape[-1])
-
-
-class Inside(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Sums the FLOPs, besides products, of the operators that a composite one is made of."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.flops = 0
-        self.unknown = False
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if is_composite(func) and not has_formula(func):
-            with self:
-                return func.decompose(*args, **(kwargs or {}))
-        result = func(*args, **(kwargs or {}))
-        arguments = named_arguments(func, args, kwargs or {})
-        read, written = dataflow(func, arguments, result)
-        if written:
-            extra = extra_flops(func, arguments, read, written)
-            self.flops += extra or 0
-            self.unknown |= extra is None
-        return result
 
 
 def named_arguments(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:

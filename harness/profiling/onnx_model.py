@@ -77,7 +77,8 @@ class _Reader:
         self._shapes = {name: tuple(each.dims) for name, each in stored.items()}
         for each in (*graph.value_info, *graph.input, *graph.output):
             kind = each.type.tensor_type
-            if kind.elem_type and all(side.HasField("dim_value") for side in kind.shape.dim):
+            known = kind.elem_type and kind.HasField("shape")
+            if known and all(side.HasField("dim_value") for side in kind.shape.dim):
                 types[each.name] = kind.elem_type
                 self._shapes[each.name] = tuple(side.dim_value for side in kind.shape.dim)
         dtypes = {name: helper.tensor_dtype_to_np_dtype(key) for name, key in types.items()}
@@ -138,8 +139,9 @@ class _Reader:
             operator = self._operator(node, writer, unknown)
             writer |= dict.fromkeys(node.output, len(operators))
             operators.append(operator)
-        results = frozenset(writer[self._root(name)] for name in self._results)
-        return Graph(operators=tuple(operators), results=results, unknown=tuple(unknown))
+        # An image that is returned as it is has no writer.
+        results = {writer[root] for root in map(self._root, self._results) if root in writer}
+        return Graph(operators=tuple(operators), results=frozenset(results), unknown=tuple(unknown))
 
     def _operator(
         self, node: onnx.NodeProto, writer: dict[str, int], unknown: dict[str, None]

@@ -26,7 +26,6 @@ from harness.measure.operations import counting_flops
 from harness.measure.products import ProductCounter
 from harness.profiling.dispatch import (
     LAYERS,
-    Inside,
     LiveResults,
     dataflow,
     find_tensors,
@@ -123,6 +122,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     The dataflow follows storages: an operator waits for the last one that wrote to a storage that
     it reads, so operators in place, and writes to parts of a tensor, come after one another.
+    `extras` are the FLOPs of each besides products; None: it has no formula.
     """
 
     def __init__(
@@ -133,6 +133,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         element_bytes: int,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self.extras: list[int | None] = []
         self._operators: list[Operator] = []
         self._unknown: dict[str, None] = {}
         self._weights = {tensor.untyped_storage() for tensor in weights}
@@ -147,7 +148,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return next(iter(arguments.values()))  # which some versions of torch copy
         before, inside = self._counter.get_total_flops(), None
         if is_composite(func) and not has_formula(func):
-            with Inside() as inside:
+            with _Recorder((), self._running, self._counter, self._element_bytes) as inside:
                 result = func.decompose(*args, **(kwargs or {}))
         else:
             result = func(*args, **(kwargs or {}))
@@ -157,9 +158,10 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         read, written = dataflow(func, arguments, result)
         if written:
             if inside:
-                extra = None if inside.unknown else inside.flops
+                extra = None if None in inside.extras else sum(each or 0 for each in inside.extras)
             else:
                 extra = extra_flops(func, arguments, read, written)
+            self.extras.append(extra)
             if extra is None and not macs:
                 self._unknown[base_name(func)] = None
             self._add(base_name(func), read, written, macs, extra or 0)

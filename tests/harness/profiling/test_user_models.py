@@ -167,15 +167,22 @@ def test_an_onnx_file_says_what_it_cannot_take_and_which_operators_have_no_formu
 
     assert "it takes any×3×any×any, not 1×5×8×8" in count(exported, channels=5)[0].reason
     assert "the complete accounting only" in count(exported, accounting="published")[0].reason
-    model = onnx.load(exported)
-    model.graph.node.append(onnx.helper.make_node("Det", [model.graph.output[0].name], ["d"]))
-    model.graph.output.append(onnx.helper.make_tensor_value_info("d", 1, None))
-    del model.graph.output[0]
-    node = onnx.helper.make_node("NonZero", [model.graph.node[0].output[0]], ["places"])
-    model.graph.node.append(node)
-    onnx.save(model, exported)
-    (row,) = count(exported)
-    assert isinstance(row, Failure)
+    logits = onnx.load(exported).graph.output[0].name
+
+    def returning(kind, read, dtype=1):
+        """Return the row of the file where an operator makes the output."""
+        changed = onnx.load(exported)
+        changed.graph.node.append(onnx.helper.make_node(kind, [read], ["made"]))
+        changed.graph.output[0].CopyFrom(onnx.helper.make_tensor_value_info("made", dtype, None))
+        path = exported.with_name("changed.onnx")
+        onnx.save(changed, path)
+        return count(path)[0]
+
+    assert "Det" in returning("Det", logits).reason
+    reason = returning("NonZero", logits, 7).reason
+    assert reason == "NonZero: the shape of 'made' cannot be inferred"
+    assert returning("Hardmax", logits).graph.unknown == ("Hardmax",)
+    assert returning("Identity", "image").outputs == ((1, 3, 8, 8),)
     exported.write_bytes(b"no model")
     assert "cannot be read: " in count(exported)[0].reason
 
