@@ -99,11 +99,8 @@ def _is_named(model: str, names: Sequence[str]) -> bool:
     return any(fnmatchcase(model, name) or fnmatchcase(short, name) for name in names)
 
 
-def _field(name: str, frame: pd.DataFrame, option: str) -> str:
-    name = _ALIASES.get(name, name)
-    if name not in frame.columns:
-        raise unknown_name(f"figure of {option}", name, [*frame.columns, *_ALIASES])
-    return name
+def _unknown_figure(option: str, name: str, frame: pd.DataFrame) -> RequestError:
+    return unknown_name(f"figure of {option}", name, [*frame.columns, *_ALIASES])
 
 
 def _query(frame: pd.DataFrame, where: str) -> pd.DataFrame:
@@ -113,8 +110,7 @@ def _query(frame: pd.DataFrame, where: str) -> pd.DataFrame:
     try:
         chosen = columns.eval(where)
     except UndefinedVariableError as error:
-        _field(str(error).split("'")[1], frame, "--where")
-        raise
+        raise _unknown_figure("--where", str(error).split("'")[1], frame) from None
     except Exception as error:
         text = " ".join(str(error).split())
         raise RequestError(f"--where '{where}': {type(error).__name__}: {text}") from None
@@ -128,7 +124,10 @@ def _pareto(frame: pd.DataFrame, wanted: str) -> tuple[pd.DataFrame, int]:
     from pandas.api.types import is_numeric_dtype
 
     names = [name.strip() for name in wanted.split(",") if name.strip()]
-    fields = [_field(name, frame, "--pareto") for name in names]
+    fields = [_ALIASES.get(name, name) for name in names]
+    for field in fields:
+        if field not in frame.columns:
+            raise _unknown_figure("--pareto", field, frame)
     if len(fields) < 2:
         raise RequestError(f"--pareto {wanted}: two or more figures wanted, as accuracy,gmacs")
     for field in fields:
@@ -151,7 +150,9 @@ def _sort_by_likeness(frame: pd.DataFrame, whole: pd.DataFrame, like: str) -> pd
     for name in (like, like.removeprefix("torchvision:"), f"timm:{like}"):
         own = whole[whole["model"] == name]
         if len(own):
-            distance = np.sqrt(((orders(frame) - orders(own).iloc[0]) ** 2).mean(axis=1))
+            distance = np.sqrt(
+                ((orders(frame) - orders(own).iloc[0]) ** 2).mean(axis=1, skipna=False)
+            )
             factors = frame.assign(factor_from_like=np.exp(distance))
             return factors.sort_values(["factor_from_like", "model"])
     raise unknown_name("model of --like", like, dict.fromkeys(whole["model"]))
@@ -161,7 +162,11 @@ def _join_timm(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
     """Return the table with the accuracies of timm's results at the sizes of the images."""
     results = read_timm_results(path)
     frame = frame.astype({"published_weights": object})
-    for place, row in frame[frame["source"] == "timm"].iterrows():
-        if stated := results.get((row["model"].removeprefix("timm:"), row["image_size"])):
-            frame.loc[place, list(PUBLISHED[:3])] = [stated[field] for field in PUBLISHED[:3]]
+    keys = zip(frame["model"].str.removeprefix("timm:"), frame["image_size"], strict=True)
+    stated = [results.get(key) for key in keys]
+    for field in PUBLISHED[:3]:
+        frame[field] = [
+            found[field] if found and source == "timm" else old
+            for found, source, old in zip(stated, frame["source"], frame[field], strict=True)
+        ]
     return frame
