@@ -6,6 +6,7 @@ from torch import nn
 
 from harness.profiling.analysis import Analysis
 from harness.profiling.graph import Graph, Operator
+from harness.profiling.hardware import Roof
 from harness.profiling.metrics import compute_metrics
 from harness.profiling.names import ModelName
 
@@ -59,6 +60,12 @@ def on_meta(network, *shape):
 @pytest.fixture(name="residual")
 def _residual():
     return on_meta(Residual(), 1, 3, 8, 8)
+
+
+@pytest.fixture(name="roof", scope="session")
+def _roof():
+    figures = {"peak_gflops_per_s": 100.0, "bandwidth_gb_per_s": 10.0}
+    return Roof(name="a device", precision="fp32", source="made up", **figures)
 
 
 @pytest.fixture(name="on_meta", scope="session")

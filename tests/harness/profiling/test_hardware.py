@@ -6,7 +6,7 @@ from harness.errors import RequestError
 from harness.measure import bandwidth as bandwidth_module
 from harness.measure.bandwidth import measure_bandwidth
 from harness.profiling.hardware import (
-    Roof,
+    find_machine,
     find_roof,
     latency_bound_ms,
     memory_bound_percent,
@@ -78,24 +78,28 @@ def test_the_calibration_measures_something(monkeypatch):
     assert roof.source.startswith("calibrated: ")
 
 
+def test_the_cpu_is_named_with_the_threads_used(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    for threads, words in ((1, ", 1 thread"), (2, ", 2 threads")):
+        monkeypatch.setattr("torch.get_num_threads", lambda threads=threads: threads)
+        device, name = find_machine()
+        assert device == "cpu"
+        assert name.endswith(words)
+
+
 def test_the_bandwidth_counts_what_is_read_and_written(monkeypatch):
     monkeypatch.setattr(bandwidth_module, "_MB", {"cpu": 8})
     monkeypatch.setattr(bandwidth_module, "best_seconds", lambda copy, repeats: 0.004)
     assert measure_bandwidth("cpu").gb_per_s == pytest.approx(2 * 0.008 / 0.004)
 
 
-ROOF = Roof(
-    name="d", precision="fp32", peak_gflops_per_s=100.0, bandwidth_gb_per_s=10.0, source="made up"
-)
-
-
-def test_the_roofline_by_hand(make_operator):
-    assert ROOF.ridge_flops_per_byte == 10
-    assert [ROOF.attainable_gflops_per_s(x) for x in (1, 10, 100)] == [10, 100, 100]
+def test_the_roofline_by_hand(make_operator, roof):
+    assert roof.ridge_flops_per_byte == 10
+    assert [roof.attainable_gflops_per_s(x) for x in (1, 10, 100)] == [10, 100, 100]
     product = make_operator(flops=2_000_000, input_bytes=100_000)
     copy = make_operator(input_bytes=50_000, output_bytes=50_000)
-    assert (ROOF.compute_ms(product), ROOF.memory_ms(product)) == (0.02, 0.01)
-    assert ROOF.bound_ms(product) == 0.02
-    assert latency_bound_ms([product, copy], ROOF) == pytest.approx(0.03)
-    assert memory_bound_percent([product, copy], ROOF) == pytest.approx(100 / 3)
-    assert memory_bound_percent([], ROOF) == 0.0
+    assert (roof.compute_ms(product), roof.memory_ms(product)) == (0.02, 0.01)
+    assert roof.bound_ms(product) == 0.02
+    assert latency_bound_ms([product, copy], roof) == pytest.approx(0.03)
+    assert memory_bound_percent([product, copy], roof) == pytest.approx(100 / 3)
+    assert memory_bound_percent([], roof) == 0.0

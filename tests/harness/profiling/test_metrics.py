@@ -6,7 +6,6 @@ import pytest
 
 from harness.profiling.columns import COLUMNS
 from harness.profiling.graph import Graph
-from harness.profiling.hardware import Roof
 from harness.profiling.layers import group_layers, sum_layers
 from harness.profiling.metrics import Metrics, classify_intensity, compute_metrics
 
@@ -16,13 +15,6 @@ SIZE = {
     "model_size_mb": 0.5,
     "peak_activations_mb": 0.25,
 }
-ROOF = Roof(
-    name="a device",
-    precision="fp32",
-    peak_gflops_per_s=100.0,
-    bandwidth_gb_per_s=10.0,
-    source="made up",
-)
 
 
 @pytest.fixture(name="graph")
@@ -41,9 +33,9 @@ def _graph(make_operator):
     )
 
 
-def test_all_figures_by_hand(graph):
+def test_all_figures_by_hand(graph, roof):
     # Least time: 0.06, 0.01 (memory), 0.02 (memory), 0.02 ms.
-    assert compute_metrics(graph, "complete", ROOF, **SIZE) == Metrics(
+    assert compute_metrics(graph, "complete", roof, **SIZE) == Metrics(
         params=50,
         trainable_params=40,
         model_size_mb=0.5,
@@ -85,9 +77,9 @@ def test_without_hardware_there_are_no_times(graph):
     assert metrics.memory_bound_time_percent is None
 
 
-def test_an_empty_network_has_no_ratios():
+def test_an_empty_network_has_no_ratios(roof):
     graph = Graph(operators=(), results=frozenset())
-    metrics = compute_metrics(graph, "complete", ROOF, **dict.fromkeys(SIZE, 0))
+    metrics = compute_metrics(graph, "complete", roof, **dict.fromkeys(SIZE, 0))
     assert metrics.flops_per_param is None
     assert metrics.params_per_mac is None
     assert metrics.bytes_per_flop is None

@@ -3,30 +3,21 @@
 import pytest
 
 from harness.profiling.analysis import Failure
-from harness.profiling.hardware import Roof
 from harness.profiling.layers import group_layers
 from harness.profiling.names import ModelName
 from harness.profiling.ranking import rank, recommend, sort_rows
 
-ROOF = Roof(
-    name="a device",
-    precision="fp32",
-    peak_gflops_per_s=100.0,
-    bandwidth_gb_per_s=10.0,
-    source="made up",
-)
-
 
 @pytest.fixture(name="models")
-def _models(make_operator, make_analysis):
+def _models(make_operator, make_analysis, roof):
     """`busy` computes, `bulky` reads weights, `wide` moves activations."""
     busy = make_operator(flops=4_000_000, input_bytes=1_000, output_bytes=1_000)
     bulky = make_operator(flops=1_000_000, input_bytes=1_000, weight_bytes=900_000)
     wide = make_operator(flops=2_000_000, input_bytes=200_000, output_bytes=100_000)
     return [
-        make_analysis("busy", [busy], roof=ROOF, params=30, model_size_mb=8.0),
-        make_analysis("bulky", [bulky], roof=ROOF, params=90, model_size_mb=27.0),
-        make_analysis("wide", [wide], roof=ROOF, params=10, peak_activations_mb=9.5),
+        make_analysis("busy", [busy], roof=roof, params=30, model_size_mb=8.0),
+        make_analysis("bulky", [bulky], roof=roof, params=90, model_size_mb=27.0),
+        make_analysis("wide", [wide], roof=roof, params=10, peak_activations_mb=9.5),
     ]
 
 
@@ -86,8 +77,8 @@ def test_the_ends_of_the_rankings(models):
         ("latency", "ms", {"wide": 0.03, "busy": 0.04, "bulky": 0.0901}),
     ],
 )
-def test_what_is_recommended_minimises_what_it_says(models, purpose, unit, expected):
-    found = recommend(models, purpose, ROOF)
+def test_what_is_recommended_minimises_what_it_says(models, purpose, unit, expected, roof):
+    found = recommend(models, purpose, roof)
     assert dict(found.scores) == pytest.approx(expected)
     assert [name for name, _ in found.scores] == list(expected)
     assert found.unit == unit
@@ -95,7 +86,7 @@ def test_what_is_recommended_minimises_what_it_says(models, purpose, unit, expec
     assert ("a device" in found.minimised) == (purpose in ("server", "latency"))
 
 
-def test_layers_are_the_operators_of_a_module_together(make_operator, make_analysis):
+def test_layers_are_the_operators_of_a_module_together(make_operator, make_analysis, roof):
     operators = [
         make_operator(module="a", macs=3, flops=6, input_bytes=1_000_000),
         make_operator(module="", name="add", flops=1, output_bytes=10),
@@ -103,7 +94,7 @@ def test_layers_are_the_operators_of_a_module_together(make_operator, make_analy
         make_operator(module="a", name="relu", flops=4, weight_bytes=500_000),
     ]
     graph = make_analysis("m", operators).graph
-    first, second = group_layers(graph, ROOF)
+    first, second = group_layers(graph, roof)
     assert (first.module, first.operators) == ("a", "conv2d, 2× relu")
     assert (first.macs, first.flops, first.traffic_mb, first.weights_mb) == (3, 14, 2.0, 0.5)
     assert first.intensity_flops_per_byte == 14 / 2_000_000

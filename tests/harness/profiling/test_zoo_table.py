@@ -5,6 +5,7 @@ import random
 
 import pytest
 
+from cli import update_zoo
 from harness.profiling import zoo
 from harness.profiling.names import ModelName
 from harness.profiling.request import parse_request
@@ -122,6 +123,14 @@ def test_a_run_that_is_interrupted_goes_on_where_it_stopped(tmp_path, monkeypatc
     assert list(read_zoo(tmp_path)["model"]) == ["m0", "m1", "m2", "m3"]
     assert zoo.differing_models(names, tmp_path) == []
     assert not list(tmp_path.glob("*part*"))
+
+
+@pytest.mark.parametrize("check", [-1, 1_000_000])
+def test_more_models_than_there_are_cannot_be_checked(check, capsys):
+    with pytest.raises(SystemExit) as caught:
+        update_zoo.main(check=check)
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.startswith(f"error: --check {check}: up to ")
 
 
 @pytest.mark.skipif(
