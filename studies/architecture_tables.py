@@ -23,8 +23,7 @@ import typer
 from torch import Tensor, nn
 from typer import Option
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from harness.errors import exit_on_error, unknown_name
 from harness.measure.memory import measure_peak_mb, measure_weights_mb

@@ -14,8 +14,8 @@ import statistics
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from time import perf_counter
 from typing import Annotated
 
 import numpy as np
@@ -24,17 +24,14 @@ import typer
 from torch import Tensor
 from typer import Option
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from harness.catalog import load_model
-from harness.data.loading import ImageData, load_data
+from harness.data.loading import ImageData
 from harness.data.preprocess import Preprocess
 from harness.errors import RequestError, exit_on_error
 from harness.measure.latency import measure_latency
-from harness.registry import find_dataset
 from harness.report.table import Table
-from harness.settings import complete_settings, load_settings
+from studies.common import DataFile, in_turn, load_study, spread
 from studies.trunk_ways import FOLDED, NAMES, PUBLISHED, RESIDENT, TRACED, Way, all_ways
 from trunk.published import load_published_trunk, published_tree
 
@@ -52,9 +49,6 @@ _HEADER = (
 
 Dataset = Annotated[str, Option(help="emnist, cifar10 or svhn.")]
 PublishedDir = Annotated[Path, Option(help="Folder whose `trunk` holds the published trees.")]
-DataFile = Annotated[
-    Path | None, Option(help="Images to use instead of the official ones in data/.")
-]
 Images = Annotated[int | None, Option(help="Test images, drawn at random; all by default.")]
 Threads = Annotated[int, Option(help="CPU threads.")]
 
@@ -92,20 +86,11 @@ def _evaluate(
     dataset: str, trees_dir: Path, data_file: Path | None, count: int | None
 ) -> list[Round]:
     """Run a data set's published tree in all ways, on so many test images, or all."""
-    published, spec, known = published_tree(dataset), load_model("trunk"), find_dataset(dataset)
-    settings = complete_settings(load_settings(dataset, "trunk"), spec, known)
-    data = load_data(
-        dataset,
-        known,
-        data_dir=ROOT / "data",
-        data_file=data_file,
-        offline=True,
-        image_size=spec.input_size(settings),
-        memory_limit_gb=settings.memory_limit_gb,
-    )
+    published = published_tree(dataset)
+    job, _, data = load_study(dataset, "trunk", data_file)
     trunk = load_published_trunk(published, trees_dir, len(data.classes))
     size = trunk.tree.root.network.input_shape[1]
-    preprocess = Preprocess(image_size=size, mean=settings.mean, std=settings.std)
+    preprocess = Preprocess(image_size=size, mean=job.settings.mean, std=job.settings.std)
     # Contiguous, as the published program had them from torchvision's ToTensor.
     pieces = [(preprocess(images).contiguous(), labels) for images, labels in _pieces(data, count)]
     ways = all_ways(trunk, trees_dir / published.folder, pieces[0][0][:_CHECKED_IMAGES])
@@ -131,10 +116,9 @@ def _measure(ways: Mapping[str, Way], pieces: Sequence[tuple[Tensor, Tensor]]) -
         way.route(pieces[0][0][: way.batch_size])
     for images, labels in pieces:
         images_per_s, right = {}, {}
-        for name in generator.permutation([*ways]).tolist():
-            start = perf_counter()
-            classes = ways[name].run(images)
-            images_per_s[name] = len(classes) / (perf_counter() - start)
+        calls = {name: partial(way.run, images) for name, way in ways.items()}
+        for name, classes, seconds in in_turn(calls, generator):
+            images_per_s[name] = len(classes) / seconds
             right[name] = classes == labels[: len(classes)]
         latency_ms = _latencies_ms(ways, images[:_LATENCY_IMAGES])
         yield Round(images_per_s=images_per_s, right=right, latency_ms=latency_ms)
@@ -172,7 +156,7 @@ def _row(rounds: Sequence[Round], name: str) -> list[str]:
     cells = [
         name,
         f"{statistics.median(rate[name] for rate in rates):.0f}",
-        _spread([rate[name] / rate[PUBLISHED] for rate in rates]),
+        spread([rate[name] / rate[PUBLISHED] for rate in rates]),
         _percent([flags[:seen] for flags in right]),
         _percent(right) if name != PUBLISHED else "—",
     ]
@@ -180,17 +164,11 @@ def _row(rounds: Sequence[Round], name: str) -> list[str]:
     if name not in times[0]:
         return [*cells, "—", "—"]
     ratios = [time_ms[RESIDENT] / time_ms[name] for time_ms in times]
-    return [*cells, f"{statistics.median(each[name] for each in times):.2f}", _spread(ratios)]
+    return [*cells, f"{statistics.median(each[name] for each in times):.2f}", spread(ratios)]
 
 
 def _percent(right: Sequence[Tensor]) -> str:
     return f"{100 * torch.cat([*right]).double().mean().item():.2f}"
-
-
-def _spread(ratios: Sequence[float]) -> str:
-    if min(ratios) == max(ratios):
-        return f"{ratios[0]:.2f}"
-    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})"
 
 
 if __name__ == "__main__":

@@ -31,13 +31,7 @@ _PUBLISHED_LIMIT = 200
 
 @dataclass(frozen=True, kw_only=True)
 class Way:
-    """One way to run a tree.
-
-    Attributes:
-        route: Returns the classes N of images N×C×H×W.
-        batch_size: Images a call.
-        limit: The most images of a round that it is given; None: all.
-    """
+    """A function that returns the classes N of N×C×H×W, and the most images of a round for it."""
 
     route: Callable[[Tensor], Tensor]
     batch_size: int = 1
@@ -50,12 +44,7 @@ class Way:
 
 
 def all_ways(trunk: Trunk, folder: Path, images: Tensor) -> dict[str, Way]:
-    """Return the ways to run a tree by name.
-
-    Args:
-        trunk: The tree with its weights.
-        folder: The folder that it was loaded from.
-        images: Images N×C×H×W that the traced copy is checked with.
+    """Return the ways to run a tree by name; `folder` is where it was loaded from.
 
     Raises:
         CellError: The traced copy does not give what `trunk` gives.
@@ -99,11 +88,7 @@ def _published_way(tree: Tree, files: Mapping[NodePath, Path]) -> Callable[[Tens
 
 
 def check_traced(traced: Trunk, trunk: Trunk, images: Tensor) -> None:
-    """Make sure that a traced copy gives the classes and log-probabilities of its original.
-
-    Raises:
-        CellError: It does not.
-    """
+    """Raise CellError unless a traced copy gives the classes and log-probabilities of a tree."""
     for image in torch.split(images, 1):
         with torch.inference_mode():
             close = torch.allclose(traced(image), trunk(image), rtol=1e-4, atol=1e-4)
