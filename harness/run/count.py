@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from datetime import UTC, datetime
 from typing import Any
 
@@ -40,7 +39,7 @@ def count_costs(job: Job) -> CostRecord:
     image = torch.zeros(1, dataset.channels, size, size)
     adapter = adapt(network)
     counted = _count_paths(adapter, image) if adapter.paths else _count_whole(adapter, image)
-    environment = dataclasses.asdict(describe_environment("cpu"))
+    environment = describe_environment("cpu")
     return CostRecord(
         dataset=job.cell.dataset,
         model=job.cell.model,
