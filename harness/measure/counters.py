@@ -16,16 +16,12 @@ from collections.abc import Callable
 from torch import Tensor
 
 from harness.measure.calls import call_for
-from harness.measure.networks import inference, own_inputs
+from harness.measure.networks import UnmeasuredError, inference, own_inputs
 
 _EVENTS = ("cache-references", "cache-misses")
 _PATIENCE_SECONDS = 10.0
 # Below this, perf extrapolates from a part of the time, which is an estimate.
 _WHOLE_TIME_PERCENT = 99.0
-
-
-class _UncountedError(Exception):
-    """Nothing was counted; the message is the reason."""
 
 
 def measure_cache(
@@ -44,7 +40,7 @@ def measure_cache(
     try:
         with inference(network):
             return *_count_per_image(network, example, seconds), None
-    except _UncountedError as reason:
+    except UnmeasuredError as reason:
         return None, None, str(reason)
 
 
@@ -52,10 +48,10 @@ def _count_per_image(
     network: Callable[[Tensor], object], example: Tensor, seconds: float
 ) -> tuple[float, float]:
     if example.is_cuda:
-        raise _UncountedError("perf counts for the CPU, and the network is on a GPU")
+        raise UnmeasuredError("perf counts for the CPU, and the network is on a GPU")
     perf = shutil.which("perf")
     if perf is None:
-        raise _UncountedError("needs the perf command (Linux: package linux-perf or linux-tools)")
+        raise UnmeasuredError("needs the perf command (Linux: package linux-perf or linux-tools)")
     images = 0
 
     def call_once() -> None:
@@ -87,11 +83,11 @@ def _count(perf: str, work: Callable[[], object]) -> tuple[int, int]:
                 process.send_signal(signal.SIGINT)
                 _, output = process.communicate(timeout=_PATIENCE_SECONDS)
             except subprocess.TimeoutExpired:
-                raise _UncountedError("perf did not end when it was told to") from None
+                raise UnmeasuredError("perf did not end when it was told to") from None
             finally:
                 process.kill()
     if not obeyed:
-        raise _UncountedError(f"perf did not attach: {' '.join(output.split())[:200]}")
+        raise UnmeasuredError(f"perf did not attach: {' '.join(output.split())[:200]}")
     return _parse(output, "cache-references"), _parse(output, "cache-misses")
 
 
@@ -125,10 +121,10 @@ def _parse(output: str, event: str) -> int:
     # The event may have a suffix ("cache-misses:u": without the kernel) or name the kind of core.
     found = [row for row in rows if len(row) >= 5 and event in row[2]]
     if not found:
-        raise _UncountedError(f"perf does not tell {event}: {' '.join(output.split())[:200]}")
+        raise UnmeasuredError(f"perf does not tell {event}: {' '.join(output.split())[:200]}")
     for value, _, _, _, percent, *_ in found:
         if not value.isdecimal():
-            raise _UncountedError(f"perf: {event} {value} (virtual machines often hide it)")
+            raise UnmeasuredError(f"perf: {event} {value} (virtual machines often hide it)")
         if float(percent) < _WHOLE_TIME_PERCENT:
-            raise _UncountedError(f"perf counted {event} for {percent}% of the time only")
+            raise UnmeasuredError(f"perf counted {event} for {percent}% of the time only")
     return sum(int(row[0]) for row in found)

@@ -30,9 +30,7 @@ def lock_path(device: str) -> Path:
 def device_lock(device: str, purpose: str) -> Iterator[None]:
     """Wait until nobody else measures on a device, and lock it while the block runs.
 
-    Args:
-        device: "cpu" or "cuda", with or without an index.
-        purpose: Shown to other processes that wait for the device.
+    The purpose is shown to other processes that wait for the device.
     """
     path = lock_path(device)
     lock = FileLock(path, mode=_MODE)

@@ -35,11 +35,7 @@ def measure_peak(device: str, precision: str = "fp32") -> Peak:
     The best time counts, because disturbances only make a product slower. On a CPU the faster of a
     matrix product and a convolution counts. They use different libraries, and one of them may not
     be optimized for the processor: on an AMD EPYC the matrix product reaches 42% of the
-    convolution.
-
-    Args:
-        device: "cpu" or "cuda", with or without an index.
-        precision: fp32 (on a GPU as torch is set: TF32 is off by default) or bf16.
+    convolution. The precision is bf16 or fp32 (on a GPU as torch is set: TF32 is off by default).
     """
     kind, dtype = torch.device(device).type, _TYPES[precision]
     side = _SIDE[kind]

@@ -31,7 +31,6 @@ class Rounds:
 
     Attributes:
         times_ms: Milliseconds by name; the same index is the same round.
-        on_gpu: Whether CUDA events timed the networks.
         drift: Relative change of the reference's median from the first third of the rounds to the
             last third.
         reruns: How often all rounds were discarded because the reference drifted by over 5%.
