@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
 from filelock import FileLock, Timeout
 
 logger = logging.getLogger(__name__)
@@ -22,6 +21,8 @@ def lock_path(device: str) -> Path:
     """Return the lock file of a device of this machine; every GPU has its own."""
     name = device
     if device.startswith("cuda"):
+        import torch
+
         name = f"cuda-{torch.cuda.get_device_properties(device).uuid}"
     return Path(tempfile.gettempdir()) / f"modelcomparisons-{name}.lock"
 
