@@ -29,12 +29,7 @@ _INPUTS: TypeAdapter[dict[str, tuple[list[int], int]]] = TypeAdapter(
 
 @dataclass(frozen=True, kw_only=True)
 class MappedNode:
-    """The content of the maps for one node with a network.
-
-    Attributes:
-        file: The stem of the names of its files.
-        path, groups, input_shape, likelihood: As in `trunk.tree.Node` and `NodeNetwork`.
-    """
+    """The content of the maps for one node; `file` is the stem of the names of its files."""
 
     path: NodePath
     file: str

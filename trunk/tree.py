@@ -28,10 +28,9 @@ class NodeNetwork:
     """The description that a node's network is built from.
 
     Attributes:
-        backbone: A key of `trunk.nodes.BACKBONES`.
+        backbone: A key of `trunk.backbones.BACKBONES`.
         layers: The name of one of the backbone's layer lists.
         input_shape: C, H, W: of the image at the root, else of the parent's feature map.
-        outputs: The number of children, or classes, that the network tells apart.
     """
 
     __pydantic_config__ = _STRICT
@@ -128,11 +127,7 @@ def tree_to_json(tree: Tree) -> dict[str, Any]:
 
 
 def tree_from_json(plain: object) -> Tree:
-    """Return the tree that `tree_to_json` turned into `plain`.
-
-    Raises:
-        RequestError: It is no tree.
-    """
+    """Return the tree that `tree_to_json` turned into `plain`; RequestError where it is none."""
     from pydantic import TypeAdapter, ValidationError
 
     try:

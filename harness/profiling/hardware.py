@@ -101,9 +101,8 @@ def calibrate(precision: Precision) -> Roof:
     """
     import torch
 
-    from harness.measure.bandwidth import measure_bandwidth
     from harness.measure.environment import device_name
-    from harness.measure.peak import measure_peak
+    from harness.measure.peak import measure_bandwidth, measure_peak
 
     if precision not in ("fp32", "bf16"):
         raise RequestError(

@@ -12,8 +12,7 @@ from harness.catalog import load_model
 from harness.errors import CellError, RequestError
 from harness.jobs import Job
 from harness.measure.environment import describe_environment
-from harness.measure.file_size import measure_file_mb
-from harness.measure.memory import measure_peak_mb, measure_weights_mb
+from harness.measure.memory import measure_file_mb, measure_peak_mb, measure_weights_mb
 from harness.measure.networks import copy_network
 from harness.measure.operations import count_macs, count_parameters, measure_operations
 from harness.networks.adapter import NetworkAdapter, adapt
