@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import statistics
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,12 +28,28 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from harness.data.loading import ImageData
 from harness.data.preprocess import Preprocess
-from harness.errors import RequestError, exit_on_error
+from harness.errors import CellError, RequestError, exit_on_error
 from harness.measure.latency import measure_latency
+from harness.networks.published import read_state
 from harness.report.table import Table
 from studies.common import DataFile, in_turn, load_study, spread
-from studies.trunk_ways import FOLDED, NAMES, PUBLISHED, RESIDENT, TRACED, Way, all_ways
+from trunk.nodes import build_node
 from trunk.published import load_published_trunk, published_tree
+from trunk.published_maps import read_maps
+from trunk.routing import Trunk
+from trunk.tree import NodePath, Tree
+
+PUBLISHED = "published way: weights reread from disk"
+RESIDENT = "resident nodes, batch 1"
+FOLDED = "folded, channels last, batch 1"
+TRACED = "traced, oneDNN Graph, batch 1"
+# These batch sizes were fastest on the processor of docs/trunk.md: maps stay in its caches.
+BATCHED = "folded, batches of 48"
+BATCHED_BF16 = "folded, batches of 128, bf16"
+NAMES = (PUBLISHED, RESIDENT, FOLDED, TRACED, BATCHED, BATCHED_BF16)
+
+# The published way takes 4 to 10 seconds for this many images.
+_PUBLISHED_LIMIT = 200
 
 _ROUNDS = 5
 _SEED = 0
@@ -51,6 +67,20 @@ Dataset = Annotated[str, Option(help="emnist, cifar10 or svhn.")]
 PublishedDir = Annotated[Path, Option(help="Folder whose `trunk` holds the published trees.")]
 Images = Annotated[int | None, Option(help="Test images, drawn at random; all by default.")]
 Threads = Annotated[int, Option(help="CPU threads.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """A function that returns the classes N of N×C×H×W, and the most images of a round for it."""
+
+    route: Callable[[Tensor], Tensor]
+    batch_size: int = 1
+    limit: int | None = None
+
+    def run(self, images: Tensor) -> Tensor:
+        """Return the classes of the first images, up to the limit."""
+        batches = torch.split(images[: self.limit], self.batch_size)
+        return torch.cat([self.route(batch) for batch in batches])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -95,6 +125,59 @@ def _evaluate(
     pieces = [(preprocess(images).contiguous(), labels) for images, labels in _pieces(data, count)]
     ways = all_ways(trunk, trees_dir / published.folder, pieces[0][0][:_CHECKED_IMAGES])
     return list(_measure(ways, pieces))
+
+
+def all_ways(trunk: Trunk, folder: Path, images: Tensor) -> dict[str, Way]:
+    """Return the ways to run a tree by name; `folder` is where it was loaded from.
+
+    Raises:
+        CellError: The traced copy does not give what `trunk` gives.
+    """
+    files = {node.path: folder / "model_weights" / f"{node.file}.pt" for node in read_maps(folder)}
+    folded = trunk.prepare_for_inference()
+    bf16 = trunk.prepare_for_inference().to(torch.bfloat16)
+    traced = trunk.prepare_for_single_images()
+    check_traced(traced, trunk, images)
+    return {
+        PUBLISHED: Way(route=_published_way(trunk.tree, files), limit=_PUBLISHED_LIMIT),
+        RESIDENT: Way(route=trunk.route),
+        FOLDED: Way(route=folded.route),
+        TRACED: Way(route=traced.route),
+        BATCHED: Way(route=folded.route, batch_size=48),
+        BATCHED_BF16: Way(
+            route=lambda images: bf16.route(images.to(torch.bfloat16)), batch_size=128
+        ),
+    }
+
+
+def _published_way(tree: Tree, files: Mapping[NodePath, Path]) -> Callable[[Tensor], Tensor]:
+    """Return the published program: it keeps one node in memory, and rereads it for every image."""
+
+    def walk(inputs: Tensor) -> int:
+        node = tree.root
+        while True:
+            network = build_node(node.network)
+            network.load_state_dict(read_state(files[node.path]))
+            inputs, logits = network.eval()(inputs)
+            child = tree.children(node)[int(logits.argmax())]
+            if isinstance(child, int):
+                return child
+            node = child
+
+    @torch.inference_mode()
+    def route(images: Tensor) -> Tensor:
+        return torch.tensor([walk(image) for image in torch.split(images, 1)])
+
+    return route
+
+
+def check_traced(traced: Trunk, trunk: Trunk, images: Tensor) -> None:
+    """Raise CellError unless a traced copy gives the classes and log-probabilities of a tree."""
+    for image in torch.split(images, 1):
+        with torch.inference_mode():
+            close = torch.allclose(traced(image), trunk(image), rtol=1e-4, atol=1e-4)
+        if not close or not torch.equal(traced.route(image), trunk.route(image)):
+            raise CellError("the traced nodes do not give what the eager ones give")
 
 
 def _pieces(data: ImageData, count: int | None) -> Iterator[tuple[Tensor, Tensor]]:

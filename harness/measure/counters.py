@@ -12,11 +12,14 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable
+from typing import TypeVar
 
 from torch import Tensor
 
 from harness.measure.calls import call_for
 from harness.measure.networks import UnmeasuredError, inference, own_inputs
+
+T = TypeVar("T")
 
 _EVENTS = ("cache-references", "cache-misses")
 _PATIENCE_SECONDS = 10.0
@@ -52,24 +55,15 @@ def _count_per_image(
     perf = shutil.which("perf")
     if perf is None:
         raise UnmeasuredError("needs the perf command (Linux: package linux-perf or linux-tools)")
-    images = 0
-
-    def call_once() -> None:
-        nonlocal network
-        network = own_inputs(network, example)
-
-    def call_for_some_time() -> None:
-        nonlocal images
-        images, _ = call_for(network, example, seconds)
-
     # The first count is the warm-up, and a machine without counters fails here.
-    _count(perf, call_once)
-    references, misses = _count(perf, call_for_some_time)
+    _, network = _count(perf, lambda: own_inputs(network, example))
+    counts, (images, _) = _count(perf, lambda: call_for(network, example, seconds))
+    references, misses = counts
     return references / images, misses / images
 
 
-def _count(perf: str, work: Callable[[], object]) -> tuple[int, int]:
-    """Return the cache references and misses of `work` in all threads."""
+def _count(perf: str, work: Callable[[], T]) -> tuple[tuple[int, int], T]:
+    """Return the cache references and misses of `work` in all threads, and what it returns."""
     ours, theirs = socket.socketpair()
     with ours:
         with theirs:
@@ -78,7 +72,7 @@ def _count(perf: str, work: Callable[[], object]) -> tuple[int, int]:
             try:
                 obeyed = _tell(ours, "enable")
                 if obeyed:
-                    work()
+                    result = work()
                     obeyed = _tell(ours, "disable")
                 process.send_signal(signal.SIGINT)
                 _, output = process.communicate(timeout=_PATIENCE_SECONDS)
@@ -88,7 +82,7 @@ def _count(perf: str, work: Callable[[], object]) -> tuple[int, int]:
                 process.kill()
     if not obeyed:
         raise UnmeasuredError(f"perf did not attach: {' '.join(output.split())[:200]}")
-    return _parse(output, "cache-references"), _parse(output, "cache-misses")
+    return (_parse(output, "cache-references"), _parse(output, "cache-misses")), result
 
 
 def _attach(perf: str, control: int) -> subprocess.Popen[str]:

@@ -18,6 +18,7 @@ from harness.util.checkout import command_output, read_git_state
 
 _ROOT = Path(__file__).resolve().parents[2]
 _CPUINFO = Path("/proc/cpuinfo")
+_GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 # Instruction sets that decide which kernels run, as Linux names them (x86, then Arm).
 _FLAGS = (
     *("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "avx_vnni"),
@@ -49,7 +50,7 @@ def describe_environment(device: str) -> dict[str, Any]:
         "cpu_flags": tuple(flag for flag in _FLAGS if flag in flags),
         "cpu_clock_mhz": _clock_mhz(),
         # Linux's policy for the clock: "performance" or "powersave".
-        "cpu_governor": _governor(),
+        "cpu_governor": _read(_GOVERNOR),
         "load_average_1min": psutil.getloadavg()[0],
         "gpu_memory_mb": gpu.total_memory / 1e6 if gpu else None,
         "gpu_driver": driver,
@@ -84,10 +85,7 @@ def _read_cpu() -> tuple[str, frozenset[str]]:
 
     Linux on x86 has both in a file. py-cpuinfo, for other systems and Arm, takes a second.
     """
-    try:
-        text = _CPUINFO.read_text(encoding="utf-8")
-    except OSError:
-        text = ""
+    text = _read(_CPUINFO) or ""
     model = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
     flags = re.search(r"^flags\s*:\s*(.+)$", text, re.MULTILINE)
     if model and flags:
@@ -107,10 +105,9 @@ def _clock_mhz() -> float | None:
     return float(clock.current) if clock else None
 
 
-def _governor() -> str | None:
-    path = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+def _read(path: Path) -> str | None:
     try:
-        return path.read_text(encoding="ascii").strip()
+        return path.read_text(encoding="utf-8").strip()
     except OSError:
         return None
 
