@@ -43,12 +43,10 @@ class NodeNetwork:
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """A node with a network.
+    """A node with a network, which chooses among its children.
 
     Attributes:
-        path: The node's place in the tree.
         groups: The classes of each child, ascending; a child of one class is a leaf.
-        network: The network that chooses among the children.
         likelihood: Averaged softmax likelihood between the node's classes, n×n in ascending order
             of the classes; None where unknown.
         volatility: The grouping volatility that made `groups` of `likelihood`; None where unknown.

@@ -47,8 +47,7 @@ def evaluate(
     """Run a network once over every labelled image and return its accuracy.
 
     Args:
-        network: Maps N×C×H×W floats to N×K logits, K ≥ `num_classes`; a module is in evaluation
-            mode meanwhile.
+        network: Maps N×C×H×W floats to N×K logits, K ≥ `num_classes`.
         batches: Images on the network's device, and labels: N integers in [0, `num_classes`).
         num_classes: With five or fewer, a top-5 accuracy would be meaningless and is None.
         classify: Maps images to their classes, int64 N, for a network whose prediction is not its

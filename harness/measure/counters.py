@@ -33,12 +33,8 @@ def measure_cache(
     """Return cache references and misses per image; if they cannot be counted, None and the reason.
 
     The processor decides which cache it counts, most often the last level. All threads of this
-    process count, and so does the kernel where that is allowed.
-
-    Args:
-        network: A module is in evaluation mode meanwhile.
-        example: One image or more, N×C×H×W, on the CPU.
-        seconds: Duration of the calls in a row; there is at least one, after one uncounted call.
+    process count, and so does the kernel where that is allowed. There is at least one call of the
+    example, N×C×H×W, after an uncounted one.
     """
     try:
         with inference(network):

@@ -43,14 +43,9 @@ def measure_energy(
     """Return the joules per image of calls in a row after one unmeasured call, or None and why.
 
     On a GPU this is NVML's total energy counter; on a CPU it is the sum of the RAPL counters of all
-    packages, without memory modules. Both include idle power and other processes.
-
-    Args:
-        network: A module is in evaluation mode meanwhile.
-        example: One image or more, N×C×H×W, on the network's device.
-        seconds: Duration of the calls; there is at least one. A GPU needs several seconds, because
-            its counter changes about ten times a second and its clock has to rise from idle.
-        powercap: The folder where Linux shows the counters of the CPU.
+    packages, without memory modules. Both include idle power and other processes. A GPU needs
+    several seconds, because its counter changes about ten times a second and its clock has to rise
+    from idle.
     """
     try:
         counters = _gpu_counters(example.device) if example.is_cuda else _cpu_counters(powercap)

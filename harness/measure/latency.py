@@ -65,7 +65,7 @@ def measure_latency(
     """Time every network in random order each round, one untimed call before each timed one.
 
     Args:
-        networks: The candidates by name; modules are in evaluation mode meanwhile.
+        networks: The candidates by name.
         examples: Input of each candidate, on its device: 1×C×H×W for the latency per image.
         rounds: Maximum number of rounds, at least 20.
         seconds: No further round begins after this time, once there are 20.

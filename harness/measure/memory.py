@@ -65,11 +65,7 @@ def measure_peak_mb(network: nn.Module, example: Tensor, *, on_meta: bool = True
     meta device: exact and repeatable, but blind to what a kernel allocates inside. For one on a
     GPU, it is the peak of CUDA's allocator, which includes that.
 
-    Args:
-        network: On the device of the example.
-        example: Its input, N×C×H×W.
-        on_meta: False for a network whose kernels exist on the CPU only: the results of all
-            operators are followed in a real pass then.
+    Without `on_meta`, for a network whose kernels exist on the CPU only, a real pass is followed.
 
     Raises:
         CellError: The network cannot run on the meta device.
