@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from harness.util.locks import shared_lock
 
 logger = logging.getLogger(__name__)
 
@@ -34,26 +34,22 @@ def device_lock(device: str, purpose: str) -> Iterator[None]:
     The purpose is shown to other processes that wait for the device.
     """
     path = lock_path(device)
-    lock = FileLock(path, mode=_MODE)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        logger.warning("%s: waits for %s, which measures on %s", purpose, _holder(path), device)
-        lock.acquire()
     note = path.with_suffix(".holder")
-    try:
-        _write(note, f"{purpose} (process {os.getpid()})")
-        yield
-    finally:
-        _write(note, "")
-        lock.release()
 
+    def say_who_is_in() -> None:
+        try:
+            holder = note.read_text(encoding="utf-8")
+        except OSError:
+            holder = ""
+        holder = holder or "another process"
+        logger.warning("%s: waits for %s, which measures on %s", purpose, holder, device)
 
-def _holder(path: Path) -> str:
-    try:
-        return path.with_suffix(".holder").read_text(encoding="utf-8") or "another process"
-    except OSError:
-        return "another process"
+    with shared_lock(path, say_who_is_in, mode=_MODE):
+        try:
+            _write(note, f"{purpose} (process {os.getpid()})")
+            yield
+        finally:
+            _write(note, "")
 
 
 def _write(note: Path, text: str) -> None:
