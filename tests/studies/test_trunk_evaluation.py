@@ -206,6 +206,7 @@ def split(line):
 def test_the_command_prints_one_table(folder, data_file, capsys, monkeypatch):
     monkeypatch.setattr(trunk_evaluation, "_PUBLISHED_LIMIT", 2)
     monkeypatch.setattr(trunk_evaluation, "_SECONDS_AN_IMAGE", 0.0)
+    monkeypatch.setattr(trunk_evaluation, "_LATENCY_IMAGES", 1)
     trunk_evaluation.main("cifar10", folder.parents[3], data_file, images=19)
     text = capsys.readouterr().out
     assert text.count("\n| ") == len(NAMES) + 1
