@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from annotated_types import Ge, Gt
 
 from harness.errors import RequestError
-
-if TYPE_CHECKING:
-    from pydantic import ValidationError
+from harness.records.store import explain_validation
 
 NodePath = tuple[int, ...]
 """Child indices from the root down; the root's is empty."""
@@ -132,14 +130,7 @@ def tree_from_json(plain: object) -> Tree:
         # As text, because lists stand for tuples in JSON only.
         return TypeAdapter(Tree).validate_json(json.dumps(plain))
     except ValidationError as error:
-        raise RequestError(f"not a tree: {describe_mistake(error)}") from error
-
-
-def describe_mistake(error: ValidationError) -> str:
-    """Return the first mistake in a file's layout, and its place, in one line."""
-    first = error.errors()[0]
-    place = ".".join(map(str, first["loc"]))
-    return f"{place}: {first['msg']}" if place else first["msg"]
+        raise RequestError(f"not a tree: {explain_validation(error)}") from error
 
 
 def _find_mistake(tree: Tree) -> str | None:
