@@ -20,9 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 T = TypeVar("T")
 
 Dataset = Annotated[str, Option(help="A data set's name.")]
-DataFile = Annotated[
-    Path | None, Option(help="Images to use instead of the official ones in data/.")
-]
+DataFile = Annotated[Path | None, Option(help="Images to use instead of the official ones.")]
 Threads = Annotated[int, Option(help="CPU threads.", min=1)]
 
 

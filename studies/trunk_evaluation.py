@@ -32,7 +32,7 @@ from harness.errors import CellError, RequestError, exit_on_error
 from harness.measure.latency import measure_latency
 from harness.networks.published import read_state
 from harness.report.table import Table
-from studies.common import DataFile, in_turn, load_study, spread
+from studies.common import DataFile, Threads, in_turn, load_study, spread
 from trunk.nodes import build_node
 from trunk.published import load_published_trunk, published_tree
 from trunk.published_maps import read_maps
@@ -66,7 +66,6 @@ _HEADER = (
 Dataset = Annotated[str, Option(help="emnist, cifar10 or svhn.")]
 PublishedDir = Annotated[Path, Option(help="Folder whose `trunk` holds the published trees.")]
 Images = Annotated[int | None, Option(help="Test images, drawn at random; all by default.")]
-Threads = Annotated[int, Option(help="CPU threads.")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,8 +104,6 @@ def main(
 ) -> None:
     """Measure the ways to run a published tree in the same rounds, and print them as a table."""
     with exit_on_error():
-        if threads < 1:
-            raise RequestError(f"--threads is {threads}; wanted 1 or more")
         torch.set_num_threads(threads)
         rounds = _evaluate(dataset, published_dir / "trunk", data_file, images)
     print(render(rounds, threads))

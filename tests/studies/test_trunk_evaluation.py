@@ -221,7 +221,6 @@ def test_the_command_prints_one_table(folder, data_file, capsys, monkeypatch):
         ("digits", {}, "no weights were published for digits/trunk"),
         ("cifar10", {"images": 25}, "--images is 25; wanted 5 to 24, all there are"),
         ("cifar10", {"images": 4}, "--images is 4; wanted 5 to 24, all there are"),
-        ("cifar10", {"threads": 0}, "--threads is 0; wanted 1 or more"),
         ("svhn", {}, "own.npz"),
     ],
 )
