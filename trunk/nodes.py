@@ -149,19 +149,23 @@ def _named(name: str, modules: list[nn.Module]) -> nn.Sequential:
     return nn.Sequential(OrderedDict({name: nn.Sequential(*modules)}))
 
 
-class _Head(nn.Sequential):
-    """A linear layer over the flattened map, or a 1×1 convolution that is averaged over it."""
-
+class _FlatHead(nn.Sequential):
     def forward(self, maps: Tensor) -> Tensor:
-        logits: Tensor = self[0](maps if isinstance(self[0], nn.Conv2d) else maps.flatten(1))
-        return logits.mean((2, 3)) if logits.ndim == 4 else logits
+        logits: Tensor = self[0](maps.flatten(1))
+        return logits
+
+
+class _AverageHead(nn.Sequential):
+    def forward(self, maps: Tensor) -> Tensor:
+        logits: Tensor = self[0](maps)
+        return logits.mean((2, 3))
 
 
 def _head(shape: Shape, outputs: int, backbone: Backbone) -> nn.Sequential:
     channels, height, width = shape
     if backbone.averages:
-        return _Head(nn.Conv2d(channels, outputs, kernel_size=1))
-    return _Head(nn.Linear(channels * height * width, outputs))
+        return _AverageHead(nn.Conv2d(channels, outputs, kernel_size=1))
+    return _FlatHead(nn.Linear(channels * height * width, outputs))
 
 
 def _shape_after(layer: Layer, shape: Shape, backbone: Backbone) -> Shape:
