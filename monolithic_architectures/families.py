@@ -37,8 +37,6 @@ class ArchitectureConfig:
     """The options of a network.
 
     Attributes:
-        architecture: One of the names of the families.
-        num_classes: The number of outputs of the head.
         pretrained: Start from ImageNet weights, fetched by torchvision or timm. Their head is kept
             for 1000 classes and replaced by a random one for another number.
         freeze_layers: The number of layer groups, counted from the input, that training leaves

@@ -23,8 +23,7 @@ import typer
 from torch import Tensor, nn
 from typer import Option
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from harness.errors import exit_on_error, unknown_name
 from harness.measure.memory import measure_peak_mb, measure_weights_mb
@@ -66,11 +65,7 @@ def main(only: Only = None) -> None:
 
 
 def measure_costs(name: str) -> Row:
-    """Return what a network costs at its native image size, with RGB images and 1000 classes.
-
-    `gmacs` are 10^9 multiply-accumulates of one image. `peak_mb` is the largest sum of live
-    activations when one image is classified, without weights, in 10^6 bytes.
-    """
+    """Return what a network costs with one RGB image of its native size and 1000 classes."""
     network, image = _build(name), _images(1, native_size(name))
     return {
         "name": name,
@@ -83,11 +78,7 @@ def measure_costs(name: str) -> Row:
 
 
 def measure_training(name: str) -> Row:
-    """Return what a training step takes at the native image size, with 1000 classes.
-
-    `fixed_mb` does not depend on the batch and has the weights in it; `image_mb` is what an image
-    adds, the image itself included; both in 10^6 bytes.
-    """
+    """Return what a training step takes: a fixed part, weights included, and one for each image."""
     network, size = _build(name), native_size(name)
     small, large = (
         measure_training_peak_mb(network, _images(count, size), make_optimizer=torch.optim.AdamW)

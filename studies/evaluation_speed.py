@@ -13,10 +13,10 @@ from __future__ import annotations
 import copy
 import statistics
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from time import perf_counter
 from typing import Annotated, Any, cast
 
 import numpy as np
@@ -24,23 +24,21 @@ import torch
 import typer
 from PIL import Image
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import DataLoader, default_collate
 from torchvision.transforms import Compose, Resize, ToTensor
 from typer import Option
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from harness.catalog import load_model
-from harness.data.loading import load_data
 from harness.data.preprocess import Preprocess
-from harness.errors import CellError, RequestError
+from harness.errors import exit_on_error
 from harness.measure.operations import count_macs
 from harness.measure.peak import measure_peak
-from harness.registry import find_dataset
 from harness.report.table import Table
 from harness.run.accuracy import compile_for_batches
 from harness.settings_spec import Precision
+from studies.common import DataFile, Dataset, Threads, in_turn, load_study, spread
 
 Way = Callable[[Tensor], Tensor]
 """Takes uint8 images N×C×H×W, returns classes N."""
@@ -50,15 +48,12 @@ _SEED = 0
 _PUBLISHED = "published way"
 _HEADER = ("Network", "Way", "Images/s", "× published", "GFLOP/s", "Share of peak", "Same classes")
 
-DatasetName = Annotated[str, Option(help="A data set's name.")]
-DataFile = Annotated[Path | None, Option(help="Images to use instead of the official ones.")]
-Threads = Annotated[int, Option(help="CPU threads.", min=1)]
 ImagesLarge = Annotated[int, Option(help="Images a round for ResNet-50.", min=16)]
 ImagesSmall = Annotated[int, Option(help="Images a round for the small CNN.", min=256)]
 
 
 def main(
-    dataset: DatasetName = "digits",
+    dataset: Dataset = "digits",
     data_file: DataFile = None,
     threads: Threads = 2,
     images_large: ImagesLarge = 64,
@@ -67,19 +62,15 @@ def main(
     """Classify images in all ways, round by round, and print a table."""
     torch.set_num_threads(threads)
     torch.manual_seed(_SEED)
-    try:
-        images = _load_images(dataset, data_file)
-        large = load_model("resnet").build(10, images.shape[1], False)
-        small = _small_cnn(images.shape[1])
+    with exit_on_error():
+        test = load_study(dataset, "resnet", data_file, ["image_size=32"])[2].test
+        images, _ = next(test.batches(None, len(test)))
+        large = load_model("resnet").build(10, images.shape[1], False).eval()
+        small = _small_cnn(images.shape[1]).eval()
         rows = [
-            *_measure("ResNet-50, 224×224", large.eval(), 224, 16, _repeat(images, images_large)),
-            *_measure(
-                "3 convolutions, 32×32", small.eval(), 32, 256, _repeat(images, images_small)
-            ),
+            *_measure("ResNet-50, 224×224", large, 224, 16, _repeat(images, images_large)),
+            *_measure("3 convolutions, 32×32", small, 32, 256, _repeat(images, images_small)),
         ]
-    except (CellError, RequestError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
     print(Table.of_texts(_HEADER, rows, align="llr").markdown())
     print(f"{_ROUNDS} rounds, {threads} CPU thread(s); × is the median of the ratio in a round.")
 
@@ -90,7 +81,7 @@ def published_way(network: nn.Module, image_size: int) -> Way:
 
     @torch.no_grad()
     def run(images: Tensor) -> Tensor:
-        arrays = cast("Dataset[Any]", images.permute(0, 2, 3, 1).squeeze(3).numpy())
+        arrays = cast("Any", images.permute(0, 2, 3, 1).squeeze(3).numpy())
         loader = DataLoader(arrays, collate_fn=lambda one: default_collate([transform(one[0])]))
         return torch.cat([network(batch).argmax(1) for batch in loader])
 
@@ -103,13 +94,7 @@ def eager_way(network: nn.Module, image_size: int, batch_size: int) -> Way:
 
 
 def compiled_way(network: nn.Module, image_size: int, example: Tensor, precision: Precision) -> Way:
-    """Return the way of the accuracy pass with many images.
-
-    Args:
-        network: In evaluation mode.
-        image_size: Side that images are resized to, in pixels.
-        example: A batch of images, uint8, of the size that all batches will have.
-        precision: The network's precision.
+    """Return the way of the accuracy pass with many images, for batches as large as `example`.
 
     Raises:
         CellError: The network cannot be compiled.
@@ -139,19 +124,6 @@ def _batches(images: Tensor, image_size: int, batch_size: int) -> Iterator[Tenso
         yield preprocess(batch).contiguous(memory_format=torch.channels_last)
 
 
-def _load_images(dataset: str, data_file: Path | None) -> Tensor:
-    data = load_data(
-        dataset,
-        find_dataset(dataset),
-        data_dir=ROOT / "data",
-        data_file=data_file,
-        offline=True,
-        image_size=32,
-        memory_limit_gb=4.0,
-    )
-    return next(data.test.batches(None, len(data.test)))[0]
-
-
 def _repeat(images: Tensor, count: int) -> Tensor:
     """Return so many images, the first ones again where there are fewer."""
     return images[torch.arange(count) % len(images)].contiguous()
@@ -177,34 +149,25 @@ def _measure(
         "compiled, bf16": compiled_way(network, size, batch, "bf16"),
     }
     classes = {name: way(images) for name, way in ways.items()}
-    rates = _time_rounds(ways, images)
+    calls = {name: partial(way, images) for name, way in ways.items()}
+    order = np.random.default_rng(_SEED)
+    rounds = [
+        {name: len(images) / s for name, _, s in in_turn(calls, order)} for _ in range(_ROUNDS)
+    ]
     gflops = 2 * count_macs(network, torch.empty(1, images.shape[1], size, size)) / 1e9
     for name in ways:
-        rate = statistics.median(rates[name])
-        ratios = [a / b for a, b in zip(rates[name], rates[_PUBLISHED], strict=True)]
+        rate = statistics.median(each[name] for each in rounds)
         peak = measure_peak("cpu", "bf16" if "bf16" in name else "fp32").gflops_per_s
         same = (classes[name] == classes[_PUBLISHED]).double().mean()
         yield [
             title,
             name,
             f"{rate:.1f}",
-            f"{statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})",
+            spread([each[name] / each[_PUBLISHED] for each in rounds]),
             f"{rate * gflops:.0f}",
             f"{rate * gflops / peak:.0%} of {peak:.0f}",
             f"{same:.1%}",
         ]
-
-
-def _time_rounds(ways: Mapping[str, Way], images: Tensor) -> dict[str, list[float]]:
-    """Return images per second by way, a value for each round."""
-    generator = np.random.default_rng(_SEED)
-    rates: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(_ROUNDS):
-        for name in generator.permutation([*ways]).tolist():
-            start = perf_counter()
-            ways[name](images)
-            rates[name].append(len(images) / (perf_counter() - start))
-    return rates
 
 
 if __name__ == "__main__":

@@ -10,8 +10,10 @@ takes as long as the settings say, whatever the network.
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated
@@ -23,22 +25,21 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from typer import Option
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from harness.data.loading import ImageData, load_job_data
+from harness.data.loading import ImageData
 from harness.data.preprocess import Preprocess
 from harness.data.splits import Split
 from harness.errors import exit_on_error
-from harness.jobs import Cell, Job, Request
+from harness.jobs import Job
 from harness.measure.conditions import set_threads
 from harness.networks.build import build_network, make_preprocess
-from harness.plan.jobs import make_job
 from harness.report.table import Table
 from harness.run.accuracy import measure_accuracy
 from harness.spec import ModelSpec
 from harness.training.fit import learn
 from harness.training.optimizers import make_optimizer
+from studies.common import DataFile, Dataset, Threads, in_turn, load_study, spread
 
 # A recipe without extras, so that the bare loop stays simple.
 _RECIPE = (
@@ -47,11 +48,8 @@ _RECIPE = (
 )
 
 Model = Annotated[str, Option(help="A model's name.")]
-Dataset = Annotated[str, Option(help="A data set's name.")]
-DataFile = Annotated[Path | None, Option(help="Images to use instead of the official ones.")]
 Epochs = Annotated[int, Option(help="Of each training.", min=1)]
 Rounds = Annotated[int, Option(help="How often each is done.", min=1)]
-Threads = Annotated[int, Option(help="CPU threads.", min=1)]
 
 
 def main(
@@ -63,32 +61,19 @@ def main(
     threads: Threads = 1,
 ) -> None:
     """Train and evaluate both ways, and print what the harness costs on top."""
+    settings = [*_RECIPE, f"training.epochs={epochs}", f"threads={threads}"]
+    with exit_on_error():
+        job, spec, data = load_study(dataset, model, data_file, settings)
+    set_threads(job.settings.threads)
+    times = []
     with tempfile.TemporaryDirectory() as folder:
-        request = Request(
-            datasets=[dataset],
-            models=[model],
-            assignments=[*_RECIPE, f"training.epochs={epochs}", f"threads={threads}"],
-            data_dir=ROOT / "data",
-            data_file=data_file,
-            weights_dir=Path(folder),
-            results_dir=Path(folder),
-            offline=True,
-        )
-        with exit_on_error():
-            job, spec = make_job(request, Cell(dataset=dataset, model=model, device="cpu"))
-            data = load_job_data(job, spec)
-        set_threads(job.settings.threads)
-        times = [_round(job, spec, data, Path(folder), number) for number in range(rounds)]
+        job = dataclasses.replace(job, weights_dir=Path(folder), results_dir=Path(folder))
+        for number in range(rounds):
+            file = Path(folder) / f"{number}.safetensors"
+            ways = {way.__name__: partial(way, job, spec, data, file) for way in (_bare, _harness)}
+            turns = in_turn(ways, np.random.default_rng(number))
+            times.append({name: seconds for name, seconds, _ in turns})
     _print(times, job)
-
-
-def _round(
-    job: Job, spec: ModelSpec, data: ImageData, folder: Path, number: int
-) -> dict[str, tuple[float, float]]:
-    """Return the seconds of training and of evaluation, both ways, in random order."""
-    ways = {"bare": _bare, "harness": _harness}
-    order = np.random.default_rng(number).permutation([*ways]).tolist()
-    return {name: ways[name](job, spec, data, folder / f"{number}.safetensors") for name in order}
 
 
 def _harness(job: Job, spec: ModelSpec, data: ImageData, path: Path) -> tuple[float, float]:
@@ -135,11 +120,11 @@ def _print(times: list[dict[str, tuple[float, float]]], job: Job) -> None:
     rows = []
     for part, phases in {"training": (0,), "evaluation": (1,), "both": (0, 1)}.items():
         bare, ours = (
-            np.array([each[way] for each in times])[:, phases].sum(1) for way in ("bare", "harness")
+            np.array([each[way] for each in times])[:, phases].sum(1)
+            for way in ("_bare", "_harness")
         )
-        ratios = ours / bare
-        spread = f"{np.median(ratios):.3f} ({ratios.min():.3f}–{ratios.max():.3f})"
-        rows.append([part, f"{np.median(bare):.2f}", f"{np.median(ours):.2f}", spread])
+        ratios = spread((ours / bare).tolist(), digits=3)
+        rows.append([part, f"{np.median(bare):.2f}", f"{np.median(ours):.2f}", ratios])
     print(Table.of_texts(("Part", "Bare, s", "Harness, s", "Ratio (range)"), rows).markdown())
     print(
         f"{job.cell}, {job.settings.training.epochs} epochs, {len(times)} rounds, "

@@ -29,8 +29,7 @@ from accelerate import init_empty_weights
 from torch import Tensor, nn
 from typer import Option
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from harness.catalog import load_model
 from harness.measure.operations import measure_operations
@@ -56,14 +55,7 @@ All = Annotated[bool, Option("--all", help="Every torchvision classification mod
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """A network without weights: its parameters are on the meta device, its buffers are not.
-
-    Attributes:
-        name: The name in the table.
-        network: Takes square RGB images.
-        image_size: Side of the images, in pixels.
-        gmacs_stated: 10^9 operations that torchvision states with the weights of that size.
-    """
+    """A network for RGB images, its parameters on the meta device, and what torchvision states."""
 
     name: str
     network: nn.Module
@@ -75,12 +67,7 @@ class Subject:
 
 
 class FvcoreCount(NamedTuple):
-    """What fvcore counts for one image.
-
-    `gmacs` are 10^9 of everything, norms and pooling included. `macs_products` are the
-    multiply-accumulates of convolutions and matrix products, without those of fused attention,
-    which fvcore does not know.
-    """
+    """What fvcore counts for one image: everything, and products without fused attention."""
 
     gmacs: float
     macs_products: int

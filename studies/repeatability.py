@@ -27,8 +27,7 @@ import typer
 from torch import Tensor, nn
 from typer import Option
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from harness.catalog import load_model
 from harness.measure.conditions import watched

@@ -23,8 +23,7 @@ from typing import Annotated, cast
 import typer
 from typer import Option
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from harness.profiling.analysis import Failure, analyse_all
 from harness.profiling.metrics import Accounting

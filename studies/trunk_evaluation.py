@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import statistics
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from time import perf_counter
 from typing import Annotated
 
 import numpy as np
@@ -24,19 +24,32 @@ import typer
 from torch import Tensor
 from typer import Option
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from harness.catalog import load_model
-from harness.data.loading import ImageData, load_data
+from harness.data.loading import ImageData
 from harness.data.preprocess import Preprocess
-from harness.errors import RequestError, exit_on_error
+from harness.errors import CellError, RequestError, exit_on_error
 from harness.measure.latency import measure_latency
-from harness.registry import find_dataset
+from harness.networks.published import read_state
 from harness.report.table import Table
-from harness.settings import complete_settings, load_settings
-from studies.trunk_ways import FOLDED, NAMES, PUBLISHED, RESIDENT, TRACED, Way, all_ways
+from studies.common import DataFile, Threads, in_turn, load_study, spread
+from trunk.nodes import build_node
 from trunk.published import load_published_trunk, published_tree
+from trunk.published_maps import read_maps
+from trunk.routing import Trunk
+from trunk.tree import NodePath, Tree
+
+PUBLISHED = "published way: weights reread from disk"
+RESIDENT = "resident nodes, batch 1"
+FOLDED = "folded, channels last, batch 1"
+TRACED = "traced, oneDNN Graph, batch 1"
+# These batch sizes were fastest on the processor of docs/trunk.md: maps stay in its caches.
+BATCHED = "folded, batches of 48"
+BATCHED_BF16 = "folded, batches of 128, bf16"
+NAMES = (PUBLISHED, RESIDENT, FOLDED, TRACED, BATCHED, BATCHED_BF16)
+
+# The published way takes 4 to 10 seconds for this many images.
+_PUBLISHED_LIMIT = 200
 
 _ROUNDS = 5
 _SEED = 0
@@ -52,11 +65,21 @@ _HEADER = (
 
 Dataset = Annotated[str, Option(help="emnist, cifar10 or svhn.")]
 PublishedDir = Annotated[Path, Option(help="Folder whose `trunk` holds the published trees.")]
-DataFile = Annotated[
-    Path | None, Option(help="Images to use instead of the official ones in data/.")
-]
 Images = Annotated[int | None, Option(help="Test images, drawn at random; all by default.")]
-Threads = Annotated[int, Option(help="CPU threads.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """A function that returns the classes N of N×C×H×W, and the most images of a round for it."""
+
+    route: Callable[[Tensor], Tensor]
+    batch_size: int = 1
+    limit: int | None = None
+
+    def run(self, images: Tensor) -> Tensor:
+        """Return the classes of the first images, up to the limit."""
+        batches = torch.split(images[: self.limit], self.batch_size)
+        return torch.cat([self.route(batch) for batch in batches])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -81,8 +104,6 @@ def main(
 ) -> None:
     """Measure the ways to run a published tree in the same rounds, and print them as a table."""
     with exit_on_error():
-        if threads < 1:
-            raise RequestError(f"--threads is {threads}; wanted 1 or more")
         torch.set_num_threads(threads)
         rounds = _evaluate(dataset, published_dir / "trunk", data_file, images)
     print(render(rounds, threads))
@@ -92,24 +113,68 @@ def _evaluate(
     dataset: str, trees_dir: Path, data_file: Path | None, count: int | None
 ) -> list[Round]:
     """Run a data set's published tree in all ways, on so many test images, or all."""
-    published, spec, known = published_tree(dataset), load_model("trunk"), find_dataset(dataset)
-    settings = complete_settings(load_settings(dataset, "trunk"), spec, known)
-    data = load_data(
-        dataset,
-        known,
-        data_dir=ROOT / "data",
-        data_file=data_file,
-        offline=True,
-        image_size=spec.input_size(settings),
-        memory_limit_gb=settings.memory_limit_gb,
-    )
+    published = published_tree(dataset)
+    job, _, data = load_study(dataset, "trunk", data_file)
     trunk = load_published_trunk(published, trees_dir, len(data.classes))
     size = trunk.tree.root.network.input_shape[1]
-    preprocess = Preprocess(image_size=size, mean=settings.mean, std=settings.std)
+    preprocess = Preprocess(image_size=size, mean=job.settings.mean, std=job.settings.std)
     # Contiguous, as the published program had them from torchvision's ToTensor.
     pieces = [(preprocess(images).contiguous(), labels) for images, labels in _pieces(data, count)]
     ways = all_ways(trunk, trees_dir / published.folder, pieces[0][0][:_CHECKED_IMAGES])
     return list(_measure(ways, pieces))
+
+
+def all_ways(trunk: Trunk, folder: Path, images: Tensor) -> dict[str, Way]:
+    """Return the ways to run a tree by name; `folder` is where it was loaded from.
+
+    Raises:
+        CellError: The traced copy does not give what `trunk` gives.
+    """
+    files = {node.path: folder / "model_weights" / f"{node.file}.pt" for node in read_maps(folder)}
+    folded = trunk.prepare_for_inference()
+    bf16 = trunk.prepare_for_inference().to(torch.bfloat16)
+    traced = trunk.prepare_for_single_images()
+    check_traced(traced, trunk, images)
+    return {
+        PUBLISHED: Way(route=_published_way(trunk.tree, files), limit=_PUBLISHED_LIMIT),
+        RESIDENT: Way(route=trunk.route),
+        FOLDED: Way(route=folded.route),
+        TRACED: Way(route=traced.route),
+        BATCHED: Way(route=folded.route, batch_size=48),
+        BATCHED_BF16: Way(
+            route=lambda images: bf16.route(images.to(torch.bfloat16)), batch_size=128
+        ),
+    }
+
+
+def _published_way(tree: Tree, files: Mapping[NodePath, Path]) -> Callable[[Tensor], Tensor]:
+    """Return the published program: it keeps one node in memory, and rereads it for every image."""
+
+    def walk(inputs: Tensor) -> int:
+        node = tree.root
+        while True:
+            network = build_node(node.network)
+            network.load_state_dict(read_state(files[node.path]))
+            inputs, logits = network.eval()(inputs)
+            child = tree.children(node)[int(logits.argmax())]
+            if isinstance(child, int):
+                return child
+            node = child
+
+    @torch.inference_mode()
+    def route(images: Tensor) -> Tensor:
+        return torch.tensor([walk(image) for image in torch.split(images, 1)])
+
+    return route
+
+
+def check_traced(traced: Trunk, trunk: Trunk, images: Tensor) -> None:
+    """Raise CellError unless a traced copy gives the classes and log-probabilities of a tree."""
+    for image in torch.split(images, 1):
+        with torch.inference_mode():
+            close = torch.allclose(traced(image), trunk(image), rtol=1e-4, atol=1e-4)
+        if not close or not torch.equal(traced.route(image), trunk.route(image)):
+            raise CellError("the traced nodes do not give what the eager ones give")
 
 
 def _pieces(data: ImageData, count: int | None) -> Iterator[tuple[Tensor, Tensor]]:
@@ -131,10 +196,9 @@ def _measure(ways: Mapping[str, Way], pieces: Sequence[tuple[Tensor, Tensor]]) -
         way.route(pieces[0][0][: way.batch_size])
     for images, labels in pieces:
         images_per_s, right = {}, {}
-        for name in generator.permutation([*ways]).tolist():
-            start = perf_counter()
-            classes = ways[name].run(images)
-            images_per_s[name] = len(classes) / (perf_counter() - start)
+        calls = {name: partial(way.run, images) for name, way in ways.items()}
+        for name, classes, seconds in in_turn(calls, generator):
+            images_per_s[name] = len(classes) / seconds
             right[name] = classes == labels[: len(classes)]
         latency_ms = _latencies_ms(ways, images[:_LATENCY_IMAGES])
         yield Round(images_per_s=images_per_s, right=right, latency_ms=latency_ms)
@@ -172,7 +236,7 @@ def _row(rounds: Sequence[Round], name: str) -> list[str]:
     cells = [
         name,
         f"{statistics.median(rate[name] for rate in rates):.0f}",
-        _spread([rate[name] / rate[PUBLISHED] for rate in rates]),
+        spread([rate[name] / rate[PUBLISHED] for rate in rates]),
         _percent([flags[:seen] for flags in right]),
         _percent(right) if name != PUBLISHED else "—",
     ]
@@ -180,17 +244,11 @@ def _row(rounds: Sequence[Round], name: str) -> list[str]:
     if name not in times[0]:
         return [*cells, "—", "—"]
     ratios = [time_ms[RESIDENT] / time_ms[name] for time_ms in times]
-    return [*cells, f"{statistics.median(each[name] for each in times):.2f}", _spread(ratios)]
+    return [*cells, f"{statistics.median(each[name] for each in times):.2f}", spread(ratios)]
 
 
 def _percent(right: Sequence[Tensor]) -> str:
     return f"{100 * torch.cat([*right]).double().mean().item():.2f}"
-
-
-def _spread(ratios: Sequence[float]) -> str:
-    if min(ratios) == max(ratios):
-        return f"{ratios[0]:.2f}"
-    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})"
 
 
 if __name__ == "__main__":

@@ -17,15 +17,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One tree.
+    """One tree, judged on held-out or test images, with its 95% Wilson interval.
 
     Attributes:
-        images: The images that it was judged on: held-out or test.
-        accuracy_top1: Percent of the images that are routed to their class.
-        accuracy_top1_low: Lower end of the 95% Wilson interval; `accuracy_top1_high` is the upper.
         gmacs_mean: 10^9 multiply-accumulates of the mean image.
         gmacs_shortest: Those of the cheapest path; `gmacs_longest` is for the dearest.
-        nodes: The number of nodes with a network.
         depth: The largest number of networks on a path.
         root_groups: The number of children of the root.
     """
@@ -47,11 +43,7 @@ class Row:
 
 
 def write_rows(rows: Sequence[Row], path: Path) -> Path:
-    """Write the rows as CSV, atomically; return the path.
-
-    Raises:
-        CellError: The disk is full or the folder cannot be written to.
-    """
+    """Write the rows as CSV, atomically; return the path. CellError where it cannot be written."""
     rounded = [
         {k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in asdict(row).items()}
         for row in rows

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from torch import nn
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Conv:
     """3×3 convolution with padding 1 and a bias, then batch norm and the activation."""
 
@@ -20,21 +20,21 @@ class Conv:
     stride: int = 1
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class MaxPool:
     """Maximum over squares of `size`×`size` pixels."""
 
     size: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class ChannelDropout:
     """Dropout of whole channels, in training."""
 
     probability: float
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class InvertedResidual:
     """1×1 convolution to `expansion` times the channels, 3×3 depthwise, 1×1 to `channels`.
 
@@ -46,7 +46,7 @@ class InvertedResidual:
     expansion: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Residual:
     """Two 3×3 convolutions without bias, each with batch norm, and a shortcut around both.
 
@@ -81,14 +81,13 @@ class Backbone:
 
 
 def _convs(*channels: int) -> tuple[Conv, ...]:
-    return tuple(Conv(channels=count) for count in channels)
+    return tuple(map(Conv, channels))
 
 
 def _residuals(*channels: int, stride: int = 1) -> tuple[Residual, ...]:
     """Return residual blocks, the first of them with a stride."""
     first, *others = channels
-    start = Residual(channels=first, stride=stride)
-    return start, *(Residual(channels=count) for count in others)
+    return Residual(first, stride), *map(Residual, others)
 
 
 def _residual_family(root: tuple[Layer, ...], other: tuple[Layer, ...]) -> Backbone:
@@ -96,32 +95,23 @@ def _residual_family(root: tuple[Layer, ...], other: tuple[Layer, ...]) -> Backb
     return Backbone(layers=layers, activation=nn.ReLU, averages=True)
 
 
-_HALF = ChannelDropout(probability=0.5)
+_HALF = ChannelDropout(0.5)
 
 _VGG: Mapping[str, tuple[Layer, ...]] = {
-    "root": (*_convs(16, 32, 32, 32, 64, 64), MaxPool(size=2), _HALF),
-    "other": (
-        *_convs(16, 32, 32, 64),
-        Conv(channels=64, stride=2),
-        Conv(channels=128, stride=2),
-        _HALF,
-    ),
+    "root": (*_convs(16, 32, 32, 32, 64, 64), MaxPool(2), _HALF),
+    "other": (*_convs(16, 32, 32, 64), Conv(64, stride=2), Conv(128, stride=2), _HALF),
     # Two nodes with two outputs and the one with three of the published CIFAR-10 tree.
     "pair": (*_convs(64, 32), _HALF),
-    "triple": (*_convs(32, 32, 64, 128), Conv(channels=128, stride=2), _HALF),
+    "triple": (*_convs(32, 32, 64, 128), Conv(128, stride=2), _HALF),
 }
 
 _MOBILENET: Mapping[str, tuple[Layer, ...]] = {
     "root": (
-        Conv(channels=24, stride=2),
-        InvertedResidual(channels=24, expansion=2),
-        InvertedResidual(channels=24, expansion=4),
-        InvertedResidual(channels=24, expansion=4),
-        InvertedResidual(channels=32, expansion=4),
-        InvertedResidual(channels=32, expansion=4),
-        InvertedResidual(channels=32, expansion=4),
+        Conv(24, stride=2),
+        InvertedResidual(24, expansion=2),
+        *(InvertedResidual(channels, expansion=4) for channels in (24, 24, 32, 32, 32)),
     ),
-    "other": (InvertedResidual(channels=48, expansion=4),) * 3,
+    "other": (InvertedResidual(48, expansion=4),) * 3,
 }
 
 BACKBONES: Mapping[str, Backbone] = {
@@ -135,15 +125,15 @@ BACKBONES: Mapping[str, Backbone] = {
     "compact": Backbone(layers=_MOBILENET, activation=nn.ReLU6, averages=True),
     # Ours: residual blocks. The "flat" lists are a root and a child in one, as controls.
     "efficient": _residual_family(
-        (Conv(channels=32), *_residuals(32, 32, 32), *_residuals(48, 48, stride=2)),
+        (Conv(32), *_residuals(32, 32, 32), *_residuals(48, 48, stride=2)),
         _residuals(64, 64, stride=2),
     ),
     "efficient_s": _residual_family(
-        (Conv(channels=16), *_residuals(16, 16, 16), *_residuals(32, 32, 32, stride=2)),
+        (Conv(16), *_residuals(16, 16, 16), *_residuals(32, 32, 32, stride=2)),
         _residuals(64, 64, 64, stride=2),
     ),
     "efficient_xs": _residual_family(
-        (Conv(channels=32), MaxPool(size=2), *_residuals(32, 32)),
+        (Conv(32), MaxPool(2), *_residuals(32, 32)),
         _residuals(64, 64, stride=2),
     ),
 }

@@ -32,11 +32,7 @@ def find_node(tree: Tree, name: str) -> Node:
 
 
 def find_class(node: Node, name: str, names: Sequence[str]) -> int:
-    """Return the label of a class of a node.
-
-    Raises:
-        RequestError: The node has no class of this name.
-    """
+    """Return the label of a class of a node; RequestError where it has none of this name."""
     labels = {names[label]: label for label in node.classes}
     if name not in labels:
         raise unknown_name(f"class of node {node.name}", name, labels)

@@ -36,12 +36,9 @@ class NodeInputs:
     ) -> None:
         """Take what the input of a node depends on.
 
-        Args:
-            fitting: The source of the images.
-            ancestors: The trained networks above the node, root first; none for the root.
-            rows: The images that the node learns from, as indices of the training images, int64.
-            recipe: The augmentation and the precision of kept maps.
-            views: The number of times that images are augmented anew.
+        The ancestors are the trained networks above it, root first; `rows` are the training images
+        that it learns from, int64; the recipe says how images are augmented and how precise kept
+        maps are, `views` how often images are augmented anew.
         """
         self.fitting, self.rows, self.recipe = fitting, rows, recipe
         self._ancestors = [network.to(fitting.device).eval() for network in ancestors]
@@ -108,7 +105,7 @@ class NodeInputs:
 
 
 class _KeptBatches:
-    """Kept maps as `harness.training.loop.Batches`; each epoch takes the next view in turn."""
+    """Kept maps; each epoch takes the next view in turn."""
 
     def __init__(self, inputs: NodeInputs, targets: Tensor, recipe: TrainingSettings) -> None:
         self.inputs, self.targets, self.recipe = inputs, targets, recipe
@@ -139,13 +136,7 @@ class _ComputedBatches:
 
 
 def softmax_of(network: nn.Module, inputs: NodeInputs, rows: Tensor) -> Tensor:
-    """Return a node's probabilities for its children, N×children, on the CPU.
-
-    Args:
-        network: Maps the node's input to logits; it is put in evaluation mode.
-        inputs: The inputs of the node.
-        rows: Training images, int64 N.
-    """
+    """Return a node's probabilities N×children, on the CPU, for N rows of the training images."""
     network.to(inputs.fitting.device).eval()
     with torch.no_grad():
         parts = [network(maps.float()).softmax(1).cpu() for maps in inputs.plain(rows)]

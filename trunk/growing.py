@@ -7,6 +7,7 @@ docs/trunk.md gives the gain of each part.
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections import deque
 from dataclasses import dataclass, replace
@@ -32,16 +33,12 @@ from trunk.true_path import Branches, along_true_paths, child_of_class, true_pat
 
 logger = logging.getLogger(__name__)
 
+_Stage = Literal["classes", "groups"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Grown:
-    """A trained node.
-
-    Attributes:
-        node: Description of the node.
-        network: The network that chooses among its children.
-        leaves: The network that tells its classes apart, from before they were grouped.
-    """
+    """A trained node; `leaves` tells its classes apart, from before they were grouped."""
 
     node: Node
     network: NodeModule
@@ -99,11 +96,7 @@ class _Grower:
         self._check_images()
 
     def _check_images(self) -> None:
-        """Make sure that every node that can come about has images to learn and to group from.
-
-        Raises:
-            RequestError: One has not.
-        """
+        """Refuse images of which a node that can come about has too few to learn or to group."""
         classes, share = self.fitting.num_classes, self.settings.held_out
         images = self.labels.bincount(minlength=classes)
         held_out = self.labels[self.held_out].bincount(minlength=classes)
@@ -116,14 +109,14 @@ class _Grower:
                 )
         fewest = int((images - held_out).sort().values[:2].sum())
         everything = int((images - held_out).sum())
-        stages: tuple[Literal["classes", "groups"], ...] = ("classes", "groups")
-        nodes: tuple[tuple[NodePath, int], ...] = (((), everything), ((0,), fewest))
-        for stage in stages:
-            for path, count in nodes:
-                recipe = self._recipe(stage, path)
-                if count_steps(count, recipe)[0] < 1 and (not path or classes > 2):
-                    name = "the root" if not path else "a node of the two smallest classes"
-                    raise RequestError(f"{name}: {too_few_images(count, recipe)}")
+        nodes: list[tuple[str, NodePath, int]] = [("the root", (), everything)]
+        if classes > 2:
+            nodes.append(("a node of the two smallest classes", (0,), fewest))
+        stages: tuple[_Stage, ...] = ("classes", "groups")
+        for stage, (name, path, count) in itertools.product(stages, nodes):
+            recipe = self._recipe(stage, path)
+            if count_steps(count, recipe)[0] < 1:
+                raise RequestError(f"{name}: {too_few_images(count, recipe)}")
 
     def grow(self) -> Trunk:
         """Grow all nodes, fold those that do not pay, and train the tree jointly."""
@@ -131,8 +124,7 @@ class _Grower:
         waiting.append(((), tuple(range(self.fitting.num_classes))))
         while waiting:
             path, classes = waiting.popleft()
-            grown = self._grow_node(path, classes)
-            self.grown[path] = grown
+            self.grown[path] = grown = self._grow_node(path, classes)
             groups = enumerate(grown.node.groups)
             waiting += [((*path, index), group) for index, group in groups if len(group) > 1]
         if self.settings.fold:
@@ -187,8 +179,7 @@ class _Grower:
     ) -> NodeModule:
         """Return the network of a node, trained in a stage to tell groups of classes apart.
 
-        Its weights start at random; its features start as those of `start` where they have the
-        same shapes.
+        Its weights start at random; features with the same shapes start as those of `start`.
         """
         self.fitting.seed_all(stage)
         network = build_node(self._describe_network(path, len(groups)))
@@ -261,7 +252,7 @@ class _Grower:
         wanted = torch.isin(self.labels, torch.tensor(classes)) & (self.held_out == held_out)
         return wanted.nonzero()[:, 0]
 
-    def _recipe(self, stage: Literal["classes", "groups"], path: NodePath) -> TrainingSettings:
+    def _recipe(self, stage: _Stage, path: NodePath) -> TrainingSettings:
         settings, at_root = self.settings, self.fitting.settings.training
         if stage == "classes":
             return at_root if not path else settings.class_below or at_root
@@ -280,12 +271,9 @@ class _Grower:
 
 
 def choose_held_out(labels: Tensor, share: float, seed: int) -> Tensor:
-    """Return which training images to hold out, drawn at random: booleans N.
+    """Return which of N training images to hold out, drawn at random, as booleans.
 
-    Args:
-        labels: The class of each image, int64 N.
-        share: The share of each class's images that is held out, rounded down.
-        seed: The seed of the draw.
+    The share of the images of each class is rounded down.
     """
     held_out = torch.zeros(len(labels), dtype=torch.bool)
     generator = torch.Generator().manual_seed(seed)

@@ -25,7 +25,6 @@ class Layout:
         middles: The height of each node and leaf, by path.
         starts: The height at which the middle of a ribbon leaves its node, by the child's path.
         inches_per_percent: The width of ribbons.
-        bottom: The lower end of the last row.
         depth: The number of edges on the longest path.
     """
 

@@ -57,11 +57,7 @@ def build_node(network: NodeNetwork) -> NodeModule:
 
 
 def feature_shape(network: NodeNetwork) -> Shape:
-    """Return the shape of a node's feature map, which is the input shape of its child nodes.
-
-    Raises:
-        RequestError: As `build_node`.
-    """
+    """Return the shape of a node's feature map; the errors are those of `build_node`."""
     backbone, layers = _description(network)
     shape = network.input_shape
     for layer in layers:

@@ -28,7 +28,6 @@ class PublishedTree:
     """One published tree, with what its files do not say.
 
     Attributes:
-        dataset: The data set's name.
         backbone: A key of `trunk.nodes.BACKBONES`.
         volatility: The grouping volatility, written as in the name of its folder.
         root_volatility: The volatility of the root, where it differs.
@@ -64,11 +63,7 @@ PUBLISHED_TREES: Mapping[str, PublishedTree] = {
 
 
 def published_tree(dataset: str) -> PublishedTree:
-    """Return the published tree of a data set.
-
-    Raises:
-        NotPublishedError: None was published.
-    """
+    """Return the published tree of a data set; NotPublishedError where there is none."""
     if dataset not in PUBLISHED_TREES:
         raise not_published(dataset, "trunk")
     return PUBLISHED_TREES[dataset]
@@ -92,10 +87,7 @@ def fetch_published_tree(published: PublishedTree, weights_dir: Path, *, offline
 def load_published_trunk(published: PublishedTree, root: Path, num_classes: int) -> Trunk:
     """Return a published tree with its weights, in evaluation mode.
 
-    Args:
-        published: The tree to load.
-        root: The folder of all trees; the files lie in <dataset>/<backbone>/<volatility>.
-        num_classes: The number of classes of the data that the tree is for.
+    The root is the folder of all trees; the files lie in <dataset>/<backbone>/<volatility>.
 
     Raises:
         RequestError: The folder holds no such tree, a node file is missing, foreign or corrupt,

@@ -16,9 +16,10 @@ import torch
 from pydantic import StringConstraints, TypeAdapter, ValidationError
 
 from harness.errors import RequestError
+from harness.records.store import explain_validation
 from harness.util.files import regular_file
 from trunk.nodes import Shape
-from trunk.tree import Groups, NodePath, describe_mistake, node_name
+from trunk.tree import Groups, NodePath, node_name
 
 _Name = Annotated[str, StringConstraints(pattern=r"^\w+$")]
 _LABEL_LISTS: TypeAdapter[dict[str, list[int]]] = TypeAdapter(dict[str, list[int]])
@@ -29,12 +30,7 @@ _INPUTS: TypeAdapter[dict[str, tuple[list[int], int]]] = TypeAdapter(
 
 @dataclass(frozen=True, kw_only=True)
 class MappedNode:
-    """The content of the maps for one node with a network.
-
-    Attributes:
-        file: The stem of the names of its files.
-        path, groups, input_shape, likelihood: As in `trunk.tree.Node` and `NodeNetwork`.
-    """
+    """The content of the maps for one node; `file` is the stem of the names of its files."""
 
     path: NodePath
     file: str
@@ -173,4 +169,4 @@ def _read_json(file: Path, layout: TypeAdapter[Any]) -> Any:
     except OSError as error:
         raise RequestError(f"{file}: not readable: {error.strerror}") from error
     except ValidationError as error:
-        raise RequestError(f"{file}: {describe_mistake(error)}") from error
+        raise RequestError(f"{file}: {explain_validation(error)}") from error

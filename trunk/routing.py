@@ -16,15 +16,11 @@ from trunk.tree import Groups, Node, NodePath, Tree, node_name
 
 
 class Trunk(nn.Module):
-    """A tree of node networks.
+    """The networks of a tree by `Node.name`, in the order of `tree.nodes`.
 
     `forward` runs every node on every image; `route` runs, for each image, the nodes on its path
     alone. They are different classifiers: a walk of best choices need not end in the leaf that is
     the most likely of all.
-
-    Attributes:
-        tree: The description of the nodes.
-        networks: The node networks by `Node.name`, in the order of `tree.nodes`.
     """
 
     leaves: Tensor

@@ -20,11 +20,8 @@ class Edge:
     """The images that went from a node to one of its children.
 
     Attributes:
-        parent: The path of the node.
-        child: The path of the child.
         classes: The classes below the child, ascending; one where it is a leaf.
-        images: The number of images that went this way.
-        correct: The number of those whose class lies below the child.
+        correct: The number of the images whose class lies below the child.
         share_percent: `images` as a share of all images of the matrix.
     """
 
@@ -43,10 +40,6 @@ class Edge:
 
 def edge_traffic(tree: Tree, confusion: Confusion) -> tuple[Edge, ...]:
     """Return the traffic on each edge, in ascending order of the children's paths: depth first.
-
-    Args:
-        tree: The tree that the images were routed through.
-        confusion: The confusion matrix of all its classes, in the order of the labels.
 
     Raises:
         RequestError: The matrix is for another number of classes, or counts no image.

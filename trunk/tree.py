@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from annotated_types import Ge, Gt
 
 from harness.errors import RequestError
-
-if TYPE_CHECKING:
-    from pydantic import ValidationError
+from harness.records.store import explain_validation
 
 NodePath = tuple[int, ...]
 """Child indices from the root down; the root's is empty."""
@@ -28,10 +26,9 @@ class NodeNetwork:
     """The description that a node's network is built from.
 
     Attributes:
-        backbone: A key of `trunk.nodes.BACKBONES`.
+        backbone: A key of `trunk.backbones.BACKBONES`.
         layers: The name of one of the backbone's layer lists.
         input_shape: C, H, W: of the image at the root, else of the parent's feature map.
-        outputs: The number of children, or classes, that the network tells apart.
     """
 
     __pydantic_config__ = _STRICT
@@ -44,12 +41,10 @@ class NodeNetwork:
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """A node with a network.
+    """A node with a network, which chooses among its children.
 
     Attributes:
-        path: The node's place in the tree.
         groups: The classes of each child, ascending; a child of one class is a leaf.
-        network: The network that chooses among the children.
         likelihood: Averaged softmax likelihood between the node's classes, n×n in ascending order
             of the classes; None where unknown.
         volatility: The grouping volatility that made `groups` of `likelihood`; None where unknown.
@@ -128,25 +123,14 @@ def tree_to_json(tree: Tree) -> dict[str, Any]:
 
 
 def tree_from_json(plain: object) -> Tree:
-    """Return the tree that `tree_to_json` turned into `plain`.
-
-    Raises:
-        RequestError: It is no tree.
-    """
+    """Return the tree that `tree_to_json` turned into `plain`; RequestError where it is none."""
     from pydantic import TypeAdapter, ValidationError
 
     try:
         # As text, because lists stand for tuples in JSON only.
         return TypeAdapter(Tree).validate_json(json.dumps(plain))
     except ValidationError as error:
-        raise RequestError(f"not a tree: {describe_mistake(error)}") from error
-
-
-def describe_mistake(error: ValidationError) -> str:
-    """Return the first mistake in a file's layout, and its place, in one line."""
-    first = error.errors()[0]
-    place = ".".join(map(str, first["loc"]))
-    return f"{place}: {first['msg']}" if place else first["msg"]
+        raise RequestError(f"not a tree: {explain_validation(error)}") from error
 
 
 def _find_mistake(tree: Tree) -> str | None:

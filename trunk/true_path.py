@@ -26,15 +26,9 @@ def along_true_paths(
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Run every image through the nodes on its true path, parents before children.
 
-    Args:
-        branches: The node to start at and all below it.
-        start: The path of the node to start at.
-        inputs: The input of that node: images or its parent's maps, N×C×H×W.
-        labels: Classes that are below it, int64 N.
-
-    Yields:
-        For each node that M of the images reach: which of the images they are, int64 M; the
-        logits, M×children; the right child of each, int64 M.
+    The inputs N×C×H×W, images or maps, are those of the node to start at; their labels are classes
+    below it. Yield for each node that M of the images reach: which of the images they are, int64
+    M; the logits, M×children; the right child of each, int64 M.
     """
     waiting = [(start, inputs, torch.arange(len(labels), device=labels.device))]
     while waiting:

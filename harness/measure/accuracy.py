@@ -18,15 +18,10 @@ from harness.measure.networks import inference
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Accuracy:
-    """The accuracy of a network on a test set, in percent.
+    """The accuracy of a network on a test set, in percent, with its 95% Wilson interval.
 
     Attributes:
-        accuracy_top1: Share of images whose highest logit is that of their class.
-        accuracy_top1_low: Lower end of the 95% Wilson interval of `accuracy_top1`.
-        accuracy_top1_high: Upper end of that interval.
-        accuracy_top5: Share of images whose class is among the five highest logits.
         accuracy_top5_reason: Why `accuracy_top5` is None.
-        n_test: Number of images.
         confusion_matrix: Number of images by true class (row) and predicted class (column). If a
             network with more logits than classes predicted an index that belongs to no class, the
             matrix has one more column, which counts these images.
@@ -52,8 +47,7 @@ def evaluate(
     """Run a network once over every labelled image and return its accuracy.
 
     Args:
-        network: Maps N×C×H×W floats to N×K logits, K ≥ `num_classes`; a module is in evaluation
-            mode meanwhile.
+        network: Maps N×C×H×W floats to N×K logits, K ≥ `num_classes`.
         batches: Images on the network's device, and labels: N integers in [0, `num_classes`).
         num_classes: With five or fewer, a top-5 accuracy would be meaningless and is None.
         classify: Maps images to their classes, int64 N, for a network whose prediction is not its
@@ -100,18 +94,22 @@ def _run(
     num_classes: int,
     classify: Callable[[Tensor], Tensor] | None,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-    """Return labels, predictions and whether the label is among the top five, for every image."""
+    """Return label, prediction and whether the label is among the top five, for every image."""
     parts: list[Tensor] = []
     with inference(network):
-        for images, labels in batches:
+        for images, targets in batches:
             logits = network(images.clone())  # some networks write to their input
-            if logits.ndim != 2 or len(logits) != len(labels) or logits.shape[1] < num_classes:
+            if logits.ndim != 2 or len(logits) != len(targets) or logits.shape[1] < num_classes:
                 raise CellError(
-                    f"the network gave {tuple(logits.shape)} for {len(labels)} labels, "
+                    f"the network gave {tuple(logits.shape)} for {len(targets)} labels, "
                     f"but N×K logits with K ≥ {num_classes} are needed"
                 )
             chosen = logits.argmax(1) if classify is None else classify(images)
-            parts.append(_judge(logits, chosen, labels.to(logits.device)))
+            labels = targets.to(logits.device)
+            in_top5 = (logits.topk(min(5, logits.shape[1])).indices == labels[:, None]).any(1)
+            # Kept on the device, so that a GPU does not wait for the CPU between batches.
+            found = (labels, chosen, in_top5, logits.isfinite().all(1))
+            parts.append(torch.stack([each.long() for each in found]))
     if not parts:
         raise CellError("there are no images to evaluate on")
     labels, predictions, in_top5, finite = torch.cat(parts, dim=1).cpu().numpy()
@@ -123,17 +121,6 @@ def _run(
             f"the first is image {int(finite.argmin())}"
         )
     return labels, predictions, in_top5.astype(bool)
-
-
-def _judge(logits: Tensor, chosen: Tensor, labels: Tensor) -> Tensor:
-    """Return 4×N integers: labels, predictions, whether in the top five, whether finite.
-
-    The result stays on the device, so that a GPU does not wait for the CPU between batches.
-    """
-    top = logits.topk(min(5, logits.shape[1])).indices
-    in_top5 = (top == labels[:, None]).any(1)
-    finite = logits.isfinite().all(1)
-    return torch.stack([part.long() for part in (labels, chosen, in_top5, finite)])
 
 
 def _confusion(

@@ -21,15 +21,9 @@ def call_once(network: Network, batch: Tensor) -> Network:
 def call_for(
     network: Callable[[Tensor], object], batch: Tensor, seconds: float
 ) -> tuple[int, float]:
-    """Call a network in a row for some seconds, at least once.
+    """Call a network in a row, at least once, until some seconds have passed.
 
-    Args:
-        network: Takes the batch.
-        batch: N×C×H×W, on the network's device.
-        seconds: No further call begins after this time.
-
-    Returns:
-        The number of images of all calls, and the seconds until the last call was done.
+    Return the number of images of all calls, and the seconds until the last call was done.
     """
     start = perf_counter()
     calls = 0

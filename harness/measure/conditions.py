@@ -68,9 +68,7 @@ class Conditions:
 def undisturbed(device: str, purpose: str) -> Iterator[Conditions]:
     """Lock a device, pin the threads and watch the load during a block of measurements.
 
-    Args:
-        device: "cpu" or "cuda".
-        purpose: Shown to other processes that wait for the device.
+    The purpose is shown to other processes that wait for the device.
     """
     with device_lock(device, purpose), watched() as conditions:
         yield conditions

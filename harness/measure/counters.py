@@ -12,20 +12,19 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable
+from typing import TypeVar
 
 from torch import Tensor
 
 from harness.measure.calls import call_for
-from harness.measure.networks import inference, own_inputs
+from harness.measure.networks import UnmeasuredError, inference, own_inputs
+
+T = TypeVar("T")
 
 _EVENTS = ("cache-references", "cache-misses")
 _PATIENCE_SECONDS = 10.0
 # Below this, perf extrapolates from a part of the time, which is an estimate.
 _WHOLE_TIME_PERCENT = 99.0
-
-
-class _UncountedError(Exception):
-    """Nothing was counted; the message is the reason."""
 
 
 def measure_cache(
@@ -34,17 +33,13 @@ def measure_cache(
     """Return cache references and misses per image; if they cannot be counted, None and the reason.
 
     The processor decides which cache it counts, most often the last level. All threads of this
-    process count, and so does the kernel where that is allowed.
-
-    Args:
-        network: A module is in evaluation mode meanwhile.
-        example: One image or more, N×C×H×W, on the CPU.
-        seconds: Duration of the calls in a row; there is at least one, after one uncounted call.
+    process count, and so does the kernel where that is allowed. There is at least one call of the
+    example, N×C×H×W, after an uncounted one.
     """
     try:
         with inference(network):
             return *_count_per_image(network, example, seconds), None
-    except _UncountedError as reason:
+    except UnmeasuredError as reason:
         return None, None, str(reason)
 
 
@@ -52,28 +47,19 @@ def _count_per_image(
     network: Callable[[Tensor], object], example: Tensor, seconds: float
 ) -> tuple[float, float]:
     if example.is_cuda:
-        raise _UncountedError("perf counts for the CPU, and the network is on a GPU")
+        raise UnmeasuredError("perf counts for the CPU, and the network is on a GPU")
     perf = shutil.which("perf")
     if perf is None:
-        raise _UncountedError("needs the perf command (Linux: package linux-perf or linux-tools)")
-    images = 0
-
-    def call_once() -> None:
-        nonlocal network
-        network = own_inputs(network, example)
-
-    def call_for_some_time() -> None:
-        nonlocal images
-        images, _ = call_for(network, example, seconds)
-
+        raise UnmeasuredError("needs the perf command (Linux: package linux-perf or linux-tools)")
     # The first count is the warm-up, and a machine without counters fails here.
-    _count(perf, call_once)
-    references, misses = _count(perf, call_for_some_time)
+    _, network = _count(perf, lambda: own_inputs(network, example))
+    counts, (images, _) = _count(perf, lambda: call_for(network, example, seconds))
+    references, misses = counts
     return references / images, misses / images
 
 
-def _count(perf: str, work: Callable[[], object]) -> tuple[int, int]:
-    """Return the cache references and misses of `work` in all threads."""
+def _count(perf: str, work: Callable[[], T]) -> tuple[tuple[int, int], T]:
+    """Return the cache references and misses of `work` in all threads, and what it returns."""
     ours, theirs = socket.socketpair()
     with ours:
         with theirs:
@@ -82,17 +68,17 @@ def _count(perf: str, work: Callable[[], object]) -> tuple[int, int]:
             try:
                 obeyed = _tell(ours, "enable")
                 if obeyed:
-                    work()
+                    result = work()
                     obeyed = _tell(ours, "disable")
                 process.send_signal(signal.SIGINT)
                 _, output = process.communicate(timeout=_PATIENCE_SECONDS)
             except subprocess.TimeoutExpired:
-                raise _UncountedError("perf did not end when it was told to") from None
+                raise UnmeasuredError("perf did not end when it was told to") from None
             finally:
                 process.kill()
     if not obeyed:
-        raise _UncountedError(f"perf did not attach: {' '.join(output.split())[:200]}")
-    return _parse(output, "cache-references"), _parse(output, "cache-misses")
+        raise UnmeasuredError(f"perf did not attach: {' '.join(output.split())[:200]}")
+    return (_parse(output, "cache-references"), _parse(output, "cache-misses")), result
 
 
 def _attach(perf: str, control: int) -> subprocess.Popen[str]:
@@ -125,10 +111,10 @@ def _parse(output: str, event: str) -> int:
     # The event may have a suffix ("cache-misses:u": without the kernel) or name the kind of core.
     found = [row for row in rows if len(row) >= 5 and event in row[2]]
     if not found:
-        raise _UncountedError(f"perf does not tell {event}: {' '.join(output.split())[:200]}")
+        raise UnmeasuredError(f"perf does not tell {event}: {' '.join(output.split())[:200]}")
     for value, _, _, _, percent, *_ in found:
         if not value.isdecimal():
-            raise _UncountedError(f"perf: {event} {value} (virtual machines often hide it)")
+            raise UnmeasuredError(f"perf: {event} {value} (virtual machines often hide it)")
         if float(percent) < _WHOLE_TIME_PERCENT:
-            raise _UncountedError(f"perf counted {event} for {percent}% of the time only")
+            raise UnmeasuredError(f"perf counted {event} for {percent}% of the time only")
     return sum(int(row[0]) for row in found)

@@ -17,16 +17,12 @@ import torch
 from torch import Tensor
 
 from harness.measure.calls import call_for, call_once
-from harness.measure.networks import inference
+from harness.measure.networks import UnmeasuredError, inference
 from harness.util.error_text import describe_error
 
 _POWERCAP = Path("/sys/class/powercap")
 # More than any package draws. At this power the smallest RAPL counters (65 kJ) last a minute.
 _MOST_WATTS = 1000
-
-
-class _UnreadableError(Exception):
-    """A counter cannot be read or trusted; the message is the reason."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,20 +43,15 @@ def measure_energy(
     """Return the joules per image of calls in a row after one unmeasured call, or None and why.
 
     On a GPU this is NVML's total energy counter; on a CPU it is the sum of the RAPL counters of all
-    packages, without memory modules. Both include idle power and other processes.
-
-    Args:
-        network: A module is in evaluation mode meanwhile.
-        example: One image or more, N×C×H×W, on the network's device.
-        seconds: Duration of the calls; there is at least one. A GPU needs several seconds, because
-            its counter changes about ten times a second and its clock has to rise from idle.
-        powercap: The folder where Linux shows the counters of the CPU.
+    packages, without memory modules. Both include idle power and other processes. A GPU needs
+    several seconds, because its counter changes about ten times a second and its clock has to rise
+    from idle.
     """
     try:
         counters = _gpu_counters(example.device) if example.is_cuda else _cpu_counters(powercap)
         with inference(network):
             return _joules_per_image(network, example, seconds, counters), None
-    except _UnreadableError as reason:
+    except UnmeasuredError as reason:
         return None, str(reason)
 
 
@@ -75,13 +66,13 @@ def _joules_per_image(
     images, took = call_for(network, example, seconds)
     after = [counter.read_j() for counter in counters]
     if _MOST_WATTS * took > min(counter.range_j for counter in counters):
-        raise _UnreadableError("the counter may have started again more than once; take less time")
+        raise UnmeasuredError("the counter may have started again more than once; take less time")
     used = [
         (late - early) % counter.range_j
         for counter, early, late in zip(counters, before, after, strict=True)
     ]
     if not all(0 < joules < math.inf for joules in used):
-        raise _UnreadableError("the counter did not move, or was reset; take more time")
+        raise UnmeasuredError("the counter did not move, or was reset; take more time")
     return sum(used) / images
 
 
@@ -94,7 +85,7 @@ def _cpu_counters(powercap: Path) -> list[_Counter]:
     zones = sorted(powercap.glob("intel-rapl:*"))
     packages = [zone for zone in zones if _read(zone / "name").startswith("package")]
     if not packages:
-        raise _UnreadableError(
+        raise UnmeasuredError(
             f"no RAPL counters in {powercap}: needs Linux on an Intel or AMD processor, "
             "and virtual machines seldom show them"
         )
@@ -110,7 +101,7 @@ def _cpu_counters(powercap: Path) -> list[_Counter]:
 def _read_j(path: Path) -> float:
     text = _read(path)
     if not text.isdecimal():
-        raise _UnreadableError(f"{path} says {text!r}, not a number of microjoules")
+        raise UnmeasuredError(f"{path} says {text!r}, not a number of microjoules")
     return int(text) / 1e6
 
 
@@ -118,9 +109,9 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="ascii").strip()
     except PermissionError:
-        raise _UnreadableError(f"no permission to read {path} (sudo chmod a+r {path})") from None
+        raise UnmeasuredError(f"no permission to read {path} (sudo chmod a+r {path})") from None
     except OSError as error:
-        raise _UnreadableError(describe_error(error)) from error
+        raise UnmeasuredError(describe_error(error)) from error
 
 
 def _gpu_counters(device: torch.device) -> list[_Counter]:
@@ -129,18 +120,18 @@ def _gpu_counters(device: torch.device) -> list[_Counter]:
         # Not an import statement: type checks must not depend on whether the extra is installed.
         nvml = importlib.import_module("pynvml")
     except ImportError:
-        raise _UnreadableError("needs NVML's Python library: pip install nvidia-ml-py") from None
+        raise UnmeasuredError("needs NVML's Python library: pip install nvidia-ml-py") from None
 
     def read_j() -> float:
         try:
             return float(nvml.nvmlDeviceGetTotalEnergyConsumption(handle)) / 1e3
         except nvml.NVMLError as error:
-            raise _UnreadableError(describe_error(error)) from error
+            raise UnmeasuredError(describe_error(error)) from error
 
     try:
         nvml.nvmlInit()
         uuid = torch.cuda.get_device_properties(device).uuid
         handle = nvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
     except nvml.NVMLError as error:
-        raise _UnreadableError(describe_error(error)) from error
+        raise UnmeasuredError(describe_error(error)) from error
     return [_Counter(read_j=read_j)]

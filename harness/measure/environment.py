@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import re
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from harness.util.checkout import command_output, read_git_state
 
 _ROOT = Path(__file__).resolve().parents[2]
 _CPUINFO = Path("/proc/cpuinfo")
+_GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 # Instruction sets that decide which kernels run, as Linux names them (x86, then Arm).
 _FLAGS = (
     *("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "avx_vnni"),
@@ -28,110 +28,51 @@ _FLAGS = (
 _LIBRARIES = ("torch", "torchvision", "timm", "transformers", "thop", "torch-pruning", "numpy")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Environment:
-    """The machine and the software of a measurement; None for what could not be read.
+def describe_environment(device: str) -> dict[str, Any]:
+    """Describe this machine, its present state and the software, as a record holds them.
 
-    Attributes:
-        device: "cpu" or "cuda", with or without an index.
-        device_name: Model of the device.
-        cpu_model: Model of the processor.
-        cpu_cores_physical: Number of cores of the machine.
-        cpu_cores_logical: Number of hardware threads of the machine.
-        cpu_cores_usable: Number of hardware threads that this process may use.
-        threads: Number of threads that torch uses in an operator.
-        cpu_flags: Instruction sets of the processor that matter for speed.
-        cpu_clock_mhz: Present clock of the processor.
-        cpu_governor: Linux's policy for the clock ("performance", "powersave").
-        load_average_1min: Mean number of runnable processes over the last minute.
-        gpu_memory_mb: Memory of the GPU in 10^6 bytes; GPUs are described for "cuda" only.
-        gpu_driver: Version of the GPU's driver.
-        gpu_clock_mhz: Present clock of the GPU's cores.
-        gpu_throttle: Why the GPU is below its full clock, as a mask of NVML's reasons; "0x0…0"
-            if it is not.
-        cuda: Version of CUDA that torch was built with.
-        cudnn: Version of cuDNN.
-        cudnn_benchmark: Whether cuDNN tries its algorithms for every new shape and takes the
-            fastest, so that rounding may differ between runs.
-        deterministic: Whether torch refuses algorithms whose results vary.
-        fp32_convolutions: How products of fp32 convolutions are computed on a GPU: ieee or tf32.
-        fp32_matrix_products: The same for matrix products.
-        container: "docker", "podman" or "kubernetes".
-        virtual_machine: Whether the processor reports that it is virtual.
-        operating_system: Name and version of the operating system.
-        python: Version of Python.
-        libraries: Version by distribution; None for one that is not installed.
-        git_commit: Commit of the project's checkout.
-        git_dirty: Whether files differ from the commit, except in `results/`, which every run
-            changes.
+    What could not be read is None; GPUs are described for "cuda" only, with or without an index.
+    This takes a fraction of a second.
     """
-
-    device: str
-    device_name: str
-    cpu_model: str
-    cpu_cores_physical: int | None
-    cpu_cores_logical: int | None
-    cpu_cores_usable: int | None
-    threads: int
-    cpu_flags: tuple[str, ...]
-    cpu_clock_mhz: float | None
-    cpu_governor: str | None
-    load_average_1min: float | None
-    gpu_memory_mb: float | None
-    gpu_driver: str | None
-    gpu_clock_mhz: float | None
-    gpu_throttle: str | None
-    cuda: str | None
-    cudnn: int | None
-    cudnn_benchmark: bool | None
-    deterministic: bool
-    fp32_convolutions: str | None
-    fp32_matrix_products: str | None
-    container: str | None
-    virtual_machine: bool
-    operating_system: str
-    python: str
-    libraries: dict[str, str | None]
-    git_commit: str | None
-    git_dirty: bool | None
-
-
-def describe_environment(device: str) -> Environment:
-    """Describe the present state of this machine; takes a fraction of a second."""
     cpu_model, flags = _read_cpu()
     commit, dirty = read_git_state(_ROOT)
     gpu = torch.cuda.get_device_properties(device) if device.startswith("cuda") else None
     driver, clock, throttle = _ask_gpu(gpu) if gpu else (None, None, None)
-    return Environment(
-        device=device,
-        device_name=device_name(device),
-        cpu_model=cpu_model,
-        cpu_cores_physical=psutil.cpu_count(logical=False),
-        cpu_cores_logical=psutil.cpu_count(),
-        cpu_cores_usable=len(usable_cpus()) or None,
-        threads=torch.get_num_threads(),
-        cpu_flags=tuple(flag for flag in _FLAGS if flag in flags),
-        cpu_clock_mhz=_clock_mhz(),
-        cpu_governor=_governor(),
-        load_average_1min=psutil.getloadavg()[0],
-        gpu_memory_mb=gpu.total_memory / 1e6 if gpu else None,
-        gpu_driver=driver,
-        gpu_clock_mhz=float(clock) if clock and clock.isdigit() else None,
-        gpu_throttle=throttle,
-        cuda=torch.version.cuda if gpu else None,
-        cudnn=torch.backends.cudnn.version() if gpu else None,  # type: ignore[no-untyped-call]
-        cudnn_benchmark=torch.backends.cudnn.benchmark if gpu else None,
-        deterministic=torch.are_deterministic_algorithms_enabled(),
-        fp32_convolutions=fp32_modes()[0] if gpu else None,
-        fp32_matrix_products=fp32_modes()[1] if gpu else None,
-        container=_container(),
-        virtual_machine="hypervisor" in flags,
-        operating_system=platform.platform(),
-        python=platform.python_version(),
-        libraries={name: _version(name) for name in _LIBRARIES},
-        git_commit=commit,
-        git_dirty=dirty,
-    )
+    convolutions, products = fp32_modes() if gpu else (None, None)
+    return {
+        "device": device,
+        "device_name": device_name(device),
+        "cpu_model": cpu_model,
+        "cpu_cores_physical": psutil.cpu_count(logical=False),
+        "cpu_cores_logical": psutil.cpu_count(),
+        "cpu_cores_usable": len(usable_cpus()) or None,
+        "threads": torch.get_num_threads(),
+        "cpu_flags": tuple(flag for flag in _FLAGS if flag in flags),
+        "cpu_clock_mhz": _clock_mhz(),
+        # Linux's policy for the clock: "performance" or "powersave".
+        "cpu_governor": _read(_GOVERNOR),
+        "load_average_1min": psutil.getloadavg()[0],
+        "gpu_memory_mb": gpu.total_memory / 1e6 if gpu else None,
+        "gpu_driver": driver,
+        "gpu_clock_mhz": float(clock) if clock and clock.isdigit() else None,
+        # A mask of NVML's reasons for a low clock; "0x0…0" where there is none.
+        "gpu_throttle": throttle,
+        "cuda": torch.version.cuda if gpu else None,
+        "cudnn": torch.backends.cudnn.version() if gpu else None,  # type: ignore[no-untyped-call]
+        # Whether the fastest algorithm is tried out, so that rounding may differ between runs.
+        "cudnn_benchmark": torch.backends.cudnn.benchmark if gpu else None,
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "fp32_convolutions": convolutions,
+        "fp32_matrix_products": products,
+        "container": _container(),
+        "virtual_machine": "hypervisor" in flags,
+        "operating_system": platform.platform(),
+        "python": platform.python_version(),
+        "libraries": {name: _version(name) for name in _LIBRARIES},
+        "git_commit": commit,
+        # Files in `results/` do not count: every run changes them.
+        "git_dirty": dirty,
+    }
 
 
 def device_name(device: str) -> str:
@@ -144,10 +85,7 @@ def _read_cpu() -> tuple[str, frozenset[str]]:
 
     Linux on x86 has both in a file. py-cpuinfo, for other systems and Arm, takes a second.
     """
-    try:
-        text = _CPUINFO.read_text(encoding="utf-8")
-    except OSError:
-        text = ""
+    text = _read(_CPUINFO) or ""
     model = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
     flags = re.search(r"^flags\s*:\s*(.+)$", text, re.MULTILINE)
     if model and flags:
@@ -167,10 +105,9 @@ def _clock_mhz() -> float | None:
     return float(clock.current) if clock else None
 
 
-def _governor() -> str | None:
-    path = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+def _read(path: Path) -> str | None:
     try:
-        return path.read_text(encoding="ascii").strip()
+        return path.read_text(encoding="utf-8").strip()
     except OSError:
         return None
 

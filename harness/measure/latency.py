@@ -30,12 +30,7 @@ Network = Callable[[Tensor], object]
 class Latency:
     """Percentiles of the time of one call over the rounds, linearly interpolated, in milliseconds.
 
-    Attributes:
-        latency_ms_p05: 5th percentile.
-        latency_ms_p50: Median.
-        latency_ms_p95: 95th percentile.
-        latency_ms_p99: 99th percentile; with fewer than 100 rounds, close to the maximum.
-        latency_rounds: Number of timed calls.
+    With fewer than 100 rounds, `latency_ms_p99` is close to the maximum.
     """
 
     latency_ms_p05: float
@@ -49,10 +44,6 @@ def in_turn(network: Network, images: Tensor) -> Network:
     """Return a call that ignores its argument and gives a network one image after the other.
 
     The untimed call and the timed one that follows it see the same image.
-
-    Args:
-        network: Takes 1×C×H×W.
-        images: N×C×H×W, on the network's device.
     """
     # Views made beforehand: picking an image must not be part of a timed call.
     calls, singles = count(), torch.split(images, 1)
@@ -74,7 +65,7 @@ def measure_latency(
     """Time every network in random order each round, one untimed call before each timed one.
 
     Args:
-        networks: The candidates by name; modules are in evaluation mode meanwhile.
+        networks: The candidates by name.
         examples: Input of each candidate, on its device: 1×C×H×W for the latency per image.
         rounds: Maximum number of rounds, at least 20.
         seconds: No further round begins after this time, once there are 20.

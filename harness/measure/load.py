@@ -49,58 +49,37 @@ class Load:
         return large
 
 
-@dataclass(frozen=True, kw_only=True)
-class _CpuTimes:
-    """CPU seconds since start-up: all, used, stolen, and used by this process."""
-
-    total: float
-    busy: float
-    stolen: float | None
-    own: float
-
-
 class LoadWatch:
     """Measures the load from its creation on, over a second or more: clocks tick in 1/100 s."""
 
     def __init__(self) -> None:
-        self._average, self._times = _load_average(), _cpu_times()
+        self._average, self._seconds = _load_average(), _cpu_seconds()
 
     def read(self) -> Load:
         """Return the load so far."""
-        others, stolen = _shares(self._times, _cpu_times())
+        total, others, stolen = (
+            None if before is None or after is None else max(0.0, after - before)
+            for before, after in zip(self._seconds, _cpu_seconds(), strict=True)
+        )
         return Load(
             load_average_before=self._average,
             load_average_after=_load_average(),
-            others_share=others,
-            stolen_share=stolen,
+            others_share=others / total if total and others is not None else None,
+            stolen_share=stolen / total if total and stolen is not None else None,
         )
 
 
-def _shares(before: _CpuTimes | None, after: _CpuTimes | None) -> tuple[float | None, float | None]:
-    """Return the shares that other processes and the hypervisor took."""
-    if before is None or after is None or after.total <= before.total:
-        return None, None
-    total = after.total - before.total
-    others = max(0.0, after.busy - before.busy - (after.own - before.own)) / total
-    if before.stolen is None or after.stolen is None:
-        return others, None
-    return others, max(0.0, after.stolen - before.stolen) / total
-
-
-def _cpu_times() -> _CpuTimes | None:
+def _cpu_seconds() -> tuple[float | None, float | None, float | None]:
+    """Return the CPU seconds since start-up: all, used by other processes, and stolen."""
     try:
         system, own = psutil.cpu_times()._asdict(), psutil.Process().cpu_times()
     except (OSError, psutil.Error):
-        return None
+        return None, None, None
     # Linux counts the time of guests in the time of their host processes as well.
     total = sum(system.values()) - system.get("guest", 0.0) - system.get("guest_nice", 0.0)
     unused = sum(system.get(kind, 0.0) for kind in ("idle", "iowait", "steal"))
-    return _CpuTimes(
-        total=total,
-        busy=total - unused,
-        stolen=system.get("steal"),
-        own=own.user + own.system + own.children_user + own.children_system,
-    )
+    ours = own.user + own.system + own.children_user + own.children_system
+    return total, total - unused - ours, system.get("steal")
 
 
 def _load_average() -> float | None:

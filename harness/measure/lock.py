@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
-from filelock import FileLock, Timeout
+from harness.util.locks import shared_lock
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +21,8 @@ def lock_path(device: str) -> Path:
     """Return the lock file of a device of this machine; every GPU has its own."""
     name = device
     if device.startswith("cuda"):
+        import torch
+
         name = f"cuda-{torch.cuda.get_device_properties(device).uuid}"
     return Path(tempfile.gettempdir()) / f"modelcomparisons-{name}.lock"
 
@@ -30,31 +31,25 @@ def lock_path(device: str) -> Path:
 def device_lock(device: str, purpose: str) -> Iterator[None]:
     """Wait until nobody else measures on a device, and lock it while the block runs.
 
-    Args:
-        device: "cpu" or "cuda", with or without an index.
-        purpose: Shown to other processes that wait for the device.
+    The purpose is shown to other processes that wait for the device.
     """
     path = lock_path(device)
-    lock = FileLock(path, mode=_MODE)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        logger.warning("%s: waits for %s, which measures on %s", purpose, _holder(path), device)
-        lock.acquire()
     note = path.with_suffix(".holder")
-    try:
-        _write(note, f"{purpose} (process {os.getpid()})")
-        yield
-    finally:
-        _write(note, "")
-        lock.release()
 
+    def say_who_is_in() -> None:
+        try:
+            holder = note.read_text(encoding="utf-8")
+        except OSError:
+            holder = ""
+        holder = holder or "another process"
+        logger.warning("%s: waits for %s, which measures on %s", purpose, holder, device)
 
-def _holder(path: Path) -> str:
-    try:
-        return path.with_suffix(".holder").read_text(encoding="utf-8") or "another process"
-    except OSError:
-        return "another process"
+    with shared_lock(path, say_who_is_in, mode=_MODE):
+        try:
+            _write(note, f"{purpose} (process {os.getpid()})")
+            yield
+        finally:
+            _write(note, "")
 
 
 def _write(note: Path, text: str) -> None:

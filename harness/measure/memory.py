@@ -1,4 +1,4 @@
-"""Memory of a network: the bytes of its weights, and the peak of a forward pass."""
+"""Memory of a network: the bytes of its weights, of its file, and the peak of a forward pass."""
 
 from __future__ import annotations
 
@@ -32,6 +32,31 @@ def measure_state_mb(network: nn.Module) -> float:
     return sum(tensor.nbytes for tensor in state.values()) / 1e6
 
 
+class _ByteCounter:
+    """A file that keeps nothing but the number of bytes."""
+
+    count = 0
+
+    def write(self, data: bytes | memoryview) -> int:
+        size = memoryview(data).nbytes
+        self.count += size
+        return size
+
+    def flush(self) -> None:
+        pass
+
+
+def measure_file_mb(network: nn.Module) -> float:
+    """Return the MB (10^6 bytes) of the file that `torch.save` makes of a state dict.
+
+    A real file repeats its own name for each tensor, so each letter that the name is longer than
+    "archive" adds a byte per tensor.
+    """
+    counter = _ByteCounter()
+    torch.save(network.state_dict(), counter)  # type: ignore[arg-type]  # write and flush will do
+    return counter.count / 1e6
+
+
 def measure_peak_mb(network: nn.Module, example: Tensor, *, on_meta: bool = True) -> float:
     """Return the most memory that a forward pass holds at one moment, in MB (10^6 bytes).
 
@@ -40,11 +65,7 @@ def measure_peak_mb(network: nn.Module, example: Tensor, *, on_meta: bool = True
     meta device: exact and repeatable, but blind to what a kernel allocates inside. For one on a
     GPU, it is the peak of CUDA's allocator, which includes that.
 
-    Args:
-        network: On the device of the example.
-        example: Its input, N×C×H×W.
-        on_meta: False for a network whose kernels exist on the CPU only: the results of all
-            operators are followed in a real pass then.
+    Without `on_meta`, for a network whose kernels exist on the CPU only, a real pass is followed.
 
     Raises:
         CellError: The network cannot run on the meta device.

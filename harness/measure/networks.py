@@ -16,6 +16,11 @@ from harness.util.error_text import describe_error
 
 Network = Callable[[Tensor], Any]
 
+
+class UnmeasuredError(Exception):
+    """Something cannot be measured here; the message is the reason."""
+
+
 # What logits of the two layouts may differ by, as a share of the largest: rounding alone.
 _LAYOUT_TOLERANCE = 1e-3
 
@@ -26,12 +31,8 @@ def copy_network(
     """Return a copy of any network, whatever its forward pass has left on its modules.
 
     Tensors with a gradient history, such as the membranes of spiking layers, are copied without
-    it. Attributes that cannot be copied, such as locks and open files, are shared.
-
-    Args:
-        network: The network, which is not changed.
-        replaced: What stands in the copy for objects of the network, by their `id`.
-        on_meta: Whether results of an earlier pass are on the meta device in the copy.
+    it; `on_meta`, to the meta device. Attributes that cannot be copied, such as locks and open
+    files, are shared. Objects whose `id` is in `replaced` are replaced.
     """
     known = dict(replaced or {})
     with _CopiesDetached(on_meta):
@@ -45,8 +46,7 @@ def copy_network(
 def meta_copy(network: nn.Module) -> nn.Module:
     """Return a copy on the meta device, in evaluation mode, without copying a single weight.
 
-    `copy_network` is given the replacements of all parameters and buffers beforehand, so that no
-    memory for a second network is needed. Tensors that the network shares stay shared.
+    Tensors that the network shares stay shared.
     """
     replaced: dict[int, object] = {}
     for parameter in network.parameters():
@@ -95,15 +95,10 @@ def _uncopyable(network: nn.Module, known: Mapping[int, object]) -> dict[int, ob
 
 
 def own_inputs(network: Network, example: Tensor) -> Network:
-    """Call a network once, and return one that leaves its input as it is.
+    """Call a network once under `torch.inference_mode`; return one that does not alter its input.
 
-    Args:
-        network: In evaluation mode, under `torch.inference_mode`.
-        example: Its input, N×C×H×W, which is not changed.
-
-    Returns:
-        The network itself, unless it writes to its input: then one that copies it first, and the
-        copying is part of its time.
+    That is the network itself, unless it writes to its input: then one that copies it first, and
+    the copying is part of its time.
     """
     given = example.clone()
     network(given)
@@ -122,11 +117,7 @@ def laid_out(images: Tensor, layout: torch.memory_format) -> Tensor:
 
 
 def takes_channels_last(network: nn.Module, images: Tensor) -> bool:
-    """Whether a network gives the same logits for images that lie in memory channels last.
-
-    Args:
-        network: It is not changed.
-        images: N×C×H×W, on the network's device.
+    """Whether a network, which is not changed, gives the same logits for images channels last.
 
     Raises:
         RuntimeError: The network cannot run on contiguous images either.
@@ -162,13 +153,11 @@ def relative_difference(found: Tensor, expected: Tensor) -> float:
 
 @contextmanager
 def on_meta_device(failure: str) -> Iterator[None]:
-    """Say what went wrong in a block that runs a copy of a network on the meta device.
-
-    Args:
-        failure: Start of the message, e.g. "operations cannot be counted".
+    """Run a copy of a network on the meta device in a block.
 
     Raises:
-        CellError: Anything went wrong, e.g. because the network's path depends on values.
+        CellError: Anything went wrong, e.g. because the network's path depends on values; the
+            message begins with `failure`.
     """
     try:
         yield

@@ -39,11 +39,9 @@ class Operations:
 
 
 def measure_operations(network: nn.Module, example: Tensor) -> Operations:
-    """Count the operations of a forward pass; the network itself is not run and not changed.
+    """Count the operations of a floating-point network for one image, 1×C×H×W.
 
-    Args:
-        network: A floating-point network; neither counter knows int8 layers.
-        example: One image, 1×C×H×W; only its shape and type matter.
+    The network itself is not run and not changed; only shape and type of the image matter.
 
     Raises:
         RequestError: `example` is not a single image.
@@ -109,17 +107,13 @@ def counting_flops(
     """Count the floating-point operations of products that run in the block.
 
     A multiply-accumulate is two operations. Other dispatch modes may be entered in the block; they
-    see each operator before the counter.
-
-    Args:
-        network: The network that will run.
-        fused_attention: Keep fused attention, whose count depends on torch's version and on the
-            backend; otherwise attention is split into its two products.
+    see each operator before the counter. Attention is split into its two products unless it is to
+    stay fused; then its count depends on torch's version and on the backend.
     """
     counter = ProductCounter()
     attention = nullcontext() if fused_attention else sdpa_kernel(SDPBackend.MATH)
     # The counter hooks into the gradients of module inputs and breaks if one is a parameter.
-    with frozen(network), _without_fast_path(), attention, counter.watch(), counter:
+    with frozen(network), _without_fast_path(), attention, counter:
         yield counter
 
 

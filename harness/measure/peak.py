@@ -1,4 +1,4 @@
-"""Peak arithmetic rate of a device, calibrated by large products."""
+"""Peak arithmetic rate and memory bandwidth of a device, calibrated by products and a copy."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from harness.measure.calls import best_seconds
 _SIDE = {"cpu": 2048, "cuda": 8192}
 _IMAGES, _CHANNELS, _PIXELS, _KERNEL = 8, 256, 28, 3
 _REPEATS = 8
+# Far more than any cache holds.
+_COPIED_MB = {"cpu": 256, "cuda": 2048}
 _TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -28,6 +30,14 @@ class Peak:
     method: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Bandwidth:
+    """The bandwidth in 10^9 bytes per second, read and written, and how it was measured."""
+
+    gb_per_s: float
+    method: str
+
+
 @torch.inference_mode()
 def measure_peak(device: str, precision: str = "fp32") -> Peak:
     """Compute products for about a second with torch's current number of threads.
@@ -35,11 +45,7 @@ def measure_peak(device: str, precision: str = "fp32") -> Peak:
     The best time counts, because disturbances only make a product slower. On a CPU the faster of a
     matrix product and a convolution counts. They use different libraries, and one of them may not
     be optimized for the processor: on an AMD EPYC the matrix product reaches 42% of the
-    convolution.
-
-    Args:
-        device: "cpu" or "cuda", with or without an index.
-        precision: fp32 (on a GPU as torch is set: TF32 is off by default) or bf16.
+    convolution. The precision is bf16 or fp32 (on a GPU as torch is set: TF32 is off by default).
     """
     kind, dtype = torch.device(device).type, _TYPES[precision]
     side = _SIDE[kind]
@@ -48,6 +54,17 @@ def measure_peak(device: str, precision: str = "fp32") -> Peak:
     if kind != "cpu":
         return product
     return max(product, _measure_convolution(dtype), key=lambda peak: peak.gflops_per_s)
+
+
+@torch.inference_mode()
+def measure_bandwidth(device: str) -> Bandwidth:
+    """Copy one tensor to another with torch's current number of threads; the best time counts."""
+    size_mb = _COPIED_MB[torch.device(device).type]
+    source = torch.ones(size_mb * 10**6 // 4, device=device)
+    target = torch.empty_like(source)
+    seconds = best_seconds(lambda: target.copy_(source), _REPEATS)
+    method = f"copy of {size_mb} MB, read and written, best of {_REPEATS}"
+    return Bandwidth(gb_per_s=2 * source.nbytes / seconds / 1e9, method=method)
 
 
 def _measure_convolution(dtype: torch.dtype) -> Peak:

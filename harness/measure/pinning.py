@@ -23,15 +23,10 @@ def usable_cpus() -> list[int]:
 
 @contextmanager
 def pinned(threads: int) -> Iterator[tuple[int, ...] | None]:
-    """Pin all threads of this process to as many hardware threads as run at once; undo it after.
+    """Pin this process to as many hardware threads as run at once, and yield them; undo it after.
 
-    The idlest are chosen, and hardware threads of different cores before two of the same.
-
-    Args:
-        threads: The number of threads that run at once.
-
-    Yields:
-        The hardware threads; None if the system cannot pin threads or has too few.
+    The idlest are chosen, and hardware threads of different cores before two of the same. None is
+    yielded if the system cannot pin threads or has too few.
     """
     usable = usable_cpus()
     if len(usable) < threads:

@@ -30,11 +30,7 @@ def measure_process_peak_mb(network: nn.Module, example: Tensor) -> tuple[float 
 
     Weights and input are there before the pass and do not count; scratch memory of kernels does.
     Linux counts resident memory to within some pages per core. Measuring takes seconds, most of
-    them for starting the process.
-
-    Args:
-        network: Its weights are not handed over: the process fills a copy with zeros.
-        example: Its input; only its shape and type matter.
+    them for starting the process, which fills a copy of the network with zeros.
     """
     if platform.system() != "Linux" or platform.libc_ver()[0] != "glibc":
         return None, "needs Linux with glibc"

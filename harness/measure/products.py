@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode, flop_registry
+from torch.utils.flop_counter import FlopCounterMode, flop_registry, shape_wrapper
 
 Shape = Sequence[int]
 # A complex product is four real ones, and a complex sum two.
@@ -43,42 +42,27 @@ class ProductCounter(FlopCounterMode):
         super().__init__(display=False, custom_mapping=_formulas())
         self.uncounted: dict[str, None] = {}
 
-    def watch(self) -> TorchDispatchMode:
-        """Return the mode to enter before this one, which fills `uncounted`."""
-        return _Watch(self)
+    def _count_flops(self, operator: Any, out: Any, args: Any, kwargs: Any) -> Any:
+        """Count an operator that has run, which torch could not take apart."""
+        if operator not in self.flop_registry and _multiplies(operator):
+            self.uncounted[operator._qualified_op_name] = None
+        return super()._count_flops(operator, out, args, kwargs)  # type: ignore[no-untyped-call]
 
 
-class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Sees what the counter lets run: operators that it did not take apart."""
-
-    def __init__(self, counter: ProductCounter) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._counter = counter
-
-    def __torch_dispatch__(
-        self,
-        func: Any,
-        types: Iterable[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> object:
-        if func._overloadpacket not in self._counter.flop_registry and _multiplies(func):
-            self._counter.uncounted[func._schema.name] = None
-        return func(*args, **(kwargs or {}))
-
-
-def _multiplies(func: Any) -> bool:
+def _multiplies(operator: Any) -> bool:
     """Whether an operator may multiply and add up; of one that is not torch's, it is not known."""
-    namespace, _, name = func._schema.name.partition("::")
-    if torch.Tag.pointwise in func.tags or namespace in _NO_PRODUCTS or name in _POOLING:
+    namespace, _, name = operator._qualified_op_name.partition("::")
+    if namespace in _NO_PRODUCTS or name in _POOLING:
+        return False
+    if any(torch.Tag.pointwise in getattr(operator, each).tags for each in operator.overloads()):
         return False
     return namespace != "aten" or bool(_MULTIPLIES.search(name))
 
 
 def _formulas() -> dict[Any, Callable[..., int]]:
-    """Return the formulas of all products, by operator; those with complex numbers count fourfold.
+    """Return the formulas of all products, by operator; `FlopCounterMode` calls them.
 
-    They are called with tensors where `_get_raw` is set, else with shapes.
+    It gives them tensors where `_get_raw` is set, else shapes.
     """
     aten = torch.ops.aten
     ours: dict[Any, Callable[..., int]] = {
@@ -92,8 +76,12 @@ def _formulas() -> dict[Any, Callable[..., int]]:
         aten._euclidean_dist: _distances,
         aten._pdist_forward: _distances,
     }
-    found = {operator: _complex_aware(_of_shapes(formula)) for operator, formula in ours.items()}
-    found |= {operator: _complex_aware(formula) for operator, formula in flop_registry.items()}
+    formulas: dict[Any, Any] = {
+        operator: shape_wrapper(formula)  # type: ignore[no-untyped-call]
+        for operator, formula in ours.items()
+    }
+    formulas |= flop_registry
+    found = {operator: _complex_aware(formula) for operator, formula in formulas.items()}
     found |= {
         aten._fft_c2c: _fourier(_FFT_OPERATIONS),
         aten._fft_r2c: _fourier(_FFT_OPERATIONS / 2),
@@ -101,7 +89,7 @@ def _formulas() -> dict[Any, Callable[..., int]]:
     }
     # Known once torchvision is imported.
     if hasattr(torch.ops.torchvision, "deform_conv2d"):
-        found[torch.ops.torchvision.deform_conv2d] = _of_shapes(_deformable)
+        found[torch.ops.torchvision.deform_conv2d] = _deformable
     return found
 
 
@@ -134,18 +122,9 @@ def _fourier(per_element: float) -> Callable[..., int]:
     return count
 
 
-def _of_shapes(formula: Callable[..., int]) -> Callable[..., int]:
-    """Return a formula for tensors that passes on their shapes."""
-
-    def count(*args: Any, out_val: Any, **kwargs: Any) -> int:
-        shapes = [each.shape if isinstance(each, Tensor) else each for each in args]
-        return formula(*shapes, out_shape=getattr(out_val, "shape", None), **kwargs)
-
-    count._get_raw = True  # type: ignore[attr-defined]
-    return count
-
-
 def _complex_aware(formula: Callable[..., int]) -> Callable[..., int]:
+    """Return a formula that counts products of complex numbers fourfold."""
+
     def count(*args: Any, out_val: Any, **kwargs: Any) -> int:
         is_complex = isinstance(out_val, Tensor) and out_val.is_complex()
         return (_COMPLEX if is_complex else 1) * formula(*args, out_val=out_val, **kwargs)

@@ -31,9 +31,7 @@ class Rounds:
 
     Attributes:
         times_ms: Milliseconds by name; the same index is the same round.
-        on_gpu: Whether CUDA events timed the networks.
-        drift: Relative change of the reference's median from the first third of the rounds to the
-            last third.
+        drift: That of the reference, as `measure_drift` has it.
         reruns: How often all rounds were discarded because the reference drifted by over 5%.
     """
 
@@ -49,10 +47,8 @@ class Ratio:
 
     Attributes:
         latency: Times of the network itself, over the rounds of all processes.
-        ratio: Median of `by_process`; 1 for the reference.
-        ratio_low: Lower end of the 95% percentile interval of `ratio` by a two-level bootstrap,
-            which draws processes, and rounds within each drawn process.
-        ratio_high: Upper end of that interval.
+        ratio: Median of `by_process`; `ratio_low` and `ratio_high` are the ends of its 95%
+            percentile interval by a bootstrap of processes, and of rounds within each.
         by_process: For each process, the median over its rounds of the network's time divided by
             the reference's time.
     """
@@ -104,11 +100,6 @@ def compare_latency(processes: Sequence[Rounds], *, reference: str, seed: int) -
     follow it, and the mean's interval would miss the true value more often. The quality of the
     interval depends on the number n of processes: all of them lie on the same side of the true
     value with probability 1 / 2^(n-1), which is 100% for one, 25% for three and 6% for five.
-
-    Args:
-        processes: The rounds of one process or more.
-        reference: Name of the network that the others are divided by.
-        seed: Seed of the resampling.
     """
     names = [n for n in processes[0].times_ms if all(n in each.times_ms for each in processes)]
     return {name: _compare(name, processes, reference, seed) for name in names}

@@ -66,11 +66,7 @@ def build_compile(network: nn.Module, _example: Tensor) -> Built:
 
 
 def build_onnxruntime(network: nn.Module, example: Tensor) -> Built:
-    """Return a session on the network's device.
-
-    Raises:
-        RequestError: The installed ONNX Runtime cannot use that device.
-    """
+    """Return a session on the network's device; RequestError where ONNX Runtime cannot use it."""
     # Turns off the sending of usage data; read when the library is imported.
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import onnxruntime
@@ -118,11 +114,7 @@ def _session_options() -> Any:
 
 
 def build_openvino(network: nn.Module, example: Tensor) -> Built:
-    """Return an inference request on the CPU.
-
-    Raises:
-        RequestError: The network is on another device.
-    """
+    """Return an inference request on the CPU; RequestError where the network is elsewhere."""
     if example.device.type != "cpu":
         raise RequestError(f"runtime openvino runs on the CPU, not on {example.device}")
     # Turns off the report of the import to the makers: openvino uses a stub without this module.

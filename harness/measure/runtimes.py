@@ -25,12 +25,7 @@ MAX_DIFFERENCE = 1e-3
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared(Built):
-    """A network in a runtime, checked against eager torch.
-
-    Attributes:
-        max_difference: The largest absolute difference from eager's logits for the example,
-            divided by eager's largest absolute logit.
-    """
+    """A network in a runtime, and the `relative_difference` of its logits from eager's."""
 
     max_difference: float
 
@@ -42,7 +37,7 @@ def prepare(network: nn.Module, example: Tensor, runtime: str) -> Prepared:
         network: fp32, returning logits. It is put in evaluation mode; neither the mode nor the
             weights may change while the result is in use.
         example: 1×C×H×W, fp32, on the network's device. Other shapes may be refused later.
-        runtime: One of `RUNTIMES`.
+        runtime: A name in `RUNTIMES`.
 
     Raises:
         RequestError: Unknown runtime, missing library, or a device that it cannot use.

@@ -23,11 +23,8 @@ def trace(
 
     Batch norm is folded into the convolutions. For torch's current number of threads, oneDNN Graph
     fuses each convolution with its activation and stores the weights in the convolution's layout.
-
-    Args:
-        network: In evaluation mode, fp32, on the CPU.
-        example: Its input, N×C×H×W.
-        precision: With bf16 the result does what autocast would do; call it outside of autocast.
+    The network is in evaluation mode, fp32, on the CPU. With bf16 the result does what autocast
+    would do; call it outside of autocast.
 
     Raises:
         RuntimeError: The network cannot be traced.

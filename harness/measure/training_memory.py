@@ -26,12 +26,8 @@ def measure_training_peak_mb(
     Results kept for the backward pass, gradients and the optimizer's state count; weights, images
     and labels do not. The step is in float32: forward, clearing the old gradients, backward from
     the cross entropy, optimizer. It is measured as in `harness.measure.memory.measure_peak_mb`, on
-    a copy: the network is not changed.
-
-    Args:
-        network: Returns N×K logits; all of it is put in training mode.
-        images: A batch N×C×H×W; on the CPU only its shape and type matter.
-        make_optimizer: Makes the optimizer of the parameters that are trained.
+    a copy in training mode: the network is not changed. Of images N×C×H×W on the CPU, only shape
+    and type matter.
 
     Raises:
         CellError: The network cannot be trained on the meta device.

@@ -133,8 +133,7 @@ def find_machine() -> tuple[str, str]:
 
 def calibrate(precision: Precision) -> Roof:
     """Measure this machine for a few seconds; RequestError where it has no such product."""
-    from harness.measure.bandwidth import measure_bandwidth
-    from harness.measure.peak import measure_peak
+    from harness.measure.peak import measure_bandwidth, measure_peak
 
     if precision not in ("fp32", "bf16"):
         raise RequestError(

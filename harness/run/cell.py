@@ -92,7 +92,7 @@ def run_cell(job: Job, tracker: Tracker = UNTRACKED) -> Record:
 
 def begin_record(job: Job, label: str, started: datetime) -> Record:
     """Return the record of a cell that has failed, without the reason."""
-    environment = dataclasses.asdict(describe_environment(job.cell.device))
+    environment = describe_environment(job.cell.device)
     return Record(
         cell=job.cell,
         label=label,

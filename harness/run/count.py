@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,8 +12,7 @@ from harness.catalog import load_model
 from harness.errors import CellError, RequestError
 from harness.jobs import Job
 from harness.measure.environment import describe_environment
-from harness.measure.file_size import measure_file_mb
-from harness.measure.memory import measure_peak_mb, measure_weights_mb
+from harness.measure.memory import measure_file_mb, measure_peak_mb, measure_weights_mb
 from harness.measure.networks import copy_network
 from harness.measure.operations import count_macs, count_parameters, measure_operations
 from harness.networks.adapter import NetworkAdapter, adapt
@@ -40,7 +38,7 @@ def count_costs(job: Job) -> CostRecord:
     image = torch.zeros(1, dataset.channels, size, size)
     adapter = adapt(network)
     counted = _count_paths(adapter, image) if adapter.paths else _count_whole(adapter, image)
-    environment = dataclasses.asdict(describe_environment("cpu"))
+    environment = describe_environment("cpu")
     return CostRecord(
         dataset=job.cell.dataset,
         model=job.cell.model,

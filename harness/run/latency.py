@@ -41,7 +41,7 @@ class ProcessTimes:
         machine: The machine, cores and load of this process.
         data_name: Name of the source of the images.
         data_sha256: Digest of the images.
-        environment: The fields of `harness.measure.environment.Environment`.
+        environment: The result of `describe_environment`.
     """
 
     rows: tuple[LatencyRow, ...]
@@ -94,7 +94,7 @@ def time_models(job: LatencyJob, number: int) -> ProcessTimes:
         rows=tuple(each.row for each in candidates),
         rounds=rounds,
         machine=Machine(
-            device_name=environment.device_name,
+            device_name=environment["device_name"],
             threads=threads,
             cores=conditions.cores,
             load=Load(**dataclasses.asdict(conditions.load)),
@@ -102,7 +102,7 @@ def time_models(job: LatencyJob, number: int) -> ProcessTimes:
         ),
         data_name=data.source.name,
         data_sha256=data.source.sha256,
-        environment=dataclasses.asdict(environment),
+        environment=environment,
     )
 
 

@@ -13,7 +13,7 @@ def make_provenance(environment: Mapping[str, Any], started: datetime, command: 
     """Return the provenance of a measurement that ends now.
 
     Args:
-        environment: The fields of `harness.measure.environment.Environment`.
+        environment: The result of `harness.measure.environment.describe_environment`.
         started: Start of the measurement.
         command: The command that repeats the measurement.
     """

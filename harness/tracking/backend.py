@@ -24,10 +24,8 @@ class Place:
 
     Attributes:
         project: `<data set>-<model>`, which all runs of a data set and model share.
-        name: The run's name within its project.
         root: Folder of all local runs.
         tags: Data set, model and device, by which the run can be found.
-        offline: Whether the network must not be used.
         run_id: The tracker's identifier of a run that is continued; None for a new one.
         epochs: How many of the run's epochs the tracker has already.
     """

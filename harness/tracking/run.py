@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -60,13 +60,15 @@ class Progress:
     epochs: dict[str, int] = field(default_factory=dict)
 
 
-class TrackedRun:
+class TrackedRun(logging.Handler):
     """A `harness.training.tracker.Tracker` that reports to all the trackers of a job.
 
-    A run begins with the first report, so that a request that is refused leaves none.
+    A run begins with the first report, so that a request that is refused leaves none. It handles
+    the lines of the log as well.
     """
 
     def __init__(self, job: Job, runs: Path) -> None:
+        super().__init__()
         self.job, self.runs = job, runs
         self.project = f"{job.cell.dataset}-{job.cell.model}"
         self.progress = Progress()
@@ -75,16 +77,15 @@ class TrackedRun:
         self.opened, self.epochs, self.ending = False, 0, Ending.FAILED
         self.parameters: dict[str, Any] = {}
         self.lines: list[str] = []
-        self.handler = _Lines(self.log_line)
 
     def __enter__(self) -> Self:
         """Listen to the log."""
-        logging.getLogger("harness").addHandler(self.handler)
+        logging.getLogger("harness").addHandler(self)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Close what was opened."""
-        logging.getLogger("harness").removeHandler(self.handler)
+        logging.getLogger("harness").removeHandler(self)
         if kind is not None and issubclass(kind, KeyboardInterrupt):
             self.ending = Ending.INTERRUPTED
         if self.log_file.exists():
@@ -154,9 +155,9 @@ class TrackedRun:
 
         self.backends.tell_all(tell)
 
-    def log_line(self, line: str) -> None:
+    def emit(self, record: logging.LogRecord) -> None:
         """Keep a line of the log, and report it once the run has begun."""
-        self.lines.append(line)
+        self.lines.append(self.format(record))
         if self.opened:
             self._tell_lines()
 
@@ -220,14 +221,3 @@ class TrackedRun:
                 tracker.log_line(line, self.epochs)
 
         self.backends.tell_all(tell)
-
-
-class _Lines(logging.Handler):
-    """Passes log lines on."""
-
-    def __init__(self, take: Callable[[str], None]) -> None:
-        super().__init__()
-        self.take = take
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.take(self.format(record))

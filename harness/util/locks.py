@@ -18,7 +18,9 @@ _LEASE_SECONDS = 120.0
 
 
 @contextmanager
-def shared_lock(path: Path, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
+def shared_lock(
+    path: Path, on_wait: Callable[[], None] | None = None, *, mode: int = -1
+) -> Iterator[None]:
     """Hold a lock while the block runs; the processes that want it wait for each other.
 
     The lock is the kernel's, which a process that is killed gives back. Where a file system has
@@ -28,12 +30,13 @@ def shared_lock(path: Path, on_wait: Callable[[], None] | None = None) -> Iterat
     Args:
         path: The file to lock; its folder is made.
         on_wait: Is called once where another process holds the lock.
+        mode: The permissions of a new file; -1: those that the process gives its files.
 
     Raises:
         CellError: The file cannot be written.
     """
     try:
-        lock = _acquire(path, on_wait)
+        lock = _acquire(path, on_wait, mode)
     except OSError as error:
         raise CellError(f"cannot write {path}: {error.strerror or error}") from error
     try:
@@ -42,11 +45,11 @@ def shared_lock(path: Path, on_wait: Callable[[], None] | None = None) -> Iterat
         lock.release()
 
 
-def _acquire(path: Path, on_wait: Callable[[], None] | None) -> BaseFileLock:
+def _acquire(path: Path, on_wait: Callable[[], None] | None, mode: int) -> BaseFileLock:
     from filelock import FileLock, SoftFileLease, Timeout
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock: BaseFileLock = FileLock(path, fallback_to_soft=False)
+    lock: BaseFileLock = FileLock(path, mode=mode, fallback_to_soft=False)
     try:
         try:
             lock.acquire(timeout=0)

@@ -11,17 +11,18 @@ import torch
 
 from datasets.cifar10 import SPEC
 from harness.errors import CellError
-from studies import trunk_evaluation, trunk_ways
-from studies.trunk_evaluation import Round, render
-from studies.trunk_ways import (
+from studies import trunk_evaluation
+from studies.trunk_evaluation import (
     BATCHED_BF16,
     NAMES,
     PUBLISHED,
     RESIDENT,
     TRACED,
+    Round,
     Way,
     all_ways,
     check_traced,
+    render,
 )
 from trunk.nodes import build_node, feature_shape
 from trunk.published import load_published_trunk, published_tree
@@ -203,8 +204,9 @@ def split(line):
 
 
 def test_the_command_prints_one_table(folder, data_file, capsys, monkeypatch):
-    monkeypatch.setattr(trunk_ways, "_PUBLISHED_LIMIT", 2)
+    monkeypatch.setattr(trunk_evaluation, "_PUBLISHED_LIMIT", 2)
     monkeypatch.setattr(trunk_evaluation, "_SECONDS_AN_IMAGE", 0.0)
+    monkeypatch.setattr(trunk_evaluation, "_LATENCY_IMAGES", 1)
     trunk_evaluation.main("cifar10", folder.parents[3], data_file, images=19)
     text = capsys.readouterr().out
     assert text.count("\n| ") == len(NAMES) + 1
@@ -219,7 +221,6 @@ def test_the_command_prints_one_table(folder, data_file, capsys, monkeypatch):
         ("digits", {}, "no weights were published for digits/trunk"),
         ("cifar10", {"images": 25}, "--images is 25; wanted 5 to 24, all there are"),
         ("cifar10", {"images": 4}, "--images is 4; wanted 5 to 24, all there are"),
-        ("cifar10", {"threads": 0}, "--threads is 0; wanted 1 or more"),
         ("svhn", {}, "own.npz"),
     ],
 )

@@ -263,7 +263,6 @@ def test_a_matrix_of_47_classes_can_be_read(save):
     for figure, png in (
         save(plot_likelihood, node, LONG, "TRUNK"),
         save(plot_membership, node, LONG, 0, degrees, "TRUNK"),
-        save(plot_membership, node, SHORT, 0, degrees, "TRUNK"),
     ):
         assert overlapping(figure) == []
         assert_nothing_is_cut(png)

@@ -276,14 +276,6 @@ def test_the_same_share_of_every_class_is_held_out():
     assert not choose_held_out(labels, 0.0, seed=1).any()
 
 
-def test_a_share_that_holds_out_no_image_is_refused_before_training(make_fitting):
-    tree = dataclasses.replace(QUICK_TREE, held_out=1e-3)
-    with pytest.raises(
-        RequestError, match=r"tree.held_out: class 0 has 30 training images, of which 0.001 is 0"
-    ):
-        grow(make_fitting(training=QUICK, tree=tree))
-
-
 def test_held_out_images_are_not_trained_on(make_fitting, monkeypatch):
     used = []
     original = NodeInputs.batches

@@ -9,6 +9,7 @@ from sklearn.datasets import load_digits
 
 from harness.data.loading import load_job_data
 from harness.jobs import Cell, Job
+from harness.measure.peak import Peak
 from harness.run import costs
 from harness.run.cell import run_cell
 from harness.run.provision import ready_network
@@ -18,16 +19,18 @@ from trunk import growing
 from trunk.model import SPEC
 from trunk.routing import Trunk
 
-STAGE = TrainingSettings(epochs=3, batch_size=10, learning_rate=0.01, start="random")
+STAGE = TrainingSettings(epochs=1, batch_size=10, learning_rate=0.01, start="random")
 
 
 @pytest.fixture(autouse=True, scope="module")
 def shortened():
-    """Group 0 and 3 whatever is confused, and leave out the peak memory in other processes."""
+    """Group 0 and 3 whatever is confused; leave out a child process and the calibration."""
     groups = {4: ((0, 3), (1,), (2,)), 2: ((0,), (1,))}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(growing, "child_groups", lambda likelihood, _: groups[len(likelihood)])
         patch.setattr(costs, "measure_process_peak_mb", lambda *_: (None, "left out"))
+        peak = Peak(gflops_per_s=100.0, method="left out")
+        patch.setattr(costs, "measure_peak", lambda _: peak)
         yield
 
 
@@ -100,7 +103,7 @@ def test_the_record_says_what_routing_does(job, record):
         "root.groups",
         "0.classes",
     }
-    assert record.weights.epochs == 9
+    assert record.weights.epochs == 3
 
 
 def test_a_second_run_takes_the_same_tree_and_another_seed_another(job, record):

@@ -136,9 +136,9 @@ def test_published_trees_route_real_images(
     prepared = trunk.prepare_for_inference()
     routed = trunk.route(images)
     for others in (
-        prepared.route(images),
-        torch.cat([trunk.route(image[None]) for image in images[:20]]),
-        torch.cat([prepared.route(image[None]) for image in images[:20]]),
+        prepared.route(images[:20]),
+        torch.cat([trunk.route(image[None]) for image in images[:5]]),
+        torch.cat([prepared.route(image[None]) for image in images[:5]]),
     ):
         # Last bits differ between batch sizes and layouts, so one choice may be a near tie.
         assert (others != routed[: len(others)]).sum() <= 1

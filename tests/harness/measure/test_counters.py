@@ -193,7 +193,7 @@ def test_the_real_perf_counts_between_its_commands(monkeypatch):
     """By the faults of fresh pages, which the kernel counts without the processor's help."""
     monkeypatch.setattr(counters, "_EVENTS", ("page-faults", "page-faults:u"))
     monkeypatch.setattr(counters, "_parse", lambda output, _: output)
-    output, _ = counters._count(shutil.which("perf"), touch_fresh_pages)
+    (output, _), _ = counters._count(shutil.which("perf"), touch_fresh_pages)
     if output.startswith("Error"):
         pytest.skip("perf is not allowed to count")
     faults = [int(row.split(",")[0]) for row in output.splitlines() if ",page-faults" in row]

@@ -1,6 +1,5 @@
 """What is said about this machine, and the state of a checkout."""
 
-import dataclasses
 import json
 import subprocess
 from types import SimpleNamespace
@@ -14,22 +13,22 @@ from harness.measure.environment import describe_environment, device_name, read_
 
 def test_this_machine():
     found = describe_environment("cpu")
-    assert found.device_name == found.cpu_model == device_name("cpu") != ""
-    assert found.threads == torch.get_num_threads()
-    assert found.cpu_cores_logical >= (found.cpu_cores_usable or 1) >= 1
-    assert found.libraries["torch"] == torch.__version__.split("+")[0]
-    assert set(found.libraries) >= {"timm", "thop", "torch-pruning", "numpy"}
-    assert (found.gpu_memory_mb, found.gpu_driver, found.cuda) == (None, None, None)
+    assert found["device_name"] == found["cpu_model"] == device_name("cpu") != ""
+    assert found["threads"] == torch.get_num_threads()
+    assert found["cpu_cores_logical"] >= (found["cpu_cores_usable"] or 1) >= 1
+    assert found["libraries"]["torch"] == torch.__version__.split("+")[0]
+    assert set(found["libraries"]) >= {"timm", "thop", "torch-pruning", "numpy"}
+    assert (found["gpu_memory_mb"], found["gpu_driver"], found["cuda"]) == (None, None, None)
 
 
 def test_it_can_be_written_as_json():
-    found = dataclasses.asdict(describe_environment("cpu"))
+    found = describe_environment("cpu")
     assert json.loads(json.dumps(found))["python"] == found["python"]
 
 
 def test_a_library_that_is_not_installed_is_none(monkeypatch):
     monkeypatch.setattr(environment, "_LIBRARIES", ("numpy", "no-such-distribution"))
-    libraries = describe_environment("cpu").libraries
+    libraries = describe_environment("cpu")["libraries"]
     assert libraries["no-such-distribution"] is None
     assert libraries["numpy"] is not None
 
@@ -78,9 +77,9 @@ def cpuinfo(tmp_path, monkeypatch):
 
 def test_the_processor_as_linux_tells_it(cpuinfo):
     found = describe_environment("cpu")
-    assert found.cpu_model == "Some CPU @ 2.00GHz"
-    assert found.cpu_flags == ("avx2", "amx_bf16")
-    assert found.virtual_machine
+    assert found["cpu_model"] == "Some CPU @ 2.00GHz"
+    assert found["cpu_flags"] == ("avx2", "amx_bf16")
+    assert found["virtual_machine"]
 
 
 @pytest.mark.parametrize("text", [None, "processor\t: 0\nFeatures\t: fp asimd\n"])
@@ -89,9 +88,9 @@ def test_the_processor_where_linux_does_not_tell_it(cpuinfo, monkeypatch, text):
     known = {"brand_raw": "Other CPU", "flags": ["asimd"]}
     monkeypatch.setattr("cpuinfo.get_cpu_info", lambda: known)
     found = describe_environment("cpu")
-    assert found.cpu_model == "Other CPU"
-    assert found.cpu_flags == ("asimd",)
-    assert not found.virtual_machine
+    assert found["cpu_model"] == "Other CPU"
+    assert found["cpu_flags"] == ("asimd",)
+    assert not found["virtual_machine"]
 
 
 @pytest.fixture
@@ -144,6 +143,6 @@ def test_no_git(checkout, monkeypatch):
 @pytest.mark.gpu
 def test_a_gpu():
     found = describe_environment("cuda")
-    assert found.device_name == torch.cuda.get_device_name()
-    assert found.gpu_memory_mb > 0
-    assert found.cuda == torch.version.cuda
+    assert found["device_name"] == torch.cuda.get_device_name()
+    assert found["gpu_memory_mb"] > 0
+    assert found["cuda"] == torch.version.cuda

@@ -3,8 +3,8 @@
 import pytest
 
 from harness.errors import RequestError
-from harness.measure import bandwidth as bandwidth_module
-from harness.measure.bandwidth import measure_bandwidth
+from harness.measure import peak
+from harness.measure.peak import measure_bandwidth
 from harness.profiling.hardware import (
     find_machine,
     find_roof,
@@ -67,10 +67,8 @@ def test_a_broken_file_is_one_line(tmp_path, text, message):
 
 
 def test_the_calibration_measures_something(monkeypatch):
-    from harness.measure import peak
-
     monkeypatch.setattr(peak, "_SIDE", {"cpu": 128, "cuda": 128})
-    monkeypatch.setattr(bandwidth_module, "_MB", {"cpu": 4, "cuda": 4})
+    monkeypatch.setattr(peak, "_COPIED_MB", {"cpu": 4, "cuda": 4})
     roof = find_roof("this-machine", "fp32")
     assert roof.peak_gflops_per_s > 0
     assert roof.bandwidth_gb_per_s > 0
@@ -88,8 +86,8 @@ def test_the_cpu_is_named_with_the_threads_used(monkeypatch):
 
 
 def test_the_bandwidth_counts_what_is_read_and_written(monkeypatch):
-    monkeypatch.setattr(bandwidth_module, "_MB", {"cpu": 8})
-    monkeypatch.setattr(bandwidth_module, "best_seconds", lambda copy, repeats: 0.004)
+    monkeypatch.setattr(peak, "_COPIED_MB", {"cpu": 8})
+    monkeypatch.setattr(peak, "best_seconds", lambda copy, repeats: 0.004)
     assert measure_bandwidth("cpu").gb_per_s == pytest.approx(2 * 0.008 / 0.004)
 
 

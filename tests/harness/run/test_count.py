@@ -9,7 +9,7 @@ from torch import nn
 
 from harness.errors import CellError, RequestError
 from harness.jobs import Cell, CostJob, Job
-from harness.measure.file_size import measure_file_mb
+from harness.measure.memory import measure_file_mb
 from harness.measurements.cost import CountedCosts
 from harness.plan import counts, jobs
 from harness.records.cost import COSTS, CostPath, cost_place
