@@ -16,7 +16,6 @@ class CostPath:
     """The counted costs of one path through a routed network.
 
     Attributes:
-        name: Name of the path.
         classes: Number of classes at its end.
         params: Number of parameters that run on it.
         weights_mb: Bytes of its parameters and buffers, MB.

@@ -32,11 +32,10 @@ def publish_records(own: Path, results: Path, names: Sequence[str]) -> list[Path
     """
     for store in (CELLS, COSTS, LATENCIES):
         store.read_all(own)
-    patterns = (CELLS.pattern, COSTS.pattern, LATENCIES.pattern)
     found = {
         path.relative_to(own).with_suffix("").as_posix().removeprefix("records/"): path
-        for pattern in patterns
-        for path in own.glob(pattern)
+        for store in (CELLS, COSTS, LATENCIES)
+        for path in own.glob(store.pattern)
     }
     for name in names:
         if name not in found:
