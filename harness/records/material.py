@@ -38,8 +38,8 @@ class Material:
     @property
     def datasets(self) -> list[str]:
         """The names of the data sets that have records of any kind."""
-        cells = [record.cell for record in self.records]
-        return sorted({each.dataset for each in (*cells, *self.latencies, *self.costs)})
+        names = {r.cell.dataset for r in self.records} | {c.dataset for c in self.costs}
+        return sorted(names | {each.dataset for each in self.latencies})
 
     def cost(
         self, dataset: str, model: str, size: int | None = None, *, variant: str = ""

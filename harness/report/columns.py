@@ -17,7 +17,6 @@ class Measure(Column[Row]):
     """A column of measured figures.
 
     Attributes:
-        align: r.
         published: The name of the field of `PublishedCell` that it is compared with, if any.
         optional: Whether it is left out where no row shows anything and nothing was published.
     """
@@ -50,12 +49,12 @@ def _accuracy(row: Row) -> Shown | None:
         return None
     untrained = record.weights.weights_origin in ("random", "imagenet")
     pool = f"untrained {row.title}" if untrained else record.data.data_sha256
-    spread = f"(n={len(values)})"
-    if len(values) == 1:
-        spread = (
-            f"({record.accuracy.accuracy_top1_low:.1f}–{record.accuracy.accuracy_top1_high:.1f})"
-        )
-    figure = f"{fmean(values):.2f}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else "")
+    figure, spread = f"{fmean(values):.2f}", f"(n={len(values)})"
+    if len(values) > 1:
+        figure += f" ± {stdev(values):.2f}"
+    else:
+        low, high = record.accuracy.accuracy_top1_low, record.accuracy.accuracy_top1_high
+        spread = f"({low:.1f}–{high:.1f})"
     return Shown(text=figure, spread=spread, value=fmean(values), pool=pool)
 
 

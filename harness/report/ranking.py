@@ -41,15 +41,14 @@ class SameImages:
     """The cells that were evaluated on the same images, best first.
 
     Attributes:
-        records: The cells.
         ranks: The rank of each cell.
         pairs: Every two cells whose predictions are kept.
         left_out: Why the predictions of the other cells cannot be used, by title.
     """
 
-    records: tuple[Record, ...]
-    ranks: tuple[int, ...]
-    pairs: tuple[Pair, ...]
+    records: Sequence[Record]
+    ranks: Sequence[int]
+    pairs: Sequence[Pair]
     left_out: dict[str, str]
 
 
@@ -101,26 +100,21 @@ def _compare(group: list[Record], find: FindPredictions) -> SameImages:
         else:
             kept.append((record, predictions))
     return SameImages(
-        records=tuple(best),
-        ranks=tuple(rank_intervals(bounds)),
-        pairs=tuple(_pair_up(kept)),
-        left_out=left_out,
+        records=best, ranks=rank_intervals(bounds), pairs=_pair_up(kept), left_out=left_out
     )
 
 
 def _pair_up(kept: Sequence[tuple[Record, Predictions]]) -> list[Pair]:
-    pairs, tests = [], []
+    found = []
     for (first, ours), (second, theirs) in combinations(kept, 2):
         # The same images in another order cannot be compared one by one.
-        if ours.labels_sha256 != theirs.labels_sha256 or ours.images != theirs.images:
-            continue
-        a, b = ours.right_bits, theirs.right_bits
-        pairs.append((first, second))
-        tests.append(mcnemar((a & ~b).bit_count(), (b & ~a).bit_count()))
-    corrected = holm([test.p_mid for test in tests])
+        if (ours.labels_sha256, ours.images) == (theirs.labels_sha256, theirs.images):
+            a, b = ours.right_bits, theirs.right_bits
+            found.append((first, second, mcnemar((a & ~b).bit_count(), (b & ~a).bit_count())))
+    corrected = holm([test.p_mid for _, _, test in found])
     return [
         Pair(first=first, second=second, test=test, p_holm=p)
-        for (first, second), test, p in zip(pairs, tests, corrected, strict=True)
+        for (first, second, test), p in zip(found, corrected, strict=True)
     ]
 
 

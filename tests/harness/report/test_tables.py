@@ -7,10 +7,10 @@ import pytest
 
 from harness.errors import RequestError
 from harness.report.frame import frame_records
-from harness.report.site import render_files, render_readme
+from harness.report.site import render_readme
 from harness.report.table import write_csv
 from harness.report.tables import print_records
-from tests.records import cell_record, changed, findings_of
+from tests.records import cell_record, changed, files_of, findings_of
 
 
 def make_record(**changes):
@@ -149,7 +149,7 @@ def test_the_csv_keeps_measured_and_published_apart():
 
 
 def test_the_files_made_from_records():
-    files = {str(path): text for path, text in render_files(findings_of([make_record()])).items()}
+    files = files_of(findings_of([make_record()]))
     assert files["training/cifar10/resnet-cpu.csv"] == (
         "epoch,loss,accuracy,learning_rate,seconds\n1,2,0.5,0.01,50\n2,1,0.75,0,40\n"
     )
