@@ -94,9 +94,7 @@ COLUMNS: tuple[Measure, ...] = (
     ),
     Measure(name="÷ ResNet-50", better="low", get=_ratio, published="latency_ratio", optional=True),
     Measure(
-        name="Images/s",
-        better="high",
-        get=_number("throughput_images_per_s", 0, pool=_machine),
+        name="Images/s", better="high", get=_number("throughput_images_per_s", 0, pool=_machine)
     ),
     Measure(name="File MB", better="low", get=_file, published="file_mb", optional=True),
     Measure(name="Weights MB", better="low", get=_number("weights_mb", 2)),

@@ -78,12 +78,12 @@ def render_page(
     cells = describe_cells(records)
     settings, blocks = describe_details(records)
     contents = [
-        *((section.title, section.anchor) for section in first),
-        ("All cells", "cells"),
-        *[("Accuracy against cost", "figures")] * bool(cells["figures"]),
-        *[("Predicted latency", "rooflines")] * bool(rooflines),
-        *((section.title, section.anchor) for section in last),
-        *[("TRUNK's trees", "trees")] * bool(pictures),
+        *((section.title, section.anchor, True) for section in first),
+        ("All cells", "cells", True),
+        ("Accuracy against cost", "figures", cells["figures"]),
+        ("Predicted latency", "rooflines", rooflines),
+        *((section.title, section.anchor, True) for section in last),
+        ("TRUNK's trees", "trees", pictures),
     ]
     latest = max((record.provenance.started for record in records), default="")
     context = {
@@ -92,7 +92,7 @@ def render_page(
             "datasets": len({record.cell.dataset for record in records}),
             "latest": latest[:DATE],
         },
-        "contents": contents,
+        "contents": [(title, anchor) for title, anchor, is_there in contents if is_there],
         "first": first,
         "last": last,
         "pictures": pictures,

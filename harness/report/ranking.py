@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, permutations
 
 from harness.records.cell import Record
 from harness.records.parts import Accuracy
@@ -122,10 +122,10 @@ def _section(group: SameImages, csv_name: str) -> str:
     first = group.records[0]
     alike: dict[str, list[str]] = {}
     for pair in group.pairs:
-        for one, other in ((pair.first, pair.second), (pair.second, pair.first)):
-            alike.setdefault(one.stem, [])
+        for one, other in permutations((pair.first, pair.second)):
+            names = alike.setdefault(one.stem, [])
             if not pair.different:
-                alike[one.stem].append(_name(other))
+                names.append(_name(other))
     ties = {stem: ", ".join(names) or "none: all are told apart" for stem, names in alike.items()}
     rows = [
         (rank, _name(record), _percent(record.accuracy), ties.get(record.stem))

@@ -33,11 +33,7 @@ from harness.util.files import regular_file, write_text
 class Findings:
     """What the text files are made from, worked out once.
 
-    Attributes:
-        material: All records.
-        rows: The rows of each data set's table, by the name of the data set.
-        tables: The table of each data set that has rows, as Markdown.
-        reproduction: The verdicts on the published figures.
+    `rows` and `tables` are by data set; the tables are Markdown, of those that have rows.
     """
 
     material: Material
@@ -59,12 +55,7 @@ def make_findings(material: Material) -> Findings:
 
 
 def refresh(results: Path) -> None:
-    """Write the tables of every data set, the page, and the figures that are out of date.
-
-    Raises:
-        CellError: A file cannot be written.
-        RequestError: A file beside the records cannot be read.
-    """
+    """Write the tables of every data set, the page, and the figures that are out of date."""
     findings = make_findings(read_material(results))
     write_texts(results, findings)
     refresh_figures(results, findings.material.records)
@@ -74,7 +65,6 @@ def regenerate(root: Path) -> int:
     """Make everything below a project's `results/` anew, and its README; count the records.
 
     Raises:
-        CellError: A file cannot be written.
         RequestError: The README cannot be read, or its marks are damaged; nothing was written then.
     """
     findings = make_findings(read_material(root / "results"))
@@ -107,11 +97,7 @@ def render_files(results: Path, findings: Findings) -> dict[Path, str]:
 
 
 def render_readme(text: str, findings: Findings) -> str:
-    """Return the README with what stands between each pair of its marks made anew.
-
-    Raises:
-        RequestError: The marks are damaged, or one names a data set without records.
-    """
+    """Return the README with what stands between each pair of its marks made anew."""
     material = findings.material
     datasets = {r.cell.dataset for r in material.records} | {c.dataset for c in material.costs}
     parts = {name: findings.tables[name] for name in datasets}

@@ -41,8 +41,7 @@ def print_records(records: Sequence[Record], title: str = "measured beside publi
         members = list(group)
         rows = [row for row in make_rows(members) if row.runs]
         print_table(Table.of(rows, (_MODEL, *columns_of(rows), notes), f"{dataset}: {title}"))
-        fairness = describe_fairness(members)
-        if fairness is not None:
+        if fairness := describe_fairness(members):
             print(f"fair: {fairness}")
 
 
@@ -129,11 +128,10 @@ def _sources(records: Sequence[Record]) -> list[str]:
         data, machine, precision = record.data, record.machine, record.accuracy.precision
         split = "the data set's own split" if data.data_official else "**not the official split**"
         images.append(f"- Images: {data.data_name}, {split}, SHA-256 `{data.data_sha256[:16]}…`")
-        timed = "int8" if precision == "int8" else "fp32"
         machines.append(
             f"- Machine: {machine.device_name}, {machine.threads} CPU threads; latency at batch 1 "
-            f"in {timed}, accuracy in {precision}"
+            f"in {'int8' if precision == 'int8' else 'fp32'}, accuracy in {precision}"
         )
     lines = list(dict.fromkeys([*images, *machines]))
     fairness = describe_fairness(ran)
-    return lines if fairness is None else [*lines, f"- Fair (same settings): {fairness}"]
+    return [*lines, f"- Fair (same settings): {fairness}"] if fairness else lines
