@@ -37,11 +37,7 @@ _ANY_CLASSES = 2
 class Looking:
     """A network in evaluation mode and the images that it looks at.
 
-    Attributes:
-        images: uint8 N×C×S×S, at the network's size.
-        inputs: The same images as the network takes them.
-        captions: One for each image.
-        title: The model, and where its weights are from.
+    The images are uint8 N×C×S×S at the network's size, the inputs are what the network takes.
     """
 
     network: nn.Module

@@ -1,9 +1,7 @@
 """Fairness of comparisons: in which settings the cells of one data set differ.
 
-All networks must have been trained on the same images, for as long and in the same way, or the
-difference between two accuracies is not one between two models. Some settings belong to a model by
-its design; they are named, but do not make a comparison unfair: the image size that a model is
-built or configured for, the stages of a tree, and the compression of a trained network.
+Some settings belong to a model by its design; they are named, but do not make a comparison unfair:
+the image size that a model is built for, the stages of a tree, the compression of a network.
 """
 
 from __future__ import annotations
@@ -41,12 +39,7 @@ _NO_MATTER = ("channels_last",)
 
 @dataclass(frozen=True, kw_only=True)
 class Conditions:
-    """What an accuracy depends on, apart from the model.
-
-    Attributes:
-        values: The conditions by name; those that do not apply are left out.
-        own: Names of the values that are the model's own, by its design.
-    """
+    """What an accuracy depends on, by name, and which names are the model's own by its design."""
 
     values: Mapping[str, Any]
     own: frozenset[str]
@@ -54,12 +47,7 @@ class Conditions:
 
 @dataclass(frozen=True, kw_only=True)
 class Fairness:
-    """What differs between some conditions.
-
-    Attributes:
-        differing: The values of what should be the same, by name.
-        by_design: The values of what differs because the models do.
-    """
+    """The values of what should be the same but differs, and of what differs by design."""
 
     differing: Mapping[str, tuple[str, ...]]
     by_design: Mapping[str, tuple[str, ...]]

@@ -20,7 +20,6 @@ class Cost:
 
     Attributes:
         name: Name of the cost in the names of files, `accuracy-<name>`.
-        title: Name of the cost in titles.
         field: The record's field.
         published: The field of `PublishedCell` to compare it with.
         label: Label of the axis.
@@ -120,12 +119,8 @@ def published_points(dataset: str, cost: Cost) -> list[PublishedPoint]:
     for cell in published_cells().values():
         if cell.dataset == dataset:
             ends = [float(end) for end in getattr(cell, cost.published).split("-")]
-            low, high, accuracy = ends[0], ends[-1], float(cell.accuracy_top1)
-            points.append(
-                PublishedPoint(
-                    label=cell.label, model=cell.model, low=low, high=high, accuracy=accuracy
-                )
-            )
+            figures = {"low": ends[0], "high": ends[-1], "accuracy": float(cell.accuracy_top1)}
+            points.append(PublishedPoint(label=cell.label, model=cell.model, **figures))
     return points
 
 
