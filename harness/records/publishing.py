@@ -10,6 +10,7 @@ from harness.errors import unknown_name
 from harness.records.cell import CELLS
 from harness.records.cost import COSTS
 from harness.records.latency import LATENCIES
+from harness.records.store import address_of
 from harness.util.files import atomic_path
 
 
@@ -25,7 +26,7 @@ def publish_records(own: Path, results: Path, names: Sequence[str]) -> list[Path
     for store in (CELLS, COSTS, LATENCIES):
         store.read_all(own)
     found = {
-        path.relative_to(own).with_suffix("").as_posix().removeprefix("records/"): path
+        address_of(path.relative_to(own).as_posix()): path
         for store in (CELLS, COSTS, LATENCIES)
         for path in own.glob(store.pattern)
     }

@@ -117,6 +117,10 @@ class Store(Generic[T]):
             raise ValueError(f"the contents of a {self.kind} do not say where it belongs")
         return self.place(record)
 
+    def address(self, record: T) -> str:
+        """Return the name of a record for users: `digits/resnet-cpu`, `costs/digits/resnet-32`."""
+        return address_of(self.locate(record).as_posix())
+
     def _validate(self, path: Path, text: bytes) -> T:
         from pydantic import ValidationError
 
@@ -152,6 +156,11 @@ class Store(Generic[T]):
 
         # Made once, because making it takes longer than reading a file.
         return TypeAdapter(self.cls)
+
+
+def address_of(path: str) -> str:
+    """Return the name that users have for a record, by its path below the results folder."""
+    return path.removesuffix(".json").removeprefix("records/")
 
 
 def parts_of(cls: type) -> dict[str, type]:

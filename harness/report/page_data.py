@@ -17,7 +17,6 @@ from harness.records.cost import CostRecord
 from harness.records.latency import LATENCIES, LatencyRecord
 from harness.records.material import Material
 from harness.records.store import Tree
-from harness.report.page_sections import address_of
 from harness.report.points import (
     COSTS,
     Point,
@@ -124,11 +123,11 @@ def describe_details(records: Sequence[Record]) -> tuple[list[Tree], list[list[T
 
 def describe_sources(material: Material) -> dict[str, Tree]:
     """Return the fields of the other records behind the page's figures, by their addresses."""
-    trees = {LATENCIES.locate(each): asdict(each) for each in material.latencies}
-    trees |= {COUNTED.locate(each): asdict(each) for each in material.costs}
+    trees = {LATENCIES.address(each): asdict(each) for each in material.latencies}
+    trees |= {COUNTED.address(each): asdict(each) for each in material.costs}
     for tree in trees.values():
         tree.update(tree.pop("machine", {}) | tree.pop("provenance"))
-    return {address_of(path.as_posix()): tree for path, tree in trees.items()}
+    return trees
 
 
 def finite(tree: Any) -> Any:

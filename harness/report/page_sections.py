@@ -11,6 +11,7 @@ from typing import Any
 from harness.records.cost import COSTS, CostRecord
 from harness.records.latency import LATENCIES
 from harness.records.material import Material
+from harness.records.store import address_of
 from harness.report.costs import COLUMNS as COST_COLUMNS
 from harness.report.latency import describe_comparison, describe_device, latency_table
 from harness.report.table import NOTHING, Column, Shown, Table
@@ -54,14 +55,6 @@ class Picture:
     words: str
 
 
-def address_of(path: str) -> str:
-    """Return a record's address on the page, by its file below the results folder.
-
-    Those of cells are the shortest: `records/digits/resnet-cpu.json` is at `digits/resnet-cpu`.
-    """
-    return path.removesuffix(".json").removeprefix("records/")
-
-
 def _ours(verdict: Verdict) -> Shown:
     return Shown(text=verdict.measured or NOTHING, link=address_of(verdict.evidence))
 
@@ -81,7 +74,7 @@ _OF_DATASET = (*_FIGURES, _OUTCOME, _WHY, _COMMAND)
 _COSTS = (
     Column[CostRecord](
         name="Model",
-        get=lambda cost: Shown(text=cost.label, link=address_of(COSTS.locate(cost).as_posix())),
+        get=lambda cost: Shown(text=cost.label, link=COSTS.address(cost)),
     ),
     Column[CostRecord](name="Pixels", get="image_size", align="r"),
     *COST_COLUMNS,
@@ -129,7 +122,7 @@ def last_sections(material: Material) -> list[Section]:
             PageTable(
                 title=f"{record.dataset}, {describe_device(record)}",
                 note=f"{describe_comparison(record)}.",
-                source=address_of(LATENCIES.locate(record).as_posix()),
+                source=LATENCIES.address(record),
                 table=latency_table(record),
             )
             for record in material.latencies

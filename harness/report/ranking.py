@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from itertools import combinations, permutations
 
 from harness.records.cell import Record
-from harness.records.parts import Accuracy
 from harness.records.predictions import Predictions
 from harness.report.rows import group_runs
 from harness.report.statistics import McNemarTest, holm, mcnemar, rank_intervals
@@ -127,10 +126,11 @@ def _section(group: SameImages, csv_name: str) -> str:
             if not pair.different:
                 names.append(_name(other))
     ties = {stem: ", ".join(names) or "none: all are told apart" for stem, names in alike.items()}
-    rows = [
-        (rank, _name(record), _percent(record.accuracy), ties.get(record.stem))
-        for rank, record in zip(group.ranks, group.records, strict=True)
-    ]
+    rows = []
+    for rank, record in zip(group.ranks, group.records, strict=True):
+        top1, found = record.accuracy.accuracy_top1, record.accuracy
+        percent = f"{top1:.2f} ({found.accuracy_top1_low:.1f}–{found.accuracy_top1_high:.1f})"
+        rows.append((rank, _name(record), percent, ties.get(record.stem)))
     table = Table.of_texts(_HEADER, rows, align="rlrl").markdown()
     title = f"\n## Ranking on the {first.accuracy.n_test} test images of {first.data.data_name}\n\n"
     return title + "\n".join([table, *_rules(group, csv_name)]) + "\n"
@@ -152,11 +152,6 @@ def _rules(group: SameImages, csv_name: str) -> list[str]:
         reasons.setdefault(reason, []).append(title)
     lines += [f"Not paired, {reason}: {', '.join(names)}." for reason, names in reasons.items()]
     return lines
-
-
-def _percent(found: Accuracy) -> str:
-    low, high = found.accuracy_top1_low, found.accuracy_top1_high
-    return f"{found.accuracy_top1:.2f} ({low:.1f}–{high:.1f})"
 
 
 def _name(record: Record) -> str:

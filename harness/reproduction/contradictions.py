@@ -8,24 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.records.material import Material
+from harness.reproduction import evidence
 from harness.reproduction.evidence import (
     DATASETS,
-    accuracies_around_pruning,
-    accuracies_of_odd_matrices,
-    accuracy_after_all_epochs,
-    accuracy_of_tree,
-    accuracy_on_images,
     describe_operations,
     describe_paths,
     describe_size,
     if_counted,
-    matrices_beside_tables,
-    moments_in_the_files,
     of_each,
-    quantized_in_float,
-    time_in_memory,
-    time_of_reference,
-    work_on_padding,
 )
 from harness.reproduction.published import REFERENCE, published_cells, published_ratio
 from harness.reproduction.verdict import cost_command, latency_command, run_command
@@ -62,7 +52,7 @@ def find_contradictions(material: Material) -> list[Contradiction]:
             key="unit of latency",
             printed="Latency is headed s/image, ResNet-50 has "
             f"{cells['emnist', REFERENCE].latency_ms}: these are ms",
-            ours=time_of_reference(material),
+            ours=evidence.time_of_reference(material),
             command=latency_command("emnist", [REFERENCE]),
         ),
         Contradiction(
@@ -94,7 +84,7 @@ def find_contradictions(material: Material) -> list[Contradiction]:
             f"{published_ratio(quantized, reference):.1f} times ResNet-50's: it is the float "
             "network with observers, of layers that thop does not know; nothing was rounded, no "
             "int8 kernel ran, and the time is a CPU's among times of a GPU",
-            ours=quantized_in_float(material),
+            ours=evidence.quantized_in_float(material),
             command=f"{cost_command('cifar10', ['resnet_quantized'])} --weights published",
         ),
         Contradiction(
@@ -128,14 +118,14 @@ def find_contradictions(material: Material) -> list[Contradiction]:
             key="optimizer moments in the files",
             printed=f"TRUNK has {cells['cifar10', 'trunk'].file_mb} MB for CIFAR-10: the files "
             "hold Adam's moments too, and the longest path is left out",
-            ours=if_counted(moments_in_the_files, material.cost("cifar10", "trunk")),
+            ours=if_counted(evidence.moments_in_the_files, material.cost("cifar10", "trunk")),
             command=cost_command("cifar10", ["trunk"]),
         ),
         Contradiction(
             key="work on padding",
             printed=f"TRUNK has {cells['emnist', 'trunk'].gmacs_thop} G for EMNIST: its MobileNet "
             "nodes pad their 1×1 convolutions, so that maps grow",
-            ours=if_counted(work_on_padding, material.cost("emnist", "trunk")),
+            ours=if_counted(evidence.work_on_padding, material.cost("emnist", "trunk")),
             command=cost_command("emnist", ["trunk"]),
         ),
         Contradiction(
@@ -144,7 +134,7 @@ def find_contradictions(material: Material) -> list[Contradiction]:
             ours=of_each(
                 material,
                 "trunk",
-                time_in_memory,
+                evidence.time_in_memory,
                 published=True,
                 start="the published trees, in memory: ",
                 between=", ",
@@ -157,7 +147,7 @@ def find_contradictions(material: Material) -> list[Contradiction]:
             ours=of_each(
                 material,
                 "trunk",
-                accuracy_of_tree,
+                evidence.accuracy_of_tree,
                 start="the last epoch, no test image looked at: ",
             ),
             command=run_command("emnist", ["trunk"]),
@@ -203,7 +193,7 @@ def _of_accuracies(material: Material) -> list[Contradiction]:
             printed="VGG-16 pruned is called a pruned network: its logs restore no weights, and "
             "CIFAR-10's accuracy was 10.00 before pruning and 9.43 after. A random network was "
             "made narrower, then trained",
-            ours=of_each(material, "vgg_pruned", accuracies_around_pruning),
+            ours=of_each(material, "vgg_pruned", evidence.accuracies_around_pruning),
             command=run_command("cifar10", ["vgg_pruned"]),
         ),
         Contradiction(
@@ -212,13 +202,13 @@ def _of_accuracies(material: Material) -> list[Contradiction]:
             "SVHN: the logs end there, at epochs 29 and 41 of 100; the best were 89.85 (epoch 21) "
             f"and 94.96 (37). CIFAR-10 ran twice with seed 42: {pruned['cifar10']}, which is "
             "printed, and 92.58",
-            ours=of_each(material, "vgg_pruned", accuracy_after_all_epochs),
+            ours=of_each(material, "vgg_pruned", evidence.accuracy_after_all_epochs),
             command=f"{run_command('svhn', ['vgg_pruned'])} --recipe published",
         ),
         Contradiction(
             key="matrices of other accuracies",
-            printed=matrices_beside_tables(),
-            ours=accuracies_of_odd_matrices(material),
+            printed=evidence.matrices_beside_tables(),
+            ours=evidence.accuracies_of_odd_matrices(material),
             command=f"{run_command('cifar10', ['resnet', 'vgg'])} --weights published; "
             f"{run_command('svhn', ['resnet'])} --weights published",
         ),
@@ -228,7 +218,7 @@ def _of_accuracies(material: Material) -> list[Contradiction]:
             "tables had 81.36 (MobileNet nodes of up to 4.81 G), 67.61, 72.48, 78.18 and 79.15. "
             f"EMNIST went from 80.88 to {trees['emnist']}, SVHN from 86.86 "
             f"to {trees['svhn']}; latencies changed where counts did not",
-            ours=of_each(material, "trunk", accuracy_on_images, published=True),
+            ours=of_each(material, "trunk", evidence.accuracy_on_images, published=True),
             command=f"{run_command('cifar10', ['trunk'])} --weights published",
         ),
     ]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.errors import unknown_name
-from harness.records.cell import Record
+from harness.records.cell import CELLS, Record
 from harness.records.cost import COSTS, CostRecord
 from harness.records.material import Material, read_material
 from harness.verification.checks import Check, Places
@@ -40,8 +40,8 @@ def _choose(
     names: Sequence[str], material: Material, results: Path
 ) -> dict[str, Record | CostRecord]:
     known: dict[str, Record | CostRecord] = {
-        **{f"{record.cell.dataset}/{record.stem}": record for record in material.records},
-        **{COSTS.locate(cost).with_suffix("").as_posix(): cost for cost in material.costs},
+        **{CELLS.address(record): record for record in material.records},
+        **{COSTS.address(cost): cost for cost in material.costs},
     }
     for name in names:
         file = f"{name if name.startswith('costs/') else f'records/{name}'}.json"
