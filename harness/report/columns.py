@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from statistics import fmean, stdev
 
-from harness.report.rows import Row
+from harness.report.rows import Row, accuracy_interval
 from harness.report.table import Column, Shown, show_number
 from harness.reproduction.published import REFERENCE, published_cells, published_ratio
 
@@ -35,9 +35,8 @@ def _number(
         values = [value * scale for value in row.values(field)]
         if not values:
             return None
-        text = show_number(values[0], digits)
-        if len({f"{value:.{digits}f}" for value in values}) > 1:
-            text = f"{fmean(values):.{digits}f} ± {stdev(values):.{digits}f}"
+        alike = len({f"{value:.{digits}f}" for value in values}) == 1
+        text = show_number(values[0], digits) if alike else _mean(values, digits)
         return Shown(text=text, value=fmean(values), pool=pool(row))
 
     return show
@@ -49,13 +48,14 @@ def _accuracy(row: Row) -> Shown | None:
         return None
     untrained = record.weights.weights_origin in ("random", "imagenet")
     pool = f"untrained {row.title}" if untrained else record.data.data_sha256
-    figure, spread = f"{fmean(values):.2f}", f"(n={len(values)})"
+    figure, spread = f"{values[0]:.2f}", accuracy_interval(record)
     if len(values) > 1:
-        figure += f" ± {stdev(values):.2f}"
-    else:
-        low, high = record.accuracy.accuracy_top1_low, record.accuracy.accuracy_top1_high
-        spread = f"({low:.1f}–{high:.1f})"
+        figure, spread = _mean(values, 2), f"(n={len(values)})"
     return Shown(text=figure, spread=spread, value=fmean(values), pool=pool)
+
+
+def _mean(values: Sequence[float], digits: int) -> str:
+    return f"{fmean(values):.{digits}f} ± {stdev(values):.{digits}f}"
 
 
 def _ratio(row: Row) -> Shown | None:

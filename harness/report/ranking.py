@@ -8,7 +8,7 @@ from itertools import combinations, permutations
 
 from harness.records.cell import Record
 from harness.records.predictions import Predictions
-from harness.report.rows import group_runs
+from harness.report.rows import accuracy_interval, group_runs
 from harness.report.statistics import McNemarTest, holm, mcnemar, rank_intervals
 from harness.report.table import Table, write_csv
 
@@ -128,8 +128,7 @@ def _section(group: SameImages, csv_name: str) -> str:
     ties = {stem: ", ".join(names) or "none: all are told apart" for stem, names in alike.items()}
     rows = []
     for rank, record in zip(group.ranks, group.records, strict=True):
-        top1, found = record.accuracy.accuracy_top1, record.accuracy
-        percent = f"{top1:.2f} ({found.accuracy_top1_low:.1f}–{found.accuracy_top1_high:.1f})"
+        percent = f"{record.accuracy.accuracy_top1:.2f} {accuracy_interval(record)}".rstrip()
         rows.append((rank, _name(record), percent, ties.get(record.stem)))
     table = Table.of_texts(_HEADER, rows, align="rlrl").markdown()
     title = f"\n## Ranking on the {first.accuracy.n_test} test images of {first.data.data_name}\n\n"

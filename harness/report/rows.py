@@ -100,6 +100,12 @@ def group_runs(records: Iterable[Record]) -> list[tuple[Record, ...]]:
     ]
 
 
+def accuracy_interval(record: Record) -> str:
+    """Return the 95% interval of a record's accuracy in brackets; empty where it has none."""
+    low, high = record.accuracy.accuracy_top1_low, record.accuracy.accuracy_top1_high
+    return "" if low is None or high is None else f"({low:.1f}–{high:.1f})"
+
+
 def _alike(first: Record, run: Record) -> bool:
     if first.status != "ok" or run.status != "ok" or first.data.data_sha256 != run.data.data_sha256:
         return False

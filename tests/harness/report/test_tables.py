@@ -148,6 +148,13 @@ def test_the_csv_keeps_measured_and_published_apart():
     assert row["latency_ms_p50"] == "25.078"
 
 
+def test_an_accuracy_without_an_interval_is_shown():
+    records = [make_record(model=model, accuracy_top1_low=None) for model in ("resnet", "vgg")]
+    text = files_of(findings_of(records))["cifar10.md"]
+    assert "| ResNet-50 | **91.23** |" in text
+    assert "| ResNet-50 | 91.23 |" in text.partition("## Ranking")[2]
+
+
 def test_the_files_made_from_records():
     files = files_of(findings_of([make_record()]))
     assert files["training/cifar10/resnet-cpu.csv"] == (
