@@ -63,12 +63,7 @@ def main(
 def draw(
     request: Request, image: Path | None, *, count: str, layer: str, head: str, output: Path
 ) -> str:
-    """Draw one layer's attention over images, and return which share of it the patches get.
-
-    Raises:
-        RequestError: The request is wrong.
-        CellError: The picture cannot be written.
-    """
+    """Draw one layer's attention over images, and return which share of it the patches get."""
     if output.suffix not in (".png", ".svg"):
         raise RequestError(f"--output {output}: a name in .png or .svg wanted")
     images = _number("--images", count)

@@ -37,11 +37,7 @@ _ANY_CLASSES = 2
 class Looking:
     """A network in evaluation mode and the images that it looks at.
 
-    Attributes:
-        images: uint8 N×C×S×S, at the network's size.
-        inputs: The same images as the network takes them.
-        captions: One for each image.
-        title: The model, and where its weights are from.
+    The images are uint8 N×C×S×S at the network's size, the inputs are what the network takes.
     """
 
     network: nn.Module
@@ -52,15 +48,9 @@ class Looking:
 
 
 def find_looking(request: Request, image: Path | None, count: int) -> Looking:
-    """Return the network that the command line names, and an image file or test images.
+    """Return the network that the command line names, and the images that it looks at.
 
-    Args:
-        request: The request, which names one model, and one data set or none.
-        image: A picture to look at; None: test images of the data set.
-        count: The number of test images, drawn at random by the settings' seed.
-
-    Raises:
-        RequestError: The network, its weights or the images cannot be had.
+    They are the picture `image`, or `count` test images, drawn at random by the settings' seed.
     """
     models = expand_names("model", request.models, model_files())
     if len(models) != 1:

@@ -41,8 +41,7 @@ Publish = Annotated[
 Names = Annotated[
     list[str] | None,
     Argument(
-        metavar="[RECORD]...",
-        help="With --verify or --publish: digits/resnet-cpu; all by default.",
+        metavar="[RECORD]...", help="With --verify or --publish: digits/resnet-cpu; all by default."
     ),
 ]
 DataDir = Annotated[Path, Option(help="With --verify: folder of the official images.")]

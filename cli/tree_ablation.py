@@ -25,11 +25,7 @@ _SHARED_STAGE = "root.classes"
 
 
 def parse_values(text: str) -> list[float]:
-    """Return the volatilities that `first:last:step` means, both ends included.
-
-    Raises:
-        RequestError: The text is no such range, or a volatility would not be above 0.
-    """
+    """Return the volatilities that `first:last:step` means, both ends included, all above 0."""
     try:
         first, last, step = map(float, text.split(":"))
     except ValueError:
@@ -44,32 +40,23 @@ def parse_values(text: str) -> list[float]:
 
 
 def grow_and_judge(request: Request, volatilities: list[float]) -> Iterator[Row]:
-    """Yield a row for each volatility as soon as its tree is there.
-
-    Raises:
-        RequestError: The request is wrong.
-        CellError: Training broke.
-    """
+    """Yield a row for each volatility as soon as its tree is there."""
     from harness.data.loading import load_job_data
     from harness.networks.weights import stages_folder, trained_weights_path, unfinished_path
 
-    jobs = [_make_job(request, value) for value in volatilities]
-    data: ImageData | None = None
+    jobs = []
+    for value in volatilities:
+        own = [f"tree.volatility={value}", "tree.root_volatility=null", "tree.joint=null"]
+        assignments = [*request.assignments, *own]
+        jobs.append(make_tree_job(dataclasses.replace(request, assignments=assignments)))
+    data = load_job_data(*jobs[0])
     first: Path | None = None
     for value, (job, spec) in zip(volatilities, jobs, strict=True):
-        data = data or load_job_data(job, spec)
-        weights = unfinished_path(job, data.source.sha256)
+        stages = stages_folder(unfinished_path(job, data.source.sha256))
         if first is not None and not trained_weights_path(job, data.source.sha256).exists():
-            _share(first, stages_folder(weights))
-        first = first or stages_folder(weights)
+            _share(first, stages)
+        first = first or stages
         yield _judge(job, spec, data, value)
-
-
-def _make_job(request: Request, volatility: float) -> tuple[Job, ModelSpec]:
-    """Return the job of a tree of one volatility, without joint training."""
-    own = [f"tree.volatility={volatility}", "tree.root_volatility=null", "tree.joint=null"]
-    assignments = [*request.assignments, *own]
-    return make_tree_job(dataclasses.replace(request, assignments=assignments))
 
 
 def _share(stages: Path, other: Path) -> None:
@@ -86,12 +73,8 @@ def _judge(job: Job, spec: ModelSpec, data: ImageData, volatility: float) -> Row
     from harness.run.provision import ready_network
     from trunk.ablation import Row
 
-    loaded = Loaded(
-        job=job,
-        spec=spec,
-        trunk=ready_network(job, spec, data).network,  # type: ignore[arg-type]
-        data=data,
-    )
+    trunk = ready_network(job, spec, data).network
+    loaded = Loaded(job=job, spec=spec, trunk=trunk, data=data)  # type: ignore[arg-type]
     tree = loaded.trunk.tree
     images, split = _images(job, data)
     accuracy = evaluate_routed(loaded, split)

@@ -90,11 +90,7 @@ def _tree_options(
 
 
 def load_tree(request: Request) -> Loaded:
-    """Return the tree that the command line names, and its images.
-
-    Raises:
-        RequestError: The tree or the images are missing, or do not fit each other.
-    """
+    """Return the tree that the command line names, and its images."""
     from harness.data.loading import load_job_data
     from harness.networks.weights import trained_weights_path
     from harness.run.provision import ready_network
@@ -109,11 +105,7 @@ def load_tree(request: Request) -> Loaded:
 
 
 def make_tree_job(request: Request) -> tuple[Job, ModelSpec]:
-    """Return the job of the one tree that the command line names.
-
-    Raises:
-        RequestError: It names none.
-    """
+    """Return the job of the one tree that the command line names."""
     from harness.plan.jobs import make_job, name_datasets
 
     names = name_datasets(request)
@@ -137,7 +129,7 @@ def evaluate_routed(loaded: Loaded, images: Split | None = None) -> Accuracy:
 
     settings = loaded.job.settings
     set_threads(settings.threads)
-    preprocess = make_preprocess(settings, loaded.spec)
+    preprocess, classes = make_preprocess(settings, loaded.spec), len(loaded.data.classes)
     split, trunk = images or loaded.data.test, loaded.trunk.prepare_for_inference()
 
     def batches() -> Iterator[tuple[Tensor, Tensor]]:
@@ -149,8 +141,8 @@ def evaluate_routed(loaded: Loaded, images: Split | None = None) -> Accuracy:
                 report(done, "")
 
     def choose(batch: Tensor) -> Tensor:
-        return one_hot(trunk.route(batch), len(loaded.data.classes)).float()
+        return one_hot(trunk.route(batch), classes).float()
 
     low_precision = settings.evaluation.precision == "bf16"
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=low_precision):
-        return evaluate(choose, batches(), len(loaded.data.classes))
+        return evaluate(choose, batches(), classes)

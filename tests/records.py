@@ -2,12 +2,13 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 from harness.records.cell import CELLS
 from harness.records.cost import COSTS
 from harness.records.latency import LATENCIES
 from harness.records.material import Material
-from harness.report.site import make_findings
+from harness.report.site import make_findings, render_files
 
 
 def cell_record(**fields):
@@ -34,3 +35,8 @@ def changed(record, **fields):
 
 def findings_of(records=(), costs=(), latencies=()):
     return make_findings(Material(records=records, costs=costs, latencies=latencies))
+
+
+def files_of(findings):
+    """Return the text files that reports make of findings without predictions, by their names."""
+    return {path.as_posix(): text for path, text in render_files(Path(), findings).items()}

@@ -142,7 +142,7 @@ def check_records(draw):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             load_results(folder)
-    render_files(make_findings(material))
+    render_files(Path(folder), make_findings(material))
 
 
 _RECORDS = (

@@ -11,22 +11,8 @@ from typing import Any, Literal
 
 from harness.errors import CellError, RequestError
 from harness.jobs import Cell, Job
-from harness.records.consistency import ascend, check_accuracy
-from harness.records.parts import (
-    Accuracy,
-    Compression,
-    Data,
-    Energy,
-    Latency,
-    Machine,
-    Memory,
-    Operations,
-    PathCosts,
-    Provenance,
-    Throughput,
-    UsedSettings,
-    Weights,
-)
+from harness.records import parts
+from harness.records.consistency import ascend, check_accuracy, percentiles_of
 from harness.records.store import STRICT, Store, Tree, nest_parts, parts_of
 from harness.settings import settings_hash
 from harness.util.files import atomic_path
@@ -71,19 +57,19 @@ class Record:
     label: str
     status: Status
     reason: str | None = None
-    settings: UsedSettings = field(default_factory=UsedSettings)
-    weights: Weights = field(default_factory=Weights)
-    data: Data = field(default_factory=Data)
-    accuracy: Accuracy = field(default_factory=Accuracy)
-    latency: Latency = field(default_factory=Latency)
-    throughput: Throughput = field(default_factory=Throughput)
-    memory: Memory = field(default_factory=Memory)
-    operations: Operations = field(default_factory=Operations)
-    energy: Energy = field(default_factory=Energy)
-    paths: tuple[PathCosts, ...] = ()
-    compression: Compression | None = None
-    machine: Machine = field(default_factory=Machine)
-    provenance: Provenance = field(default_factory=Provenance)
+    settings: parts.UsedSettings = field(default_factory=parts.UsedSettings)
+    weights: parts.Weights = field(default_factory=parts.Weights)
+    data: parts.Data = field(default_factory=parts.Data)
+    accuracy: parts.Accuracy = field(default_factory=parts.Accuracy)
+    latency: parts.Latency = field(default_factory=parts.Latency)
+    throughput: parts.Throughput = field(default_factory=parts.Throughput)
+    memory: parts.Memory = field(default_factory=parts.Memory)
+    operations: parts.Operations = field(default_factory=parts.Operations)
+    energy: parts.Energy = field(default_factory=parts.Energy)
+    paths: tuple[parts.PathCosts, ...] = ()
+    compression: parts.Compression | None = None
+    machine: parts.Machine = field(default_factory=parts.Machine)
+    provenance: parts.Provenance = field(default_factory=parts.Provenance)
     not_measured: dict[str, str] = field(default_factory=dict)
 
     @cached_property
@@ -141,33 +127,31 @@ def _nest(fields: Tree) -> Tree:
 
 
 def _contradictions(record: Record) -> Iterator[str]:
-    """Yield the contradictions in the record of a cell."""
     yield from check_accuracy(record.accuracy)
-    part = record.latency
-    percentiles = (part.latency_ms_p05, part.latency_ms_p50, part.latency_ms_p95)
-    if not ascend(*percentiles, part.latency_ms_p99):
+    settings, operations, found = record.settings.settings, record.operations, record.compression
+    if not ascend(*percentiles_of(record.latency)):
         yield "latency: the percentiles do not ascend"
     for name in ("training", "evaluation", "measurement"):
-        if not isinstance(record.settings.settings.get(name, {}), Mapping):
+        if not isinstance(settings.get(name, {}), Mapping):
             yield f"settings.settings.{name} is no section"
-    operations, epochs, logged = record.operations, record.weights.epochs, record.weights.history
     if not ascend(operations.params_trainable, operations.params):
         yield "operations.params_trainable is above params"
-    if logged and len(logged) != epochs:
-        yield f"weights.epochs is {epochs}, weights.history has {len(logged)}"
-    found = record.compression
-    if found is not None:
-        ratio, low = found.latency_ratio_to_base, found.latency_ratio_to_base_low
-        if not ascend(low, ratio, found.latency_ratio_to_base_high):
-            yield "compression.latency_ratio_to_base is outside its interval"
+    epochs, logged = record.weights.epochs, len(record.weights.history)
+    if logged not in (0, epochs):
+        yield f"weights.epochs is {epochs}, weights.history has {logged}"
+    if found and not ascend(
+        found.latency_ratio_to_base_low,
+        found.latency_ratio_to_base,
+        found.latency_ratio_to_base_high,
+    ):
+        yield "compression.latency_ratio_to_base is outside its interval"
     if not isinstance(record.provenance.environment.get("libraries", {}), Mapping):
         yield "provenance.environment.libraries are not by name"
     if record.status == "ok":
-        yield from _check_whole(record)
+        yield from _contradictions_of_whole(record)
 
 
-def _check_whole(record: Record) -> Iterator[str]:
-    """Yield what contradicts itself, or lacks, in the record of a cell that is ok."""
+def _contradictions_of_whole(record: Record) -> Iterator[str]:
     if not record.settings.settings:
         yield "settings.settings are empty"
     classes, rows = record.data.classes, len(record.accuracy.confusion_matrix)
@@ -189,9 +173,9 @@ CELLS = Store(
 """The records of a results folder, by data set, then model, then device."""
 
 
-def used_settings(job: Job) -> UsedSettings:
+def used_settings(job: Job) -> parts.UsedSettings:
     """Return the settings of a job as its record holds them."""
-    return UsedSettings(
+    return parts.UsedSettings(
         image_size=job.settings.image_size or 0,
         seed=job.settings.seed,
         repeat=job.repeat,
@@ -203,23 +187,13 @@ def used_settings(job: Job) -> UsedSettings:
 def find_record(
     results: Path, cell: Cell, *, published: bool = False, repeat_seed: int | None = None
 ) -> Record | None:
-    """Return the record that a cell left, if any.
-
-    A record of published weights has a place of its own, and so has each run with another seed.
-
-    Raises:
-        RequestError: What lies there is no record, or that of another cell.
-    """
+    """Return the record that a cell left, if any; refuse what is none or is another cell's."""
     stem = _stem(cell.model, cell.device, published, repeat_seed)
     return CELLS.find(results, Path("records") / cell.dataset / f"{stem}.json")
 
 
 def check_writable(results: Path) -> None:
-    """Make sure that records can be written before anything runs.
-
-    Raises:
-        RequestError: They cannot.
-    """
+    """Refuse a folder that records cannot be written to, before anything runs."""
     probe = results / ".writable"
     try:
         with atomic_path(probe) as temporary:

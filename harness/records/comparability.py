@@ -1,9 +1,7 @@
 """Fairness of comparisons: in which settings the cells of one data set differ.
 
-All networks must have been trained on the same images, for as long and in the same way, or the
-difference between two accuracies is not one between two models. Some settings belong to a model by
-its design; they are named, but do not make a comparison unfair: the image size that a model is
-built or configured for, the stages of a tree, and the compression of a trained network.
+Some settings belong to a model by its design; they are named, but do not make a comparison unfair:
+the image size that a model is built for, the stages of a tree, the compression of a network.
 """
 
 from __future__ import annotations
@@ -41,12 +39,7 @@ _NO_MATTER = ("channels_last",)
 
 @dataclass(frozen=True, kw_only=True)
 class Conditions:
-    """What an accuracy depends on, apart from the model.
-
-    Attributes:
-        values: The conditions by name; those that do not apply are left out.
-        own: Names of the values that are the model's own, by its design.
-    """
+    """What an accuracy depends on, by name, and which names are the model's own by its design."""
 
     values: Mapping[str, Any]
     own: frozenset[str]
@@ -54,12 +47,7 @@ class Conditions:
 
 @dataclass(frozen=True, kw_only=True)
 class Fairness:
-    """What differs between some conditions.
-
-    Attributes:
-        differing: The values of what should be the same, by name.
-        by_design: The values of what differs because the models do.
-    """
+    """The values of what should be the same but differs, and of what differs by design."""
 
     differing: Mapping[str, tuple[str, ...]]
     by_design: Mapping[str, tuple[str, ...]]
@@ -91,17 +79,11 @@ def compare(conditions: Sequence[Conditions]) -> Fairness:
 def describe_fairness(records: Sequence[Record]) -> str | None:
     """Return whether accuracies on one data set may be compared; None for fewer than two."""
     compared = [record for record in records if record.accuracy.accuracy_top1 is not None]
-    if len(compared) < 2:
-        return None
-    return str(compare([conditions_of_record(record) for record in compared]))
+    return str(compare(list(map(conditions_of_record, compared)))) if len(compared) > 1 else None
 
 
 def require_fair(jobs: Sequence[tuple[Job, ModelSpec]]) -> None:
-    """Make sure that the cells of each data set are to be run under the same conditions.
-
-    Raises:
-        RequestError: They are not; it says what to set.
-    """
+    """Refuse cells of one data set under different conditions, and say what to set."""
     for dataset in dict.fromkeys(job.cell.dataset for job, _ in jobs):
         chosen = [(job, spec) for job, spec in jobs if job.cell.dataset == dataset]
         fairness = compare([conditions_of_job(job, spec) for job, spec in chosen])
@@ -123,11 +105,9 @@ def conditions_of_record(record: Record) -> Conditions:
         **{name: settings.get(name) for name in ("mean", "std")},
         "evaluation.precision": record.accuracy.precision,
     }
-    own = (
-        {"image_size"}
-        if record.settings.image_size in _own_sizes(record.cell.dataset, record.cell.model)
-        else set()
-    )
+    own = {"tree", "compression"}
+    if record.settings.image_size in _own_sizes(record.cell.dataset, record.cell.model):
+        own.add("image_size")
     if record.weights.weights_origin == "trained":
         # What is in `training` of a compressed model was its base's.
         compressed = record.compression
@@ -135,10 +115,8 @@ def conditions_of_record(record: Record) -> Conditions:
         values |= _training(settings) | {"start": start}
         if settings.get("tree"):
             values["tree"] = record.title
-            own.add("tree")
     if record.compression:
         values["compression"] = record.title
-        own.add("compression")
         if record.accuracy.precision == "int8":
             del values["evaluation.precision"]
     return Conditions(values=values, own=frozenset(own))
@@ -199,28 +177,23 @@ def _assignments(present: Settings, fairness: Fairness) -> list[str]:
     settings = dataclasses.asdict(present)
     recipe = settings["training"]
     differing = fairness.differing
-    depending = [
-        name
-        for name, (owner, _) in _ONLY_WITH.items()
-        if owner in differing and _is_active(name, recipe)
-    ]
+    depending = (name for name, (owner, _) in _ONLY_WITH.items() if owner in differing)
+    active = (name for name in depending if _is_active(name, recipe))
     options = []
-    for name in dict.fromkeys([*differing, *depending]):
+    for name in dict.fromkeys([*differing, *active]):
+        key, (section, _, own) = name, name.rpartition(".")
         if name == "weights":
             options.append("--weights train")
-        elif name == "start":
+            continue
+        if name == "start":
             # Not every model has other weights to start from.
-            options.append("--set training.start=random")
+            key, value = "training.start", "random"
         elif name in recipe:
-            options.append(_option(f"training.{name}", recipe[name]))
+            key, value = f"training.{name}", recipe[name]
         else:
-            section, _, key = name.rpartition(".")
-            options.append(_option(name, (settings[section] if section else settings)[key]))
+            value = (settings[section] if section else settings)[own]
+        options.append(f"--set {shlex.quote(f'{key}={_text(value)}')}")
     return options
-
-
-def _option(name: str, value: Any) -> str:
-    return f"--set {shlex.quote(f'{name}={_text(value)}')}"
 
 
 def _text(value: Any) -> str:

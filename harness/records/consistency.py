@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from itertools import pairwise
+from operator import attrgetter
 
 from harness.records.parts import Accuracy
 
+percentiles_of = attrgetter(*(f"latency_ms_p{percent}" for percent in ("05", "50", "95", "99")))
+"""Returns the percentiles of latencies, which ascend, of a part or row that has them."""
 _FP32_CHECK = {"images", "accuracy_fp32", "changed"}
 
 

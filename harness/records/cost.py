@@ -13,16 +13,10 @@ from harness.records.store import STRICT, Store, nest_parts
 
 @dataclass(frozen=True, kw_only=True)
 class CostPath:
-    """The counted costs of one path through a routed network.
+    """The counted costs of one path through a routed network; fields as in `PathCosts`.
 
     Attributes:
-        name: Name of the path.
-        classes: Number of classes at its end.
-        params: Number of parameters that run on it.
-        weights_mb: Bytes of its parameters and buffers, MB.
-        file_mb: Size of their file, MB.
-        gmacs: True multiply-accumulates of one image, 10^9.
-        gmacs_thop: Multiply-accumulates as thop counts them, 10^9.
+        file_mb: Size of the file of its parameters and buffers, MB.
         gmacs_unpadded: `gmacs` as it would be without padding of 1×1 convolutions; None where
             there is no such padding.
     """

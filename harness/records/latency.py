@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from harness.jobs import Device
-from harness.records.consistency import ascend
+from harness.records.consistency import ascend, percentiles_of
 from harness.records.parts import Amount, Count, Machine, Positive, Provenance
 from harness.records.store import STRICT, Store, nest_parts
 
@@ -19,22 +19,15 @@ class LatencyRow:
     """One model in one runtime, timed in the same rounds as the others.
 
     Attributes:
-        model: The model's name.
-        label: The name of the model in tables.
         runtime: eager, compile, onnxruntime or openvino.
         runtime_method: Version and options of the runtime.
         weights_origin: trained, published, imagenet or random.
         weights_sha256: Digest of the weights file, if there is one.
-        image_size: Side of the image, pixels.
         max_difference: Largest difference from the logits of eager torch, as a share of the largest
             of them.
         latency_ms_p05: 5th percentile of the time of one image, its data already on the device.
-        latency_ms_p50: Median.
-        latency_ms_p95: 95th percentile.
-        latency_ms_p99: 99th percentile.
         ratio: Median over the processes of `ratio_by_process`.
         ratio_low: Lower end of the ratio's 95% bootstrap interval, over processes and rounds.
-        ratio_high: Upper end of that interval.
         reason: Why the model was not timed; None where it was.
         ratio_by_process: For each process, the median over its rounds of the time divided by the
             reference's; empty in records older than this field.
@@ -116,15 +109,12 @@ def latency_place(dataset: str, device: str, threads: int) -> Path:
 
 
 def _contradictions(record: LatencyRecord) -> Iterator[str]:
-    """Yield the contradictions in a comparison of latencies."""
-    names = [row.name for row in record.rows]
-    if len(set(names)) < len(names):
+    if len({row.name for row in record.rows}) < len(record.rows):
         yield "rows: a model stands twice in a runtime"
     for row in record.rows:
         ratios = (row.ratio_low, row.ratio, row.ratio_high)
-        times = (row.latency_ms_p05, row.latency_ms_p50, row.latency_ms_p95, row.latency_ms_p99)
-        missing = [figure is None for figure in (*ratios, *times)]
-        if any(missing) and not all(missing):
+        times = percentiles_of(row)
+        if len({figure is None for figure in (*ratios, *times)}) > 1:
             yield f"rows: {row.name}: a latency or ratio is missing"
         if not ascend(*times):
             yield f"rows: {row.name}: the percentiles do not ascend"

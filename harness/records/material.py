@@ -15,11 +15,7 @@ from harness.records.latency import LATENCIES, LatencyRecord
 class Material:
     """The records of a results folder, or those of one data set.
 
-    Attributes:
-        records: The records of cells.
-        latencies: The comparisons of latencies.
-        costs: The records of counted costs.
-        broken: A line on each file of the folder that is no such record.
+    `broken` has a line on each file of the folder that is no such record.
     """
 
     records: Sequence[Record]

@@ -151,14 +151,10 @@ class PathCosts:
     """What one path through a routed network costs.
 
     Attributes:
-        name: Name of the path.
         classes: Number of classes at its end.
-        params: Number of parameters that run on it.
-        weights_mb: Bytes of its parameters and buffers, MB.
-        gmacs: True multiply-accumulates of one image, 10^9.
-        gmacs_thop: Multiply-accumulates as thop counts them, 10^9.
+        params: Number of parameters that run on it; the other figures are of them, too.
         images: Number of test images that took it.
-        latency_ms_p50: Median time of an image on it, milliseconds.
+        latency_ms_p50: Median time of an image on it.
     """
 
     name: str
@@ -176,27 +172,17 @@ class Compression:
     """What a compressed model was made from, and what both networks cost.
 
     Attributes:
-        base: Name of the model that was compressed.
+        base: Name of the model that was compressed. Names with `base` at one end are of fields of
+            the base, in the units of the field without it: `params_base`, `base_epochs`.
         method: quantization or pruning.
-        base_weights_sha256: Digest of the base's weights file; None for untrained weights.
-        base_start: What the base's training started from.
-        base_epochs: Epochs of the base's training.
-        base_training_seconds: Seconds of the base's training.
         accuracy_base: Top-1 accuracy of the base, percent.
         accuracy_fake_quantized: Top-1 accuracy with fake quantization, percent.
         accuracy_pruned: Top-1 accuracy after pruning, before fine-tuning, percent.
-        params_base: Parameters of the base.
-        weights_mb_base: Bytes of the base's parameters and buffers, MB.
         weights_ratio_to_base: `weights_mb` divided by the base's.
-        gmacs_base: Multiply-accumulates of the base, 10^9.
-        gmacs_thop_base: The same as thop counts them.
         speed_up_wanted: Quotient of multiply-accumulates that the settings ask for.
         speed_up: Quotient of multiply-accumulates that was reached.
-        latency_ms_p50_base: Median time of an image in the base, milliseconds.
-        latency_ratio_to_base: Latency divided by the base's in the same rounds.
-        latency_ratio_to_base_low: Lower end of the ratio's 95% interval.
-        latency_ratio_to_base_high: Upper end of the ratio's 95% interval.
-        latency_rounds: Number of rounds.
+        latency_ratio_to_base: Latency divided by the base's in the same rounds; `_low` and `_high`
+            are the ends of its 95% interval.
         latency_drift_base: Drift of the base's median over the rounds, as a share.
     """
 
@@ -267,11 +253,9 @@ class Epoch:
 
     Attributes:
         stage: Name of the stage, where there are several.
-        epoch: Number of the epoch, from 1.
         loss: Mean training loss.
         accuracy: Share of the training images that were classified rightly.
         learning_rate: Learning rate at its end.
-        seconds: Duration.
     """
 
     stage: str | None = None

@@ -27,9 +27,7 @@ class Predictions:
     Both texts are base64 of zlib's compression, so that neither numpy nor a pickle is needed.
 
     Attributes:
-        schema: Version of this layout.
-        images: Number of test images.
-        labels_sha256: Digest of their labels as little-endian uint16.
+        labels_sha256: Digest of the labels as little-endian uint16.
         classes: The class of each as little-endian uint16, compressed.
         right: A bit for each image, 1 where the class is its label, the first image in the lowest
             bit of the first byte; compressed.

@@ -10,44 +10,36 @@ from harness.errors import unknown_name
 from harness.records.cell import CELLS
 from harness.records.cost import COSTS
 from harness.records.latency import LATENCIES
-from harness.records.predictions import predictions_place
+from harness.records.store import address_of
 from harness.util.files import atomic_path
 
 
 def publish_records(own: Path, results: Path, names: Sequence[str]) -> list[Path]:
-    """Copy records, with the predictions beside them, from one results folder into another.
+    """Copy records, with the predictions beside them, from `own` to `results`; return the files.
 
-    Args:
-        own: The results folder that they are copied from.
-        results: The results folder that they are copied to.
-        names: `digits/resnet-cpu` for a cell, `latency/digits-cpu-2t` and `costs/digits/resnet-32`
-            for the other kinds; empty: all.
-
-    Returns:
-        The files that were written.
+    Names are `digits/resnet-cpu` for a cell, `latency/digits-cpu-2t` and `costs/digits/resnet-32`
+    for the other kinds; without any, all are copied.
 
     Raises:
         RequestError: A name is unknown, or a record is broken; nothing was copied then.
-        CellError: A file cannot be written.
     """
     for store in (CELLS, COSTS, LATENCIES):
         store.read_all(own)
-    patterns = (CELLS.pattern, COSTS.pattern, LATENCIES.pattern)
     found = {
-        path.relative_to(own).with_suffix("").as_posix().removeprefix("records/"): path
-        for pattern in patterns
-        for path in own.glob(pattern)
+        address_of(path.relative_to(own).as_posix()): path
+        for store in (CELLS, COSTS, LATENCIES)
+        for path in own.glob(store.pattern)
     }
     for name in names:
         if name not in found:
             raise unknown_name("record", name, found, "below results/own")
     written = []
     for name in names or sorted(found):
-        predictions = own / predictions_place(*name.split("/")) if name.count("/") == 1 else None
-        for path in (predictions, found[name]):
-            if path is not None and path.exists():
-                target = results / path.relative_to(own)
-                with atomic_path(target) as temporary:
-                    shutil.copyfile(path, temporary)
-                written.append(target)
+        # Records of the other kinds have no predictions.
+        predictions = own / "predictions" / f"{name}.json"
+        for path in filter(Path.exists, (predictions, found[name])):
+            target = results / path.relative_to(own)
+            with atomic_path(target) as temporary:
+                shutil.copyfile(path, temporary)
+            written.append(target)
     return written

@@ -44,19 +44,15 @@ class Store(Generic[T]):
     pattern: str = ""
     place: Callable[[T], Path] | None = None
     migrate: Callable[[Tree], Tree] | None = None
-    contradictions: Callable[[T], Iterator[str]] | None = None
+    contradictions: Callable[[T], Iterator[str]] = lambda _: iter(())
 
     def write(self, results: Path, record: T, place: Path | None = None) -> Path:
         """Write a record atomically in place of an earlier one, and return its path.
 
         Where the contents of a record do not say where it belongs, `place` does.
-
-        Raises:
-            CellError: The disk is full or the folder cannot be written to.
         """
         path = results / (place or self.locate(record))
-        fields = dataclasses.asdict(record)  # type: ignore[call-overload]
-        write_text(path, to_text(fields))
+        write_text(path, _to_text(dataclasses.asdict(record)))  # type: ignore[call-overload]
         return path
 
     def read(self, path: Path) -> T:
@@ -68,15 +64,13 @@ class Store(Generic[T]):
         """
         from pydantic import ValidationError
 
-        wrong = None
         try:
             record = self._validate(path, regular_file(path).read_bytes())
+            wrong = next(self.contradictions(record), None)
         except OSError as error:
             raise RequestError(f"{path}: cannot be read ({error.strerror})") from None
         except ValidationError as error:
             wrong = explain_validation(error)
-        else:
-            wrong = next(self.contradictions(record), None) if self.contradictions else None
         if wrong is not None:
             raise RequestError(
                 f"{path}: not a {self.kind} ({wrong}); mend it, or delete it and run again"
@@ -84,19 +78,11 @@ class Store(Generic[T]):
         return record
 
     def parse(self, fields: Tree) -> T:
-        """Return the record that has these fields, as JSON holds them.
-
-        Raises:
-            ValidationError: A field is missing, foreign, of another type or out of range.
-        """
+        """Return the record that has these fields, as JSON holds them, or raise ValidationError."""
         return self._adapter.validate_json(json.dumps(fields), strict=True)
 
     def read_all(self, results: Path) -> list[T]:
-        """Return all records in the order of their paths.
-
-        Raises:
-            RequestError: As `read`, or a file is a copy that lies where it does not belong.
-        """
+        """Return all records in the order of their paths; refuse one that is out of place."""
         return [self._read_in_place(results, path) for path in sorted(results.glob(self.pattern))]
 
     def read_good(self, results: Path) -> tuple[list[T], list[str]]:
@@ -111,11 +97,7 @@ class Store(Generic[T]):
         return good, broken
 
     def find(self, results: Path, place: Path) -> T | None:
-        """Return the record at a place relative to the results folder, if there is one.
-
-        Raises:
-            RequestError: As `read_all`.
-        """
+        """Return the record at a place relative to the results folder, if there is one."""
         path = results / place
         return self._read_in_place(results, path) if path.exists() else None
 
@@ -135,6 +117,10 @@ class Store(Generic[T]):
             raise ValueError(f"the contents of a {self.kind} do not say where it belongs")
         return self.place(record)
 
+    def address(self, record: T) -> str:
+        """Return the name of a record for users: `digits/resnet-cpu`, `costs/digits/resnet-32`."""
+        return address_of(self.locate(record).as_posix())
+
     def _validate(self, path: Path, text: bytes) -> T:
         from pydantic import ValidationError
 
@@ -147,17 +133,13 @@ class Store(Generic[T]):
         return self.parse(fields)
 
     def _migrate(self, path: Path, text: bytes) -> Tree | None:
-        """Return the fields of an older schema's file as today's; None where it is no such file.
-
-        Raises:
-            RequestError: The file is of a newer schema.
-        """
+        """Return the fields of an older schema's file as today's; None where it is no such file."""
         try:
             fields = json.loads(text)
         except (RecursionError, ValueError):
             return None
         found = fields.get("schema") if isinstance(fields, dict) else None
-        if isinstance(found, bool) or not isinstance(found, int) or found == self.schema:
+        if type(found) is not int:
             return None
         if found > self.schema:
             raise RequestError(
@@ -174,6 +156,11 @@ class Store(Generic[T]):
 
         # Made once, because making it takes longer than reading a file.
         return TypeAdapter(self.cls)
+
+
+def address_of(path: str) -> str:
+    """Return the name that users have for a record, by its path below the results folder."""
+    return path.removesuffix(".json").removeprefix("records/")
 
 
 def parts_of(cls: type) -> dict[str, type]:
@@ -194,7 +181,7 @@ def nest_parts(cls: type, fields: Tree) -> Tree:
     return rest | nested
 
 
-def to_text(fields: Tree) -> str:
+def _to_text(fields: Tree) -> str:
     """Return JSON with a line for each field of each part, in their order."""
     lines = [f"  {json.dumps(name)}: {_value(value)}" for name, value in fields.items()]
     return "{\n" + ",\n".join(lines) + "\n}\n"

@@ -23,9 +23,7 @@ class AttentionPicture:
     """The content of such a picture.
 
     Attributes:
-        title: The network, its weights, and the layers and heads.
         images: uint8 N×H×W×C with 1 or 3 channels.
-        captions: One for each image.
         shares: The share of the class token's attention that each patch gets: N×rows×columns.
         even_share: The share of each patch if all tokens got the same.
     """

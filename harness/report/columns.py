@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from statistics import fmean, stdev
 
-from harness.report.rows import Row
+from harness.report.rows import Row, accuracy_interval
 from harness.report.table import Column, Shown, show_number
 from harness.reproduction.published import REFERENCE, published_cells, published_ratio
 
@@ -17,7 +17,6 @@ class Measure(Column[Row]):
     """A column of measured figures.
 
     Attributes:
-        align: r.
         published: The name of the field of `PublishedCell` that it is compared with, if any.
         optional: Whether it is left out where no row shows anything and nothing was published.
     """
@@ -36,9 +35,8 @@ def _number(
         values = [value * scale for value in row.values(field)]
         if not values:
             return None
-        text = show_number(values[0], digits)
-        if len({f"{value:.{digits}f}" for value in values}) > 1:
-            text = f"{fmean(values):.{digits}f} ± {stdev(values):.{digits}f}"
+        alike = len({f"{value:.{digits}f}" for value in values}) == 1
+        text = show_number(values[0], digits) if alike else _mean(values, digits)
         return Shown(text=text, value=fmean(values), pool=pool(row))
 
     return show
@@ -50,13 +48,14 @@ def _accuracy(row: Row) -> Shown | None:
         return None
     untrained = record.weights.weights_origin in ("random", "imagenet")
     pool = f"untrained {row.title}" if untrained else record.data.data_sha256
-    spread = f"(n={len(values)})"
-    if len(values) == 1:
-        spread = (
-            f"({record.accuracy.accuracy_top1_low:.1f}–{record.accuracy.accuracy_top1_high:.1f})"
-        )
-    figure = f"{fmean(values):.2f}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else "")
+    figure, spread = f"{values[0]:.2f}", accuracy_interval(record)
+    if len(values) > 1:
+        figure, spread = _mean(values, 2), f"(n={len(values)})"
     return Shown(text=figure, spread=spread, value=fmean(values), pool=pool)
+
+
+def _mean(values: Sequence[float], digits: int) -> str:
+    return f"{fmean(values):.{digits}f} ± {stdev(values):.{digits}f}"
 
 
 def _ratio(row: Row) -> Shown | None:
@@ -95,9 +94,7 @@ COLUMNS: tuple[Measure, ...] = (
     ),
     Measure(name="÷ ResNet-50", better="low", get=_ratio, published="latency_ratio", optional=True),
     Measure(
-        name="Images/s",
-        better="high",
-        get=_number("throughput_images_per_s", 0, pool=_machine),
+        name="Images/s", better="high", get=_number("throughput_images_per_s", 0, pool=_machine)
     ),
     Measure(name="File MB", better="low", get=_file, published="file_mb", optional=True),
     Measure(name="Weights MB", better="low", get=_number("weights_mb", 2)),

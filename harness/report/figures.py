@@ -26,13 +26,7 @@ _FOLDER = Path(__file__).parent
 
 @dataclass(frozen=True, kw_only=True)
 class FigureSpec:
-    """One figure.
-
-    Attributes:
-        stem: The path of its files below the results folder, without .svg and .png.
-        digest: Digest of the data that it shows, and of the code that draws it.
-        plot: Draws it.
-    """
+    """A figure: its files without .svg and .png, the digest of its data and code, and the code."""
 
     stem: Path
     digest: str
@@ -40,11 +34,7 @@ class FigureSpec:
 
 
 def refresh_figures(results: Path, records: Sequence[Record]) -> None:
-    """Draw the figures whose data or code changed, by the digest of both that each file carries.
-
-    Raises:
-        CellError: A file cannot be written.
-    """
+    """Draw the figures whose data or code changed, by the digest of both that each file carries."""
     _draw_missing(results, list_figures(results, records))
 
 
@@ -81,11 +71,7 @@ def roofline_stem(roofline: Roofline) -> Path:
 
 
 def draw_record(results: Path, record: Record) -> list[Path]:
-    """Draw the figures of one record where they are not up to date, and return their files.
-
-    Raises:
-        CellError: A file cannot be written.
-    """
+    """Draw the figures of one record where they are not up to date, and return their files."""
     figures = list(_of_record(record))
     _draw_missing(results, figures)
     return [path for figure in figures for path in figure_files(results / figure.stem)]

@@ -21,19 +21,17 @@ def render_missing(rows: Sequence[Row]) -> str:
         row for row in there if row.latency is None and not (row.record and row.record.published)
     ]
     lines = [
-        *_describe("nothing measured", not_run, run_command),
-        *_describe("costs not counted", not_counted, cost_command),
-        *_describe("latency not compared", not_compared, latency_command),
-        *([f"- Not in this version: {absent}"] if absent else []),
+        _describe("nothing measured", not_run, run_command),
+        _describe("costs not counted", not_counted, cost_command),
+        _describe("latency not compared", not_compared, latency_command),
+        f"- Not in this version: {absent}\n" if absent else "",
     ]
-    return (
-        "\n".join(["", "Empty cells, and what would fill them:", "", *lines, ""]) if lines else ""
-    )
+    return f"\nEmpty cells, and what would fill them:\n\n{''.join(lines)}" if any(lines) else ""
 
 
-def _describe(what: str, rows: Sequence[Row], command: Command) -> list[str]:
+def _describe(what: str, rows: Sequence[Row], command: Command) -> str:
     if not rows:
-        return []
+        return ""
     titles = ", ".join(dict.fromkeys(row.title for row in rows))
     models = dict.fromkeys(row.model for row in rows)
-    return [f"- {titles}: {what}: `{command(rows[0].dataset, models)}`"]
+    return f"- {titles}: {what}: `{command(rows[0].dataset, models)}`\n"

@@ -28,6 +28,7 @@ from harness.reproduction.judging import Reproduction
 
 _SCRIPTS = ("base.js", "table.js", "panel.js", "figures.js")
 _START = "startTable();\nstartPanel();\nstartFigures();\n"
+_ZOO = "zoo/index.html"
 # plotly.js with its scatter plots alone: see assets/README.md.
 PLOTLY = Path(__file__).parent / "assets" / "plotly-basic.min.js"
 
@@ -50,6 +51,7 @@ def render_page_files(
         last=last_sections(material),
         pictures=find_pictures(results),
         rooflines=rooflines,
+        zoo=_ZOO if (results / _ZOO).exists() else "",
     )
     licence = PLOTLY.with_name("plotly-basic.LICENSE")
     return {Path("index.html"): page} | {
@@ -64,22 +66,24 @@ def render_page(
     last: Sequence[Section] = (),
     pictures: Sequence[Picture] = (),
     rooflines: Sequence[Picture] = (),
+    zoo: str = "",
 ) -> str:
     """Return the page of all records, as HTML.
 
     The sections `first` come before the table of all cells, those of `last` after the figures.
-    `pictures` show trees, `rooflines` predicted and measured latencies.
+    `pictures` show trees, `rooflines` predicted and measured latencies; `zoo` is the address of the
+    page of the zoo, if there is one.
     """
     records = material.records
     cells = describe_cells(records)
     settings, blocks = describe_details(records)
     contents = [
-        *((section.title, section.anchor) for section in first),
-        ("All cells", "cells"),
-        *[("Accuracy against cost", "figures")] * bool(cells["figures"]),
-        *[("Predicted latency", "rooflines")] * bool(rooflines),
-        *((section.title, section.anchor) for section in last),
-        *[("TRUNK's trees", "trees")] * bool(pictures),
+        *((section.title, section.anchor, True) for section in first),
+        ("All cells", "cells", True),
+        ("Accuracy against cost", "figures", cells["figures"]),
+        ("Predicted latency", "rooflines", rooflines),
+        *((section.title, section.anchor, True) for section in last),
+        ("TRUNK's trees", "trees", pictures),
     ]
     latest = max((record.provenance.started for record in records), default="")
     context = {
@@ -88,11 +92,12 @@ def render_page(
             "datasets": len({record.cell.dataset for record in records}),
             "latest": latest[:DATE],
         },
-        "contents": contents,
+        "contents": [(title, anchor) for title, anchor, is_there in contents if is_there],
         "first": first,
         "last": last,
         "pictures": pictures,
         "rooflines": rooflines,
+        "zoo": zoo,
         "columns": COLUMNS,
         "facets": FACETS,
         "figures": list(cells["figures"]),

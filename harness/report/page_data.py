@@ -17,10 +17,8 @@ from harness.records.cost import CostRecord
 from harness.records.latency import LATENCIES, LatencyRecord
 from harness.records.material import Material
 from harness.records.store import Tree
-from harness.report.page_sections import address_of
 from harness.report.points import (
     COSTS,
-    Cost,
     Point,
     group_points,
     measured_points,
@@ -125,11 +123,11 @@ def describe_details(records: Sequence[Record]) -> tuple[list[Tree], list[list[T
 
 def describe_sources(material: Material) -> dict[str, Tree]:
     """Return the fields of the other records behind the page's figures, by their addresses."""
-    trees = {LATENCIES.locate(each): asdict(each) for each in material.latencies}
-    trees |= {COUNTED.locate(each): asdict(each) for each in material.costs}
+    trees = {LATENCIES.address(each): asdict(each) for each in material.latencies}
+    trees |= {COUNTED.address(each): asdict(each) for each in material.costs}
     for tree in trees.values():
         tree.update(tree.pop("machine", {}) | tree.pop("provenance"))
-    return {address_of(path.as_posix()): tree for path, tree in trees.items()}
+    return trees
 
 
 def finite(tree: Any) -> Any:
@@ -158,8 +156,7 @@ def _row(record: Record, reasons: dict[str, int]) -> list[Any]:
 
 def _details(record: Record, settings: dict[str, tuple[int, Tree]]) -> Tree:
     # The confusion matrix has a picture and a CSV file.
-    shown = {name: v for name, v in record.flat.items() if name != "confusion_matrix"}
-    kept = {name: v for name, v in shown.items() if _is_there(v)}
+    kept = _without_empty(record.flat | {"confusion_matrix": None})
     used = record.settings.settings
     if used:
         kept["settings"], _ = settings.setdefault(str(used), (len(settings), used))
@@ -168,12 +165,12 @@ def _details(record: Record, settings: dict[str, tuple[int, Tree]]) -> Tree:
         names = [name for name in logs[0] if any(log[name] is not None for log in logs)]
         kept["history"] = {name: [_round(log[name]) for log in logs] for name in names}
     if record.compression:
-        kept["compression"] = {name: v for name, v in kept["compression"].items() if _is_there(v)}
+        kept["compression"] = _without_empty(kept["compression"])
     return kept
 
 
-def _is_there(value: object) -> bool:
-    return value is not None and value not in ("", [], (), {})
+def _without_empty(fields: Tree) -> Tree:
+    return {name: value for name, value in fields.items() if value not in (None, "", [], (), {})}
 
 
 def _round(value: object) -> object:
@@ -183,26 +180,23 @@ def _round(value: object) -> object:
 def _figures(records: Sequence[Record]) -> Tree:
     """Return the content of each figure by data set and cost; a cell is its index in the rows."""
     places = {f"{record.cell.dataset}/{record.stem}": i for i, record in enumerate(records)}
-    figures: Tree = {}
-    for dataset, group in groupby(records, key=lambda record: record.cell.dataset):
-        members = list(group)
-        found = {cost.name: _figure(dataset, members, cost, places) for cost in COSTS}
-        figures[dataset] = {name: figure for name, figure in found.items() if figure["groups"]}
-    return {dataset: figure for dataset, figure in figures.items() if figure}
 
-
-def _figure(dataset: str, records: Sequence[Record], cost: Cost, places: dict[str, int]) -> Tree:
     def numbers(points: Iterable[Point]) -> list[int]:
         return [places[point.id] for point in points]
 
-    groups = group_points(measured_points(records, cost))
-    return {
-        "groups": [
-            {"name": name, "rows": numbers(points), "front": numbers(pareto_front(points))}
-            for name, points in groups.items()
-        ],
-        "published": [asdict(point) for point in published_points(dataset, cost)],
-    }
+    figures: Tree = {}
+    for dataset, group in groupby(records, key=lambda record: record.cell.dataset):
+        members = list(group)
+        for cost in COSTS:
+            groups = [
+                {"name": name, "rows": numbers(points), "front": numbers(pareto_front(points))}
+                for name, points in group_points(measured_points(members, cost)).items()
+            ]
+            if groups:
+                published = [asdict(point) for point in published_points(dataset, cost)]
+                figure = {"groups": groups, "published": published}
+                figures.setdefault(dataset, {})[cost.name] = figure
+    return figures
 
 
 def _published(records: Sequence[Record]) -> dict[str, dict[str, str]]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from operator import attrgetter
+from typing import Any
 
 from harness.records.cost import COSTS, CostRecord
 from harness.records.latency import LATENCIES
 from harness.records.material import Material
+from harness.records.store import address_of
 from harness.report.costs import COLUMNS as COST_COLUMNS
 from harness.report.latency import describe_comparison, describe_device, latency_table
 from harness.report.table import NOTHING, Column, Shown, Table
@@ -22,8 +25,6 @@ class PageTable:
     """A table with the texts around it.
 
     Attributes:
-        table: The table.
-        title: The line above it; may be empty.
         note: The line below the title.
         source: Address of the record behind it on the page (`latency/digits-cpu-1t`).
         folded: Whether it is shown only when asked for.
@@ -54,34 +55,26 @@ class Picture:
     words: str
 
 
-def address_of(path: str) -> str:
-    """Return a record's address on the page, by its file below the results folder.
-
-    Those of cells are the shortest: `records/digits/resnet-cpu.json` is at `digits/resnet-cpu`.
-    """
-    return path.removesuffix(".json").removeprefix("records/")
+def _ours(verdict: Verdict) -> Shown:
+    return Shown(text=verdict.measured or NOTHING, link=address_of(verdict.evidence))
 
 
 _DATASET = Column[Verdict](name="Data set", get="dataset")
-_MODEL = Column[Verdict](name="Model", get="label")
-_FIGURE = Column[Verdict](name="Figure", get=lambda verdict: FIGURES[verdict.figure])
-_PUBLISHED = Column[Verdict](
-    name="Published", get=lambda verdict: verdict.published or None, align="r"
-)
-_OURS = Column[Verdict](
-    name="Ours",
-    get=lambda verdict: Shown(text=verdict.measured or NOTHING, link=address_of(verdict.evidence)),
-    align="r",
+_FIGURES = (
+    Column[Verdict](name="Model", get="label"),
+    Column[Verdict](name="Figure", get=lambda verdict: FIGURES[verdict.figure]),
+    Column[Verdict](name="Published", get=lambda verdict: verdict.published or None, align="r"),
+    Column[Verdict](name="Ours", get=_ours, align="r"),
 )
 _OUTCOME = Column[Verdict](name="Verdict", get="outcome", badge=True)
 _WHY = Column[Verdict](name="Why", get="reason")
 _COMMAND = Column[Verdict](name="What would tell", get="command")
-_OF_DATASET = (_MODEL, _FIGURE, _PUBLISHED, _OURS, _OUTCOME, _WHY, _COMMAND)
+_OF_DATASET = (*_FIGURES, _OUTCOME, _WHY, _COMMAND)
 
 _COSTS = (
     Column[CostRecord](
         name="Model",
-        get=lambda cost: Shown(text=cost.label, link=address_of(COSTS.locate(cost).as_posix())),
+        get=lambda cost: Shown(text=cost.label, link=COSTS.address(cost)),
     ),
     Column[CostRecord](name="Pixels", get="image_size", align="r"),
     *COST_COLUMNS,
@@ -99,16 +92,9 @@ def first_sections(reproduction: Reproduction) -> list[Section]:
         PageTable(
             title="What differs",
             note="" if differing else "Nothing that could be judged.",
-            table=Table.of(differing, (_DATASET, _MODEL, _FIGURE, _PUBLISHED, _OURS, _WHY)),
+            table=Table.of(differing, (_DATASET, *_FIGURES, _WHY)),
         ),
-        *(
-            PageTable(
-                title=f"Every published figure of {dataset}",
-                table=Table.of(group, _OF_DATASET),
-                folded=True,
-            )
-            for dataset, group in groupby(verdicts, key=lambda verdict: verdict.dataset)
-        ),
+        *_folded("Every published figure of", verdicts, _OF_DATASET),
         PageTable(
             title="Where the publication contradicts itself",
             table=contradiction_table(reproduction.contradictions),
@@ -125,32 +111,37 @@ def first_sections(reproduction: Reproduction) -> list[Section]:
 
 def last_sections(material: Material) -> list[Section]:
     """Return what comes after the figures."""
-    sections = []
-    if material.latencies:
-        text = (
+    latencies = Section(
+        anchor="latencies",
+        title="Latency side by side",
+        texts=[
             "Times drift on a shared machine; these models were timed in the same rounds, so that "
             "their ratios hold."
-        )
-        tables = [
+        ],
+        tables=[
             PageTable(
                 title=f"{record.dataset}, {describe_device(record)}",
                 note=f"{describe_comparison(record)}.",
-                source=address_of(LATENCIES.locate(record).as_posix()),
+                source=LATENCIES.address(record),
                 table=latency_table(record),
             )
             for record in material.latencies
-        ]
-        title = "Latency side by side"
-        sections.append(Section(anchor="latencies", title=title, texts=[text], tables=tables))
-    if material.costs:
-        text = "Operations and bytes at the shape of each data set; no images and no clock needed."
-        tables = [
-            PageTable(
-                title=f"Costs at the shape of {dataset}",
-                table=Table.of(group, _COSTS),
-                folded=True,
-            )
-            for dataset, group in groupby(material.costs, key=lambda record: record.dataset)
-        ]
-        sections.append(Section(anchor="costs", title="Costs counted", texts=[text], tables=tables))
-    return sections
+        ],
+    )
+    costs = Section(
+        anchor="costs",
+        title="Costs counted",
+        texts=[
+            "Operations and bytes at the shape of each data set; no images and no clock needed."
+        ],
+        tables=_folded("Costs at the shape of", material.costs, _COSTS),
+    )
+    return [section for section in (latencies, costs) if section.tables]
+
+
+def _folded(title: str, items: Iterable[Any], columns: Sequence[Column[Any]]) -> list[PageTable]:
+    """Return a table for each data set, shown when asked for."""
+    return [
+        PageTable(title=f"{title} {dataset}", table=Table.of(group, columns), folded=True)
+        for dataset, group in groupby(items, key=attrgetter("dataset"))
+    ]

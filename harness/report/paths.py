@@ -52,7 +52,7 @@ def _mean(paths: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the means over the test images that take each path; None where one is not known."""
     import pandas as pd
 
-    frame = pd.DataFrame(paths)[[column.get for column in COLUMNS[2:]]].astype(float)
-    images = pd.DataFrame(paths)["images"]
-    means = frame.mul(images, axis=0).sum(skipna=False) / images.sum()
+    frame = pd.DataFrame(paths)
+    images, figures = frame["images"], frame[[column.get for column in COLUMNS[2:]]].astype(float)
+    means = figures.mul(images, axis=0).sum(skipna=False) / images.sum()
     return {**means, "images": images.sum()}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 
 from harness.records.cell import Record
-from harness.reproduction.published import PublishedCell, published_cells
+from harness.reproduction.published import published_cells
 
 # Without training on the data set, accuracy is chance.
 _UNTRAINED = ("random", "imagenet")
@@ -18,7 +20,6 @@ class Cost:
 
     Attributes:
         name: Name of the cost in the names of files, `accuracy-<name>`.
-        title: Name of the cost in titles.
         field: The record's field.
         published: The field of `PublishedCell` to compare it with.
         label: Label of the axis.
@@ -70,13 +71,8 @@ class Point:
 
     Attributes:
         id: `<data set>/<stem>` of the record.
-        title: The model's name in tables.
-        model: The model's name.
         group: Cells of one group have comparable costs: the machine, or empty.
-        cost: The cost, on the horizontal axis.
-        accuracy: Top-1 accuracy, percent.
-        low: Lower end of its 95% interval.
-        high: Upper end of its 95% interval.
+        accuracy: Top-1 accuracy, percent; `low` and `high` are the ends of its 95% interval.
     """
 
     id: str
@@ -113,18 +109,19 @@ def measured_points(records: Iterable[Record], cost: Cost) -> list[Point]:
     Cells whose weights never saw the data set are left out, because their accuracy is chance, and
     so are runs with other seeds.
     """
-    kept = (
-        r for r in records if r.weights.weights_origin not in _UNTRAINED and not r.settings.repeat
-    )
-    points = [_point(record, cost) for record in kept]
-    return sorted((point for point in points if point), key=lambda p: (p.cost, -p.accuracy, p.id))
+    points = (_point(record, cost) for record in records)
+    return sorted(filter(None, points), key=_cheapest_first)
 
 
 def published_points(dataset: str, cost: Cost) -> list[PublishedPoint]:
     """Return the published cells of a data set, in the order of the table."""
-    return [
-        _published(cell, cost) for cell in published_cells().values() if cell.dataset == dataset
-    ]
+    points = []
+    for cell in published_cells().values():
+        if cell.dataset == dataset:
+            ends = [float(end) for end in getattr(cell, cost.published).split("-")]
+            figures = {"low": ends[0], "high": ends[-1], "accuracy": float(cell.accuracy_top1)}
+            points.append(PublishedPoint(label=cell.label, model=cell.model, **figures))
+    return points
 
 
 def pareto_front(points: Sequence[Point]) -> list[Point]:
@@ -133,7 +130,7 @@ def pareto_front(points: Sequence[Point]) -> list[Point]:
     A point is beaten by one that costs no more and is at least as accurate, and better in one.
     """
     front: list[Point] = []
-    for point in sorted(points, key=lambda p: (p.cost, -p.accuracy, p.id)):
+    for point in sorted(points, key=_cheapest_first):
         last = front[-1] if front else None
         same = last is not None and (point.cost, point.accuracy) == (last.cost, last.accuracy)
         if last is None or same or point.accuracy > last.accuracy:
@@ -143,15 +140,18 @@ def pareto_front(points: Sequence[Point]) -> list[Point]:
 
 def group_points(points: Iterable[Point]) -> dict[str, list[Point]]:
     """Return the points of each group, the groups in alphabetical order."""
-    groups: dict[str, list[Point]] = {}
-    for point in points:
-        groups.setdefault(point.group, []).append(point)
-    return dict(sorted(groups.items()))
+    by_group = sorted(points, key=attrgetter("group"))
+    return {group: list(found) for group, found in groupby(by_group, key=attrgetter("group"))}
+
+
+def _cheapest_first(point: Point) -> tuple[float, float, str]:
+    return point.cost, -point.accuracy, point.id
 
 
 def _point(record: Record, cost: Cost) -> Point | None:
     accuracy, value = record.accuracy.accuracy_top1, record.flat[cost.field]
-    if accuracy is None or not value:
+    chance = record.weights.weights_origin in _UNTRAINED
+    if accuracy is None or not value or chance or record.settings.repeat:
         return None
     interval = (record.accuracy.accuracy_top1_low, record.accuracy.accuracy_top1_high)
     known = [accuracy, *(end for end in interval if end is not None)]
@@ -164,15 +164,4 @@ def _point(record: Record, cost: Cost) -> Point | None:
         accuracy=accuracy,
         low=min(known),
         high=max(known),
-    )
-
-
-def _published(cell: PublishedCell, cost: Cost) -> PublishedPoint:
-    ends = [float(part) for part in getattr(cell, cost.published).split("-")]
-    return PublishedPoint(
-        label=cell.label,
-        model=cell.model,
-        low=ends[0],
-        high=ends[-1],
-        accuracy=float(cell.accuracy_top1),
     )

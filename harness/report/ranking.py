@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, permutations
 
 from harness.records.cell import Record
-from harness.records.parts import Accuracy
 from harness.records.predictions import Predictions
-from harness.report.rows import group_runs
+from harness.report.rows import accuracy_interval, group_runs
 from harness.report.statistics import McNemarTest, holm, mcnemar, rank_intervals
 from harness.report.table import Table, write_csv
 
@@ -41,15 +40,14 @@ class SameImages:
     """The cells that were evaluated on the same images, best first.
 
     Attributes:
-        records: The cells.
         ranks: The rank of each cell.
         pairs: Every two cells whose predictions are kept.
         left_out: Why the predictions of the other cells cannot be used, by title.
     """
 
-    records: tuple[Record, ...]
-    ranks: tuple[int, ...]
-    pairs: tuple[Pair, ...]
+    records: Sequence[Record]
+    ranks: Sequence[int]
+    pairs: Sequence[Pair]
     left_out: dict[str, str]
 
 
@@ -101,26 +99,21 @@ def _compare(group: list[Record], find: FindPredictions) -> SameImages:
         else:
             kept.append((record, predictions))
     return SameImages(
-        records=tuple(best),
-        ranks=tuple(rank_intervals(bounds)),
-        pairs=tuple(_pair_up(kept)),
-        left_out=left_out,
+        records=best, ranks=rank_intervals(bounds), pairs=_pair_up(kept), left_out=left_out
     )
 
 
 def _pair_up(kept: Sequence[tuple[Record, Predictions]]) -> list[Pair]:
-    pairs, tests = [], []
+    found = []
     for (first, ours), (second, theirs) in combinations(kept, 2):
         # The same images in another order cannot be compared one by one.
-        if ours.labels_sha256 != theirs.labels_sha256 or ours.images != theirs.images:
-            continue
-        a, b = ours.right_bits, theirs.right_bits
-        pairs.append((first, second))
-        tests.append(mcnemar((a & ~b).bit_count(), (b & ~a).bit_count()))
-    corrected = holm([test.p_mid for test in tests])
+        if (ours.labels_sha256, ours.images) == (theirs.labels_sha256, theirs.images):
+            a, b = ours.right_bits, theirs.right_bits
+            found.append((first, second, mcnemar((a & ~b).bit_count(), (b & ~a).bit_count())))
+    corrected = holm([test.p_mid for _, _, test in found])
     return [
         Pair(first=first, second=second, test=test, p_holm=p)
-        for (first, second), test, p in zip(pairs, tests, corrected, strict=True)
+        for (first, second, test), p in zip(found, corrected, strict=True)
     ]
 
 
@@ -128,15 +121,15 @@ def _section(group: SameImages, csv_name: str) -> str:
     first = group.records[0]
     alike: dict[str, list[str]] = {}
     for pair in group.pairs:
-        for one, other in ((pair.first, pair.second), (pair.second, pair.first)):
-            alike.setdefault(one.stem, [])
+        for one, other in permutations((pair.first, pair.second)):
+            names = alike.setdefault(one.stem, [])
             if not pair.different:
-                alike[one.stem].append(_name(other))
+                names.append(_name(other))
     ties = {stem: ", ".join(names) or "none: all are told apart" for stem, names in alike.items()}
-    rows = [
-        (rank, _name(record), _percent(record.accuracy), ties.get(record.stem))
-        for rank, record in zip(group.ranks, group.records, strict=True)
-    ]
+    rows = []
+    for rank, record in zip(group.ranks, group.records, strict=True):
+        percent = f"{record.accuracy.accuracy_top1:.2f} {accuracy_interval(record)}".rstrip()
+        rows.append((rank, _name(record), percent, ties.get(record.stem)))
     table = Table.of_texts(_HEADER, rows, align="rlrl").markdown()
     title = f"\n## Ranking on the {first.accuracy.n_test} test images of {first.data.data_name}\n\n"
     return title + "\n".join([table, *_rules(group, csv_name)]) + "\n"
@@ -158,11 +151,6 @@ def _rules(group: SameImages, csv_name: str) -> list[str]:
         reasons.setdefault(reason, []).append(title)
     lines += [f"Not paired, {reason}: {', '.join(names)}." for reason, names in reasons.items()]
     return lines
-
-
-def _percent(found: Accuracy) -> str:
-    low, high = found.accuracy_top1_low, found.accuracy_top1_high
-    return f"{found.accuracy_top1:.2f} ({low:.1f}–{high:.1f})"
 
 
 def _name(record: Record) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import zip_longest
 
 from harness.errors import RequestError
 
@@ -38,32 +39,25 @@ def fill_readme(text: str, parts: Mapping[str, str]) -> str:
 def _pairs(text: str) -> Iterator[tuple[str, int, int]]:
     """Yield the name of each mark, where its part begins, and where the end mark begins."""
     _check_spelling(text)
-    opened: re.Match[str] | None = None
-    seen = set()
-    for mark in _MARK.finditer(text):
-        line = 1 + text.count("\n", 0, mark.start())
-        if (mark[0] == _END) == (opened is None):
-            if opened is None:
-                raise RequestError(f"README.md: line {line}: {_END} without a mark before it")
+    marks, seen = list(_MARK.finditer(text)), set()
+    for opened, closed in zip_longest(marks[::2], marks[1::2]):
+        if opened[0] == _END:
+            raise _damage(text, opened, "without a mark before it")
+        if opened[1] in seen:
+            raise _damage(text, opened, "is there twice")
+        if closed is None or closed[0] != _END:
             raise RequestError(f"README.md: {opened[0]} has no {_END} after it")
-        if opened is None:
-            if mark[1] in seen:
-                raise RequestError(f"README.md: line {line}: {mark[0]} is there twice")
-            seen.add(mark[1])
-            opened = mark
-        else:
-            yield opened[1], opened.end(), mark.start()
-            opened = None
-    if opened is not None:
-        raise RequestError(f"README.md: {opened[0]} has no {_END} after it")
+        seen.add(opened[1])
+        yield opened[1], opened.end(), closed.start()
 
 
 def _check_spelling(text: str) -> None:
     for found in _NEARLY.finditer(text):
         if not _MARK.fullmatch(found[0]):
-            line = 1 + text.count("\n", 0, found.start())
-            wanted = README_MARK.format("<data set>")
-            raise RequestError(
-                f"README.md: line {line}: {found[0]} is no mark: {wanted}, "
-                f"{README_MARK.format(VERDICTS)} or {_END} wanted"
-            )
+            known = (README_MARK.format(name) for name in ("<data set>", VERDICTS))
+            raise _damage(text, found, f"is no mark: {', '.join(known)} or {_END} wanted")
+
+
+def _damage(text: str, mark: re.Match[str], what: str) -> RequestError:
+    line = 1 + text.count("\n", 0, mark.start())
+    return RequestError(f"README.md: line {line}: {mark[0]} {what}")

@@ -9,7 +9,7 @@ from harness.records.cell import Record
 from harness.records.cost import CostRecord
 from harness.records.latency import LatencyRecord, LatencyRow
 from harness.records.material import Material
-from harness.reproduction.latency import latency_beside_reference
+from harness.reproduction.latency import latency_beside_reference, on_every_device
 from harness.reproduction.published import (
     PublishedCell,
     published_cells,
@@ -23,12 +23,8 @@ class Row:
     """One line of a table.
 
     Attributes:
-        dataset: The data set's name.
-        model: The model's name.
         title: The name of the line.
-        published: The published cell, if there is one.
         runs: The cell's record, then those of other seeds; empty where it was not run.
-        cost: The counted costs, if there are any.
         latency: The latency beside the reference's.
         device: The device of the record and the latency; cpu where there is neither.
     """
@@ -93,8 +89,7 @@ def group_runs(records: Iterable[Record]) -> list[tuple[Record, ...]]:
     """Return the records of cells, each followed by its runs with other seeds.
 
     A run belongs to a cell when both are ok and nothing but the seed is different, the code of the
-    model included. Where a cell has
-    no record of its own, the first of its runs takes its place.
+    model included. Where a cell has no record of its own, the first of its runs takes its place.
     """
     cells: dict[tuple[object, ...], list[Record]] = {}
     for record in sorted(records, key=lambda r: (r.settings.repeat, r.settings.seed)):
@@ -105,12 +100,19 @@ def group_runs(records: Iterable[Record]) -> list[tuple[Record, ...]]:
     ]
 
 
+def accuracy_interval(record: Record) -> str:
+    """Return the 95% interval of a record's accuracy in brackets; empty where it has none."""
+    low, high = record.accuracy.accuracy_top1_low, record.accuracy.accuracy_top1_high
+    return "" if low is None or high is None else f"({low:.1f}–{high:.1f})"
+
+
 def _alike(first: Record, run: Record) -> bool:
     if first.status != "ok" or run.status != "ok" or first.data.data_sha256 != run.data.data_sha256:
         return False
-    if _is_other_code(first.weights.code_digest, run.weights.code_digest):
-        return False
-    return first.settings.settings | {"seed": 0} == run.settings.settings | {"seed": 0}
+    other_code = _is_other_code(first.weights.code_digest, run.weights.code_digest)
+    return not other_code and first.settings.settings | {"seed": 0} == run.settings.settings | {
+        "seed": 0
+    }
 
 
 def _is_other_code(digest: str | None, other: str | None) -> bool:
@@ -158,11 +160,10 @@ def _empty_row(
     latencies: Sequence[LatencyRecord],
 ) -> Row:
     device, timed = "cpu", None
-    for name in ("cuda", "cpu"):
-        found = latency_beside_reference(latencies, model, name)
+    for comparison, row in on_every_device(latencies, model):
         # Counts and a time at two sizes would be those of two networks.
-        if found is not None and (cost is None or found[1].image_size == cost.image_size):
-            device, timed = name, found[1]
+        if cost is None or row.image_size == cost.image_size:
+            device, timed = comparison.device, row
     title = cost.label if cost else timed.label if timed else cell.label if cell else model
     return Row(
         dataset=dataset,

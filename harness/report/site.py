@@ -19,7 +19,7 @@ from harness.report.latex import render_latex
 from harness.report.missing import render_missing
 from harness.report.page import render_page_files
 from harness.report.paths import render_paths
-from harness.report.ranking import FindPredictions, compare_cells, render_pairs, render_ranking
+from harness.report.ranking import compare_cells, render_pairs, render_ranking
 from harness.report.readme import VERDICTS, fill_readme
 from harness.report.rows import Row, make_rows
 from harness.report.table import write_csv
@@ -33,11 +33,7 @@ from harness.util.files import regular_file, write_text
 class Findings:
     """What the text files are made from, worked out once.
 
-    Attributes:
-        material: All records.
-        rows: The rows of each data set's table, by the name of the data set.
-        tables: The table of each data set that has rows, as Markdown.
-        reproduction: The verdicts on the published figures.
+    `rows` and `tables` are by data set; the tables are Markdown, of those that have rows.
     """
 
     material: Material
@@ -59,12 +55,7 @@ def make_findings(material: Material) -> Findings:
 
 
 def refresh(results: Path) -> None:
-    """Write the tables of every data set, the page, and the figures that are out of date.
-
-    Raises:
-        CellError: A file cannot be written.
-        RequestError: A file beside the records cannot be read.
-    """
+    """Write the tables of every data set, the page, and the figures that are out of date."""
     findings = make_findings(read_material(results))
     write_texts(results, findings)
     refresh_figures(results, findings.material.records)
@@ -74,40 +65,31 @@ def regenerate(root: Path) -> int:
     """Make everything below a project's `results/` anew, and its README; count the records.
 
     Raises:
-        CellError: A file cannot be written.
         RequestError: The README cannot be read, or its marks are damaged; nothing was written then.
     """
     findings = make_findings(read_material(root / "results"))
-    readme = _make_readme(root, findings)
-    write_texts(root / "results", findings)
+    _write_stale(_render_project(root, findings))
     refresh_figures(root / "results", findings.material.records)
-    _write_if_changed(root / "README.md", readme)
     return len(findings.material.records)
 
 
 def stale_files(root: Path) -> list[Path]:
-    """Return the files that are not what the records make them.
-
-    Raises:
-        RequestError: As `regenerate`.
-    """
-    results = root / "results"
-    findings = make_findings(read_material(results))
-    wanted = {results / path: text for path, text in _render_all(results, findings).items()}
-    wanted[root / "README.md"] = _make_readme(root, findings)
-    stale = [path for path, text in wanted.items() if _read(path) != text]
-    return stale + stale_figures(results, findings.material.records)
+    """Return the files that are not what the records make them; raise as `regenerate`."""
+    findings = make_findings(read_material(root / "results"))
+    stale = _stale(_render_project(root, findings))
+    return stale + stale_figures(root / "results", findings.material.records)
 
 
-def _no_predictions(_: Record) -> tuple[None, str]:
-    return None, "no predictions are there"
+def write_texts(results: Path, findings: Findings) -> None:
+    """Write the tables and the page where they are not what they were."""
+    _write_stale(_render_all(results, findings))
 
 
-def render_files(findings: Findings, find: FindPredictions = _no_predictions) -> dict[Path, str]:
+def render_files(results: Path, findings: Findings) -> dict[Path, str]:
     """Return the text files made from records, by their path below the results folder."""
     files: dict[Path, str] = {}
     for dataset in findings.rows:
-        files |= _render_dataset(dataset, findings, find)
+        files |= _render_dataset(results, dataset, findings)
     if findings.reproduction.attempted:
         files[Path("verdicts.md")] = render_verdicts(findings.reproduction)
         files[Path("verdicts.csv")] = render_verdicts_csv(findings.reproduction.verdicts)
@@ -115,44 +97,29 @@ def render_files(findings: Findings, find: FindPredictions = _no_predictions) ->
 
 
 def render_readme(text: str, findings: Findings) -> str:
-    """Return the README with what stands between each pair of its marks made anew.
-
-    Raises:
-        RequestError: The marks are damaged, or one names a data set without records.
-    """
+    """Return the README with what stands between each pair of its marks made anew."""
     material = findings.material
     datasets = {r.cell.dataset for r in material.records} | {c.dataset for c in material.costs}
     parts = {name: findings.tables[name] for name in datasets}
     return fill_readme(text, parts | {VERDICTS: render_summary(findings.reproduction.verdicts)})
 
 
-def _make_readme(root: Path, findings: Findings) -> str:
+def _render_project(root: Path, findings: Findings) -> dict[Path, str]:
     path = root / "README.md"
     try:
         text = regular_file(path).read_bytes().decode("utf-8")
     except (OSError, UnicodeError) as error:
         raise RequestError(f"{path}: cannot be read ({error})") from error
-    return render_readme(text, findings)
-
-
-def write_texts(results: Path, findings: Findings) -> None:
-    """Write the tables and the page where they are not what they were.
-
-    Raises:
-        CellError: A file cannot be written.
-    """
-    files = _render_all(results, findings).items()
-    stale = [(results / path, text) for path, text in files if _read(results / path) != text]
-    for path, text in stale:
-        write_text(path, text)
+    return _render_all(root / "results", findings) | {path: render_readme(text, findings)}
 
 
 def _render_all(results: Path, findings: Findings) -> dict[Path, str]:
-    files = render_files(findings, partial(find_predictions, results))
-    return files | render_page_files(results, findings.material, findings.reproduction)
+    files = render_files(results, findings)
+    files |= render_page_files(results, findings.material, findings.reproduction)
+    return {results / path: text for path, text in files.items()}
 
 
-def _render_dataset(dataset: str, findings: Findings, find: FindPredictions) -> dict[Path, str]:
+def _render_dataset(results: Path, dataset: str, findings: Findings) -> dict[Path, str]:
     material, rows = findings.material.of(dataset), findings.rows[dataset]
     records, files = material.records, dict[Path, str]()
     page = f"# {dataset}\n"
@@ -160,7 +127,7 @@ def _render_dataset(dataset: str, findings: Findings, find: FindPredictions) -> 
         page += f"\n{findings.tables[dataset]}{render_missing(rows)}"
         files[Path(f"{dataset}.tex")] = render_latex(rows)
     if records:
-        compared = compare_cells(records, find)
+        compared = compare_cells(records, partial(find_predictions, results))
         pairs = Path(f"{dataset}-mcnemar.csv")
         page += render_ranking(compared, pairs.name)
         page += render_paths([record for record in records if not record.settings.repeat])
@@ -192,13 +159,15 @@ def _render_details(records: Sequence[Record]) -> dict[Path, str]:
     return files
 
 
-def _write_if_changed(path: Path, text: str) -> None:
-    if _read(path) != text:
-        write_text(path, text)
+def _write_stale(files: Mapping[Path, str]) -> None:
+    for path in _stale(files):
+        write_text(path, files[path])
 
 
-def _read(path: Path) -> str | None:
+def _stale(files: Mapping[Path, str]) -> list[Path]:
     # As bytes, so that line ends that are not ours are seen.
-    if not regular_file(path).exists():
-        return None
-    return path.read_bytes().decode("utf-8", errors="replace")
+    return [
+        path
+        for path, text in files.items()
+        if not regular_file(path).exists() or path.read_bytes() != text.encode()
+    ]

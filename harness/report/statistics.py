@@ -9,13 +9,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class McNemarTest:
-    """Two classifiers on the same images, compared where only one of them is right.
+    """Two classifiers on the same images, by the number that only one of them classified rightly.
 
-    Attributes:
-        only_first: Images that only the first classified rightly.
-        only_second: Images that only the second classified rightly.
-        p_exact: Two-sided p-value of the binomial distribution with p = 1/2.
-        p_mid: The p-value less half the probability of the finding, which is less conservative.
+    `p_exact` is the two-sided p-value of the binomial distribution with p = 1/2; `p_mid` is less
+    half the probability of the finding, which is less conservative.
     """
 
     only_first: int

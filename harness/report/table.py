@@ -7,9 +7,8 @@ To add a column to a table, add a `Column` to the list that the table is made of
 - models compared without weights: `COLUMNS` in `harness/profiling/columns.py`
 - costs, latencies side by side, paths: `COLUMNS` in `harness/report/{costs,latency,paths}.py`
 
-Markdown, CSV and aligned text are written here, LaTeX in `latex.py`, lines around the cells of a
-terminal in `terminal.py`, and HTML by `templates/table.html.jinja`. pandas writes the CSV; its
-Markdown needs one more package and pads every cell, and its LaTeX has no rules below headings.
+LaTeX is written in `latex.py`, tables of a terminal in `terminal.py`, HTML by
+`templates/table.html.jinja`, all other forms here.
 """
 
 from __future__ import annotations
@@ -129,7 +128,6 @@ class Table:
     """Columns, and the values of some items in them.
 
     Attributes:
-        columns: The columns.
         frame: The values: a column for each of `columns`, a row for each item. The index holds the
             heading that a row stands under; empty: none.
         title: The line above the table.
@@ -262,8 +260,6 @@ def _mark_best(column: Column[Any], cells: list[Shown]) -> list[Shown]:
     }
     # By what can be read: figures that look the same are equally good.
     return [
-        replace(each, best=True)
-        if each.value is not None and each.text == best.get(each.pool)
-        else each
+        replace(each, best=each.value is not None and each.text == best.get(each.pool))
         for each in cells
     ]

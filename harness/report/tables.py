@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from itertools import groupby
+from itertools import chain, count, groupby, product
+from string import ascii_lowercase
 
 from harness.records.cell import Record
 from harness.records.comparability import describe_fairness
@@ -14,24 +16,20 @@ from harness.report.table import Column, Table
 from harness.report.terminal import print_table
 
 _MODEL = Column[Row](name="Model", get="title")
-_LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 class Footnotes:
     """Gives texts letters in the order in which they are first used."""
 
     def __init__(self) -> None:
-        self.letters: dict[str, str] = {}
+        # From a to z, then aa, ab and so on.
+        words = (product(ascii_lowercase, repeat=length) for length in count(1))
+        letters = map("".join, chain.from_iterable(words))
+        self.letters: dict[str, str] = defaultdict(lambda: next(letters))
 
     def mark(self, texts: Iterable[str]) -> str:
         """Return the letters of texts, joined by spaces."""
-        return " ".join(self.letters.setdefault(text, _letter(len(self.letters))) for text in texts)
-
-
-def _letter(index: int) -> str:
-    """Return a to z, then aa, ab and so on."""
-    more, last = divmod(index, len(_LETTERS))
-    return (_letter(more - 1) if more else "") + _LETTERS[last]
+        return " ".join(self.letters[text] for text in texts)
 
 
 def print_records(records: Sequence[Record], title: str = "measured beside published") -> None:
@@ -41,8 +39,7 @@ def print_records(records: Sequence[Record], title: str = "measured beside publi
         members = list(group)
         rows = [row for row in make_rows(members) if row.runs]
         print_table(Table.of(rows, (_MODEL, *columns_of(rows), notes), f"{dataset}: {title}"))
-        fairness = describe_fairness(members)
-        if fairness is not None:
+        if fairness := describe_fairness(members):
             print(f"fair: {fairness}")
 
 
@@ -129,11 +126,10 @@ def _sources(records: Sequence[Record]) -> list[str]:
         data, machine, precision = record.data, record.machine, record.accuracy.precision
         split = "the data set's own split" if data.data_official else "**not the official split**"
         images.append(f"- Images: {data.data_name}, {split}, SHA-256 `{data.data_sha256[:16]}…`")
-        timed = "int8" if precision == "int8" else "fp32"
         machines.append(
             f"- Machine: {machine.device_name}, {machine.threads} CPU threads; latency at batch 1 "
-            f"in {timed}, accuracy in {precision}"
+            f"in {'int8' if precision == 'int8' else 'fp32'}, accuracy in {precision}"
         )
     lines = list(dict.fromkeys([*images, *machines]))
     fairness = describe_fairness(ran)
-    return lines if fairness is None else [*lines, f"- Fair (same settings): {fairness}"]
+    return [*lines, f"- Fair (same settings): {fairness}"] if fairness else lines

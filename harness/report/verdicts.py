@@ -42,8 +42,12 @@ _COMMANDS: dict[Figure, Command] = {
 def render_summary(verdicts: Sequence[Verdict]) -> str:
     """Return how many published figures reproduce, by kind, and which do not, as Markdown."""
     counts = outcome_table(verdicts).markdown()
-    lines = [summarise(verdicts), "", counts, "What differs:", "", *_differing(verdicts)]
-    return "\n".join(lines) + "\n"
+    differing = [
+        f"- {v.dataset}, {v.label}, {FIGURES[v.figure]}: {v.reason}."
+        for v in verdicts
+        if v.outcome == "differs"
+    ] or ["- Nothing that could be judged."]
+    return "\n".join([summarise(verdicts), "", counts, "What differs:", "", *differing, ""])
 
 
 def outcome_table(verdicts: Iterable[Verdict]) -> Table:
@@ -118,15 +122,6 @@ def summarise(verdicts: Sequence[Verdict]) -> str:
         f"Of the {len(verdicts)} published figures {counts['reproduced']} reproduce, "
         f"{counts['differs']} differ and {counts['cannot be judged']} cannot be judged yet."
     )
-
-
-def _differing(verdicts: Sequence[Verdict]) -> list[str]:
-    lines = [
-        f"- {v.dataset}, {v.label}, {FIGURES[v.figure]}: {v.reason}."
-        for v in verdicts
-        if v.outcome == "differs"
-    ]
-    return lines or ["- Nothing that could be judged."]
 
 
 def _table(verdicts: Sequence[Verdict]) -> str:

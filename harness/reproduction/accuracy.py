@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from harness.records.cell import CELLS, Record
 from harness.reproduction.published import PublishedCell, PublishedConditions
@@ -38,26 +38,13 @@ def judge_accuracy(
     return replace(verdict, measured=None if accuracy is None else f"{accuracy:.2f}", reason=reason)
 
 
-@dataclass(frozen=True, kw_only=True)
-class ProportionTest:
-    """A comparison of two accuracies on two test sets, as shares between 0 and 1.
-
-    Attributes:
-        difference: The second share minus the first.
-        p_different: Two-sided p-value: how likely so large a difference is by chance.
-        p_equivalent: p-value of the two one-sided tests: how likely so small a difference is where
-            the true one is as large as the margin.
-    """
-
-    difference: float
-    p_different: float
-    p_equivalent: float
-
-
 def compare_proportions(
     first: float, n_first: int, second: float, n_second: int, margin: float
-) -> ProportionTest:
-    """Test whether two shares differ, and whether they are the same but for a margin.
+) -> tuple[float, float]:
+    """Return the p-values of a difference between two shares, and of their equivalence.
+
+    They say how likely so large a difference is by chance, and how likely so small a one is where
+    the true one is as large as the margin.
 
     Difference: the two-proportion z-test with the pooled variance p(1 − p)(1/n₁ + 1/n₂).
     Equivalence: Schuirmann (1987), Journal of Pharmacokinetics and Biopharmaceutics 15(6): two
@@ -71,11 +58,7 @@ def compare_proportions(
     z = difference / error if error else 0.0
     own = math.sqrt(first * (1 - first) / n_first + second * (1 - second) / n_second)
     nearest = margin - abs(difference)
-    return ProportionTest(
-        difference=difference,
-        p_different=2 * _upper_tail(abs(z)),
-        p_equivalent=_upper_tail(nearest / own) if own else float(nearest <= 0),
-    )
+    return 2 * _upper_tail(abs(z)), _upper_tail(nearest / own) if own else float(nearest <= 0)
 
 
 def _not_comparable(record: Record, conditions: PublishedConditions) -> str:
@@ -97,12 +80,13 @@ def _not_comparable(record: Record, conditions: PublishedConditions) -> str:
 def _test_accuracy(verdict: Verdict, conditions: PublishedConditions, record: Record) -> Verdict:
     accuracy, images = record.accuracy.accuracy_top1 or 0.0, record.accuracy.n_test or 0
     published, ours = float(verdict.published) / 100, accuracy / 100
-    low, high = _bounds(published, conditions)
-    different, equivalent = (
+    # The least and the largest share of all test images that the published one allows.
+    low = published * conditions.evaluated_images / conditions.test_images
+    high = low + 1 - conditions.evaluated_images / conditions.test_images
+    (p_different, _), (_, p_equivalent) = (
         compare_proportions(theirs, conditions.test_images, ours, images, ACCURACY_MARGIN / 100)
         for theirs in (min(max(ours, low), high), low if ours - low > high - ours else high)
     )
-    p_different, p_equivalent = different.p_different, equivalent.p_equivalent
     near, far = p_equivalent < LEVEL, p_different < LEVEL
     points = f"{100 * (ours - published):+.2f} points"
     with_weights = f"{points} with {record.weights.weights_origin} weights"
@@ -122,12 +106,6 @@ def _test_accuracy(verdict: Verdict, conditions: PublishedConditions, record: Re
         p_different=p_different,
         p_equivalent=p_equivalent,
     )
-
-
-def _bounds(share: float, conditions: PublishedConditions) -> tuple[float, float]:
-    """Return the least and the largest share of all test images that a published one allows."""
-    low = share * conditions.evaluated_images / conditions.test_images
-    return low, low + 1 - conditions.evaluated_images / conditions.test_images
 
 
 def _p(value: float) -> str:

@@ -8,24 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.records.material import Material
+from harness.reproduction import evidence
 from harness.reproduction.evidence import (
     DATASETS,
-    accuracies_around_pruning,
-    accuracies_of_odd_matrices,
-    accuracies_of_the_last_epoch,
-    accuracy_after_all_epochs,
-    accuracy_on_images,
     describe_operations,
     describe_paths,
     describe_size,
     if_counted,
-    matrices_beside_tables,
-    moments_in_the_files,
     of_each,
-    quantized_in_float,
-    time_of_reference,
-    times_in_memory,
-    work_on_padding,
 )
 from harness.reproduction.published import REFERENCE, published_cells, published_ratio
 from harness.reproduction.verdict import cost_command, latency_command, run_command
@@ -62,7 +52,7 @@ def find_contradictions(material: Material) -> list[Contradiction]:
             key="unit of latency",
             printed="Latency is headed s/image, ResNet-50 has "
             f"{cells['emnist', REFERENCE].latency_ms}: these are ms",
-            ours=time_of_reference(material),
+            ours=evidence.time_of_reference(material),
             command=latency_command("emnist", [REFERENCE]),
         ),
         Contradiction(
@@ -94,7 +84,7 @@ def find_contradictions(material: Material) -> list[Contradiction]:
             f"{published_ratio(quantized, reference):.1f} times ResNet-50's: it is the float "
             "network with observers, of layers that thop does not know; nothing was rounded, no "
             "int8 kernel ran, and the time is a CPU's among times of a GPU",
-            ours=quantized_in_float(material),
+            ours=evidence.quantized_in_float(material),
             command=f"{cost_command('cifar10', ['resnet_quantized'])} --weights published",
         ),
         Contradiction(
@@ -128,26 +118,38 @@ def find_contradictions(material: Material) -> list[Contradiction]:
             key="optimizer moments in the files",
             printed=f"TRUNK has {cells['cifar10', 'trunk'].file_mb} MB for CIFAR-10: the files "
             "hold Adam's moments too, and the longest path is left out",
-            ours=if_counted(moments_in_the_files, material.cost("cifar10", "trunk")),
+            ours=if_counted(evidence.moments_in_the_files, material.cost("cifar10", "trunk")),
             command=cost_command("cifar10", ["trunk"]),
         ),
         Contradiction(
             key="work on padding",
             printed=f"TRUNK has {cells['emnist', 'trunk'].gmacs_thop} G for EMNIST: its MobileNet "
             "nodes pad their 1×1 convolutions, so that maps grow",
-            ours=if_counted(work_on_padding, material.cost("emnist", "trunk")),
+            ours=if_counted(evidence.work_on_padding, material.cost("emnist", "trunk")),
             command=cost_command("emnist", ["trunk"]),
         ),
         Contradiction(
             key="disk in the latency",
             printed=f"TRUNK takes {trunk_times} ms: nodes are read from disk for every image",
-            ours=times_in_memory(material),
+            ours=of_each(
+                material,
+                "trunk",
+                evidence.time_in_memory,
+                published=True,
+                start="the published trees, in memory: ",
+                between=", ",
+            ),
             command=f"{run_command('emnist', ['trunk'])} --weights published",
         ),
         Contradiction(
             key="epoch chosen on the test set",
             printed="TRUNK's best epoch was chosen on the test set",
-            ours=accuracies_of_the_last_epoch(material),
+            ours=of_each(
+                material,
+                "trunk",
+                evidence.accuracy_of_tree,
+                start="the last epoch, no test image looked at: ",
+            ),
             command=run_command("emnist", ["trunk"]),
         ),
         Contradiction(
@@ -191,7 +193,7 @@ def _of_accuracies(material: Material) -> list[Contradiction]:
             printed="VGG-16 pruned is called a pruned network: its logs restore no weights, and "
             "CIFAR-10's accuracy was 10.00 before pruning and 9.43 after. A random network was "
             "made narrower, then trained",
-            ours=of_each(material, "vgg_pruned", accuracies_around_pruning),
+            ours=of_each(material, "vgg_pruned", evidence.accuracies_around_pruning),
             command=run_command("cifar10", ["vgg_pruned"]),
         ),
         Contradiction(
@@ -200,13 +202,13 @@ def _of_accuracies(material: Material) -> list[Contradiction]:
             "SVHN: the logs end there, at epochs 29 and 41 of 100; the best were 89.85 (epoch 21) "
             f"and 94.96 (37). CIFAR-10 ran twice with seed 42: {pruned['cifar10']}, which is "
             "printed, and 92.58",
-            ours=of_each(material, "vgg_pruned", accuracy_after_all_epochs),
+            ours=of_each(material, "vgg_pruned", evidence.accuracy_after_all_epochs),
             command=f"{run_command('svhn', ['vgg_pruned'])} --recipe published",
         ),
         Contradiction(
             key="matrices of other accuracies",
-            printed=matrices_beside_tables(),
-            ours=accuracies_of_odd_matrices(material),
+            printed=evidence.matrices_beside_tables(),
+            ours=evidence.accuracies_of_odd_matrices(material),
             command=f"{run_command('cifar10', ['resnet', 'vgg'])} --weights published; "
             f"{run_command('svhn', ['resnet'])} --weights published",
         ),
@@ -216,7 +218,7 @@ def _of_accuracies(material: Material) -> list[Contradiction]:
             "tables had 81.36 (MobileNet nodes of up to 4.81 G), 67.61, 72.48, 78.18 and 79.15. "
             f"EMNIST went from 80.88 to {trees['emnist']}, SVHN from 86.86 "
             f"to {trees['svhn']}; latencies changed where counts did not",
-            ours=of_each(material, "trunk", accuracy_on_images, published=True),
+            ours=of_each(material, "trunk", evidence.accuracy_on_images, published=True),
             command=f"{run_command('cifar10', ['trunk'])} --weights published",
         ),
     ]
@@ -224,30 +226,27 @@ def _of_accuracies(material: Material) -> list[Contradiction]:
 
 def explanation(dataset: str, model: str, figure: str) -> str:
     """Return the key of the contradiction that explains a published figure; empty: none does."""
-    key = _EXPLANATIONS.get((dataset, model, figure))
-    return key or _EXPLANATIONS.get(("", model, figure), "")
+    of_all = _EXPLANATIONS.get(("", model, figure), "")
+    return _EXPLANATIONS.get((dataset, model, figure), of_all)
 
 
 # The key of the contradiction that explains a figure, by data set (empty: all), model and figure.
 _EXPLANATIONS = {
-    ("svhn", "dinov2", "size"): "DINOv2 of another shape",
-    ("svhn", "dinov2", "count"): "DINOv2 of another shape",
-    ("", "resnet_quantized", "count"): "quantized network in float",
-    ("", "resnet_quantized", "latency"): "quantized network in float",
-    ("", "vgg_pruned", "accuracy"): "pruned before any training",
-    ("emnist", "vgg_pruned", "accuracy"): "trainings cut off",
-    ("svhn", "vgg_pruned", "accuracy"): "trainings cut off",
-    ("cifar10", "resnet", "accuracy"): "matrices of other accuracies",
-    ("cifar10", "vgg", "accuracy"): "matrices of other accuracies",
-    ("svhn", "resnet", "accuracy"): "matrices of other accuracies",
-    ("", "vgg_pruned", "count"): "pruned network at two sizes",
-    ("", "vgg_pruned", "latency"): "pruned network at two sizes",
-    ("cifar10", "trunk", "size"): "optimizer moments in the files",
-    ("cifar10", "trunk", "count"): "optimizer moments in the files",
-    ("svhn", "trunk", "size"): "costs of another tree",
-    ("svhn", "trunk", "count"): "costs of another tree",
-    ("", "trunk", "latency"): "disk in the latency",
-    ("", "trunk", "accuracy"): "epoch chosen on the test set",
-    ("emnist", "deit", "count"): "DeiT counts exchanged",
-    ("cifar10", "deit", "count"): "DeiT counts exchanged",
+    (dataset, model, figure): key
+    for key, datasets, model, figures in (
+        ("DINOv2 of another shape", ["svhn"], "dinov2", ["size", "count"]),
+        ("quantized network in float", [""], "resnet_quantized", ["count", "latency"]),
+        ("pruned before any training", [""], "vgg_pruned", ["accuracy"]),
+        ("trainings cut off", ["emnist", "svhn"], "vgg_pruned", ["accuracy"]),
+        ("matrices of other accuracies", ["cifar10", "svhn"], "resnet", ["accuracy"]),
+        ("matrices of other accuracies", ["cifar10"], "vgg", ["accuracy"]),
+        ("pruned network at two sizes", [""], "vgg_pruned", ["count", "latency"]),
+        ("optimizer moments in the files", ["cifar10"], "trunk", ["size", "count"]),
+        ("costs of another tree", ["svhn"], "trunk", ["size", "count"]),
+        ("disk in the latency", [""], "trunk", ["latency"]),
+        ("epoch chosen on the test set", [""], "trunk", ["accuracy"]),
+        ("DeiT counts exchanged", ["emnist", "cifar10"], "deit", ["count"]),
+    )
+    for dataset in datasets
+    for figure in figures
 }

@@ -60,6 +60,7 @@ def judge_count(cell: PublishedCell, cost: CostRecord | None, record: Record | N
         return replace(verdict, reason="thop does not count it")
     pairs = _beside(counts, cell.gmacs_thop)
     true = _beside([each.gmacs for each in counted if each.gmacs is not None], cell.gmacs_thop)
+    gmacs = "-".join(f"{count:.4g}" for count, _ in true)
     rounded = "-".join(f"{count:.{_digits(text)}f}" for count, text in pairs)
     equal = rounded == cell.gmacs_thop
     return replace(
@@ -68,7 +69,7 @@ def judge_count(cell: PublishedCell, cost: CostRecord | None, record: Record | N
         outcome="reproduced" if equal else "differs",
         reason=f"thop counts {'-'.join(f'{count:.4f}' for count, _ in pairs)}, {cell.gmacs_thop} "
         f"published: {'the same' if equal else 'not the same'} when rounded; "
-        f"true: {'-'.join(f'{count:.4g}' for count, _ in true)} GMACs",
+        f"true: {f'{gmacs} GMACs' if true else 'not counted'}",
     )
 
 
@@ -79,6 +80,8 @@ def _digits(printed: str) -> int:
 
 def _beside(values: Sequence[float], printed: str) -> list[tuple[float, str]]:
     """Return the largest figure beside the printed one, or both ends beside a printed range."""
+    if not values:
+        return []
     ends = [min(values), max(values)] if "-" in printed else [max(values)]
     return list(zip(ends, printed.split("-"), strict=True))
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from harness.records.cell import Record
 from harness.records.cost import CostRecord
 from harness.records.material import Material
-from harness.reproduction.latency import latency_beside_reference
+from harness.reproduction.latency import on_every_device
 from harness.reproduction.published import (
     REFERENCE,
     published_cells,
@@ -33,9 +33,8 @@ def describe_size(cost: CostRecord) -> str:
 
 def describe_paths(cost: CostRecord) -> str:
     """Return the sizes of the files on a tree's paths and what thop counts, from least to most."""
-    sizes = [path.file_mb for path in cost.paths]
-    counts = [path.gmacs_thop or 0.0 for path in cost.paths]
-    return f"{min(sizes):.2f}–{max(sizes):.2f} MB and {min(counts):.2f}–{max(counts):.2f} G"
+    sizes = _range(path.file_mb for path in cost.paths)
+    return f"{sizes} MB and {_range(path.gmacs_thop or 0.0 for path in cost.paths)} G"
 
 
 def describe_operations(cost: CostRecord) -> str:
@@ -47,13 +46,11 @@ def describe_operations(cost: CostRecord) -> str:
 def time_of_reference(material: Material) -> str | None:
     """Return the time that ResNet-50 takes; None where it was not compared."""
     timed = [each for each in material.latencies if each.dataset in DATASETS]
-    for device in ("cuda", "cpu"):
-        found = latency_beside_reference(timed, REFERENCE, device)
-        if found:
-            comparison, row = found
-            name = comparison.machine.device_name
-            return f"ResNet-50 takes {row.latency_ms_p50:.3g} ms on {name}"
-    return None
+    texts = (
+        f"ResNet-50 takes {row.latency_ms_p50:.3g} ms on {comparison.machine.device_name}"
+        for comparison, row in on_every_device(timed, REFERENCE)
+    )
+    return next(texts, None)
 
 
 def quantized_in_float(material: Material) -> str | None:
@@ -61,17 +58,15 @@ def quantized_in_float(material: Material) -> str | None:
     cost = material.cost("cifar10", "resnet_quantized", variant="published")
     if cost is None:
         return None
-    ours = (
+    built = (
         f"built that way: a file of {cost.file_mb:.2f} MB, {cost.gmacs:.2f} GMACs, of which thop "
         f"counts {cost.gmacs_thop:.4f}"
     )
-    for device in ("cuda", "cpu"):
-        found = latency_beside_reference(material.latencies, "resnet_quantized", device)
-        if found:
-            comparison, row = found
-            name = comparison.machine.device_name
-            ours += f"; ours, in int8, takes {row.ratio:.2f} × fp32's time on {name}"
-    return ours
+    times = (
+        f"ours, in int8, takes {row.ratio:.2f} × fp32's time on {comparison.machine.device_name}"
+        for comparison, row in on_every_device(material.latencies, "resnet_quantized")
+    )
+    return "; ".join([built, *times])
 
 
 def moments_in_the_files(cost: CostRecord) -> str | None:
@@ -79,10 +74,9 @@ def moments_in_the_files(cost: CostRecord) -> str | None:
     sizes = [path.weights_mb for path in cost.paths]
     if not sizes:
         return None
-    low, high = min(sizes), max(sizes)
     return (
-        f"weights on a path {low:.2f}–{high:.2f} MB; with Adam's two moments three times that, "
-        f"{3 * low:.2f}–{3 * high:.2f} MB"
+        f"weights on a path {_range(sizes)} MB; with Adam's two moments three times that, "
+        f"{_range(3 * size for size in sizes)} MB"
     )
 
 
@@ -98,28 +92,26 @@ def work_on_padding(cost: CostRecord) -> str | None:
     )
 
 
-def times_in_memory(material: Material) -> str | None:
-    """Return the latencies of the published trees."""
-    records = [material.record(dataset, "trunk", published=True) for dataset in DATASETS]
-    times = ", ".join(
-        f"{record.latency.latency_ms_p50:.2f} ms for {record.cell.dataset}"
-        for record in records
-        if record is not None and record.latency.latency_ms_p50 is not None
-    )
-    return f"the published trees, in memory: {times}" if times else None
-
-
 def of_each(
     material: Material,
     model: str,
     write: Callable[[Record], str | None],
     *,
     published: bool = False,
+    start: str = "",
+    between: str = "; ",
 ) -> str | None:
-    """Return what is to be said of a model's records, one for each data set."""
+    """Return what is to be said of a model's records, one for each data set, behind `start`."""
     records = [material.record(dataset, model, published=published) for dataset in DATASETS]
     texts = [write(record) for record in records if record is not None]
-    return "; ".join(text for text in texts if text) or None
+    said = between.join(text for text in texts if text)
+    return start + said if said else None
+
+
+def time_in_memory(record: Record) -> str | None:
+    """Return the latency of a record and its data set."""
+    time = record.latency.latency_ms_p50
+    return None if time is None else f"{time:.2f} ms for {record.cell.dataset}"
 
 
 def accuracy_on_images(record: Record) -> str | None:
@@ -129,17 +121,12 @@ def accuracy_on_images(record: Record) -> str | None:
     return f"{record.cell.dataset} {record.accuracy.accuracy_top1:.2f}% on {record.data.data_name}"
 
 
-def _accuracy_of_tree(record: Record) -> str | None:
+def accuracy_of_tree(record: Record) -> str | None:
+    """Return the accuracy of our tree, with the share of held-out images."""
     tree, accuracy = record.settings.settings.get("tree"), accuracy_on_images(record)
     if not (tree and accuracy):
         return None
     return f"{accuracy}, {tree['held_out']:.0%} of the training images held out"
-
-
-def accuracies_of_the_last_epoch(material: Material) -> str | None:
-    """Return the accuracies of our trees, with the share of held-out images."""
-    texts = of_each(material, "trunk", _accuracy_of_tree)
-    return texts and f"the last epoch, no test image looked at: {texts}"
 
 
 def accuracies_around_pruning(record: Record) -> str | None:
@@ -157,13 +144,6 @@ def accuracy_after_all_epochs(record: Record) -> str | None:
     """Return the accuracy of a record and its number of epochs."""
     accuracy = accuracy_on_images(record)
     return accuracy and f"{accuracy} after all {record.weights.epochs} epochs"
-
-
-def _odd_matrices() -> list[tuple[str, str]]:
-    """Return the cells whose confusion matrix has clearly another accuracy than the table."""
-    cells, matrices = published_cells(), published_matrices()
-    printed = {key: float(cells[key].accuracy_top1) for key in matrices}
-    return [key for key in matrices if abs(matrices[key] - printed[key]) > _MATRIX_MARGIN]
 
 
 def matrices_beside_tables() -> str:
@@ -187,3 +167,15 @@ def accuracies_of_odd_matrices(material: Material) -> str | None:
     records = [material.record(*key, published=True) for key in _odd_matrices()]
     texts = [f"{r.title} on {accuracy_on_images(r)}" for r in records if r is not None]
     return "; ".join(texts) or None
+
+
+def _odd_matrices() -> list[tuple[str, str]]:
+    """Return the cells whose confusion matrix has clearly another accuracy than the table."""
+    cells, matrices = published_cells(), published_matrices()
+    printed = {key: float(cells[key].accuracy_top1) for key in matrices}
+    return [key for key in matrices if abs(matrices[key] - printed[key]) > _MATRIX_MARGIN]
+
+
+def _range(figures: Iterable[float]) -> str:
+    ends = sorted(figures)
+    return f"{ends[0]:.2f}–{ends[-1]:.2f}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from harness.records.latency import LATENCIES, LatencyRecord, LatencyRow
@@ -91,20 +91,27 @@ def latency_beside_reference(
     return None
 
 
+def on_every_device(
+    latencies: Sequence[LatencyRecord], model: str
+) -> Iterator[tuple[LatencyRecord, LatencyRow]]:
+    """Yield what `latency_beside_reference` finds of a model on a GPU, then on a CPU."""
+    for device in _KINDS:
+        found = latency_beside_reference(latencies, model, device)
+        if found:
+            yield found
+
+
 def _judge_without(
     verdict: Verdict, conditions: PublishedConditions, latencies: Sequence[LatencyRecord]
 ) -> Verdict:
     """Return the verdict where no comparison that can be trusted is of the published device."""
     theirs = _KINDS[conditions.device]
-    for device, ours in _KINDS.items():
-        found = latency_beside_reference(latencies, verdict.model, device)
-        if found is None:
-            continue
-        comparison, row = found
+    for comparison, row in on_every_device(latencies, verdict.model):
+        ours = _KINDS[comparison.device]
         why = f"timed on a {ours}, published on a {theirs}, where the ratio is another"
         if ours == theirs:
             disturbed = "drifted" if comparison.drifted else "was disturbed"
             why = f"timed while the reference {disturbed}"
-        return replace(verdict, measured=f"{row.ratio:.3g} ({device})", reason=why)
+        return replace(verdict, measured=f"{row.ratio:.3g} ({comparison.device})", reason=why)
     command = gpu_latency_command if theirs == "GPU" else latency_command
     return nothing_measured(verdict, f"not compared on a {theirs}", command)

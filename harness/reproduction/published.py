@@ -20,14 +20,8 @@ _FOLDER = ROOT / "configs" / "published"
 class PublishedCell:
     """One row of a published table, digits as printed; a range has a dash.
 
-    Attributes:
-        dataset: Our name of the data set.
-        model: Our name of the model.
-        label: The published name of the row.
-        accuracy_top1: Percent.
-        latency_ms: Milliseconds an image.
-        file_mb: Size of the saved weights file, MB of 10^6 bytes.
-        gmacs_thop: 10^9 multiply-accumulates as thop counts them.
+    Data set and model have our names, `label` is the published name of the row. The accuracy is in
+    percent, the file's size in MB of 10^6 bytes, and thop's count in 10^9 multiply-accumulates.
     """
 
     dataset: str
@@ -47,7 +41,6 @@ class PublishedConditions:
         test_images: Number of images in the official test split.
         image_size: Side of the images at the network's input, in pixels.
         start: The weights that training started from: imagenet or random; empty: other ones.
-        device: cpu or cuda.
         evaluated_images: Number of test images that the accuracy was taken over; where it is less
             than `test_images`, which ones were left out is not known.
         own_network: Whether the published network is another than ours of that name, so that only

@@ -21,18 +21,14 @@ class Verdict:
     """Whether one published figure reproduces, and why.
 
     Attributes:
-        dataset: The data set's name.
-        model: The model's name.
         label: The published name of the row.
-        figure: The kind of figure.
         published: The figure as printed; for a latency the ratio of the printed times.
         measured: Our figure in the same unit; None where nothing comparable was measured.
-        outcome: The verdict.
-        reason: Why that is the verdict.
+        reason: Why that is the outcome.
         command: The command that measures the figure, where nothing was measured.
         evidence: The file below `results/` that the verdict rests on; empty: none.
-        p_different: p-value of the test for a difference of accuracies; None for other figures.
-        p_equivalent: p-value of the test for their equivalence; None for other figures.
+        p_different: p-value of the test for a difference of accuracies; None for other figures, as
+            is `p_equivalent`, that of the test for their equivalence.
     """
 
     dataset: str
@@ -52,11 +48,7 @@ class Verdict:
 def blank_verdict(cell: PublishedCell, figure: Figure, published: str) -> Verdict:
     """Return the verdict on a figure before anything is known about it."""
     return Verdict(
-        dataset=cell.dataset,
-        model=cell.model,
-        label=cell.label,
-        figure=figure,
-        published=published,
+        dataset=cell.dataset, model=cell.model, label=cell.label, figure=figure, published=published
     )
 
 

@@ -16,10 +16,9 @@ _DIGEST_SHOWN = 12
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """The outcome for one field.
+    """The outcome for one field of a record.
 
     Attributes:
-        field: Name of the field of the record.
         holds: Whether the recorded value is right; None if it could not be recomputed.
         text: The recorded and the present value, or why there is no present value.
     """
@@ -35,11 +34,8 @@ class Places:
 
     Attributes:
         read_command: Parses a command in a record as the command line does.
-        data_dir: Folder of the official images.
         data_files: Files of images that stood in for the official ones.
         weights_dir: Folder of trained and fetched weights.
-        published_dir: Folder of published weights, if any.
-        results_dir: Folder of the records.
     """
 
     read_command: Callable[[str], Request]
@@ -50,11 +46,7 @@ class Places:
     results_dir: Path
 
     def read_request(self, command: str) -> Request:
-        """Return the request of a command in a record, without a data file and offline.
-
-        Raises:
-            RequestError: This version of the project does not accept the command.
-        """
+        """Return the request of a command in a record, without a data file and offline."""
         return dataclasses.replace(
             self.read_command(command),
             data_dir=self.data_dir,

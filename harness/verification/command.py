@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.errors import unknown_name
-from harness.records.cell import Record
+from harness.records.cell import CELLS, Record
 from harness.records.cost import COSTS, CostRecord
 from harness.records.material import Material, read_material
 from harness.verification.checks import Check, Places
@@ -15,22 +15,12 @@ from harness.verification.checks import Check, Places
 def verify(names: Sequence[str], places: Places) -> int:
     """Print a line for each field of records that is wrong or could not be recomputed.
 
-    Args:
-        names: Records as `<data set>/<name of the file>`, or `costs/…` for counted costs, as in
-            the addresses of the page; all records if empty.
-        places: Places of the files that the records were made from.
-
-    Returns:
-        0 if nothing fails, else 1; a file that is no record fails.
-
-    Raises:
-        RequestError: A record is unknown.
+    Records are named as in the addresses of the page, `<data set>/<name of the file>` or `costs/…`;
+    no names: all. Return 0 if nothing fails, else 1; a file that is no record fails.
     """
-    outcomes: list[bool | None] = []
     material = read_material(places.results_dir)
-    for line in material.broken:
-        print(line)
-        outcomes.append(False)
+    outcomes: list[bool | None] = [False for _ in material.broken]
+    print(*(f"{line}\n" for line in material.broken), sep="", end="")
     for name, record in _choose(names, material, places.results_dir).items():
         checks = _check(record, places)
         print(f"{name}: {sum(check.holds is True for check in checks)} of {len(checks)} hold")
@@ -50,10 +40,9 @@ def _choose(
     names: Sequence[str], material: Material, results: Path
 ) -> dict[str, Record | CostRecord]:
     known: dict[str, Record | CostRecord] = {
-        f"{record.cell.dataset}/{record.stem}": record for record in material.records
+        **{CELLS.address(record): record for record in material.records},
+        **{COSTS.address(cost): cost for cost in material.costs},
     }
-    for cost in material.costs:
-        known[COSTS.locate(cost).with_suffix("").as_posix()] = cost
     for name in names:
         file = f"{name if name.startswith('costs/') else f'records/{name}'}.json"
         broken = any(line.startswith(f"{results / file}: ") for line in material.broken)
@@ -69,9 +58,9 @@ def _check(record: Record | CostRecord, places: Places) -> list[Check]:
 
     if isinstance(record, CostRecord):
         return check_costs(record, places)
-    checks = [
+    return [
         *check_agreement(record),
         *check_predictions(record, places),
         *check_settings(record, places),
+        *(check_record(record, places) if record.status == "ok" else ()),
     ]
-    return checks + (check_record(record, places) if record.status == "ok" else [])

@@ -120,10 +120,11 @@ def _find_network(
     job: Job, spec: ModelSpec, record: Record, images: ImageData
 ) -> tuple[ReadyNetwork | None, list[Check]]:
     """Return the network with the record's weights, if they are available and unchanged."""
+    origin, recorded = record.weights.weights_origin, record.weights.weights_sha256
     checks: list[Check] = []
-    if record.weights.weights_origin == "imagenet":
+    if origin == "imagenet":
         return None, unknown("weights", "pre-trained weights are not fetched to verify")
-    if record.weights.weights_origin == "trained":
+    if origin == "trained":
         try:
             path = trained_weights_path(job, record.data.data_sha256)
             there = read_sidecar(path) is not None
@@ -132,15 +133,15 @@ def _find_network(
         if not there:
             name = f"{path.parent.name}/{path.name}"
             return None, unknown("weights_sha256", f"no weights at {name} in the weights folder")
-        checks = [compare("weights_sha256", record.weights.weights_sha256, file_sha256(path))]
+        checks = [compare("weights_sha256", recorded, file_sha256(path))]
         if not checks[0].holds:
             return None, checks
     try:
         ready = ready_network(job, spec, images)
     except RequestError as error:
         return None, checks or unknown("weights_sha256", str(error))
-    if record.weights.weights_origin == "published":
-        checks = [compare("weights_sha256", record.weights.weights_sha256, ready.sha256)]
+    if origin == "published":
+        checks = [compare("weights_sha256", recorded, ready.sha256)]
     return ready if all(check.holds for check in checks) else None, checks
 
 
@@ -157,14 +158,12 @@ def _check_counts(
         return unknown(_COUNTS, str(error))
     checks = [compare(name, record.flat[name], value) for name, value in counts.items()]
     for path in record.paths if now else ():
-        name = f"paths.{path.name}"
-        if path.name in now:
-            checks += [
-                compare(f"{name}.{field}", getattr(path, field), now[path.name][field])
-                for field in _COUNTS
-            ]
-        else:
+        name, found = f"paths.{path.name}", now.get(path.name)
+        if found is None:
             checks.append(Check(field=name, holds=False, text="recorded, now there is none"))
+        else:
+            fields = [(field, getattr(path, field), found[field]) for field in _COUNTS]
+            checks += [compare(f"{name}.{field}", then, value) for field, then, value in fields]
     return checks
 
 
@@ -203,21 +202,17 @@ def _check_accuracy(
             found, _ = measure_accuracy(ready.network.to(record.cell.device), job, spec, images)
     except CellError as error:
         return unknown(_ACCURACY, str(error))
-    recorded = round((record.accuracy.accuracy_top1 or 0.0) * (record.accuracy.n_test or 0) / 100)
+    then = record.accuracy
+    recorded = round((then.accuracy_top1 or 0.0) * (then.n_test or 0) / 100)
     now = round(found.accuracy_top1 * found.n_test / 100)
     allowed = 0 if _is_same_machine(record, threads) else 1 + found.n_test // _IMAGES_TO_ONE_CHANGE
-    text = (
-        f"recorded {recorded} of {record.accuracy.n_test} images right, now {now} of {found.n_test}"
-    )
-    holds = found.n_test == record.accuracy.n_test and abs(now - recorded) <= allowed
+    text = f"recorded {recorded} of {then.n_test} images right, now {now} of {found.n_test}"
+    holds = found.n_test == then.n_test and abs(now - recorded) <= allowed
     checks = [Check(field="accuracy_top1", holds=holds, text=text)]
-    if record.accuracy.predictions_sha256 is None or allowed:
-        return checks
-    predictions = make_predictions(found.predictions, images.test.labels.numpy())
-    return [
-        *checks,
-        compare("predictions_sha256", record.accuracy.predictions_sha256, predictions.sha256),
-    ]
+    if then.predictions_sha256 is not None and not allowed:
+        predictions = make_predictions(found.predictions, images.test.labels.numpy())
+        checks.append(compare("predictions_sha256", then.predictions_sha256, predictions.sha256))
+    return checks
 
 
 def _is_same_machine(record: Record, threads: int) -> bool:

@@ -19,21 +19,16 @@ from harness.verification.checks import Check, Places, compare, unknown
 
 def check_agreement(record: Record) -> list[Check]:
     """Return checks of figures that follow from other figures of the same record."""
-    checks = [
-        compare(
-            "settings_hash",
-            record.settings.settings_hash,
-            stored_settings_hash(record.settings.settings),
-        )
-    ]
+    used, operations = record.settings, record.operations
+    checks = [compare("settings_hash", used.settings_hash, stored_settings_hash(used.settings))]
     if record.accuracy.confusion_matrix:
         checks += _check_accuracy(record)
-    if record.operations.gmacs is not None:
-        checks.append(compare("gflops", record.operations.gflops, 2 * record.operations.gmacs))
-    if record.paths and record.operations.gmacs is not None:
-        images = sum(path.images for path in record.paths)
-        mean = sum(path.gmacs * path.images for path in record.paths) / images
-        checks.append(compare("gmacs (mean of the paths)", record.operations.gmacs, mean))
+    if operations.gmacs is not None:
+        checks.append(compare("gflops", operations.gflops, 2 * operations.gmacs))
+        if record.paths:
+            images = sum(path.images for path in record.paths)
+            mean = sum(path.gmacs * path.images for path in record.paths) / images
+            checks.append(compare("gmacs (mean of the paths)", operations.gmacs, mean))
     return checks
 
 
@@ -44,7 +39,7 @@ def check_predictions(record: Record, places: Places) -> list[Check]:
     found, reason = find_predictions(places.results_dir, record)
     if found is None:
         return [Check(field="predictions", holds=False, text=reason)]
-    rows = record.accuracy.confusion_matrix or []
+    rows = record.accuracy.confusion_matrix
     right = sum(row[label] for label, row in enumerate(rows))
     return [compare("predictions (right)", right, found.right_bits.bit_count())]
 

@@ -58,6 +58,7 @@ def project(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.usefixtures("undrawn_figures")
 def test_an_impossible_record_is_named_the_other_is_shown_and_the_exit_code_is_1(project):
     for arguments, text in (([], "1 records\n"), (["--check"], "")):
         done = run(*arguments)

@@ -1,8 +1,7 @@
-"""What tests of reports share: made-up records, and figures that take no time."""
+"""What tests of reports share: made-up records."""
 
 import pytest
 
-from harness.report import figures
 from tests.records import cell_record
 
 
@@ -63,15 +62,3 @@ def _make_epoch():
 @pytest.fixture(name="make_run", scope="module")
 def _make_run():
     return make_run
-
-
-@pytest.fixture
-def undrawn_figures(monkeypatch):
-    """Let the files of figures have their digests alone, which say whether they are current."""
-
-    def save(plot, files, *, digest, palette):
-        for path in files:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(digest)
-
-    monkeypatch.setattr(figures, "save_figure", save)

@@ -2,15 +2,14 @@
 
 import csv
 import io
-from pathlib import Path
 
 import pytest
 
 from harness.records.cell import CELLS
 from harness.records.latency import LATENCIES
 from harness.report.latency import print_latency, render_latency, render_latency_csv
-from harness.report.site import refresh, render_files, stale_files
-from tests.records import cell_record, findings_of
+from harness.report.site import refresh, stale_files
+from tests.records import cell_record, files_of, findings_of
 
 GOLDEN = """
 ## Latency side by side, 2 CPU threads
@@ -114,28 +113,26 @@ def test_the_golden_csv(make_latency_record, make_row):
 
 
 def test_a_page_has_both_sections(make_latency_record):
-    files = render_files(findings_of([make_cell()], latencies=[make_latency_record()]))
-    page = files[Path("cifar10.md")]
+    files = files_of(findings_of([make_cell()], latencies=[make_latency_record()]))
+    page = files["cifar10.md"]
     assert page.startswith("# cifar10\n\n| Model | Top-1")
     assert "failed: loss is nan" in page
     assert page.endswith(GOLDEN)
-    assert {Path("cifar10.csv"), Path("cifar10-latency.csv")} <= set(files)
+    assert {"cifar10.csv", "cifar10-latency.csv"} <= set(files)
 
 
 def test_a_page_has_the_section_that_there_is(make_latency_record):
-    files = render_files(
-        findings_of([make_cell(dataset="svhn")], latencies=[make_latency_record()])
-    )
+    files = files_of(findings_of([make_cell(dataset="svhn")], latencies=[make_latency_record()]))
     names = "cifar10.md cifar10.tex cifar10-latency.csv svhn.md svhn.csv svhn.tex verdicts.md"
-    assert set(map(str, files)) == {*names.split(), "verdicts.csv"}
-    assert files[Path("cifar10.md")].endswith(f"\n{GOLDEN}")
-    assert "Latency side by side" not in files[Path("svhn.md")]
+    assert set(files) == {*names.split(), "verdicts.csv"}
+    assert files["cifar10.md"].endswith(f"\n{GOLDEN}")
+    assert "Latency side by side" not in files["svhn.md"]
 
 
 def test_a_page_without_a_table_has_that_section_alone(make_latency_record):
-    files = render_files(findings_of(latencies=[make_latency_record(dataset="digits")]))
-    assert files[Path("digits.md")] == f"# digits\n{GOLDEN}"
-    assert set(map(str, files)) == {"digits.md", "digits-latency.csv"}
+    files = files_of(findings_of(latencies=[make_latency_record(dataset="digits")]))
+    assert files["digits.md"] == f"# digits\n{GOLDEN}"
+    assert set(files) == {"digits.md", "digits-latency.csv"}
 
 
 def test_refreshing_writes_them_and_staleness_is_seen(tmp_path, make_latency_record):

@@ -127,7 +127,7 @@ def test_sorting_and_opening_go_by_keyboard_alone(driver):
     press(driver, Keys.ESCAPE)
     wait_for(driver, "return !document.getElementById('panel').open")
     assert driver.execute_script("return document.activeElement.textContent") == "Resnet"
-    assert driver.execute_script("return location.hash") == ""
+    wait_for(driver, "return location.hash === ''")
 
 
 def test_words_and_choices_filter(driver):

@@ -3,8 +3,7 @@
 import pytest
 
 from harness.report.paths import render_paths
-from harness.report.site import render_files
-from tests.records import cell_record, findings_of
+from tests.records import cell_record, files_of, findings_of
 
 
 def path(name, images, **changes):
@@ -74,7 +73,7 @@ def test_the_published_line_stands_where_something_was_published(dataset):
 
 def test_the_page_of_a_data_set_has_the_section():
     findings = findings_of([record_of(PATHS)])
-    files = {str(name): text for name, text in render_files(findings).items()}
+    files = files_of(findings)
     assert files["emnist.md"].endswith(render_paths([record_of(PATHS)]))
     assert render_paths([record_of([])]) == ""
 
@@ -89,7 +88,7 @@ def test_the_notes_of_the_table_say_what_the_mean_is_of(make_epoch):
 def test_the_learning_curve_names_the_stages(make_epoch):
     history = [make_epoch(stage="root.classes", loss=0.123456789)]
     findings = findings_of([record_of([], history=history)])
-    files = {str(name): text for name, text in render_files(findings).items()}
+    files = files_of(findings)
     assert files["training/emnist/trunk-cpu.csv"] == (
         "stage,epoch,loss,accuracy,learning_rate,seconds\nroot.classes,1,0.123457,0.5,0.01,1\n"
     )

@@ -103,7 +103,7 @@ def test_other_images_make_another_group(make_record):
     repeat = cell(make_record, "a", 91.0, seed=1, repeat=True)
     groups = compare_cells([*records, *others, alone, failed, repeat], lambda _: (None, "none"))
     assert [[r.cell.model for r in group.records] for group in groups] == [["a", "b"], ["c", "d"]]
-    assert all(group.pairs == () for group in groups)
+    assert not any(group.pairs for group in groups)
     assert render_ranking([], "x") == ""
 
 
@@ -112,7 +112,7 @@ def test_the_same_images_in_another_order_are_not_paired(make_record):
     labels = np.arange(100) % 2
     kept = {"a": predictions([]), "b": make_predictions(labels.astype(np.uint16), labels)}
     (group,) = compare_cells(records, lambda record: (kept[record.cell.model], ""))
-    assert group.pairs == ()
+    assert not group.pairs
 
 
 def test_of_many_cells_the_best_are_paired(make_record):

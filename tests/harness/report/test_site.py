@@ -63,6 +63,17 @@ def test_stale_files_are_named(project, make_record):
     assert {results / "cifar10.csv", results / "figures/cifar10/accuracy-gmacs.svg"} <= {*stale}
 
 
+def test_the_page_links_the_zoo_where_there_is_one(project):
+    page, zoo = project / "results/index.html", project / "results/zoo/index.html"
+    regenerate(project)
+    assert "the zoo</a>" not in page.read_text()
+    zoo.parent.mkdir()
+    zoo.touch()
+    assert stale_files(project) == [page]
+    regenerate(project)
+    assert '<a href="zoo/index.html">the zoo</a>' in page.read_text()
+
+
 def test_what_was_written_by_hand_stays(project):
     notes = project / "results" / "notes.md"
     notes.write_text("mine")

@@ -7,10 +7,10 @@ import pytest
 
 from harness.errors import RequestError
 from harness.report.frame import frame_records
-from harness.report.site import render_files, render_readme
+from harness.report.site import render_readme
 from harness.report.table import write_csv
 from harness.report.tables import print_records
-from tests.records import cell_record, changed, findings_of
+from tests.records import cell_record, changed, files_of, findings_of
 
 
 def make_record(**changes):
@@ -148,8 +148,15 @@ def test_the_csv_keeps_measured_and_published_apart():
     assert row["latency_ms_p50"] == "25.078"
 
 
+def test_an_accuracy_without_an_interval_is_shown():
+    records = [make_record(model=model, accuracy_top1_low=None) for model in ("resnet", "vgg")]
+    text = files_of(findings_of(records))["cifar10.md"]
+    assert "| ResNet-50 | **91.23** |" in text
+    assert "| ResNet-50 | 91.23 |" in text.partition("## Ranking")[2]
+
+
 def test_the_files_made_from_records():
-    files = {str(path): text for path, text in render_files(findings_of([make_record()])).items()}
+    files = files_of(findings_of([make_record()]))
     assert files["training/cifar10/resnet-cpu.csv"] == (
         "epoch,loss,accuracy,learning_rate,seconds\n1,2,0.5,0.01,50\n2,1,0.75,0,40\n"
     )

@@ -7,11 +7,11 @@ from collections import Counter
 import pytest
 
 from harness.records.material import Material
-from harness.report.site import render_files, render_readme
+from harness.report.site import render_readme
 from harness.report.verdicts import render_summary, render_verdicts, render_verdicts_csv
 from harness.reproduction import verdict
 from harness.reproduction.judging import judge_publication
-from tests.records import findings_of
+from tests.records import files_of, findings_of
 
 
 def reproduction(make_record, make_cost):
@@ -88,5 +88,5 @@ def test_the_summary_stands_in_the_readme(make_record, make_cost):
 
 @pytest.mark.parametrize("dataset", ["digits", "svhn"])
 def test_the_page_is_there_where_anything_published_is(make_record, dataset):
-    files = {str(path) for path in render_files(findings_of([make_record(dataset=dataset)]))}
-    assert ({"verdicts.md", "verdicts.csv"} <= files) == (dataset == "svhn")
+    files = files_of(findings_of([make_record(dataset=dataset)]))
+    assert ({"verdicts.md", "verdicts.csv"} <= set(files)) == (dataset == "svhn")

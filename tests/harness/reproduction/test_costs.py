@@ -73,3 +73,9 @@ def test_a_range_of_counts(make_cost, make_path, make_record):
 def test_what_thop_does_not_count_is_not_judged(make_cost):
     found = judge_count(cell(), make_cost(gmacs_thop=None), None)
     assert (found.outcome, found.reason) == ("cannot be judged", "thop does not count it")
+
+
+def test_a_count_of_thop_alone_is_judged(make_cost):
+    found = judge_count(cell(), make_cost(gmacs=None), None)
+    assert found.outcome != "cannot be judged"
+    assert found.reason.endswith("; true: not counted")
