@@ -9,11 +9,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.jobs import Part
-from harness.launch.following import State, StateName, follow
+from harness.launch.following import ACTIVE, State, StateName, follow
 from harness.launch.local import Place, children_at, stop_children
 from harness.launch.progress import read_progress
 from harness.util.error_text import explain
@@ -41,7 +42,6 @@ class Devices:
         parts: The parts.
         work: Runs the part of a number in children of its thread, and returns its exit code.
         folder: Takes a log for each part.
-        is_there: Says whether a device still works; asked after a part has failed on it.
     """
 
     def __init__(
@@ -50,10 +50,8 @@ class Devices:
         parts: Sequence[Part],
         work: Callable[[int], int],
         folder: Path,
-        is_there: Callable[[str], bool] | None = None,
     ) -> None:
         self.gpus, self.work, self.folder = list(gpus), work, folder
-        self.is_there = is_there or gpu_is_there
         self._runs = [_Run(part) for part in parts]
         self._changed = threading.Condition()
         self._stopped = False
@@ -65,20 +63,15 @@ class Devices:
             KeyboardInterrupt: The user interrupted one, and all have ended.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        shares = share_cores(len(self.gpus))
-        threads = [
-            threading.Thread(target=self._serve, args=pair)
-            for pair in zip(tuple(self.gpus), shares, strict=True)
-        ]
-        for thread in threads:
-            thread.start()
-        try:
-            follow(self.states, _SECONDS)
-        except KeyboardInterrupt:
-            self._stop()
-            stop_children()
-        for thread in threads:
-            thread.join()
+        gpus = tuple(self.gpus)
+        with ThreadPoolExecutor(len(gpus)) as pool:
+            for gpu, cores in zip(gpus, share_cores(len(gpus)), strict=True):
+                pool.submit(self._serve, gpu, cores)
+            try:
+                follow(self.states, _SECONDS)
+            except KeyboardInterrupt:
+                self._stop()
+                stop_children()
         if self._stopped:
             raise KeyboardInterrupt
         return [run.code for run in self._runs]
@@ -86,17 +79,18 @@ class Devices:
     def states(self) -> list[State]:
         """Return how far each part is."""
         with self._changed:
-            return [
-                State(
-                    title=run.part.title,
-                    name="to do" if self._stopped and run.state == "queued" else run.state,
-                    node=f"GPU {run.place.gpu}" if run.place.gpu is not None else "",
-                    detail=run.detail,
-                    progress=read_progress(run.place.progress) if run.place.progress else None,
-                    log=run.place.log,
-                )
-                for run in self._runs
-            ]
+            return [self._describe(run) for run in self._runs]
+
+    def _describe(self, run: _Run) -> State:
+        gpu, running = run.place.gpu, run.state == "running"
+        return State(
+            title=run.part.title,
+            name="to do" if self._stopped and run.state == "queued" else run.state,
+            node="" if gpu is None else f"GPU {gpu}",
+            detail=run.detail,
+            progress=read_progress(run.place.progress) if running else None,
+            log=run.place.log,
+        )
 
     def _serve(self, gpu: str, cores: set[int]) -> None:
         """Run parts on one device until none is left, or the device is gone."""
@@ -114,7 +108,7 @@ class Devices:
             except Exception as error:  # the others go on, and nobody waits for this one
                 print(f"{run.part.title}: {explain(error)}", file=sys.stderr)
                 code = 1
-            gone = code == 1 and not self.is_there(gpu)
+            gone = code == 1 and not gpu_is_there(gpu)
             with self._changed:
                 if gone:
                     self._retire(gpu, run)
@@ -128,33 +122,26 @@ class Devices:
         """Wait for a part that can run now, and return its number; None: there are no more."""
         with self._changed:
             while not self._stopped:
-                queued = [n for n, run in enumerate(self._runs) if run.state == "queued"]
-                ready = [number for number in queued if self._is_ready(self._runs[number].part)]
-                if ready:
-                    self._begin(self._runs[ready[0]], gpu)
-                    return ready[0]
+                for number, run in enumerate(self._runs):
+                    if run.state == "queued" and self._is_ready(run.part):
+                        path = self.folder / re.sub(r"\W+", "-", run.part.title)
+                        log, progress = path.with_suffix(".log"), path.with_suffix(".json")
+                        progress.unlink(missing_ok=True)
+                        run.place = Place(gpu=gpu, log=log, progress=progress)
+                        run.state = "running"
+                        return number
                 # A part that runs may come back from a device that is gone.
                 if not any(run.state == "running" for run in self._runs):
                     return None
                 self._changed.wait()
             return None
 
-    def _begin(self, run: _Run, gpu: str) -> None:
-        stem = re.sub(r"\W+", "-", run.part.title)
-        progress = self.folder / f"{stem}.json"
-        progress.unlink(missing_ok=True)
-        run.place = Place(gpu=gpu, log=self.folder / f"{stem}.log", progress=progress)
-        run.state = "running"
-
     def _is_ready(self, part: Part) -> bool:
-        """Whether what a part starts from is trained, or can be trained by this part itself."""
-        if part.after is None:
-            return True
-        others = [run for run in self._runs if run.part is not part]
-        return not any(
-            (run.part.key == part.after and run.state in ("queued", "running"))
+        """Whether what a queued part starts from is trained, or can be trained by this part."""
+        return part.after is None or not any(
+            (run.part.key == part.after and run.state in ACTIVE)
             or (run.part.after == part.after and run.state == "running")
-            for run in others
+            for run in self._runs
         )
 
     def _retire(self, gpu: str, run: _Run) -> None:
@@ -186,9 +173,10 @@ def share_cores(count: int) -> list[set[int]]:
 
 def gpu_is_there(gpu: str) -> bool:
     """Return whether a process can use a GPU."""
-    code = "import torch; torch.zeros(1, device='cuda').item()"
-    environment = os.environ | {"CUDA_VISIBLE_DEVICES": gpu}
-    command = [sys.executable, "-c", code]
-    return (
-        subprocess.run(command, env=environment, capture_output=True, check=False).returncode == 0
+    done = subprocess.run(
+        [sys.executable, "-c", "import torch; torch.zeros(1, device='cuda').item()"],
+        env=os.environ | {"CUDA_VISIBLE_DEVICES": gpu},
+        capture_output=True,
+        check=False,
     )
+    return done.returncode == 0

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.errors import RequestError
-from harness.jobs import Part, Request
-from harness.launch.parts import request_adapter
+from harness.jobs import Request
 from harness.launch.version import Version
 from harness.util.files import write_text
-from harness.util.locks import shared_lock
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,14 +62,7 @@ class Ledger:
     def __init__(self, results: Path) -> None:
         self.folder = results / ".launch"
         self.jobs = self.folder / "jobs"
-
-    def locked(self) -> AbstractContextManager[None]:
-        """Keep others from submitting from the same results folder."""
-        return shared_lock(self.folder / "lock")
-
-    def order_path(self, key: str) -> Path:
-        """Return the file of the order for a part."""
-        return self.folder / "orders" / f"{key}.json"
+        self.submissions = self.folder / "submissions.jsonl"
 
     def progress_path(self, key: str) -> Path:
         """Return the file to which the worker of a part writes each epoch."""
@@ -81,31 +76,23 @@ class Ledger:
         """Return the log of a job."""
         return self.jobs / f"{job}_0_log.out"
 
-    def write_order(self, part: Part, version: Version, tries: int, max_requeues: int) -> Path:
+    def write_order(self, order: Order) -> Path:
         """Write what a job is to do, and return the file; what was left of earlier jobs is removed.
 
         Raises:
             CellError: The file cannot be written.
         """
-        path = self.order_path(part.key)
-        order = {
-            "key": part.key,
-            "request": request_adapter().dump_python(part.request, mode="json"),
-            "version": asdict(version),
-            "tries": tries,
-            "max_requeues": max_requeues,
-        }
-        write_text(path, json.dumps(order))
-        for left in (self.progress_path(part.key), self.refusal_path(part.key)):
+        path = self.folder / "orders" / f"{order.key}.json"
+        write_text(path, _adapter().dump_json(order).decode())
+        for left in (self.progress_path(order.key), self.refusal_path(order.key)):
             left.unlink(missing_ok=True)
         return path
 
     def add(self, submissions: Sequence[Submission]) -> None:
         """Note submissions. The caller has the lock."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        lines = [f"{json.dumps(asdict(each))}\n" for each in submissions]
-        with (self.folder / "submissions.jsonl").open("a", encoding="utf-8") as file:
-            file.write("".join(lines))
+        with self.submissions.open("a", encoding="utf-8") as file:
+            file.writelines(f"{json.dumps(asdict(each))}\n" for each in submissions)
 
     def read(self) -> dict[str, Submission]:
         """Return the last submission of each part, by key.
@@ -113,15 +100,16 @@ class Ledger:
         Raises:
             RequestError: The file is damaged.
         """
-        path = self.folder / "submissions.jsonl"
-        if not path.exists():
+        if not self.submissions.exists():
             return {}
-        found = {}
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        found, lines = {}, self.submissions.read_text(encoding="utf-8").splitlines()
+        for number, line in enumerate(lines, start=1):
             try:
                 submission = Submission(**json.loads(line))
             except (TypeError, ValueError) as error:
-                raise RequestError(f"{path}: line {number} is damaged; delete it") from error
+                raise RequestError(
+                    f"{self.submissions}: line {number} is damaged; delete it"
+                ) from error
             found[submission.key] = submission
         return found
 
@@ -132,9 +120,14 @@ def read_order(path: Path) -> Order:
     Raises:
         RequestError: The file is missing or damaged.
     """
-    from pydantic import TypeAdapter, ValidationError
-
     try:
-        return TypeAdapter(Order).validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
+        return _adapter().validate_json(path.read_bytes())
+    except (OSError, ValueError) as error:
         raise RequestError(f"{path}: no job of this version; submit it again") from error
+
+
+@cache
+def _adapter() -> TypeAdapter[Order]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Order)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 
 from harness.errors import RequestError
 from harness.registry import ROOT
@@ -25,34 +24,35 @@ class Version:
     commit: str | None
     files: str
 
-    def require_here(self, root: Path = ROOT) -> None:
+    def require_here(self) -> None:
         """Make sure that this process runs the same version.
 
         Raises:
             RequestError: It runs another one.
         """
-        here = read_version(root)
+        here = read_version()
         if here.commit != self.commit:
+            submitted, now = (
+                each[:12] if each else "(without git)" for each in (self.commit, here.commit)
+            )
             raise RequestError(
-                f"submitted from commit {_short(self.commit)}, and {root} is at "
-                f"{_short(here.commit)} now: check the first out again, or submit again"
+                f"submitted from commit {submitted}, and {ROOT} is at {now} now: check the first "
+                "out again, or submit again"
             )
         if here.files != self.files:
             raise RequestError(
-                f"code or settings in {root} were changed after this job was submitted: submit "
+                f"code or settings in {ROOT} were changed after this job was submitted: submit "
                 "it again"
             )
 
 
-def _short(commit: str | None) -> str:
-    return commit[:12] if commit else "(without git)"
-
-
-def read_version(root: Path = ROOT) -> Version:
-    """Return the version of the code below a folder."""
-    digest, own_settings = hashlib.sha256(), root / "configs" / "launch"
-    for path in sorted(path for folder in _CODE for path in (root / folder).rglob("*")):
-        if path.suffix in (".py", ".yaml", ".csv") and path.parent != own_settings:
-            digest.update(f"{path.relative_to(root)}\0".encode())
+def read_version() -> Version:
+    """Return the version of the code of this project."""
+    digest = hashlib.sha256()
+    for path in sorted(path for folder in _CODE for path in (ROOT / folder).rglob("*")):
+        # The settings of clusters change no result.
+        own = path.parent == ROOT / "configs" / "launch"
+        if path.suffix in (".py", ".yaml", ".csv") and not own:
+            digest.update(f"{path.relative_to(ROOT)}\0".encode())
             digest.update(path.read_bytes())
-    return Version(commit=read_git_state(root)[0], files=digest.hexdigest())
+    return Version(commit=read_git_state(ROOT)[0], files=digest.hexdigest())

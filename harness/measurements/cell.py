@@ -115,16 +115,12 @@ class WholeCell(Measurement["Planned", Job]):
     def split_off(self, planned: Planned, request: Request) -> Part:
         """Return the request for one cell; a compressed one waits for the training of its base."""
         cell, seed = planned.job.cell, planned.job.settings.seed
-        own = dataclasses.replace(
-            request, models=[cell.model], seeds=str(seed) if request.seeds else None
-        )
-        if request.datasets:
-            own = dataclasses.replace(own, datasets=[cell.dataset])
-        part = part_of(own, str(planned), model=cell.model)
+        own = dataclasses.replace(request, seeds=str(seed) if request.seeds else None)
+        part = part_of(own, str(planned), cell.dataset, [cell.model])
         if planned.first is None:
             return part
-        base = dataclasses.replace(own, models=[planned.first.job.cell.model])
-        return dataclasses.replace(part, after=part_of(base, "").key)
+        base = part_of(own, "", cell.dataset, [planned.first.job.cell.model])
+        return dataclasses.replace(part, after=base.key)
 
     def estimate_seconds(self, planned: Planned) -> float | None:
         """Return a rough duration; None for a GPU that is not here."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
 
-from harness.errors import RequestError
+from harness.errors import CellError, RequestError
 from harness.jobs import Part, Request, Result
 
 PlannedT = TypeVar("PlannedT")
@@ -75,6 +76,19 @@ class Measurement(ABC, Generic[PlannedT, JobT]):
         Raises:
             CellError: It failed as a whole.
         """
+
+    def run_up_to(self, tries: int, planned: PlannedT, request: Request) -> int:
+        """Run one part, again where it fails, `tries` times at the most; return as `run`."""
+        code = 1
+        for _ in range(max(1, tries)):
+            try:
+                code = self.run(planned, request)
+            except CellError as error:
+                print(f"{planned}: {error}", file=sys.stderr)
+                code = error.exit_code
+            if code != 1:
+                break
+        return code
 
     @abstractmethod
     def work(self, job: JobT) -> int:

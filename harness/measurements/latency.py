@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar
@@ -116,10 +116,8 @@ class LatencySideBySide(Measurement[LatencyJob, TimingJob]):
     def split_off(self, planned: LatencyJob, request: Request) -> Part:
         """Return the request for one comparison, which has its machine for itself."""
         models = [job.cell.model for job in planned.jobs]
-        own = replace(request, models=models)
-        if request.datasets:
-            own = replace(own, datasets=[planned.jobs[0].cell.dataset])
-        return part_of(own, str(planned), exclusive=True)
+        dataset = planned.jobs[0].cell.dataset
+        return part_of(request, str(planned), dataset, models, exclusive=True)
 
     def find_result(self, planned: LatencyJob) -> Result | None:
         """Return what the newest record of this comparison says, with any number of threads."""

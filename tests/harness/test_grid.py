@@ -8,7 +8,7 @@ import pytest
 
 from harness import commands, grid
 from harness.jobs import Part, Result
-from harness.launch.arrays import note_jobs, split_into_arrays
+from harness.launch.arrays import submit_in_arrays
 from harness.launch.cluster import load_cluster
 from harness.launch.ledger import Ledger, read_order
 from harness.measurements import MEASUREMENTS
@@ -239,11 +239,14 @@ def test_a_compressed_model_comes_after_its_base_or_its_sibling(tmp_path):
         Part(title=name, key=name, model=model, after=after, request=request)
         for name, (model, after) in names.items()
     ]
-    arrays, jobs = [], {}
-    for group, array in split_into_arrays(parts, jobs, load_cluster(request.launcher_config)):
+    arrays = []
+
+    def submit(group, array):
         titles = [part.title for part in array]
         arrays.append((titles, group.after, group.resources.cpus))
-        note_jobs(jobs, array, [f"job of {title}" for title in titles])
+        return [f"job of {title}" for title in titles]
+
+    submit_in_arrays(parts, {}, load_cluster(request.launcher_config), submit)
     assert arrays == [
         (["vgg_bn", "int8"], None, 2),
         (["vit"], None, 8),
@@ -310,9 +313,9 @@ def test_a_result_from_before_the_submission_is_no_result_of_it(tmp_path, slurm)
     finish(tmp_path, 1, "2026-01-01T00:00:00")
     made = grid.Grid(Dry(), Dry().plan(request), request)
     submission = grid.Submission(key=made.parts[0].key, job="5", before="2026-01-01T00:00:00")
-    planned = dataclasses.replace(made.planned[0], done=False)
-    state = made._state(planned, made.parts[0], submission, {})
-    assert state.name == "lost"
+    (part,) = made.parts
+    planned = made.planned[part.key] = dataclasses.replace(made.planned[part.key], done=False)
+    assert made._state(part, submission, {}, patient=False).name == "lost"
     assert Dry().find_result(planned) == Result(started="2026-01-01T00:00:00", reason=None)
 
 
