@@ -43,6 +43,7 @@ def project(tmp_path_factory):
     done = run(copy, "cli/new_model.py", "my_net")
     assert done.returncode == 0, done.stderr
     slurm.write_config(copy)
+    (copy / "sitecustomize.py").write_text(slurm.FORK_CHILDREN)
     # The same network with a pause in each step of its training.
     slow = copy / "monolithic_architectures" / "my_slow" / "model.py"
     slow.parent.mkdir()
@@ -95,17 +96,19 @@ def running_jobs(cluster):
 def test_three_cells_on_two_nodes_one_of_which_fails(cluster, project):
     arguments = ("--seeds", "1,2,3", "--epochs", "8")
     asked = (*CELLS, *QUICK, *arguments, *LAUNCH, *folders("nodes"))
-    process = cluster.start(project, *asked)
+    process = cluster.start(project, *asked, FORK_CHILDREN="1")
     wait_for_training(project, "nodes", process)
     cluster.script("fail", "n1")
-    slurm.wait_for(lambda: "down" in cluster.call("sinfo"), "a node that is down", process)
+    # What Slurm does by itself once the node has not answered for `SlurmdTimeout`.
+    cluster.call("scontrol", "update", "NodeName=n1", "State=DOWN", "Reason=killed")
     cluster.script("repair", "n1")
-    output, error = process.communicate()
-    assert process.returncode == 0, error
-    assert "jobs submitted: 3" in error
-    assert "seed 3: running on n" in error
-    assert error.splitlines()[-1] == "3 done"
-    assert "(n=3)" in output
+    done = process.wait()
+    assert done.returncode == 0, done.stderr
+    assert "jobs submitted: 3" in done.stderr
+    assert "seed 3: running on n" in done.stderr
+    assert done.stderr.splitlines()[-1] == "3 done"
+    assert "due to failure of node n1" in (cluster.folder / "log/ctld.log").read_text()
+    assert "(n=3)" in done.stdout
     assert "(n=3)" in (project / "nodes/results/digits.md").read_text()
     assert weights(project, "nodes") == train_here(project, *arguments)
     # Nothing is left to submit, and the tables are shown again.
@@ -135,8 +138,8 @@ def test_requeued_and_preempted_jobs_go_on(cluster, project):
     requeued, preempted = running_jobs(cluster)
     cluster.call("scontrol", "requeue", requeued)
     cluster.call("scancel", "--signal=USR2", preempted)
-    _, error = process.communicate()
-    assert process.returncode == 0, error
+    done = process.wait()
+    assert done.returncode == 0, done.stderr
     log = logs(project, "again")
     assert log.count("continuing in epoch") == 2
     assert "Caught signal SIGUSR2" in log

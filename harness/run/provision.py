@@ -37,7 +37,6 @@ from harness.networks.weights import (
 )
 from harness.run.accuracy import measure_accuracy
 from harness.run.together import learn_together
-from harness.settings_spec import Settings
 from harness.spec import ModelSpec, StateDict
 from harness.training.checkpoints import delete_checkpoint
 from harness.training.fit import learn
@@ -77,9 +76,7 @@ class ReadyNetwork:
 def ready_network(
     job: Job, spec: ModelSpec, data: ImageData, tracker: Tracker = UNTRACKED
 ) -> ReadyNetwork:
-    """Return the cell's network with the weights that the job asks for.
-
-    If the network is trained, the tracker receives every epoch.
+    """Return the cell's network with the weights that the job asks for; training is tracked.
 
     Raises:
         RequestError: The weights are not available or do not fit.
@@ -113,10 +110,8 @@ def _trained(
     sidecar = _find_usable(job, spec, data)
     if sidecar is None:
         path = unfinished_path(job, data.source.sha256)
-        lock = path.with_name(f".{path.name}.lock")
-        with shared_lock(
-            lock, partial(logger.warning, "%s: waits for another training of it", job)
-        ):
+        on_wait = partial(logger.warning, "%s: waits for another training of it", job)
+        with shared_lock(path.with_name(f".{path.name}.lock"), on_wait):
             # The process that held the lock may have trained them.
             sidecar = _find_usable(job, spec, data)
             if sidecar is None:
@@ -154,10 +149,9 @@ def _load(job: Job, spec: ModelSpec, data: ImageData, path: Path, sidecar: Sidec
         raise RequestError(
             f"{path}: trained on {sidecar.channels} channel(s), the images have {data.channels}"
         )
-    network = _rebuild(spec, job.settings, sidecar, data.channels, path)
-    load_weights(path, network, sidecar)
+    network = _rebuild(job, spec, data, path, sidecar)
     logger.info("%s: weights loaded from %s", job.cell, path)
-    return network.eval()
+    return network
 
 
 def _find_usable(job: Job, spec: ModelSpec, data: ImageData) -> Sidecar | None:
@@ -165,27 +159,20 @@ def _find_usable(job: Job, spec: ModelSpec, data: ImageData) -> Sidecar | None:
     if job.settings.weights != "auto":
         return None
     sidecar = read_sidecar(trained_weights_path(job, data.source.sha256))
-    if sidecar is None or _can_start_better(job, spec, data, sidecar):
-        return None
-    return sidecar
+    better = sidecar is not None and _can_start_better(job, spec, data, sidecar)
+    return None if better else sidecar
 
 
 def _check_saved(
     job: Job, spec: ModelSpec, data: ImageData, network: nn.Module, sidecar: Sidecar
 ) -> None:
-    """Load the weights that were saved, and compare their logits with the trained network's.
-
-    Raises:
-        CellError: They differ; the files are deleted.
-    """
+    """Compare the logits of saved weights with the network's; delete the files if they differ."""
     if job.settings.training.start == "auto":
         job = with_start(job, real_start(sidecar))
     path = unfinished_path(job, data.source.sha256)
     images = make_preprocess(job.settings, spec)(next(data.test.batches(None, 2))[0])
     try:
-        loaded = _rebuild(spec, job.settings, sidecar, data.channels, path)
-        load_weights(path, loaded, sidecar)
-        check_same(loaded.eval(), network, images)
+        check_same(_rebuild(job, spec, data, path, sidecar), network, images)
     except (*DOES_NOT_RUN, RequestError) as error:
         for file in (path, path.with_suffix(".json")):
             file.unlink(missing_ok=True)
@@ -230,11 +217,7 @@ def _ready_base(job: Job, spec: ModelSpec, data: ImageData) -> Base:
 
 
 def _rehearse_compression(job: Job, spec: ModelSpec, data: ImageData) -> None:
-    """Compress an untrained base, save and load the result.
-
-    Raises:
-        RequestError: The base cannot be compressed, or not be saved afterwards.
-    """
+    """Refuse a base that cannot be compressed, or not be saved and loaded afterwards."""
 
     def make() -> nn.Module:
         return build_network(spec, job.settings, len(data.classes), data.channels).eval()
@@ -248,23 +231,21 @@ def _rehearse_compression(job: Job, spec: ModelSpec, data: ImageData) -> None:
     check_same(again.eval(), compressed, images)
 
 
-def _rebuild(
-    spec: ModelSpec, settings: Settings, sidecar: Sidecar, channels: int, path: Path
-) -> nn.Module:
-    """Build the network that a sidecar describes."""
-
-    def make() -> nn.Module:
-        return build_network(spec, settings, sidecar.num_classes, channels)
-
+def _rebuild(job: Job, spec: ModelSpec, data: ImageData, path: Path, sidecar: Sidecar) -> nn.Module:
+    """Build the network that a sidecar describes, with its weights."""
+    make = partial(build_network, spec, job.settings, len(data.classes), data.channels)
     if spec.rebuild is None:
-        return make()
-    try:
-        return spec.rebuild(sidecar.structure or {}, make)
-    except RequestError as error:
-        raise RequestError(f"{path.with_suffix('.json')}: {error}") from error
-    except _NO_STRUCTURE as error:
-        text = f"structure: {describe_error(error)}"
-        raise RequestError(f"{path.with_suffix('.json')}: {text}") from error
+        network = make()
+    else:
+        where = path.with_suffix(".json")
+        try:
+            network = spec.rebuild(sidecar.structure or {}, make)
+        except RequestError as error:
+            raise RequestError(f"{where}: {error}") from error
+        except _NO_STRUCTURE as error:
+            raise RequestError(f"{where}: structure: {describe_error(error)}") from error
+    load_weights(path, network, sidecar)
+    return network.eval()
 
 
 def _published(job: Job, spec: ModelSpec, classes: int, channels: int) -> ReadyNetwork:

@@ -17,6 +17,7 @@ from tests.refusals import make_request
 @pytest.fixture(autouse=True)
 def _devices_that_stay(monkeypatch):
     monkeypatch.setattr("harness.launch.devices.gpu_is_there", lambda gpu: True)
+    monkeypatch.setattr("harness.launch.devices._SECONDS", 0.01)
 
 
 def make_parts(tmp_path, *names, **after):
@@ -118,7 +119,7 @@ def test_a_failed_part_ends_nothing_else(tmp_path):
     parts = make_parts(tmp_path, *"abcd")
     devices = Devices(["0", "1"], parts, Work(codes=codes), tmp_path / "logs")
     assert devices.run() == [0, 1, 2, 0]
-    assert [state.name for state in devices.states()] == ["done", "failed", "refused", "done"]
+    assert [run.state for run in devices._runs] == ["done", "failed", "refused", "done"]
 
 
 def test_the_parts_of_a_device_that_disappears_run_on_the_other(tmp_path, capsys, monkeypatch):
