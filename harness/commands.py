@@ -48,14 +48,7 @@ def carry_out(
     cancel: bool = False,
     detach: bool = False,
 ) -> int:
-    """Plan a request and run it, or do what the flags say; an error is a line on standard error.
-
-    Args:
-        request: What is asked for.
-        plan: Print the plan alone.
-        status: Print what became of each part alone.
-        cancel: End the jobs of the request on its cluster, and do nothing else.
-        detach: Submit the request to its cluster, and do not follow it.
+    """Plan a request and run it, or do what the one flag says; an error is one line.
 
     Returns:
         0: all went well; 1: something failed; 2: all of the request was refused; 3: by `status`,
@@ -77,11 +70,7 @@ def carry_out(
 
 
 def _choose_action(request: Request, flags: Sequence[str]) -> str:
-    """Return the flag that is given, or an empty text where all is to be run.
-
-    Raises:
-        RequestError: Options that say where and what to run do not go together.
-    """
+    """Return the flag that is given, empty if none is; refuse what does not go together."""
     if len(flags) > 1:
         raise RequestError(f"--{flags[0]} and --{flags[1]} do not go together")
     if request.launcher not in _LAUNCHERS:
@@ -89,19 +78,13 @@ def _choose_action(request: Request, flags: Sequence[str]) -> str:
     if request.launcher == "local":
         if request.launcher_config is not None:
             raise RequestError("--launcher-config goes with --launcher slurm")
-        for flag in ("detach", "cancel"):
-            if flag in flags:
-                raise RequestError(f"--{flag} goes with --launcher slurm")
+        if flags and flags[0] in ("detach", "cancel"):
+            raise RequestError(f"--{flags[0]} goes with --launcher slurm")
     return flags[0] if flags else ""
 
 
 def _choose_measurement(request: Request) -> Measurement[Any, Any]:
-    """Return the measurement of a request.
-
-    Raises:
-        RequestError: The measurement is unknown, an option belongs to another measurement, or no
-            model or no data set is named.
-    """
+    """Return the measurement of a request; refuse options of others, and a lack of names."""
     if request.measure not in MEASUREMENTS:
         raise unknown_name("--measure", request.measure, MEASUREMENTS)
     for other in MEASUREMENTS.values():
@@ -191,7 +174,8 @@ def _run(
     """Run all that is planned, refresh and show the results; return the exit code."""
     _check_writable(request)
     if request.retry:
-        planned = [each for each in planned if _has_failed(measurement, each)]
+        results = ((each, measurement.find_result(each)) for each in planned)
+        planned = [each for each, result in results if result and result.reason is not None]
         if not planned:
             print("nothing has failed", file=sys.stderr)
             return 0
@@ -236,22 +220,10 @@ def _check_writable(request: Request) -> None:
     check_writable(request.results_dir.absolute())
 
 
-def _has_failed(measurement: Measurement[PlannedT, Any], item: PlannedT) -> bool:
-    result = measurement.find_result(item)
-    return result is not None and result.reason is not None
-
-
 def _show(
-    measurement: Measurement[PlannedT, Any],
-    ran: Sequence[PlannedT],
-    request: Request,
-    began: str,
+    measurement: Measurement[PlannedT, Any], ran: Sequence[PlannedT], request: Request, began: str
 ) -> bool:
-    """Make the tables of the results folder anew, and show what was run.
-
-    Returns:
-        Whether all records there could be read; a line on standard error names each other one.
-    """
+    """Make all tables anew, show what was run, and return whether all records could be read."""
     from harness.records.material import read_material
     from harness.report.site import refresh
 

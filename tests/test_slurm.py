@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from tests import slurm
-from tests.commands import copy_project, run
+from tests.commands import Running, copy_project, run
 
 pytestmark = pytest.mark.skipif(bool(slurm.why_none()), reason=slurm.why_none())
 
@@ -17,6 +17,7 @@ SLOW_CELLS = (*OPTIONS, "--model", "my_slow")
 QUICK = (
     *("--set", "measurement.latency_seconds=0.1", "--set", "measurement.latency_rounds=20"),
     *("--set", "measurement.throughput_seconds=0.1"),
+    *("--set", "measurement.throughput_batch_sizes=[1]"),
 )
 PAUSE = """
 class Pause(nn.Module):
@@ -78,7 +79,7 @@ def logs(project, name):
     return "".join(path.read_text() for path in (project / name).rglob("*_log.out"))
 
 
-def train_here(project, *arguments, name="here"):
+def train_here(project, *arguments, name):
     done = run(project, "comparisons.py", *CELLS, *QUICK, *arguments, *folders(name))
     assert done.returncode == 0, done.stderr
     return weights(project, name)
@@ -102,6 +103,7 @@ def test_three_cells_on_two_nodes_one_of_which_fails(cluster, project):
     # What Slurm does by itself once the node has not answered for `SlurmdTimeout`.
     cluster.call("scontrol", "update", "NodeName=n1", "State=DOWN", "Reason=killed")
     cluster.script("repair", "n1")
+    here = Running(project, "comparisons.py", *CELLS, *QUICK, *arguments, *folders("here"))
     done = process.wait()
     assert done.returncode == 0, done.stderr
     assert "jobs submitted: 3" in done.stderr
@@ -110,7 +112,9 @@ def test_three_cells_on_two_nodes_one_of_which_fails(cluster, project):
     assert "due to failure of node n1" in (cluster.folder / "log/ctld.log").read_text()
     assert "(n=3)" in done.stdout
     assert "(n=3)" in (project / "nodes/results/digits.md").read_text()
-    assert weights(project, "nodes") == train_here(project, *arguments)
+    assert here.wait().returncode == 0
+    assert len(weights(project, "nodes")) == 3
+    assert weights(project, "nodes") == weights(project, "here")
     # Nothing is left to submit, and the tables are shown again.
     again = cluster.run(project, *asked)
     assert "jobs submitted: 0" in again.stderr
