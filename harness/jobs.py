@@ -30,8 +30,6 @@ class Job:
     """A cell with everything that running it takes; survives a trip through JSON.
 
     Attributes:
-        cell: What to run.
-        settings: How.
         data_dir: Folder of the official images.
         data_file: Images that replace them, if any.
         weights_dir: Folder of trained and fetched weights.
@@ -101,11 +99,7 @@ class LatencyJob:
 
 @dataclass(frozen=True, kw_only=True)
 class CostJob:
-    """Models whose costs are counted at the shape of a data set; survives a trip through JSON.
-
-    Attributes:
-        jobs: One for each model.
-    """
+    """Models whose costs are counted at the shape of a data set, a job for each."""
 
     jobs: tuple[Job, ...]
 

@@ -50,8 +50,8 @@ class WholeCell(Measurement["Planned", Job]):
         from harness.util.progress import describe_seconds
 
         rows = [
-            (str(item), item.action, item.detail, describe_seconds(rough_seconds(item)))
-            for item in planned
+            (str(each), each.action, each.detail, describe_seconds(rough_seconds(each)))
+            for each in planned
         ]
         print_table(Table.of_texts(("cell", "action", "what", "rough cost"), rows, align="llll"))
 
@@ -152,16 +152,14 @@ def _write_unmeasured(planned: Planned, status: Status, reason: str) -> None:
     from harness.records.cell import CELLS, Record, used_settings
     from harness.records.parts import Provenance
 
-    job = planned.job
+    job, now = planned.job, datetime.now(UTC).isoformat(timespec="seconds")
     record = Record(
         cell=job.cell,
-        label=planned.spec.title(planned.job.settings),
+        label=planned.spec.title(job.settings),
         status=status,
         reason=reason,
         settings=used_settings(job),
-        provenance=Provenance(
-            started=datetime.now(UTC).isoformat(timespec="seconds"), command=job.command
-        ),
+        provenance=Provenance(started=now, command=job.command),
     )
     CELLS.write(job.results_dir, record)
 

@@ -21,13 +21,7 @@ from harness.measurements.contract import Measurement, Outcome
 
 @dataclass(frozen=True, kw_only=True)
 class TimingJob:
-    """The job of one process of a comparison, which can be written as JSON and read again.
-
-    Attributes:
-        comparison: The comparison that the process is part of.
-        number: Number of the process, from 0.
-        answer: File for the result of the process.
-    """
+    """The job of one process of a comparison, by number from 0; the answer is its result's file."""
 
     comparison: LatencyJob
     number: int
@@ -63,9 +57,8 @@ class LatencySideBySide(Measurement[LatencyJob, TimingJob]):
     def run(self, planned: LatencyJob, request: Request) -> int:
         """Time the models in as many processes as the settings say, and write their record.
 
-        Each process loads the models and prepares the runtimes for itself. They run one after the
-        other, so that only one of them holds the models in memory. The device is locked from the
-        first to the last. Nothing is written unless all processes end well.
+        They run one after the other, so that only one of them holds the models in memory. The
+        device is locked from the first to the last. Nothing is written unless all end well.
         """
         from pydantic import TypeAdapter
 

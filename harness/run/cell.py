@@ -38,9 +38,7 @@ _PARAMETERS = (
 
 
 def run_cell(job: Job, tracker: Tracker = UNTRACKED) -> Record:
-    """Get the cell's network ready, measure it, write its predictions and return its record.
-
-    The record is not written yet. The tracker receives the settings and every epoch of training.
+    """Get the cell's network ready, measure it, write its predictions, return its record unwritten.
 
     Raises:
         RequestError: The job cannot be carried out as it stands.
@@ -116,16 +114,14 @@ def _describe_data(data: ImageData) -> Data:
 
 
 def _describe_weights(ready: ReadyNetwork, code: str) -> Weights:
-    weights = Weights(
-        weights_origin=ready.origin, weights_sha256=ready.sha256, code_digest=code or None
-    )
-    if ready.sidecar is None:
-        return weights
-    sidecar = ready.sidecar
+    origin, sha256, sidecar = ready.origin, ready.sha256, ready.sidecar
+    if sidecar is None:
+        return Weights(weights_origin=origin, weights_sha256=sha256, code_digest=code or None)
     layouts: dict[bool | None, Layout | None]
     layouts = {None: None, True: "channels last", False: "contiguous"}
-    return dataclasses.replace(
-        weights,
+    return Weights(
+        weights_origin=origin,
+        weights_sha256=sha256,
         start=sidecar.start,
         epochs=len(sidecar.logs),
         training_seconds=round(sidecar.training_seconds, 1),

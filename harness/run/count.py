@@ -25,6 +25,8 @@ from harness.run.provenance import make_provenance
 from harness.run.provision import read_published
 from harness.spec import DatasetSpec, ModelSpec, NetworkPath, shape_is_trained
 
+_OPERATIONS = ("gmacs", "gflops", "gmacs_thop")
+
 
 def count_costs(job: Job) -> CostRecord:
     """Count the costs of a job's model and return the record, which is not written yet.
@@ -84,9 +86,7 @@ def _is_published_form(job: Job, spec: ModelSpec) -> bool:
 def _count_whole(adapter: NetworkAdapter, image: Tensor) -> dict[str, Any]:
     operations = measure_operations(adapter.counted, image)
     return {
-        "gmacs": operations.gmacs,
-        "gflops": operations.gflops,
-        "gmacs_thop": operations.gmacs_thop,
+        **{name: getattr(operations, name) for name in _OPERATIONS},
         "peak_memory_mb": measure_peak_mb(adapter.network, image, on_meta=adapter.runs_on_meta),
         "not_measured": dict(operations.reasons),
     }
@@ -94,23 +94,20 @@ def _count_whole(adapter: NetworkAdapter, image: Tensor) -> dict[str, Any]:
 
 def _count_paths(adapter: NetworkAdapter, image: Tensor) -> dict[str, Any]:
     """Count every path; a mean over images is not known, because there are no images."""
-    paths = adapter.paths
     counted = [
         CostPath(
             **count_path(path, image),
             file_mb=measure_file_mb(path.network),
             gmacs_unpadded=_count_unpadded(path.network, image),
         )
-        for path in paths
+        for path in adapter.paths
     ]
     counted.sort(key=lambda each: each.gmacs)
-    longest = next(path for path in paths if path.name == counted[-1].name)
+    longest = next(path for path in adapter.paths if path.name == counted[-1].name)
     return {
         "paths": tuple(counted),
         "peak_memory_mb": measure_peak_mb(longest.network, image),
-        "not_measured": dict.fromkeys(
-            ("gmacs", "gflops", "gmacs_thop"), "it depends on the image's path"
-        ),
+        "not_measured": dict.fromkeys(_OPERATIONS, "it depends on the image's path"),
     }
 
 
@@ -134,10 +131,8 @@ def count_path(path: NetworkPath, image: Tensor) -> dict[str, Any]:
 
 
 def _count_unpadded(network: nn.Module, image: Tensor) -> float | None:
-    """Return 10^9 multiply-accumulates without the padding of 1×1 convolutions; None without any.
-
-    The padding of a 1×1 convolution adds only the bias around the image, and its computation.
-    """
+    """Return 10^9 multiply-accumulates without padding of 1×1 convolutions; None without any."""
+    # Such padding adds only the bias around the image, and its computation.
     copied, found = copy_network(network), False
     for part in copied.modules():
         if isinstance(part, nn.Conv2d) and part.kernel_size == (1, 1) and any(part.padding):

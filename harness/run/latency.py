@@ -6,7 +6,7 @@ import dataclasses
 import logging
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -52,8 +52,7 @@ class ProcessTimes:
     environment: dict[str, Any]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Model:
+class _Model(NamedTuple):
     """A network and the images N×C×H×W that it is timed on, both on the device."""
 
     job: Job
@@ -62,8 +61,7 @@ class _Model:
     images: Tensor
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Candidate:
+class _Candidate(NamedTuple):
     """A network in a runtime, and its row without times."""
 
     row: LatencyRow
@@ -74,11 +72,8 @@ class _Candidate:
 def time_models(job: LatencyJob, number: int) -> ProcessTimes:
     """Time every model of a job in every runtime, in this process.
 
-    The caller holds the lock on the device.
-
-    Args:
-        job: The comparison.
-        number: Number of this process, from 0; images and the order of the models depend on it.
+    The caller holds the lock on the device. Images and the order of the models depend on the
+    number of this process.
 
     Raises:
         RequestError: The job cannot be carried out as it stands.
@@ -134,7 +129,7 @@ def _load(job: Job, spec: ModelSpec, data: ImageData, number: int) -> _Model:
     stored, _ = next(data.test.batches(order, len(order)))
     images = make_preprocess(job.settings, spec)(stored.to(job.cell.device))
     ready.network.to(job.cell.device)
-    return _Model(job=job, spec=spec, ready=ready, images=images)
+    return _Model(job, spec, ready, images)
 
 
 def _prepare(model: _Model, runtime: Runtime) -> _Candidate:
@@ -147,16 +142,16 @@ def _prepare(model: _Model, runtime: Runtime) -> _Candidate:
         weights_sha256=model.ready.sha256,
         image_size=model.images.shape[-1],
     )
-    call: Network = model.ready.network
+    image = model.images[:1]
     try:
         timed = _timed_call(model, runtime)
     except CellError as error:
         logger.info("%s in %s: %s", model.job.cell, runtime, error)
-        row = dataclasses.replace(row, reason=str(error))
-    else:
-        call, method, difference = timed.call, timed.method, timed.max_difference
-        row = dataclasses.replace(row, runtime_method=method, max_difference=difference)
-    return _Candidate(row=row, call=call, image=model.images[:1])
+        failed = dataclasses.replace(row, reason=str(error))
+        return _Candidate(failed, model.ready.network, image)
+    method, difference = timed.method, timed.max_difference
+    row = dataclasses.replace(row, runtime_method=method, max_difference=difference)
+    return _Candidate(row, timed.call, image)
 
 
 def _timed_call(model: _Model, runtime: Runtime) -> TimedCall:
@@ -167,11 +162,11 @@ def _timed_call(model: _Model, runtime: Runtime) -> TimedCall:
 
 
 def _time(candidates: list[_Candidate], job: LatencyJob, number: int) -> Rounds:
-    timed = {each.row.name: each for each in candidates if each.row.reason is None}
-    if job.reference_name not in timed:
-        rows = {each.row.name: each.row for each in candidates}
-        reason = rows[job.reference_name].reason
+    named = {each.row.name: each for each in candidates}
+    reason = named[job.reference_name].row.reason
+    if reason is not None:
         raise CellError(f"the reference {job.reference_name} cannot be timed: {reason}")
+    timed = {name: each for name, each in named.items() if each.row.reason is None}
     settings = job.jobs[0].settings
     return time_side_by_side(
         {name: each.call for name, each in timed.items()},

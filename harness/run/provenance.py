@@ -10,13 +10,7 @@ from harness.records.parts import Provenance
 
 
 def make_provenance(environment: Mapping[str, Any], started: datetime, command: str) -> Provenance:
-    """Return the provenance of a measurement that ends now.
-
-    Args:
-        environment: The fields of `harness.measure.environment.Environment`.
-        started: Start of the measurement.
-        command: The command that repeats the measurement.
-    """
+    """Return the provenance of a measurement that ends now, in an `Environment` as a mapping."""
     return Provenance(
         git_commit=environment["git_commit"],
         git_dirty=environment["git_dirty"],

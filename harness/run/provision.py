@@ -49,7 +49,6 @@ from harness.util.locks import shared_lock
 
 logger = logging.getLogger(__name__)
 
-
 # What building a network may raise whose description has been altered.
 _NO_STRUCTURE = (AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
@@ -58,11 +57,9 @@ Origin = Literal["trained", "published", "imagenet", "random"]
 
 @dataclass(frozen=True, kw_only=True)
 class ReadyNetwork:
-    """A network to measure, and the origin of its weights.
+    """A network to measure, on the CPU in evaluation mode, and the origin of its weights.
 
     Attributes:
-        network: The network, on the CPU, in evaluation mode.
-        origin: trained, published, imagenet or random.
         sha256: Digest of the weights file; None if there is no file.
         sidecar: How the weights were trained; None if they were not trained here.
     """
@@ -197,8 +194,7 @@ def _ready_base(job: Job, spec: ModelSpec, data: ImageData) -> Base:
     first, base_spec = base_job(job, spec), load_model(spec.base)
     before = read_sidecar(trained_weights_path(first, data.source.sha256))
     if before is None:
-        if spec.compress is not None:
-            _rehearse_compression(job, spec, data)
+        _rehearse_compression(job, spec, data)
         logger.info("%s: there are no weights of %s yet: they are trained first", job, first.cell)
     network, sidecar = _trained(first, base_spec, data)
     if before is None or before.sha256 != sidecar.sha256:
@@ -218,12 +214,12 @@ def _ready_base(job: Job, spec: ModelSpec, data: ImageData) -> Base:
 
 def _rehearse_compression(job: Job, spec: ModelSpec, data: ImageData) -> None:
     """Refuse a base that cannot be compressed, or not be saved and loaded afterwards."""
+    if spec.compress is None or spec.describe is None or spec.rebuild is None:
+        return
 
     def make() -> nn.Module:
         return build_network(spec, job.settings, len(data.classes), data.channels).eval()
 
-    if spec.compress is None or spec.describe is None or spec.rebuild is None:
-        return
     compressed = spec.compress(make(), job.settings, data.channels).eval()
     again = spec.rebuild(spec.describe(compressed, make), make)
     load_state(again, state_to_save(compressed), spec.label)
@@ -251,14 +247,14 @@ def _rebuild(job: Job, spec: ModelSpec, data: ImageData, path: Path, sidecar: Si
 def _published(job: Job, spec: ModelSpec, classes: int, channels: int) -> ReadyNetwork:
     if spec.load_published is not None:
         network, sha256 = spec.load_published(job, classes)
-        return ReadyNetwork(network=network.eval(), origin="published", sha256=sha256)
-    state, path = read_published(job, spec)
-    network = spec.build(classes, channels, False)
-    if spec.published_form is not None:
-        network = spec.published_form(network, lambda: state)
-    load_state(network, state, str(path))
-    network = adapted(spec, job.settings, network)
-    return ReadyNetwork(network=network.eval(), origin="published", sha256=file_sha256(path))
+    else:
+        state, path = read_published(job, spec)
+        network, sha256 = spec.build(classes, channels, False), file_sha256(path)
+        if spec.published_form is not None:
+            network = spec.published_form(network, lambda: state)
+        load_state(network, state, str(path))
+        network = adapted(spec, job.settings, network)
+    return ReadyNetwork(network=network.eval(), origin="published", sha256=sha256)
 
 
 def read_published(job: Job, spec: ModelSpec) -> tuple[StateDict, Path]:

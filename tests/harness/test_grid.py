@@ -289,7 +289,7 @@ def test_a_task_that_the_cluster_ended_too_often_fails(tmp_path, slurm, monkeypa
         ({"launcher": "local"}, {}, ["--launcher-config goes with --launcher slurm"]),
         ({}, {"plan": True, "status": True}, ["--plan and --status do not go together"]),
         ({"device": "cuda:1"}, {}, ["--device cuda:1", "cpu or cuda"]),
-        ({"device": "cuda"}, {}, ["--device cuda", "ask for 0 GPUs"]),
+        ({"device": "cuda", "measure": "dry"}, {}, ["--device cuda", "ask for 0 GPUs"]),
         ({"measure": "cost"}, {}, ["--measure cost runs here"]),
     ],
 )
