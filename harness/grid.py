@@ -30,16 +30,10 @@ _PATIENCE_SECONDS = 60.0
 
 
 class Grid(Generic[PlannedT]):
-    """The parts of a request, planned, and what became of them.
+    """The parts of a request as a measurement has planned them, and what became of them.
 
-    Args:
-        measurement: What plans and finds them.
-        planned: The parts, as it has planned them.
-        request: The request.
-        cluster: Runs them; None: they run on this machine.
-
-    Raises:
-        RequestError: A part asks for a GPU and the settings of the cluster do not, or vice versa.
+    A RequestError says where a part asks for a GPU and the settings of its cluster do not, or vice
+    versa. Without a cluster, the parts run on this machine.
     """
 
     def __init__(
@@ -63,13 +57,9 @@ class Grid(Generic[PlannedT]):
                 )
 
     def states(self, *, patient: bool = False) -> list[State]:
-        """Return what became of each part.
+        """Return what became of each part; a RequestError if squeue fails or a record is damaged.
 
-        Args:
-            patient: Whether a part without job and record counts as running for a minute.
-
-        Raises:
-            RequestError: squeue failed, or a record is damaged.
+        If `patient`, a part without job and record counts as running for a minute.
         """
         submissions = self.ledger.read()
         # Before the records: a job that ends meanwhile has left one.
@@ -94,8 +84,7 @@ class Grid(Generic[PlannedT]):
     def submit(self) -> int:
         """Submit what is to be submitted, and return the number of jobs.
 
-        Raises:
-            RequestError: The cluster takes none of them, or not all.
+        A RequestError says that the cluster takes none of them, or how many it took.
         """
         # Others may submit from the same results folder.
         with shared_lock(self.ledger.folder / "lock"):
@@ -125,11 +114,7 @@ class Grid(Generic[PlannedT]):
         return names
 
     def cancel(self) -> int:
-        """End the jobs of the request, waiting and running, and return their number.
-
-        Raises:
-            RequestError: squeue or scancel failed.
-        """
+        """End the jobs of the request, waiting and running, and return their number."""
         queued = self._queued()
         jobs = [queued[part.key] for part in self.parts if part.key in queued]
         slurm.cancel(jobs)

@@ -184,12 +184,7 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """The result that a part of a request has left, by its record.
-
-    Attributes:
-        started: When it began: UTC, ISO 8601.
-        reason: Why it failed; None: it did not.
-    """
+    """What a part's record says: when it began (UTC, ISO 8601), and why it failed, if it did."""
 
     started: str
     reason: str | None

@@ -13,12 +13,9 @@ from harness.launch.cluster import Cluster, Resources
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """What the jobs of an array have in common.
+    """What the jobs of an array have in common: what each asks for, a node for itself or not.
 
-    Attributes:
-        resources: What each asks for.
-        exclusive: Whether each has its node for itself.
-        after: The job that must have ended, well or not, before these begin.
+    They begin when the job `after` has ended, well or not.
     """
 
     resources: Resources
@@ -41,16 +38,14 @@ def submit_in_arrays(
     """Submit parts in arrays, and return their number.
 
     A part whose base is to be trained comes after the job that trains it: the base's own, or that
-    of the first part that needs it.
+    of the first part that needs it. A RequestError by `submit` is raised again with the number of
+    those that were submitted before, if any.
 
     Args:
         wanted: The parts.
         jobs: Names of the jobs that there are, by the key of what they train; others are added.
         cluster: Says what each model asks for, and how large an array may be.
         submit: Submits one array, and returns the names of its jobs.
-
-    Raises:
-        RequestError: By `submit`; with the number of those that were submitted before, if any.
     """
     waiting, count = list(wanted), 0
     while waiting:

@@ -56,8 +56,7 @@ class Devices:
     def run(self) -> list[int]:
         """Run all parts, showing how far they are, and return their exit codes.
 
-        Raises:
-            KeyboardInterrupt: The user interrupted one, and all have ended.
+        After a KeyboardInterrupt, of this process or of a part, all have ended.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with ThreadPoolExecutor(len(self.cores)) as pool:

@@ -77,11 +77,7 @@ class Ledger:
         return self.jobs / f"{job}_0_log.out"
 
     def write_order(self, order: Order) -> Path:
-        """Write what a job is to do, and return the file; what was left of earlier jobs is removed.
-
-        Raises:
-            CellError: The file cannot be written.
-        """
+        """Write what a job is to do, and return the file; what earlier jobs left is removed."""
         path = self.folder / "orders" / f"{order.key}.json"
         write_text(path, _adapter().dump_json(order).decode())
         for left in (self.progress_path(order.key), self.refusal_path(order.key)):
@@ -95,11 +91,7 @@ class Ledger:
             file.writelines(f"{json.dumps(asdict(each))}\n" for each in submissions)
 
     def read(self) -> dict[str, Submission]:
-        """Return the last submission of each part, by key.
-
-        Raises:
-            RequestError: The file is damaged.
-        """
+        """Return the last submission of each part, by key; a RequestError if a line is damaged."""
         if not self.submissions.exists():
             return {}
         found, lines = {}, self.submissions.read_text(encoding="utf-8").splitlines()
@@ -115,11 +107,7 @@ class Ledger:
 
 
 def read_order(path: Path) -> Order:
-    """Read what a job is to do.
-
-    Raises:
-        RequestError: The file is missing or damaged.
-    """
+    """Read what a job is to do; a RequestError says that the file is missing or damaged."""
     try:
         return _adapter().validate_json(path.read_bytes())
     except (OSError, ValueError) as error:

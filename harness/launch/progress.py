@@ -19,14 +19,7 @@ from harness.util.files import write_text
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far a training is.
-
-    Attributes:
-        epoch: Epochs that are trained, in all stages.
-        epochs: Epochs of the whole training.
-        loss: Loss of the last epoch.
-        seconds: Duration of the last epoch.
-    """
+    """How far a training is: epochs in all stages, of how many; loss and seconds of the last."""
 
     epoch: int
     epochs: int

@@ -31,11 +31,7 @@ class QueuedJob(NamedTuple):
 
 
 def require_slurm() -> None:
-    """Make sure that jobs can be submitted from here.
-
-    Raises:
-        RequestError: submitit is not installed, or there is no Slurm here.
-    """
+    """Raise a RequestError where submitit is not installed, or there is no Slurm here."""
     if find_spec("submitit") is None:
         raise RequestError(
             "--launcher slurm needs submitit: uv sync --extra slurm, or pip install submitit "
@@ -52,10 +48,7 @@ def submit(
     """Submit tasks as one array, and return the names of its jobs.
 
     Tasks are picklable by name and have a method `checkpoint`, as submitit calls it. The folder
-    takes their logs and what submitit keeps.
-
-    Raises:
-        RequestError: Slurm refuses them; nothing was submitted.
+    takes their logs and what submitit keeps. A RequestError says why Slurm takes none of them.
     """
     # Where submitit sets up logging, it closes the handlers of everything else in the process.
     os.environ.setdefault("SUBMITIT_LOG_LEVEL", "NOCONFIG")
@@ -106,22 +99,14 @@ def submit(
 
 
 def list_jobs() -> dict[str, QueuedJob]:
-    """Return the user's jobs that wait or run, by name.
-
-    Raises:
-        RequestError: squeue failed.
-    """
+    """Return the user's jobs that wait or run, by name; a RequestError if squeue fails."""
     told = _run("squeue", "--me", "--noheader", "--array", "--format=%i|%T|%N|%r")
     jobs = (line.strip().split("|", 3) for line in told.splitlines())
     return {name: QueuedJob(*facts) for name, *facts in jobs}
 
 
 def cancel(jobs: Sequence[str]) -> None:
-    """End jobs, waiting or running.
-
-    Raises:
-        RequestError: scancel failed.
-    """
+    """End jobs, waiting or running; a RequestError if scancel fails."""
     for first in range(0, len(jobs), 1000):
         _run("scancel", *jobs[first : first + 1000])
 

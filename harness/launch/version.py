@@ -14,22 +14,13 @@ _CODE = ("harness", "datasets", "monolithic_architectures", "trunk", "configs")
 
 @dataclass(frozen=True, kw_only=True)
 class Version:
-    """The version of a checkout.
-
-    Attributes:
-        commit: Its commit; None without git.
-        files: SHA-256 of the code and the settings, committed or not.
-    """
+    """The version of a checkout: its commit (None without git), and a digest of its files."""
 
     commit: str | None
     files: str
 
     def require_here(self) -> None:
-        """Make sure that this process runs the same version.
-
-        Raises:
-            RequestError: It runs another one.
-        """
+        """Raise a RequestError where this process runs another version."""
         here = read_version()
         if here.commit != self.commit:
             submitted, now = (

@@ -18,13 +18,7 @@ JobT = TypeVar("JobT")
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome(Generic[PlannedT]):
-    """The outcome of a request, for `Measurement.show`.
-
-    Attributes:
-        results: The results folder.
-        ran: The planned parts of the request that were not refused, in their order.
-        began: Start of the first part: UTC, ISO 8601.
-    """
+    """The results folder, the parts that were not refused, and when the first began (ISO 8601)."""
 
     results: Path
     ran: Sequence[PlannedT]
@@ -56,11 +50,7 @@ class Measurement(ABC, Generic[PlannedT, JobT]):
 
     @abstractmethod
     def plan(self, request: Request) -> Sequence[PlannedT]:
-        """Check everything that can be checked before running, and return the parts to run.
-
-        Raises:
-            RequestError: Anything in the request is wrong.
-        """
+        """Check all that can be checked before running, and return the parts to run."""
 
     @abstractmethod
     def describe(self, planned: Sequence[PlannedT]) -> None:
@@ -111,8 +101,7 @@ class Measurement(ABC, Generic[PlannedT, JobT]):
     def split_off(self, planned: PlannedT, request: Request) -> Part:
         """Return one part of a request as a job that another machine can plan and run.
 
-        Raises:
-            RequestError: This measurement is for the machine that it was asked for on.
+        A RequestError says that this measurement is for the machine that it was asked for on.
         """
         del planned, request
         raise RequestError(f"--measure {self.name} runs here, in one process after the other")

@@ -86,11 +86,7 @@ class _Images(NamedTuple):
 
 
 def plan_request(request: Request) -> list[Planned]:
-    """Check everything that can be checked before running, and plan each cell.
-
-    Raises:
-        RequestError: Anything in the request is wrong.
-    """
+    """Plan each cell; a RequestError says what in the request is wrong."""
     device = resolve_device(request.device, elsewhere=request.launcher != "local")
     name_trackers(request)
     cells = [
@@ -108,11 +104,7 @@ def plan_request(request: Request) -> list[Planned]:
 
 
 def find_job_record(job: Job) -> Record | None:
-    """Return the record of a job's cell, if there is one.
-
-    Raises:
-        RequestError: The file is not a record, or the record of another cell.
-    """
+    """Return the record of a job's cell, if any; a RequestError if another file is there."""
     return find_record(
         job.results_dir,
         job.cell,

@@ -27,11 +27,7 @@ _RESERVED_ENDS = ("-costs", "-latency", "-mcnemar")
 
 
 def own_name(path: Path) -> str:
-    """Return the name of the data set that a file or folder of the user's makes.
-
-    Raises:
-        RequestError: There is none, or files and tables could not bear it.
-    """
+    """Return the name of the data set that a user's file or folder makes, or refuse it."""
     where, name = f"--data-file {path}", absolute(path).stem
     if name in dataset_files():
         raise RequestError(
@@ -63,9 +59,8 @@ def _may_stand(character: str) -> bool:
 def accept_images(job: Job, source: DataSource, *, force: bool) -> None:
     """Say on standard error, in one line, what was done to images and what was left out.
 
-    Raises:
-        RequestError: The results folder has records of other images under the name of the data
-            set, and they are not to be replaced (`force`).
+    Unless `force`, a RequestError says that the results folder has records of other images under
+    the name of the data set.
     """
     if job.cell.dataset not in dataset_files() and not force:
         for name, digest in _recorded(job, source):

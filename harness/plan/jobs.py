@@ -36,11 +36,7 @@ PlannedT = TypeVar("PlannedT")
 
 
 def name_datasets(request: Request) -> list[str]:
-    """Return the names of the data sets that a request asks for.
-
-    Raises:
-        RequestError: A name is unknown, or the data file does not go with the names.
-    """
+    """Return the names of the data sets that a request asks for, or refuse them."""
     names = expand_names("data set", request.datasets, dataset_files())
     file = request.data_file
     if file is None:
@@ -55,9 +51,7 @@ def name_datasets(request: Request) -> list[str]:
 def choose_models(chosen: list[str], suits: Callable[[str], bool], refusal: str) -> list[str]:
     """Return the names of the models that a request asks for; of `all`, only those that suit.
 
-    Raises:
-        RequestError: A name is unknown; a model that was named does not suit, or none of `all`
-            does, for the reason `refusal`.
+    A RequestError with `refusal` says which of those that were named do not, or that none does.
     """
     names = expand_names("model", chosen, model_files())
     models = [name for name in names if suits(name)]
@@ -68,12 +62,10 @@ def choose_models(chosen: list[str], suits: Callable[[str], bool], refusal: str)
 
 
 def resolve_device(choice: str, *, elsewhere: bool = False) -> Device:
-    """Return the device for `--device`; `elsewhere`, on another machine, nothing can be asked.
+    """Return the device for `--device`; a RequestError if there is none.
 
-    One of several GPUs is all that this process and its children see from then on.
-
-    Raises:
-        RequestError: The device does not exist.
+    `elsewhere`, on another machine, nothing can be asked. One of several GPUs is all that this
+    process and its children see from then on.
     """
     import torch
 
@@ -93,11 +85,7 @@ def resolve_device(choice: str, *, elsewhere: bool = False) -> Device:
 
 
 def name_gpus(choice: str) -> list[int]:
-    """Return the numbers of the GPUs that `--device` names; none for auto, cpu and cuda.
-
-    Raises:
-        RequestError: It is no such choice, or names a GPU twice.
-    """
+    """Return the numbers of the GPUs that `--device` names; none for auto, cpu and cuda."""
     import torch
 
     if choice in ("auto", "cpu", "cuda"):
@@ -117,11 +105,7 @@ def name_gpus(choice: str) -> list[int]:
 
 
 def visible_gpus(numbers: Sequence[int]) -> list[str]:
-    """Return GPUs as `CUDA_VISIBLE_DEVICES` names them.
-
-    Raises:
-        RequestError: There is no such GPU.
-    """
+    """Return GPUs as `CUDA_VISIBLE_DEVICES` names them; refuse those that are not there."""
     import torch
 
     count = torch.cuda.device_count()
@@ -195,10 +179,8 @@ def _check_places(processes: int, device: Device) -> None:
 def plan_published(request: Request, plans: Sequence[Callable[[], PlannedT]]) -> list[PlannedT]:
     """Return what each of `plans` returns; what was never published is left out of `all`.
 
-    Each one that is left out is a line on standard error.
-
-    Raises:
-        NotPublishedError: Of one that was asked for by name, or where nothing remains.
+    Each one that is left out is a line on standard error. A NotPublishedError says what was asked
+    for by name, or that nothing remains.
     """
     asked = ",".join([*request.models, *request.datasets]).split(",")
     planned: list[PlannedT] = []
@@ -241,11 +223,7 @@ def describe_command(request: Request, dataset: str, models: str, device: Device
 
 
 def name_seeds(text: str | None) -> list[int] | list[None]:
-    """Return the different seeds of a comma list; a single None if there is none.
-
-    Raises:
-        RequestError: The list is empty, or a seed is not a whole number from 0 to `LARGEST_SEED`.
-    """
+    """Return the different seeds of a comma list, from 0 to `LARGEST_SEED`; [None] without one."""
     if text is None:
         return [None]
     parts = split_names("seed", [text])

@@ -29,11 +29,7 @@ _USUAL_REFERENCE = "resnet"
 
 
 def plan_latency(request: Request) -> list[LatencyJob]:
-    """Check everything that can be checked before running, and return the jobs.
-
-    Raises:
-        RequestError: Anything in the request is wrong.
-    """
+    """Return the checked jobs; a RequestError says what in the request is wrong."""
     device = resolve_device(request.device, elsewhere=request.launcher != "local")
     runtimes = _name_runtimes(request.runtimes)
     models = choose_models(

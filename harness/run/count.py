@@ -114,8 +114,7 @@ def _count_paths(adapter: NetworkAdapter, image: Tensor) -> dict[str, Any]:
 def count_path(path: NetworkPath, image: Tensor) -> dict[str, Any]:
     """Return the fields that `CostPath` and `harness.records.parts.PathCosts` have in common.
 
-    Raises:
-        CellError: As `measure_operations`, or an operator that multiplies has no formula.
+    A CellError says that operations cannot be counted.
     """
     operations = measure_operations(path.network, image)
     if operations.gmacs is None:

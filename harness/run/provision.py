@@ -258,11 +258,7 @@ def _published(job: Job, spec: ModelSpec, classes: int, channels: int) -> ReadyN
 
 
 def read_published(job: Job, spec: ModelSpec) -> tuple[StateDict, Path]:
-    """Return the published state dict of a job's cell under the keys of ours, and its file.
-
-    Raises:
-        RequestError: None was published, it cannot be had, or it cannot be read.
-    """
+    """Return the published weights of a cell under the keys of ours, and their file."""
     file = published_file(job.cell.dataset, job.cell.model)
     path = fetch_published(file, job.weights_dir, offline=job.offline, folder=job.published_dir)
     state = read_state(path)
