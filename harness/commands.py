@@ -120,6 +120,7 @@ def _carry_out_on_cluster(
     from harness.launch.cluster import load_cluster
     from harness.launch.following import follow, summarize
     from harness.launch.slurm import require_slurm
+    from harness.records.cell import check_writable
 
     cluster = load_cluster(request.launcher_config)
     require_slurm()
@@ -135,7 +136,7 @@ def _carry_out_on_cluster(
     if action == "cancel":
         print(f"jobs cancelled: {grid.cancel()}", file=sys.stderr)
         return 0
-    _check_writable(request)
+    check_writable(request.results_dir.absolute())
     for item in filter(measurement.is_settled, planned):
         measurement.run(item, request)
     print(f"jobs submitted: {grid.submit()}", file=sys.stderr)
@@ -148,7 +149,7 @@ def _carry_out_on_cluster(
         print(_DETACHED, file=sys.stderr)
         return 130
     print(summarize(states), file=sys.stderr)
-    results = [result for each in planned if (result := measurement.find_result(each))]
+    results = list(filter(None, map(measurement.find_result, planned)))
     whole = True
     if results:
         # Others may follow the same jobs.
@@ -172,7 +173,9 @@ def _run(
     measurement: Measurement[PlannedT, Any], planned: Sequence[PlannedT], request: Request
 ) -> int:
     """Run all that is planned, refresh and show the results; return the exit code."""
-    _check_writable(request)
+    from harness.records.cell import check_writable
+
+    check_writable(request.results_dir.absolute())
     if request.retry:
         results = ((each, measurement.find_result(each)) for each in planned)
         planned = [each for each, result in results if result and result.reason is not None]
@@ -204,20 +207,13 @@ def _run_all(
         raise RequestError(
             f"--device {request.device}: a comparison of latencies has one device for itself"
         )
-    devices = Devices(
-        visible_gpus(name_gpus(request.device)),
-        parts,
-        lambda number: measurement.run_up_to(request.retry, planned[number], request),
-        Ledger(request.results_dir.absolute()).folder / "logs",
-    )
-    return devices.run()
 
+    def work(number: int) -> int:
+        return measurement.run_up_to(request.retry, planned[number], request)
 
-def _check_writable(request: Request) -> None:
-    """Fail early on unwritable results."""
-    from harness.records.cell import check_writable
-
-    check_writable(request.results_dir.absolute())
+    gpus = visible_gpus(name_gpus(request.device))
+    folder = Ledger(request.results_dir.absolute()).folder / "logs"
+    return Devices(gpus, parts, work, folder).run()
 
 
 def _show(

@@ -17,6 +17,7 @@ from harness.jobs import Part
 from harness.launch.following import ACTIVE, State, StateName, follow
 from harness.launch.local import Place, children_at, stop_children
 from harness.launch.progress import read_progress
+from harness.measure.pinning import usable_cpus
 from harness.util.error_text import explain
 
 _SECONDS = 1.0
@@ -132,10 +133,8 @@ class Devices:
 
 def share_cores(count: int) -> list[set[int]]:
     """Return the cores of each of `count` devices; none twice where there are enough."""
-    if not hasattr(os, "sched_getaffinity"):
-        return [set() for _ in range(count)]
-    cores = sorted(os.sched_getaffinity(0))
-    if len(cores) < count:
+    cores = usable_cpus()
+    if 0 < len(cores) < count:
         return [{cores[number % len(cores)]} for number in range(count)]
     bounds = [len(cores) * number // count for number in range(count + 1)]
     return [set(cores[low:high]) for low, high in itertools.pairwise(bounds)]

@@ -69,10 +69,8 @@ class LatencySideBySide(Measurement[LatencyJob, TimingJob]):
 
         print(f"{planned}: {_summary(planned)}", file=sys.stderr)
         first, found = planned.jobs[0], []
-        with (
-            tempfile.TemporaryDirectory() as folder,
-            device_lock(first.cell.device, str(planned)),
-        ):
+        lock = device_lock(first.cell.device, str(planned))
+        with tempfile.TemporaryDirectory() as folder, lock:
             started = datetime.now(UTC)
             for number in range(planned.processes):
                 answer = Path(folder) / f"{number}.json"
