@@ -94,16 +94,9 @@ class Grid(Generic[PlannedT]):
     def _submit_array(self, version: Version, group: Group, parts: Sequence[Part]) -> list[str]:
         """Submit one array, note it, and return the names of its jobs."""
         cluster, tries = self._cluster(), max(1, self.request.retry)
-        tasks = []
-        for part in parts:
-            order = Order(
-                key=part.key,
-                request=part.request,
-                version=version,
-                tries=tries,
-                max_requeues=cluster.max_requeues,
-            )
-            tasks.append(Task(self.ledger.write_order(order)))
+        limits = {"tries": tries, "max_requeues": cluster.max_requeues}
+        orders = [Order(part=part, version=version, **limits) for part in parts]
+        tasks = [Task(self.ledger.write_order(order)) for order in orders]
         names = slurm.submit(tasks, group, cluster, self.ledger.jobs)
         submissions = []
         for part, name in zip(parts, names, strict=True):

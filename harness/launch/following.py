@@ -83,7 +83,7 @@ def _make_table(states: Sequence[State], rows: int | None = None) -> Table:
     for state in shown[:rows]:
         told, done = ("", "", ""), state.progress
         if done is not None:
-            left = timedelta(seconds=round(done.left_seconds))
+            left = timedelta(seconds=round(max(0, done.epochs - done.epoch) * done.seconds))
             told = (f"{done.epoch}/{done.epochs}", f"{done.loss:.4f}", str(left))
         name = f"{state.name}: {escape(state.detail)}" if state.detail else state.name
         table.add_row(state.title, name, state.node, *told, state.log.name if state.log else "")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import RequestError
-from harness.jobs import Request
+from harness.jobs import Part
 from harness.launch.version import Version
 from harness.util.files import write_text
 
@@ -27,15 +27,13 @@ class Order:
     """What a job of a cluster is to do.
 
     Attributes:
-        key: The key of its part.
-        request: The request for that part alone.
+        part: The part that it runs.
         version: The code that must do it.
         tries: How often the part is run, if it fails.
         max_requeues: How often the job may be queued again.
     """
 
-    key: str
-    request: Request
+    part: Part
     version: Version
     tries: int
     max_requeues: int
@@ -78,9 +76,9 @@ class Ledger:
 
     def write_order(self, order: Order) -> Path:
         """Write what a job is to do, and return the file; what earlier jobs left is removed."""
-        path = self.folder / "orders" / f"{order.key}.json"
+        path = self.folder / "orders" / f"{order.part.key}.json"
         write_text(path, _adapter().dump_json(order).decode())
-        for left in (self.progress_path(order.key), self.refusal_path(order.key)):
+        for left in (self.progress_path(order.part.key), self.refusal_path(order.part.key)):
             left.unlink(missing_ok=True)
         return path
 

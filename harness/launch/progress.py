@@ -26,11 +26,6 @@ class Progress:
     loss: float
     seconds: float
 
-    @property
-    def left_seconds(self) -> float:
-        """A rough guess at the training time that is left."""
-        return max(0, self.epochs - self.epoch) * self.seconds
-
 
 def read_progress(path: Path | None) -> Progress | None:
     """Return what a worker wrote; None where it has trained no epoch yet, or there is no file."""

@@ -29,12 +29,12 @@ class Task:
     def __call__(self) -> int:
         """Carry out the order, and return the exit code of the part."""
         order = read_order(self.order)
-        ledger = Ledger(order.request.results_dir)
+        part, ledger = order.part, Ledger(order.part.request.results_dir)
         try:
-            return _carry_out(order, ledger.progress_path(order.key))
+            return _carry_out(order, ledger.progress_path(part.key))
         except RequestError as error:
             print(f"refused: {error}", file=sys.stderr)
-            write_text(ledger.refusal_path(order.key), str(error))
+            write_text(ledger.refusal_path(part.key), str(error))
             return error.exit_code
         except KeyboardInterrupt:
             print("stopped: the cluster has ended this job", file=sys.stderr)
@@ -50,16 +50,17 @@ class Task:
 
 def _carry_out(order: Order, progress: Path) -> int:
     order.version.require_here()
-    measurement, code, failure = MEASUREMENTS[order.request.measure], 0, None
+    request, code, failure = order.part.request, 0, None
     restarts = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
     if restarts > order.max_requeues:
         failure = (
             f"the cluster ended it {restarts} times (time limit, preemption or failed nodes): "
             "raise time or max_requeues in the settings of the cluster"
         )
+    measurement = MEASUREMENTS[request.measure]
     with children_at(Place(progress=progress, failure=failure)):
-        for planned in measurement.plan(order.request):
-            code = measurement.run_up_to(order.tries, planned, order.request)
+        for planned in measurement.plan(request):
+            code = measurement.run_up_to(order.tries, planned, request)
     if code == 2:
         raise RequestError("its worker says why in the log")
     return code

@@ -63,19 +63,20 @@ def count_costs(job: Job) -> CostRecord:
 
 def _build(job: Job, spec: ModelSpec, dataset: DatasetSpec) -> tuple[nn.Module, str]:
     """Return a network with arbitrary weights, or the published one, and the weights' origin."""
+    classes, channels = len(dataset.classes), dataset.channels
     if spec.published_form is not None and _is_published_form(job, spec):
-        network = spec.build(len(dataset.classes), dataset.channels, False)
+        network = spec.build(classes, channels, False)
         return spec.published_form(network, lambda: read_published(job, spec)[0]).eval(), "random"
     if spec.compress is not None:
-        network = build_network(spec, job.settings, len(dataset.classes), dataset.channels)
-        return spec.compress(network.eval(), job.settings, dataset.channels), "random"
+        network = build_network(spec, job.settings, classes, channels)
+        return spec.compress(network.eval(), job.settings, channels), "random"
     if not shape_is_trained(spec):
         with torch.device("meta"):
-            network = build_network(spec, job.settings, len(dataset.classes), dataset.channels)
+            network = build_network(spec, job.settings, classes, channels)
         return network.to_empty(device="cpu").eval(), "random"
     if spec.load_published is None:
         raise RequestError(f"{spec.label} gets its shape in training, and none was published")
-    network, _ = spec.load_published(job, len(dataset.classes))
+    network, _ = spec.load_published(job, classes)
     return network.eval(), "published"
 
 

@@ -111,8 +111,8 @@ def test_the_states_of_jobs(tmp_path, slurm, capsys):
     slurm.tell("100_0|RUNNING|n7|None", "100_1|PENDING||Priority")
     finish(tmp_path, 3)
     ledger = Ledger(tmp_path / "results")
-    orders = map(read_order, (ledger.folder / "orders").iterdir())
-    (refused,) = (ledger.refusal_path(each.key) for each in orders if "4" in each.request.datasets)
+    parts = [read_order(path).part for path in (ledger.folder / "orders").iterdir()]
+    (refused,) = (ledger.refusal_path(each.key) for each in parts if "4" in each.request.datasets)
     refused.parent.mkdir()
     refused.write_text("of another commit")
     assert commands.carry_out(ask(tmp_path, "1,2,3,4,5,6"), status=True) == 1
@@ -136,7 +136,7 @@ def test_retry_runs_what_failed_and_nothing_else(tmp_path, slurm, capsys):
     assert commands.carry_out(ask(tmp_path, "1,2,3", retry=2), detach=True) == 0
     assert "jobs submitted: 1" in capsys.readouterr().err.splitlines()[-2]
     orders = [read_order(path) for path in (tmp_path / "results/.launch/orders").iterdir()]
-    assert {order.request.datasets[0]: order.tries for order in orders} == {"1": 1, "2": 2}
+    assert {order.part.request.datasets[0]: order.tries for order in orders} == {"1": 1, "2": 2}
 
 
 def test_cancel_ends_the_jobs_of_this_request(tmp_path, slurm, capsys):
