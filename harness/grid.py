@@ -18,9 +18,8 @@ from harness.launch import slurm
 from harness.launch.arrays import Group, submit_in_arrays
 from harness.launch.cluster import Cluster
 from harness.launch.following import ACTIVE, BAD, State, StateName, summarize
-from harness.launch.ledger import Ledger, Order, Submission
+from harness.launch.ledger import Ledger, Order, Submission, Version, read_version
 from harness.launch.progress import read_progress
-from harness.launch.version import Version, read_version
 from harness.measurements.contract import Measurement, PlannedT
 from harness.measurements.task import Task
 from harness.util.locks import shared_lock
@@ -48,9 +47,9 @@ class Grid(Generic[PlannedT]):
         self.planned = {part.key: each for part, each in zip(self.parts, planned, strict=True)}
         self.ledger = Ledger(request.results_dir.absolute())
         self._missing: dict[str, float] = {}
-        for part in self.parts if cluster else ():
-            device, gpus = part.request.device, self._cluster().resources(part.model).gpus
-            if (device == "cuda") != bool(gpus):
+        for part in self.parts:
+            gpus, device = cluster and cluster.resources(part.model).gpus, part.request.device
+            if gpus is not None and (device == "cuda") != bool(gpus):
                 raise RequestError(
                     f"{part.title}: --device {device}, and the settings of the cluster ask for "
                     f"{gpus} GPUs"

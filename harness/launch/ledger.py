@@ -1,4 +1,4 @@
-"""What was submitted to a cluster: files below a results folder, beside the records.
+"""What was submitted to a cluster, of which code: files below a results folder, beside the records.
 
 They say which job has which part, and where its log is. Whether a part is done is not in them:
 that the records say.
@@ -6,6 +6,7 @@ that the records say.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -15,11 +16,52 @@ from typing import TYPE_CHECKING
 
 from harness.errors import RequestError
 from harness.jobs import Part
-from harness.launch.version import Version
+from harness.registry import ROOT
+from harness.util.checkout import read_git_state
 from harness.util.files import write_text
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
+
+
+_CODE = ("harness", "datasets", "monolithic_architectures", "trunk", "configs")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Version:
+    """The version of a checkout: its commit (None without git), and a digest of its files."""
+
+    commit: str | None
+    files: str
+
+    def require_here(self) -> None:
+        """Raise a RequestError where this process runs another version."""
+        here = read_version()
+        if here.commit != self.commit:
+            submitted, now = (
+                each[:12] if each else "(without git)" for each in (self.commit, here.commit)
+            )
+            raise RequestError(
+                f"submitted from commit {submitted}, and {ROOT} is at {now} now: check the first "
+                "out again, or submit again"
+            )
+        if here.files != self.files:
+            raise RequestError(
+                f"code or settings in {ROOT} were changed after this job was submitted: submit "
+                "it again"
+            )
+
+
+def read_version() -> Version:
+    """Return the version of the code of this project."""
+    digest = hashlib.sha256()
+    for path in sorted(path for folder in _CODE for path in (ROOT / folder).rglob("*")):
+        # The settings of clusters change no result.
+        own = path.parent == ROOT / "configs" / "launch"
+        if path.suffix in (".py", ".yaml", ".csv") and not own:
+            digest.update(f"{path.relative_to(ROOT)}\0".encode())
+            digest.update(path.read_bytes())
+    return Version(commit=read_git_state(ROOT)[0], files=digest.hexdigest())
 
 
 @dataclass(frozen=True, kw_only=True)
