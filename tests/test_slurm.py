@@ -95,7 +95,7 @@ def running_jobs(cluster):
 
 
 def test_three_cells_on_two_nodes_one_of_which_fails(cluster, project):
-    arguments = ("--seeds", "1,2,3", "--epochs", "5")
+    arguments = ("--seeds", "1,2,3", "--epochs", "3")
     asked = (*CELLS, *QUICK, *arguments, *LAUNCH, *folders("nodes"))
     process = cluster.start(project, *asked, FORK_CHILDREN="1")
     wait_for_training(project, "nodes", process)
