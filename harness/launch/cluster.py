@@ -100,11 +100,7 @@ class Cluster(Resources):
 
 
 def load_cluster(path: Path | None = None) -> Cluster:
-    """Read the settings of a cluster, by default from `configs/launch/slurm.yaml`.
-
-    Raises:
-        RequestError: There is no such file, it is not YAML, or a key or value in it is wrong.
-    """
+    """Read the settings of a cluster, by default `configs/launch/slurm.yaml`, or refuse them."""
     path = path or _DEFAULT_CONFIG
     try:
         # Times and names stay as they are written: YAML would take 10:30 for 630.

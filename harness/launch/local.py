@@ -58,10 +58,8 @@ def children_at(place: Place) -> Iterator[None]:
 def run_in_child(measurement: str, job: object, request: Request) -> int:
     """Do a job in a child process, so that its memory can be measured.
 
-    Args:
-        measurement: Name of the measurement.
-        job: A dataclass of the measurement's `job_type`.
-        request: Its `offline` and `verbose` apply to the child.
+    The job is a dataclass of the measurement's `job_type`; `offline` and `verbose` of the request
+    apply to the child.
 
     Returns:
         0: it ended well; 1: something in it failed; 2: it was refused. The child printed why.

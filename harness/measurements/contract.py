@@ -60,11 +60,10 @@ class Measurement(ABC, Generic[PlannedT, JobT]):
     def run(self, planned: PlannedT, request: Request) -> int:
         """Run one part of a request, usually with `run_in_child`, and write its record.
 
+        A CellError says that it failed as a whole.
+
         Returns:
             0: it ended well; 1: something in it failed; 2: it was refused and wrote nothing.
-
-        Raises:
-            CellError: It failed as a whole.
         """
 
     def run_up_to(self, tries: int, planned: PlannedT, request: Request) -> int:
@@ -84,9 +83,7 @@ class Measurement(ABC, Generic[PlannedT, JobT]):
     def work(self, job: JobT) -> int:
         """Do a job in the child process that `run` has started; return the same as `run`.
 
-        Raises:
-            RequestError: The job cannot be carried out as it stands.
-            CellError: It failed as a whole.
+        A RequestError says that it cannot be carried out as it stands, a CellError that it failed.
         """
 
     @abstractmethod

@@ -118,11 +118,7 @@ def visible_gpus(numbers: Sequence[int]) -> list[str]:
 
 
 def make_job(request: Request, cell: Cell, seed: int | None = None) -> tuple[Job, ModelSpec]:
-    """Return the job of a request's cell, for a seed of `--seeds` if there is one, and its model.
-
-    Raises:
-        RequestError: The settings are wrong.
-    """
+    """Return the job of a request's cell, with a seed of `--seeds` if any, and its model."""
     spec = load_model(cell.model)
     overrides = dict(request.overrides) | dict(map(parse_assignment, request.assignments))
     settings = load_settings(cell.dataset, cell.model, overrides, recipe=request.recipe)

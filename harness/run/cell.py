@@ -40,9 +40,7 @@ _PARAMETERS = (
 def run_cell(job: Job, tracker: Tracker = UNTRACKED) -> Record:
     """Get the cell's network ready, measure it, write its predictions, return its record unwritten.
 
-    Raises:
-        RequestError: The job cannot be carried out as it stands.
-        CellError: The cell broke while it ran.
+    A RequestError says that the job cannot be carried out as it stands, a CellError that it broke.
     """
     started = datetime.now(UTC)
     set_threads(job.settings.threads)

@@ -31,9 +31,8 @@ _OPERATIONS = ("gmacs", "gflops", "gmacs_thop")
 def count_costs(job: Job) -> CostRecord:
     """Count the costs of a job's model and return the record, which is not written yet.
 
-    Raises:
-        RequestError: The network's shape is a result of training, and no network was published.
-        CellError: The operations cannot be counted.
+    A RequestError says that its shape is a result of training and none was published, a CellError
+    that its operations cannot be counted.
     """
     started = datetime.now(UTC)
     spec, dataset = load_model(job.cell.model), load_dataset(job.cell.dataset)

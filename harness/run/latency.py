@@ -73,11 +73,8 @@ def time_models(job: LatencyJob, number: int) -> ProcessTimes:
     """Time every model of a job in every runtime, in this process.
 
     The caller holds the lock on the device. Images and the order of the models depend on the
-    number of this process.
-
-    Raises:
-        RequestError: The job cannot be carried out as it stands.
-        CellError: The reference cannot be timed.
+    number of this process. A RequestError says that the job cannot be carried out as it stands, a
+    CellError that the reference cannot be timed.
     """
     threads = set_threads(job.jobs[0].settings.threads)
     models, data = _load_all(job, number)

@@ -75,9 +75,8 @@ def ready_network(
 ) -> ReadyNetwork:
     """Return the cell's network with the weights that the job asks for; training is tracked.
 
-    Raises:
-        RequestError: The weights are not available or do not fit.
-        CellError: Training failed.
+    A RequestError says that the weights are not available or do not fit, a CellError that training
+    failed.
     """
     choice, classes = job.settings.weights, len(data.classes)
     if choice == "published":

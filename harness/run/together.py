@@ -30,14 +30,11 @@ _ERRORS = {"RequestError": RequestError, "CellError": CellError}
 def learn_together(job: Job, tracker: Tracker) -> str:
     """Train the network of a cell in `training.processes` processes, which save its weights.
 
-    Threads are divided among them. They end when this process does.
+    Threads are divided among them. They end when this process does. A RequestError says that one of
+    them refused the request, a CellError that one broke or was killed.
 
     Returns:
         What training started from: imagenet or random.
-
-    Raises:
-        RequestError: One of the processes refused the request.
-        CellError: One of the processes broke or was killed.
     """
     processes = job.settings.training.processes
     threads = max(1, torch.get_num_threads() // processes)
