@@ -32,10 +32,7 @@ class Job:
     Attributes:
         data_dir: Folder of the official images.
         data_file: Images that replace them, if any.
-        weights_dir: Folder of trained and fetched weights.
         published_dir: Folder that has published weights already, if any.
-        results_dir: Folder of the records.
-        offline: Never use the network.
         command: The command line that runs this cell again, for the record.
         trackers: Names of the trackers of the run; they change no result.
         runs_dir: Folder of the trackers' files; None: nothing is tracked.
@@ -71,10 +68,8 @@ class LatencyJob:
     """Cells of one data set and device whose latency is compared; survives a trip through JSON.
 
     Attributes:
-        jobs: The cells.
         reference: The model that the others are compared with, one of them.
         runtimes: Runtimes that each is timed in; the reference is timed in the first.
-        command: The command line that compares them again.
     """
 
     jobs: tuple[Job, ...]
@@ -121,7 +116,6 @@ class Request:
         assignments: Further settings, as `key=value`.
         recipe: Settings of the model to use in place of the usual ones.
         force: Run cells that are done, too.
-        verbose: Log every step.
         measure: all, or one thing and nothing else: latency of all models side by side, or cost,
             which is counted.
         runtimes: Runtimes of a latency comparison: names or comma lists.
@@ -166,7 +160,6 @@ class Part:
     """A part of a request that can run anywhere, as one job.
 
     Attributes:
-        title: The name of the part in messages.
         request: What asks for this part alone.
         key: A hash of `request` that names the part among all that were ever submitted.
         model: The model, where it is one.

@@ -52,8 +52,6 @@ class Resources:
     Attributes:
         partition: As sbatch takes it; so are account, qos and constraint.
         time: Time limit of one run of a job, minutes.
-        gpus: GPUs of a job.
-        cpus: CPU cores of a job.
         memory: Memory of a job, as 8G.
     """
 

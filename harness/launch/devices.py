@@ -41,7 +41,6 @@ class Devices:
 
     Args:
         gpus: The devices, as `CUDA_VISIBLE_DEVICES` names them.
-        parts: The parts.
         work: Runs the part of a number in children of its thread, and returns its exit code.
         folder: Takes a log for each part.
     """

@@ -29,13 +29,10 @@ class State:
     """What became of one part.
 
     Attributes:
-        title: The name of the part.
         name: running; failed (its record says so); refused (by the worker; nothing is written);
             lost (its job is gone and left no record); queued; to do (not submitted); done.
-        node: Where it runs.
         detail: Why it waits, failed or was refused.
         progress: How far its training is, while it runs.
-        log: The file that takes what it prints.
     """
 
     title: str

@@ -69,7 +69,6 @@ class Order:
     """What a job of a cluster is to do.
 
     Attributes:
-        part: The part that it runs.
         version: The code that must do it.
         tries: How often the part is run, if it fails.
         max_requeues: How often the job may be queued again.
@@ -86,7 +85,6 @@ class Submission:
     """One job that was submitted.
 
     Attributes:
-        key: The key of its part.
         job: The name of the job at the cluster, as 17 or 17_3.
         before: Start of the result that there was for the part then; empty: there was none.
     """

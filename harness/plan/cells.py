@@ -52,14 +52,11 @@ class Planned:
     """One cell of a request, and the next action for it.
 
     Attributes:
-        job: The cell with its settings.
         spec: The cell's model.
         action: done (an equal record exists), measure (weights exist or need no training), train,
             continue (train from a checkpoint) or unsupported (cannot run on this device).
         detail: The action and its reason in words.
         record: The existing record of the cell, equal or not.
-        n_train: Number of training images.
-        channels: Number of channels of the images.
         first: The training of a compressed model's base, if the base is not trained yet.
     """
 

@@ -39,8 +39,6 @@ class ProcessTimes:
         rows: A row without times for each model and runtime.
         rounds: The times, by the names of the rows.
         machine: The machine, cores and load of this process.
-        data_name: Name of the source of the images.
-        data_sha256: Digest of the images.
         environment: The fields of `harness.measure.environment.Environment`.
     """
 
