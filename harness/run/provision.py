@@ -155,8 +155,16 @@ def _find_usable(job: Job, spec: ModelSpec, data: ImageData) -> Sidecar | None:
     if job.settings.weights != "auto":
         return None
     sidecar = read_sidecar(trained_weights_path(job, data.source.sha256))
-    better = sidecar is not None and _can_start_better(job, spec, data, sidecar)
-    return None if better else sidecar
+    start = load_model(spec.base) if spec.base else spec
+    if sidecar is None or not fell_back(job, start, sidecar):
+        return sidecar
+    try:
+        build_pretrained(start, job.settings, len(data.classes), data.channels)
+    except RequestError as error:
+        logger.warning("%s: %s; weights trained from random ones are used", job.cell, error)
+        return sidecar
+    # ImageNet weights can be had now that could not when these weights were trained.
+    return None
 
 
 def _check_saved(
@@ -173,19 +181,6 @@ def _check_saved(
         for file in (path, path.with_suffix(".json")):
             file.unlink(missing_ok=True)
         raise CellError(f"saved weights: {describe_error(error)}") from error
-
-
-def _can_start_better(job: Job, spec: ModelSpec, data: ImageData, sidecar: Sidecar) -> bool:
-    """Whether ImageNet weights can be had now that could not when these weights were trained."""
-    start = load_model(spec.base) if spec.base else spec
-    if not fell_back(job, start, sidecar):
-        return False
-    try:
-        build_pretrained(start, job.settings, len(data.classes), data.channels)
-    except RequestError as error:
-        logger.warning("%s: %s; weights trained from random ones are used", job.cell, error)
-        return False
-    return True
 
 
 def _ready_base(job: Job, spec: ModelSpec, data: ImageData) -> Base:
