@@ -19,13 +19,13 @@ from harness.networks.adapter import RoutedAdapter, adapt
 from harness.networks.build import make_preprocess
 from harness.records import parts as record_parts
 from harness.records.cell import Record, used_settings
-from harness.records.parts import Data, Epoch, Layout, Load, Machine, Weights
+from harness.records.parts import Data, Epoch, Layout, Machine, Weights
 from harness.records.predictions import PREDICTIONS, make_predictions, predictions_place
 from harness.registry import model_code
 from harness.run.accuracy import measure_accuracy
 from harness.run.compression import measure_compression
 from harness.run.costs import Costs, measure_costs, measure_routed_costs
-from harness.run.provenance import make_provenance
+from harness.run.provenance import describe_conditions, make_provenance
 from harness.run.provision import ReadyNetwork, ready_network
 from harness.training.tracker import UNTRACKED, Tracker
 
@@ -72,12 +72,7 @@ def run_cell(job: Job, tracker: Tracker = UNTRACKED) -> Record:
             test_labels_sha256=predictions.labels_sha256,
         ),
         compression=compression,
-        machine=dataclasses.replace(
-            blank.machine,
-            cores=conditions.cores,
-            load=Load(**dataclasses.asdict(conditions.load)),
-            busy=conditions.busy,
-        ),
+        machine=dataclasses.replace(blank.machine, **describe_conditions(conditions)),
         provenance=make_provenance(blank.provenance.environment, started, job.command),
         **vars(costs) | {"not_measured": not_measured},
     )

@@ -24,7 +24,8 @@ from harness.networks.adapter import TimedCall, adapt
 from harness.networks.build import make_preprocess
 from harness.networks.weights import read_sidecar, trained_weights_path, with_stored_start
 from harness.records.latency import LatencyRow
-from harness.records.parts import Load, Machine
+from harness.records.parts import Machine
+from harness.run.provenance import describe_conditions
 from harness.run.provision import ReadyNetwork, ready_network
 from harness.spec import ModelSpec
 
@@ -84,11 +85,7 @@ def time_models(job: LatencyJob, number: int) -> ProcessTimes:
         rows=tuple(each.row for each in candidates),
         rounds=rounds,
         machine=Machine(
-            device_name=environment.device_name,
-            threads=threads,
-            cores=conditions.cores,
-            load=Load(**dataclasses.asdict(conditions.load)),
-            busy=conditions.busy,
+            device_name=environment.device_name, threads=threads, **describe_conditions(conditions)
         ),
         data_name=data.source.name,
         data_sha256=data.source.sha256,
