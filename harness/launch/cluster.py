@@ -6,6 +6,7 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from operator import mul
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -40,6 +41,9 @@ def read_minutes(value: object) -> object:
     seconds = 86_400 * int(days or 0) + sum(map(mul, numbers, units))
     return -(-seconds // 60)
 
+
+# Each takes a millisecond to make, and grids have many parts.
+_adapter = cache(TypeAdapter)
 
 _Minutes = Annotated[int, Ge(1), BeforeValidator(read_minutes)]
 _Memory = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]*[KMGT]?$")]
@@ -94,7 +98,8 @@ class Cluster(Resources):
     def resources(self, model: str) -> Resources:
         """Return what a job of a model asks for."""
         common = {each.name: getattr(self, each.name) for each in dataclasses.fields(Resources)}
-        return TypeAdapter(Resources).validate_python(common | dict(self.models.get(model, {})))
+        asked: Resources = _validate(Resources, common | dict(self.models.get(model, {})), "")
+        return asked
 
 
 def load_cluster(path: Path | None = None) -> Cluster:
@@ -137,7 +142,7 @@ _TextLoader.add_implicit_resolver(
 
 def _validate(cls: type, tree: object, where: str) -> Any:
     try:
-        return TypeAdapter(cls).validate_python(tree)
+        return _adapter(cls).validate_python(tree)
     except ValidationError as error:
         first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"]) or "settings"
