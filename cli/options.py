@@ -125,11 +125,7 @@ def make_request(options: Mapping[str, Any]) -> Request:
 
 
 def read_command(command: str) -> Request:
-    """Return what a command in a record asks for, read as `comparisons.py` would read it.
-
-    Raises:
-        RequestError: It is not one that this version of the project takes.
-    """
+    """Return the request of a record's command; a RequestError if this version does not take it."""
     from comparisons import main
 
     words = shlex.split(command)

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from cli.options import read_command
-from harness.errors import CellError, RequestError, describe_os_error
+from harness.errors import CellError, RequestError, print_error
 from harness.records.material import read_material
 from harness.records.publishing import publish_records
 from harness.report.site import regenerate, stale_files
@@ -76,11 +76,8 @@ def main(
     )
     try:
         sys.exit(_run(check, verify, publish, records or [], places))
-    except (CellError, RequestError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except OSError as error:
-        print(f"error: {describe_os_error(error)}", file=sys.stderr)
+    except (CellError, RequestError, OSError) as error:
+        print_error(error)
         sys.exit(2)
 
 

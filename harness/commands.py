@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import CellError, RequestError, describe_os_error, unknown_name
+from harness.errors import CellError, RequestError, print_error, unknown_name
 from harness.jobs import Request
 from harness.measurements import MEASUREMENTS
 from harness.measurements.contract import Measurement, Outcome, PlannedT
@@ -48,40 +48,29 @@ def carry_out(
     cancel: bool = False,
     detach: bool = False,
 ) -> int:
-    """Plan a request and run it, or do what the flags say; an error is a line on standard error.
-
-    Args:
-        request: What is asked for.
-        plan: Print the plan alone.
-        status: Print what became of each part alone.
-        cancel: End the jobs of the request on its cluster, and do nothing else.
-        detach: Submit the request to its cluster, and do not follow it.
+    """Plan a request and run it, or do what the one flag says; an error is one line.
 
     Returns:
         0: all went well; 1: something failed; 2: all of the request was refused; 3: by `status`,
         something is not done yet; 130: interrupted.
     """
+    flags = {"plan": plan, "status": status, "cancel": cancel, "detach": detach}
     try:
-        flags = {"plan": plan, "status": status, "cancel": cancel, "detach": detach}
-        _check_launch(request, [name for name, given in flags.items() if given])
+        action = _choose_action(request, [name for name, given in flags.items() if given])
         measurement = _choose_measurement(request)
         if request.launcher == "slurm":
-            return _carry_out_on_cluster(measurement, request, flags)
-        return _carry_out_here(measurement, request, flags)
-    except (CellError, RequestError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except OSError as error:
-        print(f"error: {describe_os_error(error)}", file=sys.stderr)
-        return RequestError.exit_code
+            return _carry_out_on_cluster(measurement, request, action)
+        return _carry_out_here(measurement, request, action)
+    except (CellError, RequestError, OSError) as error:
+        return print_error(error)
     except KeyboardInterrupt:
         again = MEASUREMENTS[request.measure].after_interruption
         print(f"interrupted: the same command {again}", file=sys.stderr)
         return 130
 
 
-def _check_launch(request: Request, flags: Sequence[str]) -> None:
-    """Raise RequestError where options that say where and what to run do not go together."""
+def _choose_action(request: Request, flags: Sequence[str]) -> str:
+    """Return the flag that is given, empty if none is; refuse what does not go together."""
     if len(flags) > 1:
         raise RequestError(f"--{flags[0]} and --{flags[1]} do not go together")
     if request.launcher not in _LAUNCHERS:
@@ -89,18 +78,13 @@ def _check_launch(request: Request, flags: Sequence[str]) -> None:
     if request.launcher == "local":
         if request.launcher_config is not None:
             raise RequestError("--launcher-config goes with --launcher slurm")
-        for flag in flags:
-            if flag in ("detach", "cancel"):
-                raise RequestError(f"--{flag} goes with --launcher slurm")
+        if flags and flags[0] in ("detach", "cancel"):
+            raise RequestError(f"--{flags[0]} goes with --launcher slurm")
+    return flags[0] if flags else ""
 
 
 def _choose_measurement(request: Request) -> Measurement[Any, Any]:
-    """Return the measurement of a request.
-
-    Raises:
-        RequestError: The measurement is unknown, an option belongs to another measurement, or no
-            model or no data set is named.
-    """
+    """Return the measurement of a request; refuse options of others, and a lack of names."""
     if request.measure not in MEASUREMENTS:
         raise unknown_name("--measure", request.measure, MEASUREMENTS)
     for other in MEASUREMENTS.values():
@@ -115,15 +99,13 @@ def _choose_measurement(request: Request) -> Measurement[Any, Any]:
     return MEASUREMENTS[request.measure]
 
 
-def _carry_out_here(
-    measurement: Measurement[PlannedT, Any], request: Request, flags: Mapping[str, bool]
-) -> int:
+def _carry_out_here(measurement: Measurement[PlannedT, Any], request: Request, action: str) -> int:
     """Run or describe a request on this machine; return the exit code."""
     planned = measurement.plan(request)
-    if flags["plan"]:
+    if action == "plan":
         measurement.describe(planned)
         return 0
-    if flags["status"]:
+    if action == "status":
         from harness.grid import Grid
 
         return _tell(Grid(measurement, planned, request).states())
@@ -131,13 +113,14 @@ def _carry_out_here(
 
 
 def _carry_out_on_cluster(
-    measurement: Measurement[PlannedT, Any], request: Request, flags: Mapping[str, bool]
+    measurement: Measurement[PlannedT, Any], request: Request, action: str
 ) -> int:
     """Submit, describe, follow or cancel a request on its cluster; return the exit code."""
     from harness.grid import Grid
     from harness.launch.cluster import load_cluster
     from harness.launch.following import follow, summarize
     from harness.launch.slurm import require_slurm
+    from harness.records.cell import check_writable
 
     cluster = load_cluster(request.launcher_config)
     require_slurm()
@@ -145,19 +128,19 @@ def _carry_out_on_cluster(
         request = dataclasses.replace(request, device="cuda" if cluster.gpus else "cpu")
     planned = measurement.plan(request)
     grid = Grid(measurement, planned, request, cluster)
-    if flags["plan"]:
+    if action == "plan":
         grid.describe()
         return 0
-    if flags["status"]:
+    if action == "status":
         return _tell(grid.states())
-    if flags["cancel"]:
+    if action == "cancel":
         print(f"jobs cancelled: {grid.cancel()}", file=sys.stderr)
         return 0
-    _check_writable(request)
+    check_writable(request.results_dir.absolute())
     for item in filter(measurement.is_settled, planned):
         measurement.run(item, request)
     print(f"jobs submitted: {grid.submit()}", file=sys.stderr)
-    if flags["detach"]:
+    if action == "detach":
         print(_DETACHED, file=sys.stderr)
         return 0
     try:
@@ -166,7 +149,7 @@ def _carry_out_on_cluster(
         print(_DETACHED, file=sys.stderr)
         return 130
     print(summarize(states), file=sys.stderr)
-    results = [result for each in planned if (result := measurement.find_result(each))]
+    results = list(filter(None, map(measurement.find_result, planned)))
     whole = True
     if results:
         # Others may follow the same jobs.
@@ -190,9 +173,12 @@ def _run(
     measurement: Measurement[PlannedT, Any], planned: Sequence[PlannedT], request: Request
 ) -> int:
     """Run all that is planned, refresh and show the results; return the exit code."""
-    _check_writable(request)
+    from harness.records.cell import check_writable
+
+    check_writable(request.results_dir.absolute())
     if request.retry:
-        planned = [each for each in planned if _has_failed(measurement, each)]
+        results = ((each, measurement.find_result(each)) for each in planned)
+        planned = [each for each, result in results if result and result.reason is not None]
         if not planned:
             print("nothing has failed", file=sys.stderr)
             return 0
@@ -211,7 +197,7 @@ def _run_all(
 ) -> list[int]:
     """Run all that is planned, on one device or on several, and return the exit codes."""
     if "," not in request.device and request.device != "cuda:all":
-        return [_run_one(measurement, item, request) for item in planned]
+        return [measurement.run_up_to(request.retry, item, request) for item in planned]
     from harness.launch.devices import Devices
     from harness.launch.ledger import Ledger
     from harness.plan.jobs import name_gpus, visible_gpus
@@ -221,38 +207,19 @@ def _run_all(
         raise RequestError(
             f"--device {request.device}: a comparison of latencies has one device for itself"
         )
-    devices = Devices(
-        visible_gpus(name_gpus(request.device)),
-        parts,
-        lambda number: _run_one(measurement, planned[number], request),
-        Ledger(request.results_dir.absolute()).folder / "logs",
-    )
-    return devices.run()
 
+    def work(number: int) -> int:
+        return measurement.run_up_to(request.retry, planned[number], request)
 
-def _check_writable(request: Request) -> None:
-    """Fail early on unwritable results."""
-    from harness.records.cell import check_writable
-
-    check_writable(request.results_dir.absolute())
-
-
-def _has_failed(measurement: Measurement[PlannedT, Any], item: PlannedT) -> bool:
-    result = measurement.find_result(item)
-    return result is not None and result.reason is not None
+    gpus = visible_gpus(name_gpus(request.device))
+    folder = Ledger(request.results_dir.absolute()).folder / "logs"
+    return Devices(gpus, parts, work, folder).run()
 
 
 def _show(
-    measurement: Measurement[PlannedT, Any],
-    ran: Sequence[PlannedT],
-    request: Request,
-    began: str,
+    measurement: Measurement[PlannedT, Any], ran: Sequence[PlannedT], request: Request, began: str
 ) -> bool:
-    """Make the tables of the results folder anew, and show what was run.
-
-    Returns:
-        Whether all records there could be read; a line on standard error names each other one.
-    """
+    """Make all tables anew, show what was run, and return whether all records could be read."""
     from harness.records.material import read_material
     from harness.report.site import refresh
 
@@ -263,17 +230,3 @@ def _show(
     for line in broken:
         print(f"error: {line}", file=sys.stderr)
     return not broken
-
-
-def _run_one(measurement: Measurement[PlannedT, Any], item: PlannedT, request: Request) -> int:
-    """Run one part, again where it fails and the request says so; return the exit code."""
-    code = 1
-    for _ in range(max(1, request.retry)):
-        try:
-            code = measurement.run(item, request)
-        except CellError as error:
-            print(f"{item}: {error}", file=sys.stderr)
-            code = error.exit_code
-        if code != 1:
-            break
-    return code

@@ -62,18 +62,17 @@ def exit_on_error() -> Iterator[None]:
     """End the program where the block fails, with one line and the exit code of the error."""
     try:
         yield
-    except (CellError, RequestError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except OSError as error:
-        print(f"error: {describe_os_error(error)}", file=sys.stderr)
-        sys.exit(RequestError.exit_code)
+    except (CellError, RequestError, OSError) as error:
+        sys.exit(print_error(error))
 
 
-def describe_os_error(error: OSError) -> str:
-    """Return one line on a path that cannot be used."""
-    path = f"{str(error.filename)[:200]}: " if error.filename else ""
-    return f"{path}{error.strerror or error}"
+def print_error(error: CellError | RequestError | OSError) -> int:
+    """Print an error on standard error, as one line, and return the exit code that goes with it."""
+    if isinstance(error, OSError):
+        path = f"{str(error.filename)[:200]}: " if error.filename else ""
+        error = RequestError(f"{path}{error.strerror or error}")
+    print(f"error: {error}", file=sys.stderr)
+    return error.exit_code
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> RequestError:

@@ -30,14 +30,9 @@ class Job:
     """A cell with everything that running it takes; survives a trip through JSON.
 
     Attributes:
-        cell: What to run.
-        settings: How.
         data_dir: Folder of the official images.
         data_file: Images that replace them, if any.
-        weights_dir: Folder of trained and fetched weights.
         published_dir: Folder that has published weights already, if any.
-        results_dir: Folder of the records.
-        offline: Never use the network.
         command: The command line that runs this cell again, for the record.
         trackers: Names of the trackers of the run; they change no result.
         runs_dir: Folder of the trackers' files; None: nothing is tracked.
@@ -73,10 +68,8 @@ class LatencyJob:
     """Cells of one data set and device whose latency is compared; survives a trip through JSON.
 
     Attributes:
-        jobs: The cells.
         reference: The model that the others are compared with, one of them.
         runtimes: Runtimes that each is timed in; the reference is timed in the first.
-        command: The command line that compares them again.
     """
 
     jobs: tuple[Job, ...]
@@ -101,11 +94,7 @@ class LatencyJob:
 
 @dataclass(frozen=True, kw_only=True)
 class CostJob:
-    """Models whose costs are counted at the shape of a data set; survives a trip through JSON.
-
-    Attributes:
-        jobs: One for each model.
-    """
+    """Models whose costs are counted at the shape of a data set, a job for each."""
 
     jobs: tuple[Job, ...]
 
@@ -127,7 +116,6 @@ class Request:
         assignments: Further settings, as `key=value`.
         recipe: Settings of the model to use in place of the usual ones.
         force: Run cells that are done, too.
-        verbose: Log every step.
         measure: all, or one thing and nothing else: latency of all models side by side, or cost,
             which is counted.
         runtimes: Runtimes of a latency comparison: names or comma lists.
@@ -172,7 +160,6 @@ class Part:
     """A part of a request that can run anywhere, as one job.
 
     Attributes:
-        title: The name of the part in messages.
         request: What asks for this part alone.
         key: A hash of `request` that names the part among all that were ever submitted.
         model: The model, where it is one.
@@ -190,12 +177,7 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """The result that a part of a request has left, by its record.
-
-    Attributes:
-        started: When it began: UTC, ISO 8601.
-        reason: Why it failed; None: it did not.
-    """
+    """What a part's record says: when it began (UTC, ISO 8601), and why it failed, if it did."""
 
     started: str
     reason: str | None

@@ -44,13 +44,14 @@ def run(project, *arguments):
 class Running:
     """A script of the project that runs in the background."""
 
-    def __init__(self, project, *arguments):
+    def __init__(self, project, *arguments, environment=None):
         self.arguments = [str(each) for each in arguments]
         self._output = Path(tempfile.mkdtemp(dir=tempfile.gettempdir()))
         for name in ("stdout", "stderr"):
             (self._output / name).touch()
         self._process = _FORKS.Process(
-            target=_run_script, args=(str(project), self.arguments, str(self._output))
+            target=_run_script,
+            args=(str(project), self.arguments, str(self._output), environment or {}),
         )
         self._process.start()
 
@@ -73,10 +74,11 @@ class Running:
         return subprocess.CompletedProcess(self.arguments, self._process.exitcode, *texts)
 
 
-def _run_script(project, arguments, output):
+def _run_script(project, arguments, output, environment):
     os.chdir(project)
     # A folder for locks of its own: other tests measure meanwhile.
-    os.environ["TMPDIR"] = tempfile.tempdir = output
+    os.environ |= {"TMPDIR": output} | environment
+    tempfile.tempdir = os.environ["TMPDIR"]
     for descriptor, name in ((1, "stdout"), (2, "stderr")):
         file = os.open(f"{output}/{name}", os.O_WRONLY | os.O_CREAT)
         os.dup2(file, descriptor)
@@ -85,6 +87,12 @@ def _run_script(project, arguments, output):
     home = script.parent.parent if script.parent.name == "cli" else script.parent
     sys.path[:] = [str(home), *(path for path in sys.path if path not in ("", str(ROOT)))]
     sys.argv = arguments
+    fork_children()
+    runpy.run_path(arguments[0], run_name="__main__")
+
+
+def fork_children():
+    """Let this process fork its children, which need not import torch again."""
     from harness.launch import local
     from harness.measure import process_memory
 
@@ -92,7 +100,6 @@ def _run_script(project, arguments, output):
     process_memory.multiprocessing = SimpleNamespace(
         get_context=lambda _: multiprocessing.get_context("fork")
     )
-    runpy.run_path(arguments[0], run_name="__main__")
 
 
 class _ForkedWorker:

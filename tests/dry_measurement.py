@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import time
@@ -70,7 +69,7 @@ class Dry(Measurement[DryJob, DryJob]):
         return planned.done
 
     def split_off(self, planned: DryJob, request: Request) -> Part:
-        return part_of(dataclasses.replace(request, datasets=[planned.number]), str(planned))
+        return part_of(request, str(planned), planned.number, request.models)
 
     def find_result(self, planned: DryJob) -> Result | None:
         return _read(planned.path)

@@ -3,11 +3,10 @@
 import os
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 
-from tests.commands import ROOT
+from tests.commands import ROOT, Running
 
 SCRIPT = ROOT / "tests" / "slurm_cluster"
 
@@ -29,10 +28,12 @@ class SlurmCluster:
 
     def __init__(self, folder, nodes=2, lines=()):
         self.folder = folder
-        self.environment = os.environ | {
+        self.environment = {
             "SLURM_CONF": str(folder / "slurm.conf"),
             "OMP_NUM_THREADS": "1",
             "PATH": f"/usr/sbin:/sbin:{os.environ['PATH']}",
+            # Jobs outlive the commands, whose folders are deleted.
+            "TMPDIR": str(folder),
         }
         # Below those that the kernel gives to anyone.
         port = 10000 + os.getpid() % 2000 * 10
@@ -45,25 +46,17 @@ class SlurmCluster:
     def call(self, *command):
         """Return what a command of Slurm prints."""
         return subprocess.run(
-            command, env=self.environment, capture_output=True, text=True, check=True
+            command, env=os.environ | self.environment, capture_output=True, text=True, check=True
         ).stdout
 
-    def start(self, project, *arguments):
+    def start(self, project, *arguments, **environment):
         """Start `comparisons.py` in a project and return the process."""
-        return subprocess.Popen(
-            [sys.executable, "comparisons.py", *map(str, arguments)],
-            cwd=project,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        environment |= self.environment
+        return Running(project, "comparisons.py", *arguments, environment=environment)
 
-    def run(self, project, *arguments):
+    def run(self, project, *arguments, **environment):
         """Run `comparisons.py` in a project and return what `subprocess.run` would."""
-        process = self.start(project, *arguments)
-        output, error = process.communicate()
-        return subprocess.CompletedProcess(arguments, process.returncode, output, error)
+        return self.start(project, *arguments, **environment).wait()
 
     def jobs(self, form="%i %T %N"):
         """Return the lines of squeue about the jobs that wait or run."""
@@ -75,10 +68,22 @@ def wait_for(condition, what, process=None):
     end = time.monotonic() + 3600
     while not (found := condition()):
         assert time.monotonic() < end, what
-        if process is not None and process.poll() is not None:
-            raise AssertionError(f"ended without {what}: {process.communicate()}")
+        if process is not None and process.ended:
+            raise AssertionError(f"ended without {what}: {process.wait()}")
         time.sleep(0.2)
     return found
+
+
+# What a job runs first, where it is told so: it saves most of the time that a short job takes.
+FORK_CHILDREN = f"""
+import os, sys
+
+if "FORK_CHILDREN" in os.environ:
+    sys.path.append({str(ROOT)!r})
+    from tests.commands import fork_children
+
+    fork_children()
+"""
 
 
 def write_config(folder, text="", name="cluster.yaml", time=60):

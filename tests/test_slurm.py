@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from tests import slurm
-from tests.commands import copy_project, run
+from tests.commands import Running, copy_project, run
 
 pytestmark = pytest.mark.skipif(bool(slurm.why_none()), reason=slurm.why_none())
 
@@ -17,6 +17,7 @@ SLOW_CELLS = (*OPTIONS, "--model", "my_slow")
 QUICK = (
     *("--set", "measurement.latency_seconds=0.1", "--set", "measurement.latency_rounds=20"),
     *("--set", "measurement.throughput_seconds=0.1"),
+    *("--set", "measurement.throughput_batch_sizes=[1]"),
 )
 PAUSE = """
 class Pause(nn.Module):
@@ -43,6 +44,7 @@ def project(tmp_path_factory):
     done = run(copy, "cli/new_model.py", "my_net")
     assert done.returncode == 0, done.stderr
     slurm.write_config(copy)
+    (copy / "sitecustomize.py").write_text(slurm.FORK_CHILDREN)
     # The same network with a pause in each step of its training.
     slow = copy / "monolithic_architectures" / "my_slow" / "model.py"
     slow.parent.mkdir()
@@ -77,7 +79,7 @@ def logs(project, name):
     return "".join(path.read_text() for path in (project / name).rglob("*_log.out"))
 
 
-def train_here(project, *arguments, name="here"):
+def train_here(project, *arguments, name):
     done = run(project, "comparisons.py", *CELLS, *QUICK, *arguments, *folders(name))
     assert done.returncode == 0, done.stderr
     return weights(project, name)
@@ -93,25 +95,28 @@ def running_jobs(cluster):
 
 
 def test_three_cells_on_two_nodes_one_of_which_fails(cluster, project):
-    arguments = ("--seeds", "1,2,3", "--epochs", "8")
+    arguments = ("--seeds", "1,2,3", "--epochs", "3")
     asked = (*CELLS, *QUICK, *arguments, *LAUNCH, *folders("nodes"))
-    process = cluster.start(project, *asked)
+    process = cluster.start(project, *asked, FORK_CHILDREN="1")
     wait_for_training(project, "nodes", process)
     cluster.script("fail", "n1")
-    slurm.wait_for(lambda: "down" in cluster.call("sinfo"), "a node that is down", process)
+    # What Slurm does by itself once the node has not answered for `SlurmdTimeout`.
+    cluster.call("scontrol", "update", "NodeName=n1", "State=DOWN", "Reason=killed")
     cluster.script("repair", "n1")
-    output, error = process.communicate()
-    assert process.returncode == 0, error
-    assert "jobs submitted: 3" in error
-    assert "seed 3: running on n" in error
-    assert error.splitlines()[-1] == "3 done"
-    assert "(n=3)" in output
+    here = Running(project, "comparisons.py", *CELLS, *QUICK, *arguments, *folders("here"))
+    done = process.wait()
+    assert done.returncode == 0, done.stderr
+    assert "jobs submitted: 3" in done.stderr
+    assert "seed 3: running on n" in done.stderr
+    assert done.stderr.splitlines()[-1] == "3 done"
+    assert "due to failure of node n1" in (cluster.folder / "log/ctld.log").read_text()
+    assert "(n=3)" in done.stdout
     assert "(n=3)" in (project / "nodes/results/digits.md").read_text()
-    assert weights(project, "nodes") == train_here(project, *arguments)
-    # Nothing is left to submit, and the tables are shown again.
-    again = cluster.run(project, *asked)
-    assert "jobs submitted: 0" in again.stderr
-    assert "(n=3)" in again.stdout
+    assert here.wait().returncode == 0
+    assert len(weights(project, "nodes")) == 3
+    assert weights(project, "nodes") == weights(project, "here")
+    status = cluster.run(project, *asked, "--status")
+    assert (status.returncode, status.stdout.splitlines()[-1]) == (0, "3 done")
 
 
 @pytest.mark.slow
@@ -135,8 +140,8 @@ def test_requeued_and_preempted_jobs_go_on(cluster, project):
     requeued, preempted = running_jobs(cluster)
     cluster.call("scontrol", "requeue", requeued)
     cluster.call("scancel", "--signal=USR2", preempted)
-    _, error = process.communicate()
-    assert process.returncode == 0, error
+    done = process.wait()
+    assert done.returncode == 0, done.stderr
     log = logs(project, "again")
     assert log.count("continuing in epoch") == 2
     assert "Caught signal SIGUSR2" in log

@@ -6,6 +6,8 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from operator import mul
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -18,7 +20,7 @@ from harness.registry import ROOT, model_files
 
 _DEFAULT_CONFIG = ROOT / "configs" / "launch" / "slurm.yaml"
 _STRICT = {"extra": "forbid"}
-_TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<rest>\d+(?::\d+){0,2})")
+_TIME = re.compile(r"(\d+-)?\d+(:\d+){0,2}")
 _OPTION = re.compile(r"[a-z][a-z-]*")
 # Options that follow from other settings or from how jobs are submitted.
 _OURS = {"array", "dependency", "error", "job-name", "nodes", "ntasks", "output", "signal"}
@@ -28,24 +30,20 @@ def read_minutes(value: object) -> object:
     """Return the whole minutes, rounded up as Slurm does, of a time in one of sbatch's forms.
 
     The forms are minutes, minutes:seconds, hours:minutes:seconds, days-hours, days-hours:minutes
-    and days-hours:minutes:seconds.
-
-    Raises:
-        ValueError: It is in none of them, or no time.
+    and days-hours:minutes:seconds; a ValueError says that it is in none of them.
     """
-    found = _TIME.fullmatch(str(value))
-    if found is None:
+    if not _TIME.fullmatch(str(value)):
         raise ValueError("a time wanted, as 90, 10:30, 04:00:00 or 1-12 (days-hours)")
-    parts = [int(part) for part in found["rest"].split(":")]
-    if found["days"] is not None:
-        hours, minutes, seconds = [*parts, 0, 0][:3]
-    elif len(parts) == 3:
-        hours, minutes, seconds = parts
-    else:
-        hours, (minutes, seconds) = 0, [*parts, 0][:2]
-    total = 86_400 * int(found["days"] or 0) + 3600 * hours + 60 * minutes + seconds
-    return -(-total // 60)
+    days, _, clock = str(value).rpartition("-")
+    numbers = [int(part) for part in clock.split(":")]
+    # The first number is minutes, unless there are days before it or two numbers after it.
+    units = (3600, 60, 1) if days or len(numbers) == 3 else (60, 1)
+    seconds = 86_400 * int(days or 0) + sum(map(mul, numbers, units))
+    return -(-seconds // 60)
 
+
+# Each takes a millisecond to make, and grids have many parts.
+_adapter = cache(TypeAdapter)
 
 _Minutes = Annotated[int, Ge(1), BeforeValidator(read_minutes)]
 _Memory = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]*[KMGT]?$")]
@@ -58,8 +56,6 @@ class Resources:
     Attributes:
         partition: As sbatch takes it; so are account, qos and constraint.
         time: Time limit of one run of a job, minutes.
-        gpus: GPUs of a job.
-        cpus: CPU cores of a job.
         memory: Memory of a job, as 8G.
     """
 
@@ -101,17 +97,13 @@ class Cluster(Resources):
 
     def resources(self, model: str) -> Resources:
         """Return what a job of a model asks for."""
-        names = [each.name for each in dataclasses.fields(Resources)]
-        common = {name: getattr(self, name) for name in names}
-        return TypeAdapter(Resources).validate_python(common | dict(self.models.get(model, {})))
+        common = {each.name: getattr(self, each.name) for each in dataclasses.fields(Resources)}
+        asked: Resources = _validate(Resources, common | dict(self.models.get(model, {})), "")
+        return asked
 
 
 def load_cluster(path: Path | None = None) -> Cluster:
-    """Read the settings of a cluster, by default from `configs/launch/slurm.yaml`.
-
-    Raises:
-        RequestError: There is no such file, it is not YAML, or a key or value in it is wrong.
-    """
+    """Read the settings of a cluster, by default `configs/launch/slurm.yaml`, or refuse them."""
     path = path or _DEFAULT_CONFIG
     try:
         # Times and names stay as they are written: YAML would take 10:30 for 630.
@@ -150,7 +142,7 @@ _TextLoader.add_implicit_resolver(
 
 def _validate(cls: type, tree: object, where: str) -> Any:
     try:
-        return TypeAdapter(cls).validate_python(tree)
+        return _adapter(cls).validate_python(tree)
     except ValidationError as error:
         first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"]) or "settings"

@@ -7,30 +7,33 @@ import os
 import re
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from harness.jobs import Part
-from harness.launch.following import State, StateName, follow
+from harness.launch.following import ACTIVE, State, StateName, follow
 from harness.launch.local import Place, children_at, stop_children
 from harness.launch.progress import read_progress
+from harness.measure.pinning import usable_cpus
 from harness.util.error_text import explain
 
 _SECONDS = 1.0
-_NAMES: dict[int, StateName] = {0: "done", 2: "refused", 130: "to do"}
+_NAMES: dict[int, StateName] = {0: "done", 2: "refused"}
 
 
 @dataclass
 class _Run:
-    """A part, and how far it is."""
+    """A part, and how far it is; the task returns its exit code, None where its GPU is gone."""
 
     part: Part
     place: Place = field(default_factory=Place)
     state: StateName = "queued"
     detail: str = ""
     code: int = 1
+    task: Future[int | None] | None = None
 
 
 class Devices:
@@ -38,147 +41,99 @@ class Devices:
 
     Args:
         gpus: The devices, as `CUDA_VISIBLE_DEVICES` names them.
-        parts: The parts.
         work: Runs the part of a number in children of its thread, and returns its exit code.
         folder: Takes a log for each part.
-        is_there: Says whether a device still works; asked after a part has failed on it.
     """
 
     def __init__(
-        self,
-        gpus: Sequence[str],
-        parts: Sequence[Part],
-        work: Callable[[int], int],
-        folder: Path,
-        is_there: Callable[[str], bool] | None = None,
+        self, gpus: Sequence[str], parts: Sequence[Part], work: Callable[[int], int], folder: Path
     ) -> None:
-        self.gpus, self.work, self.folder = list(gpus), work, folder
-        self.is_there = is_there or gpu_is_there
+        self.work, self.folder = work, folder
+        self.cores = dict(zip(gpus, share_cores(len(gpus)), strict=True))
+        self._idle = list(gpus)
         self._runs = [_Run(part) for part in parts]
-        self._changed = threading.Condition()
-        self._stopped = False
 
     def run(self) -> list[int]:
         """Run all parts, showing how far they are, and return their exit codes.
 
-        Raises:
-            KeyboardInterrupt: The user interrupted one, and all have ended.
+        After a KeyboardInterrupt, of this process or of a part, all have ended.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        shares = share_cores(len(self.gpus))
-        threads = [
-            threading.Thread(target=self._serve, args=pair)
-            for pair in zip(tuple(self.gpus), shares, strict=True)
-        ]
-        for thread in threads:
-            thread.start()
-        try:
-            follow(self.states, _SECONDS)
-        except KeyboardInterrupt:
-            self._stop()
-            stop_children()
-        for thread in threads:
-            thread.join()
-        if self._stopped:
-            raise KeyboardInterrupt
+        with ThreadPoolExecutor(len(self.cores)) as pool:
+            try:
+                follow(partial(self._advance, pool), _SECONDS)
+            except KeyboardInterrupt:
+                stop_children()
+                raise
         return [run.code for run in self._runs]
 
-    def states(self) -> list[State]:
-        """Return how far each part is."""
-        with self._changed:
-            return [
-                State(
-                    title=run.part.title,
-                    name="to do" if self._stopped and run.state == "queued" else run.state,
-                    node=f"GPU {run.place.gpu}" if run.place.gpu is not None else "",
-                    detail=run.detail,
-                    progress=read_progress(run.place.progress) if run.place.progress else None,
-                    log=run.place.log,
-                )
-                for run in self._runs
-            ]
+    def _advance(self, pool: ThreadPoolExecutor) -> list[State]:
+        """Note which parts have ended, start those that can run now, and return all states."""
+        for run in self._runs:
+            if run.task is not None and run.task.done():
+                self._finish(run, run.task.result())
+        for number, run in enumerate(self._runs):
+            if self._idle and run.state == "queued" and self._is_ready(run.part):
+                path = self.folder / re.sub(r"\W+", "-", run.part.title)
+                log, progress = path.with_suffix(".log"), path.with_suffix(".json")
+                progress.unlink(missing_ok=True)
+                run.state = "running"
+                run.place = Place(gpu=self._idle.pop(0), log=log, progress=progress)
+                run.task = pool.submit(self._run_part, number)
+        return [self._describe(run) for run in self._runs]
 
-    def _serve(self, gpu: str, cores: set[int]) -> None:
-        """Run parts on one device until none is left, or the device is gone."""
-        if cores:
+    def _run_part(self, number: int) -> int | None:
+        run = self._runs[number]
+        gpu = run.place.gpu or ""
+        if self.cores[gpu]:
             # Of this thread alone, and of the children that it starts.
-            os.sched_setaffinity(0, cores)
-        while (number := self._take(gpu)) is not None:
-            run = self._runs[number]
-            try:
-                with children_at(run.place):
-                    code = self.work(number)
-            except KeyboardInterrupt:
-                self._stop()
-                code = 130
-            except Exception as error:  # the others go on, and nobody waits for this one
-                print(f"{run.part.title}: {explain(error)}", file=sys.stderr)
-                code = 1
-            gone = code == 1 and not self.is_there(gpu)
-            with self._changed:
-                if gone:
-                    self._retire(gpu, run)
-                else:
-                    run.code, run.state = code, _NAMES.get(code, "failed")
-                self._changed.notify_all()
-            if gone:
-                return
+            os.sched_setaffinity(0, self.cores[gpu])
+        try:
+            with children_at(run.place):
+                code = self.work(number)
+        except Exception as error:  # the others go on
+            print(f"{run.part.title}: {explain(error)}", file=sys.stderr)
+            code = 1
+        return None if code == 1 and not gpu_is_there(gpu) else code
 
-    def _take(self, gpu: str) -> int | None:
-        """Wait for a part that can run now, and return its number; None: there are no more."""
-        with self._changed:
-            while not self._stopped:
-                queued = [n for n, run in enumerate(self._runs) if run.state == "queued"]
-                ready = [number for number in queued if self._is_ready(self._runs[number].part)]
-                if ready:
-                    self._begin(self._runs[ready[0]], gpu)
-                    return ready[0]
-                # A part that runs may come back from a device that is gone.
-                if not any(run.state == "running" for run in self._runs):
-                    return None
-                self._changed.wait()
-            return None
-
-    def _begin(self, run: _Run, gpu: str) -> None:
-        stem = re.sub(r"\W+", "-", run.part.title)
-        progress = self.folder / f"{stem}.json"
-        progress.unlink(missing_ok=True)
-        run.place = Place(gpu=gpu, log=self.folder / f"{stem}.log", progress=progress)
-        run.state = "running"
-
-    def _is_ready(self, part: Part) -> bool:
-        """Whether what a part starts from is trained, or can be trained by this part itself."""
-        if part.after is None:
-            return True
-        others = [run for run in self._runs if run.part is not part]
-        return not any(
-            (run.part.key == part.after and run.state in ("queued", "running"))
-            or (run.part.after == part.after and run.state == "running")
-            for run in others
-        )
-
-    def _retire(self, gpu: str, run: _Run) -> None:
-        """Put back the part of a device that is gone; without any device, none can run."""
+    def _finish(self, run: _Run, code: int | None) -> None:
+        """Note the exit code of a part, or put it back where its device is gone."""
+        gpu, run.task = run.place.gpu or "", None
+        if code is not None:
+            self._idle.append(gpu)
+            run.code, run.state = code, _NAMES.get(code, "failed")
+            return
         print(f"GPU {gpu} is gone: {run.part.title} goes to another one", file=sys.stderr)
-        self.gpus.remove(gpu)
+        del self.cores[gpu]
         run.state = "queued"
-        if not self.gpus:
+        if not self.cores:
             for each in self._runs:
                 if each.state == "queued":
                     each.state, each.detail = "failed", "no GPU is left"
 
-    def _stop(self) -> None:
-        with self._changed:
-            self._stopped = True
-            self._changed.notify_all()
+    def _is_ready(self, part: Part) -> bool:
+        """Whether what a queued part starts from is trained, or can be trained by this part."""
+        return part.after is None or not any(
+            (run.part.key == part.after and run.state in ACTIVE)
+            or (run.part.after == part.after and run.state == "running")
+            for run in self._runs
+        )
+
+    def _describe(self, run: _Run) -> State:
+        return State(
+            title=run.part.title,
+            name=run.state,
+            node="" if run.place.gpu is None else f"GPU {run.place.gpu}",
+            detail=run.detail,
+            progress=read_progress(run.place.progress) if run.state == "running" else None,
+            log=run.place.log,
+        )
 
 
 def share_cores(count: int) -> list[set[int]]:
     """Return the cores of each of `count` devices; none twice where there are enough."""
-    if not hasattr(os, "sched_getaffinity"):
-        return [set() for _ in range(count)]
-    cores = sorted(os.sched_getaffinity(0))
-    if len(cores) < count:
+    cores = usable_cpus()
+    if 0 < len(cores) < count:
         return [{cores[number % len(cores)]} for number in range(count)]
     bounds = [len(cores) * number // count for number in range(count + 1)]
     return [set(cores[low:high]) for low, high in itertools.pairwise(bounds)]
@@ -186,9 +141,10 @@ def share_cores(count: int) -> list[set[int]]:
 
 def gpu_is_there(gpu: str) -> bool:
     """Return whether a process can use a GPU."""
-    code = "import torch; torch.zeros(1, device='cuda').item()"
-    environment = os.environ | {"CUDA_VISIBLE_DEVICES": gpu}
-    command = [sys.executable, "-c", code]
-    return (
-        subprocess.run(command, env=environment, capture_output=True, check=False).returncode == 0
+    done = subprocess.run(
+        [sys.executable, "-c", "import torch; torch.zeros(1, device='cuda').item()"],
+        env=os.environ | {"CUDA_VISIBLE_DEVICES": gpu},
+        capture_output=True,
+        check=False,
     )
+    return done.returncode == 0

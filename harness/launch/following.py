@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -27,13 +29,10 @@ class State:
     """What became of one part.
 
     Attributes:
-        title: The name of the part.
         name: running; failed (its record says so); refused (by the worker; nothing is written);
             lost (its job is gone and left no record); queued; to do (not submitted); done.
-        node: Where it runs.
         detail: Why it waits, failed or was refused.
-        progress: How far its training is.
-        log: The file that takes what it prints.
+        progress: How far its training is, while it runs.
     """
 
     title: str
@@ -44,11 +43,10 @@ class State:
     log: Path | None = None
 
     def __str__(self) -> str:
-        where = f" on {self.node}" if self.node else ""
-        told = [f"{self.title}: {self.name}{where}"]
-        if self.progress is not None and self.name == "running":
-            epoch = f"epoch {self.progress.epoch}/{self.progress.epochs}"
-            told.append(f"{epoch}, loss {self.progress.loss:.4f}")
+        told = [self.title, f"{self.name} on {self.node}" if self.node else self.name]
+        if self.progress is not None:
+            done = self.progress
+            told.append(f"epoch {done.epoch}/{done.epochs}, loss {done.loss:.4f}")
         told.append(self.detail)
         if self.name in BAD and self.log is not None:
             told.append(f"log {self.log}")
@@ -81,49 +79,31 @@ def _make_table(states: Sequence[State], rows: int | None = None) -> Table:
     shown = sorted(states, key=lambda state: _ORDER.index(state.name)) if rows else states
     for state in shown[:rows]:
         told, done = ("", "", ""), state.progress
-        if done is not None and state.name == "running":
-            told = (f"{done.epoch}/{done.epochs}", f"{done.loss:.4f}", _clock(done.left_seconds))
+        if done is not None:
+            left = timedelta(seconds=round(max(0, done.epochs - done.epoch) * done.seconds))
+            told = (f"{done.epoch}/{done.epochs}", f"{done.loss:.4f}", str(left))
         name = f"{state.name}: {escape(state.detail)}" if state.detail else state.name
-        log = state.log.name if state.log else ""
-        table.add_row(state.title, name, state.node, *told, log)
+        table.add_row(state.title, name, state.node, *told, state.log.name if state.log else "")
     return table
 
 
 def follow(read: Callable[[], list[State]], seconds: float) -> list[State]:
     """Show states on standard error until none is queued or running; return the last ones."""
-    if sys.stderr.isatty():
-        return _follow_in_table(read, seconds)
-    told: dict[str, str] = {}
-    while True:
-        states = read()
-        for state in states:
-            line = str(state)
-            if told.get(state.title) != line:
-                told[state.title] = line
-                print(line, file=sys.stderr)
-        if not _is_active(states):
-            return states
-        time.sleep(seconds)
-
-
-def _follow_in_table(read: Callable[[], list[State]], seconds: float) -> list[State]:
     from rich.console import Console
     from rich.live import Live
 
-    console = Console(stderr=True)
-    with Live(console=console, auto_refresh=False) as live:
+    console, told = Console(stderr=True), set[str]()
+    live = Live(console=console, auto_refresh=False) if sys.stderr.isatty() else None
+    with live or contextlib.nullcontext():
         while True:
             states = read()
-            live.update(_make_table(states, max(1, console.height - 4)), refresh=True)
-            if not _is_active(states):
+            lines = [str(state) for state in states]
+            if live is not None:
+                live.update(_make_table(states, max(1, console.height - 4)), refresh=True)
+            else:
+                # What has not changed is not said again.
+                sys.stderr.writelines(f"{line}\n" for line in lines if line not in told)
+            told = set(lines)
+            if not any(state.name in ACTIVE for state in states):
                 return states
             time.sleep(seconds)
-
-
-def _is_active(states: Iterable[State]) -> bool:
-    return any(state.name in ACTIVE for state in states)
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"

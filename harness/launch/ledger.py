@@ -1,4 +1,4 @@
-"""What was submitted to a cluster: files below a results folder, beside the records.
+"""What was submitted to a cluster, of which code: files below a results folder, beside the records.
 
 They say which job has which part, and where its log is. Whether a part is done is not in them:
 that the records say.
@@ -6,18 +6,62 @@ that the records say.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.errors import RequestError
-from harness.jobs import Part, Request
-from harness.launch.parts import request_adapter
-from harness.launch.version import Version
+from harness.jobs import Part
+from harness.registry import ROOT
+from harness.util.checkout import read_git_state
 from harness.util.files import write_text
-from harness.util.locks import shared_lock
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+
+_CODE = ("harness", "datasets", "monolithic_architectures", "trunk", "configs")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Version:
+    """The version of a checkout: its commit (None without git), and a digest of its files."""
+
+    commit: str | None
+    files: str
+
+    def require_here(self) -> None:
+        """Raise a RequestError where this process runs another version."""
+        here = read_version()
+        if here.commit != self.commit:
+            submitted, now = (
+                each[:12] if each else "(without git)" for each in (self.commit, here.commit)
+            )
+            raise RequestError(
+                f"submitted from commit {submitted}, and {ROOT} is at {now} now: check the first "
+                "out again, or submit again"
+            )
+        if here.files != self.files:
+            raise RequestError(
+                f"code or settings in {ROOT} were changed after this job was submitted: submit "
+                "it again"
+            )
+
+
+def read_version() -> Version:
+    """Return the version of the code of this project."""
+    digest = hashlib.sha256()
+    for path in sorted(path for folder in _CODE for path in (ROOT / folder).rglob("*")):
+        # The settings of clusters change no result.
+        own = path.parent == ROOT / "configs" / "launch"
+        if path.suffix in (".py", ".yaml", ".csv") and not own:
+            digest.update(f"{path.relative_to(ROOT)}\0".encode())
+            digest.update(path.read_bytes())
+    return Version(commit=read_git_state(ROOT)[0], files=digest.hexdigest())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,15 +69,12 @@ class Order:
     """What a job of a cluster is to do.
 
     Attributes:
-        key: The key of its part.
-        request: The request for that part alone.
         version: The code that must do it.
         tries: How often the part is run, if it fails.
         max_requeues: How often the job may be queued again.
     """
 
-    key: str
-    request: Request
+    part: Part
     version: Version
     tries: int
     max_requeues: int
@@ -44,7 +85,6 @@ class Submission:
     """One job that was submitted.
 
     Attributes:
-        key: The key of its part.
         job: The name of the job at the cluster, as 17 or 17_3.
         before: Start of the result that there was for the part then; empty: there was none.
     """
@@ -60,14 +100,7 @@ class Ledger:
     def __init__(self, results: Path) -> None:
         self.folder = results / ".launch"
         self.jobs = self.folder / "jobs"
-
-    def locked(self) -> AbstractContextManager[None]:
-        """Keep others from submitting from the same results folder."""
-        return shared_lock(self.folder / "lock")
-
-    def order_path(self, key: str) -> Path:
-        """Return the file of the order for a part."""
-        return self.folder / "orders" / f"{key}.json"
+        self.submissions = self.folder / "submissions.jsonl"
 
     def progress_path(self, key: str) -> Path:
         """Return the file to which the worker of a part writes each epoch."""
@@ -81,60 +114,46 @@ class Ledger:
         """Return the log of a job."""
         return self.jobs / f"{job}_0_log.out"
 
-    def write_order(self, part: Part, version: Version, tries: int, max_requeues: int) -> Path:
-        """Write what a job is to do, and return the file; what was left of earlier jobs is removed.
-
-        Raises:
-            CellError: The file cannot be written.
-        """
-        path = self.order_path(part.key)
-        order = {
-            "key": part.key,
-            "request": request_adapter().dump_python(part.request, mode="json"),
-            "version": asdict(version),
-            "tries": tries,
-            "max_requeues": max_requeues,
-        }
-        write_text(path, json.dumps(order))
-        for left in (self.progress_path(part.key), self.refusal_path(part.key)):
+    def write_order(self, order: Order) -> Path:
+        """Write what a job is to do, and return the file; what earlier jobs left is removed."""
+        path = self.folder / "orders" / f"{order.part.key}.json"
+        write_text(path, _adapter().dump_json(order).decode())
+        for left in (self.progress_path(order.part.key), self.refusal_path(order.part.key)):
             left.unlink(missing_ok=True)
         return path
 
     def add(self, submissions: Sequence[Submission]) -> None:
         """Note submissions. The caller has the lock."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        lines = [f"{json.dumps(asdict(each))}\n" for each in submissions]
-        with (self.folder / "submissions.jsonl").open("a", encoding="utf-8") as file:
-            file.write("".join(lines))
+        with self.submissions.open("a", encoding="utf-8") as file:
+            file.writelines(f"{json.dumps(asdict(each))}\n" for each in submissions)
 
     def read(self) -> dict[str, Submission]:
-        """Return the last submission of each part, by key.
-
-        Raises:
-            RequestError: The file is damaged.
-        """
-        path = self.folder / "submissions.jsonl"
-        if not path.exists():
+        """Return the last submission of each part, by key; a RequestError if a line is damaged."""
+        if not self.submissions.exists():
             return {}
-        found = {}
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        found, lines = {}, self.submissions.read_text(encoding="utf-8").splitlines()
+        for number, line in enumerate(lines, start=1):
             try:
                 submission = Submission(**json.loads(line))
             except (TypeError, ValueError) as error:
-                raise RequestError(f"{path}: line {number} is damaged; delete it") from error
+                raise RequestError(
+                    f"{self.submissions}: line {number} is damaged; delete it"
+                ) from error
             found[submission.key] = submission
         return found
 
 
 def read_order(path: Path) -> Order:
-    """Read what a job is to do.
-
-    Raises:
-        RequestError: The file is missing or damaged.
-    """
-    from pydantic import TypeAdapter, ValidationError
-
+    """Read what a job is to do; a RequestError says that the file is missing or damaged."""
     try:
-        return TypeAdapter(Order).validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
+        return _adapter().validate_json(path.read_bytes())
+    except (OSError, ValueError) as error:
         raise RequestError(f"{path}: no job of this version; submit it again") from error
+
+
+@cache
+def _adapter() -> TypeAdapter[Order]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Order)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, cast
 
 from harness.errors import CellError
 from harness.jobs import Request
@@ -39,16 +39,6 @@ class Place:
     progress: Path | None = None
     failure: str | None = None
 
-    @property
-    def environment(self) -> dict[str, str]:
-        """The variables of a child's environment that are its own."""
-        found = {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
-        if self.gpu is not None:
-            found["CUDA_VISIBLE_DEVICES"] = self.gpu
-        if self.progress is not None:
-            found[PROGRESS] = str(self.progress)
-        return found
-
 
 _HERE = Place()
 _PLACE = ContextVar("place", default=_HERE)
@@ -68,10 +58,8 @@ def children_at(place: Place) -> Iterator[None]:
 def run_in_child(measurement: str, job: object, request: Request) -> int:
     """Do a job in a child process, so that its memory can be measured.
 
-    Args:
-        measurement: Name of the measurement.
-        job: A dataclass of the measurement's `job_type`.
-        request: Its `offline` and `verbose` apply to the child.
+    The job is a dataclass of the measurement's `job_type`; `offline` and `verbose` of the request
+    apply to the child.
 
     Returns:
         0: it ended well; 1: something in it failed; 2: it was refused. The child printed why.
@@ -86,6 +74,8 @@ def run_in_child(measurement: str, job: object, request: Request) -> int:
     place = _PLACE.get()
     if place.failure is not None:
         raise CellError(place.failure)
+    own = {"CUDA_VISIBLE_DEVICES": place.gpu, PROGRESS: place.progress}
+    own |= {"PYTHONPATH": ROOT, "PYTHONSAFEPATH": "1"}
     with contextlib.ExitStack() as stack:
         output = stack.enter_context(place.log.open("ab")) if place.log else None
         child = subprocess.Popen(
@@ -93,25 +83,22 @@ def run_in_child(measurement: str, job: object, request: Request) -> int:
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=output,
-            env=os.environ | place.environment,
+            env=os.environ | {name: str(value) for name, value in own.items() if value is not None},
         )
         code = _hand_over(child, TypeAdapter(type(job)).dump_json(job) + b"\n")
     if code == 130 or -code in stopping.SIGNALS:
         raise KeyboardInterrupt
     if code < 0:
-        by = signal.Signals(-code).name
-        hint = " (out of memory?)" if by == "SIGKILL" else ""
-        raise CellError(f"the process was ended by {by}{hint}")
+        raise CellError(f"the process {stopping.describe_end(-code)}")
     return code if code in (0, 2) else 1
 
 
 def _hand_over(child: subprocess.Popen[bytes], job: bytes) -> int:
     """Give a child its job, and return the code that it ends with."""
-    if child.stdin is None:
-        raise RuntimeError("a pipe to the child was asked for")
     # The pipe stays open, because the child ends itself when the pipe closes.
-    child.stdin.write(job)
-    child.stdin.flush()
+    pipe = cast("IO[bytes]", child.stdin)
+    pipe.write(job)
+    pipe.flush()
     _children.add(child)
     try:
         return child.wait()
@@ -120,7 +107,7 @@ def _hand_over(child: subprocess.Popen[bytes], job: bytes) -> int:
         raise
     finally:
         _children.discard(child)
-        child.stdin.close()
+        pipe.close()
 
 
 def stop_children() -> None:

@@ -17,21 +17,31 @@ if TYPE_CHECKING:
 _NOT_IN_KEY = ("force", "offline", "verbose")
 
 
-def part_of(request: Request, title: str, *, model: str = "", exclusive: bool = False) -> Part:
-    """Return a part that another machine can plan and run, out of a request for it alone."""
-    own = dataclasses.replace(request, launcher="local", launcher_config=None, retry=0, fair=False)
+def part_of(
+    request: Request, title: str, dataset: str, models: list[str], *, exclusive: bool = False
+) -> Part:
+    """Return the part of a request for one data set and some models, which can run anywhere."""
+    own = dataclasses.replace(
+        request,
+        datasets=[dataset] if request.datasets else [],
+        models=models,
+        launcher="local",
+        launcher_config=None,
+        retry=0,
+        fair=False,
+    )
     paths: dict[str, Any] = {
         name: value.absolute() for name, value in vars(own).items() if isinstance(value, Path)
     }
     own = dataclasses.replace(own, **paths)
-    tree = request_adapter().dump_python(own, mode="json")
+    tree = _adapter().dump_python(own, mode="json")
     key = hash_json({name: value for name, value in tree.items() if name not in _NOT_IN_KEY})
+    model = models[0] if len(models) == 1 else ""
     return Part(title=title, request=own, key=key, model=model, exclusive=exclusive)
 
 
 @cache
-def request_adapter() -> TypeAdapter[Request]:
-    """Return what writes a request as JSON and reads it again."""
+def _adapter() -> TypeAdapter[Request]:
     from pydantic import TypeAdapter
 
     return TypeAdapter(Request)

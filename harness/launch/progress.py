@@ -19,30 +19,18 @@ from harness.util.files import write_text
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far a training is.
-
-    Attributes:
-        epoch: Epochs that are trained, in all stages.
-        epochs: Epochs of the whole training.
-        loss: Loss of the last epoch.
-        seconds: Duration of the last epoch.
-    """
+    """How far a training is: epochs in all stages, of how many; loss and seconds of the last."""
 
     epoch: int
     epochs: int
     loss: float
     seconds: float
 
-    @property
-    def left_seconds(self) -> float:
-        """A rough guess at the training time that is left."""
-        return max(0, self.epochs - self.epoch) * self.seconds
 
-
-def read_progress(path: Path) -> Progress | None:
-    """Return what a worker wrote; None where it has trained no epoch yet."""
+def read_progress(path: Path | None) -> Progress | None:
+    """Return what a worker wrote; None where it has trained no epoch yet, or there is no file."""
     try:
-        return Progress(**json.loads(path.read_text(encoding="utf-8")))
+        return Progress(**json.loads(path.read_text(encoding="utf-8"))) if path else None
     except (OSError, TypeError, ValueError):
         return None
 
@@ -65,9 +53,8 @@ class _Reported:
 
     def log_epoch(self, entry: Mapping[str, Any]) -> None:
         self._trained += 1
-        done = Progress(
-            epoch=self._trained, epochs=self.epochs, loss=entry["loss"], seconds=entry["seconds"]
-        )
+        loss, seconds = entry["loss"], entry["seconds"]
+        done = Progress(epoch=self._trained, epochs=self.epochs, loss=loss, seconds=seconds)
         # A full disk ends a cell where it matters.
         with contextlib.suppress(CellError):
             write_text(self.path, json.dumps(asdict(done)))

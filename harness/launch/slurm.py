@@ -12,10 +12,9 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from harness.errors import RequestError
 from harness.launch.arrays import Group
@@ -23,15 +22,8 @@ from harness.launch.cluster import Cluster
 from harness.registry import ROOT
 
 
-@dataclass(frozen=True, kw_only=True)
-class QueuedJob:
-    """A job that the cluster knows.
-
-    Attributes:
-        state: Slurm's name of its state, as PENDING or RUNNING.
-        node: The node that runs it; empty where none does.
-        reason: Why it waits.
-    """
+class QueuedJob(NamedTuple):
+    """A job that the cluster knows: its state in Slurm's words, and why it waits."""
 
     state: str
     node: str
@@ -39,11 +31,7 @@ class QueuedJob:
 
 
 def require_slurm() -> None:
-    """Make sure that jobs can be submitted from here.
-
-    Raises:
-        RequestError: submitit is not installed, or there is no Slurm here.
-    """
+    """Raise a RequestError where submitit is not installed, or there is no Slurm here."""
     if find_spec("submitit") is None:
         raise RequestError(
             "--launcher slurm needs submitit: uv sync --extra slurm, or pip install submitit "
@@ -59,14 +47,8 @@ def submit(
 ) -> list[str]:
     """Submit tasks as one array, and return the names of its jobs.
 
-    Args:
-        tasks: Picklable by name; with a method `checkpoint`, as submitit calls it.
-        group: What they ask for.
-        cluster: The other settings.
-        folder: Takes logs and what submitit keeps.
-
-    Raises:
-        RequestError: Slurm refuses them; nothing was submitted.
+    Tasks are picklable by name and have a method `checkpoint`, as submitit calls it. The folder
+    takes their logs and what submitit keeps. A RequestError says why Slurm takes none of them.
     """
     # Where submitit sets up logging, it closes the handlers of everything else in the process.
     os.environ.setdefault("SUBMITIT_LOG_LEVEL", "NOCONFIG")
@@ -80,24 +62,29 @@ def submit(
     }
     if group.after is not None:
         further["dependency"] = f"afterany:{group.after}"
-    resources = group.resources
+    asked = group.resources
     executor.update_parameters(
         job_name="modelcomparisons",
-        partition=resources.partition,
-        account=resources.account,
-        qos=resources.qos,
-        constraint=resources.constraint,
-        time=resources.time,
-        cpus_per_task=resources.cpus,
-        gpus_per_node=resources.gpus or None,
-        mem=resources.memory,
+        partition=asked.partition,
+        account=asked.account,
+        qos=asked.qos,
+        constraint=asked.constraint,
+        time=asked.time,
+        cpus_per_task=asked.cpus,
+        gpus_per_node=asked.gpus or None,
+        mem=asked.memory,
         exclusive=group.exclusive or None,
         array_parallelism=cluster.parallel or len(tasks),
         signal_delay_s=cluster.signal_seconds,
         stderr_to_stdout=True,
         # submitit's own is refused by clusters that know their keys.
         wckey=None,
-        setup=_setup(cluster),
+        setup=[
+            *cluster.setup,
+            f"export PYTHONPATH={shlex.quote(str(ROOT))} PYTHONSAFEPATH=1",
+            # From 22.05 on srun does not take these from sbatch.
+            "export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK",
+        ],
         additional_parameters=further or None,
     )
     try:
@@ -112,38 +99,16 @@ def submit(
 
 
 def list_jobs() -> dict[str, QueuedJob]:
-    """Return the user's jobs that wait or run, by name.
-
-    Raises:
-        RequestError: squeue failed.
-    """
-    found = {}
-    for line in _run(
-        "squeue", "--me", "--noheader", "--array", "--format=%i|%T|%N|%r"
-    ).splitlines():
-        name, state, node, reason = line.strip().split("|", 3)
-        found[name] = QueuedJob(state=state, node=node, reason=reason)
-    return found
+    """Return the user's jobs that wait or run, by name; a RequestError if squeue fails."""
+    told = _run("squeue", "--me", "--noheader", "--array", "--format=%i|%T|%N|%r")
+    jobs = (line.strip().split("|", 3) for line in told.splitlines())
+    return {name: QueuedJob(*facts) for name, *facts in jobs}
 
 
 def cancel(jobs: Sequence[str]) -> None:
-    """End jobs, waiting or running.
-
-    Raises:
-        RequestError: scancel failed.
-    """
+    """End jobs, waiting or running; a RequestError if scancel fails."""
     for first in range(0, len(jobs), 1000):
         _run("scancel", *jobs[first : first + 1000])
-
-
-def _setup(cluster: Cluster) -> list[str]:
-    """Return the lines of bash that a job runs first."""
-    return [
-        *cluster.setup,
-        f"export PYTHONPATH={shlex.quote(str(ROOT))} PYTHONSAFEPATH=1",
-        # From 22.05 on srun does not take these from sbatch.
-        "export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK",
-    ]
 
 
 def _run(*command: str) -> str:

@@ -50,8 +50,8 @@ class WholeCell(Measurement["Planned", Job]):
         from harness.util.progress import describe_seconds
 
         rows = [
-            (str(item), item.action, item.detail, describe_seconds(rough_seconds(item)))
-            for item in planned
+            (str(each), each.action, each.detail, describe_seconds(rough_seconds(each)))
+            for each in planned
         ]
         print_table(Table.of_texts(("cell", "action", "what", "rough cost"), rows, align="llll"))
 
@@ -115,16 +115,12 @@ class WholeCell(Measurement["Planned", Job]):
     def split_off(self, planned: Planned, request: Request) -> Part:
         """Return the request for one cell; a compressed one waits for the training of its base."""
         cell, seed = planned.job.cell, planned.job.settings.seed
-        own = dataclasses.replace(
-            request, models=[cell.model], seeds=str(seed) if request.seeds else None
-        )
-        if request.datasets:
-            own = dataclasses.replace(own, datasets=[cell.dataset])
-        part = part_of(own, str(planned), model=cell.model)
+        own = dataclasses.replace(request, seeds=str(seed) if request.seeds else None)
+        part = part_of(own, str(planned), cell.dataset, [cell.model])
         if planned.first is None:
             return part
-        base = dataclasses.replace(own, models=[planned.first.job.cell.model])
-        return dataclasses.replace(part, after=part_of(base, "").key)
+        base = part_of(own, "", cell.dataset, [planned.first.job.cell.model])
+        return dataclasses.replace(part, after=base.key)
 
     def estimate_seconds(self, planned: Planned) -> float | None:
         """Return a rough duration; None for a GPU that is not here."""
@@ -156,16 +152,14 @@ def _write_unmeasured(planned: Planned, status: Status, reason: str) -> None:
     from harness.records.cell import CELLS, Record, used_settings
     from harness.records.parts import Provenance
 
-    job = planned.job
+    job, now = planned.job, datetime.now(UTC).isoformat(timespec="seconds")
     record = Record(
         cell=job.cell,
-        label=planned.spec.title(planned.job.settings),
+        label=planned.spec.title(job.settings),
         status=status,
         reason=reason,
         settings=used_settings(job),
-        provenance=Provenance(
-            started=datetime.now(UTC).isoformat(timespec="seconds"), command=job.command
-        ),
+        provenance=Provenance(started=now, command=job.command),
     )
     CELLS.write(job.results_dir, record)
 

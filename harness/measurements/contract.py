@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
 
-from harness.errors import RequestError
+from harness.errors import CellError, RequestError
 from harness.jobs import Part, Request, Result
 
 PlannedT = TypeVar("PlannedT")
@@ -17,13 +18,7 @@ JobT = TypeVar("JobT")
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome(Generic[PlannedT]):
-    """The outcome of a request, for `Measurement.show`.
-
-    Attributes:
-        results: The results folder.
-        ran: The planned parts of the request that were not refused, in their order.
-        began: Start of the first part: UTC, ISO 8601.
-    """
+    """The results folder, the parts that were not refused, and when the first began (ISO 8601)."""
 
     results: Path
     ran: Sequence[PlannedT]
@@ -55,11 +50,7 @@ class Measurement(ABC, Generic[PlannedT, JobT]):
 
     @abstractmethod
     def plan(self, request: Request) -> Sequence[PlannedT]:
-        """Check everything that can be checked before running, and return the parts to run.
-
-        Raises:
-            RequestError: Anything in the request is wrong.
-        """
+        """Check all that can be checked before running, and return the parts to run."""
 
     @abstractmethod
     def describe(self, planned: Sequence[PlannedT]) -> None:
@@ -69,20 +60,30 @@ class Measurement(ABC, Generic[PlannedT, JobT]):
     def run(self, planned: PlannedT, request: Request) -> int:
         """Run one part of a request, usually with `run_in_child`, and write its record.
 
+        A CellError says that it failed as a whole.
+
         Returns:
             0: it ended well; 1: something in it failed; 2: it was refused and wrote nothing.
-
-        Raises:
-            CellError: It failed as a whole.
         """
+
+    def run_up_to(self, tries: int, planned: PlannedT, request: Request) -> int:
+        """Run one part, again where it fails, `tries` times at the most; return as `run`."""
+        code = 1
+        for _ in range(max(1, tries)):
+            try:
+                code = self.run(planned, request)
+            except CellError as error:
+                print(f"{planned}: {error}", file=sys.stderr)
+                code = error.exit_code
+            if code != 1:
+                break
+        return code
 
     @abstractmethod
     def work(self, job: JobT) -> int:
         """Do a job in the child process that `run` has started; return the same as `run`.
 
-        Raises:
-            RequestError: The job cannot be carried out as it stands.
-            CellError: It failed as a whole.
+        A RequestError says that it cannot be carried out as it stands, a CellError that it failed.
         """
 
     @abstractmethod
@@ -97,8 +98,7 @@ class Measurement(ABC, Generic[PlannedT, JobT]):
     def split_off(self, planned: PlannedT, request: Request) -> Part:
         """Return one part of a request as a job that another machine can plan and run.
 
-        Raises:
-            RequestError: This measurement is for the machine that it was asked for on.
+        A RequestError says that this measurement is for the machine that it was asked for on.
         """
         del planned, request
         raise RequestError(f"--measure {self.name} runs here, in one process after the other")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar
@@ -21,13 +21,7 @@ from harness.measurements.contract import Measurement, Outcome
 
 @dataclass(frozen=True, kw_only=True)
 class TimingJob:
-    """The job of one process of a comparison, which can be written as JSON and read again.
-
-    Attributes:
-        comparison: The comparison that the process is part of.
-        number: Number of the process, from 0.
-        answer: File for the result of the process.
-    """
+    """The job of one process of a comparison, by number from 0; the answer is its result's file."""
 
     comparison: LatencyJob
     number: int
@@ -63,9 +57,8 @@ class LatencySideBySide(Measurement[LatencyJob, TimingJob]):
     def run(self, planned: LatencyJob, request: Request) -> int:
         """Time the models in as many processes as the settings say, and write their record.
 
-        Each process loads the models and prepares the runtimes for itself. They run one after the
-        other, so that only one of them holds the models in memory. The device is locked from the
-        first to the last. Nothing is written unless all processes end well.
+        They run one after the other, so that only one of them holds the models in memory. The
+        device is locked from the first to the last. Nothing is written unless all end well.
         """
         from pydantic import TypeAdapter
 
@@ -76,10 +69,8 @@ class LatencySideBySide(Measurement[LatencyJob, TimingJob]):
 
         print(f"{planned}: {_summary(planned)}", file=sys.stderr)
         first, found = planned.jobs[0], []
-        with (
-            tempfile.TemporaryDirectory() as folder,
-            device_lock(first.cell.device, str(planned)),
-        ):
+        lock = device_lock(first.cell.device, str(planned))
+        with tempfile.TemporaryDirectory() as folder, lock:
             started = datetime.now(UTC)
             for number in range(planned.processes):
                 answer = Path(folder) / f"{number}.json"
@@ -116,10 +107,8 @@ class LatencySideBySide(Measurement[LatencyJob, TimingJob]):
     def split_off(self, planned: LatencyJob, request: Request) -> Part:
         """Return the request for one comparison, which has its machine for itself."""
         models = [job.cell.model for job in planned.jobs]
-        own = replace(request, models=models)
-        if request.datasets:
-            own = replace(own, datasets=[planned.jobs[0].cell.dataset])
-        return part_of(own, str(planned), exclusive=True)
+        dataset = planned.jobs[0].cell.dataset
+        return part_of(request, str(planned), dataset, models, exclusive=True)
 
     def find_result(self, planned: LatencyJob) -> Result | None:
         """Return what the newest record of this comparison says, with any number of threads."""

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.errors import CellError, RequestError
+from harness.errors import RequestError
 from harness.launch.ledger import Ledger, Order, read_order
 from harness.launch.local import Place, children_at, stop_children
 from harness.measurements import MEASUREMENTS
@@ -29,14 +29,12 @@ class Task:
     def __call__(self) -> int:
         """Carry out the order, and return the exit code of the part."""
         order = read_order(self.order)
+        part, ledger = order.part, Ledger(order.part.request.results_dir)
         try:
-            return _carry_out(order)
+            return _carry_out(order, ledger.progress_path(part.key))
         except RequestError as error:
             print(f"refused: {error}", file=sys.stderr)
-            write_text(Ledger(order.request.results_dir).refusal_path(order.key), str(error))
-            return error.exit_code
-        except CellError as error:
-            print(error, file=sys.stderr)
+            write_text(ledger.refusal_path(part.key), str(error))
             return error.exit_code
         except KeyboardInterrupt:
             print("stopped: the cluster has ended this job", file=sys.stderr)
@@ -50,26 +48,19 @@ class Task:
         return DelayedSubmission(Task(self.order))
 
 
-def _carry_out(order: Order) -> int:
+def _carry_out(order: Order, progress: Path) -> int:
     order.version.require_here()
-    measurement = MEASUREMENTS[order.request.measure]
+    request, code, failure = order.part.request, 0, None
     restarts = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
-    failure = None
     if restarts > order.max_requeues:
         failure = (
             f"the cluster ended it {restarts} times (time limit, preemption or failed nodes): "
             "raise time or max_requeues in the settings of the cluster"
         )
-    place = Place(
-        progress=Ledger(order.request.results_dir).progress_path(order.key), failure=failure
-    )
-    code = 0
-    with children_at(place):
-        for planned in measurement.plan(order.request):
-            for _ in range(order.tries):
-                code = measurement.run(planned, order.request)
-                if code != 1:
-                    break
+    measurement = MEASUREMENTS[request.measure]
+    with children_at(Place(progress=progress, failure=failure)):
+        for planned in measurement.plan(request):
+            code = measurement.run_up_to(order.tries, planned, request)
     if code == 2:
         raise RequestError("its worker says why in the log")
     return code

@@ -7,7 +7,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from harness.catalog import load_model
 from harness.data.loading import DataSource, images_key, load_job_data
@@ -52,14 +52,11 @@ class Planned:
     """One cell of a request, and the next action for it.
 
     Attributes:
-        job: The cell with its settings.
         spec: The cell's model.
         action: done (an equal record exists), measure (weights exist or need no training), train,
             continue (train from a checkpoint) or unsupported (cannot run on this device).
         detail: The action and its reason in words.
         record: The existing record of the cell, equal or not.
-        n_train: Number of training images.
-        channels: Number of channels of the images.
         first: The training of a compressed model's base, if the base is not trained yet.
     """
 
@@ -76,8 +73,7 @@ class Planned:
         return str(self.job)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Images:
+class _Images(NamedTuple):
     """The facts about checked images that planning needs."""
 
     source: DataSource
@@ -87,11 +83,7 @@ class _Images:
 
 
 def plan_request(request: Request) -> list[Planned]:
-    """Check everything that can be checked before running, and plan each cell.
-
-    Raises:
-        RequestError: Anything in the request is wrong.
-    """
+    """Plan each cell; a RequestError says what in the request is wrong."""
     device = resolve_device(request.device, elsewhere=request.launcher != "local")
     name_trackers(request)
     cells = [
@@ -101,22 +93,15 @@ def plan_request(request: Request) -> list[Planned]:
     ]
     seeds = name_seeds(request.seeds)
     seen: dict[Hashable, _Images] = {}
-    planned = plan_published(
-        request,
-        [partial(_plan_cell, request, cell, seed, seen) for cell in cells for seed in seeds],
-    )
+    plans = [partial(_plan_cell, request, cell, seed, seen) for cell in cells for seed in seeds]
+    planned = plan_published(request, plans)
     if request.fair:
-        runnable = [item for item in planned if item.action != "unsupported"]
-        require_fair([(item.job, item.spec) for item in runnable])
+        require_fair([(each.job, each.spec) for each in planned if each.action != "unsupported"])
     return planned
 
 
 def find_job_record(job: Job) -> Record | None:
-    """Return the record of a job's cell, if there is one.
-
-    Raises:
-        RequestError: The file is not a record, or the record of another cell.
-    """
+    """Return the record of a job's cell, if any; a RequestError if another file is there."""
     return find_record(
         job.results_dir,
         job.cell,
@@ -184,12 +169,7 @@ def _check_images(job: Job, spec: ModelSpec, seen: dict[Hashable, _Images], forc
     if key not in seen:
         data = load_job_data(job, spec)
         accept_images(job, data.source, force=force)
-        seen[key] = _Images(
-            source=data.source,
-            n_train=len(data.train),
-            num_classes=len(data.classes),
-            channels=data.channels,
-        )
+        seen[key] = _Images(data.source, len(data.train), len(data.classes), data.channels)
     return seen[key]
 
 
@@ -197,7 +177,6 @@ def _next_action(
     job: Job, spec: ModelSpec, source: DataSource, record: Record | None, request: Request
 ) -> tuple[Action, str]:
     choice = job.settings.weights
-    weights = unfinished_path(job, source.sha256)
     sidecar = read_sidecar(trained_weights_path(job, source.sha256))
     start = load_model(spec.base) if spec.base else spec
     fallback = sidecar is not None and fell_back(job, start, sidecar)
@@ -208,34 +187,20 @@ def _next_action(
     if equal and not request.force and not (trained and fallback):
         unknown = "" if noted else ", made before the code of a model was noted"
         return "done", f"an equal record exists{unknown} (--force runs it again)"
-    action, detail = _next_work(job, spec, weights, sidecar, start if fallback else None)
+    action: Action = "measure"
+    if not trained:
+        detail = f"{choice} weights"
+    elif sidecar is None or choice == "train":
+        action, detail = _next_training(job, spec, unfinished_path(job, source.sha256))
+    elif fallback:
+        _, detail = _next_training(job, spec, unfinished_path(job, source.sha256))
+        action, detail = "train", f"{start.pretrained} weights were missing: look again, {detail}"
+    else:
+        unknown = "" if sidecar.code else ", from before the code of a model was noted"
+        detail = f"weights trained for {len(sidecar.logs)} epochs are there{unknown}"
     if noted and noted != model_code(job.cell.model):
         detail = f"the code of {job.cell.model} has changed since its record was made: {detail}"
     return action, detail
-
-
-def _next_work(
-    job: Job, spec: ModelSpec, weights: Path, sidecar: Sidecar | None, better: ModelSpec | None
-) -> tuple[Action, str]:
-    """Return what is left to do for a cell without an equal record.
-
-    Args:
-        job: The cell.
-        spec: Its model.
-        weights: What the files of an unfinished training are named after.
-        sidecar: Of its trained weights, if there are any.
-        better: The model whose pre-trained weights could not be had for them, if so.
-    """
-    choice = job.settings.weights
-    if choice in ("published", "imagenet", "random"):
-        return "measure", f"{choice} weights"
-    if sidecar is not None and choice == "auto" and better is None:
-        unknown = "" if sidecar.code else ", from before the code of a model was noted"
-        return "measure", f"weights trained for {len(sidecar.logs)} epochs are there{unknown}"
-    if sidecar is not None and choice == "auto" and better is not None:
-        _, detail = _next_training(job, spec, weights)
-        return "train", f"{better.pretrained} weights were missing: look again, {detail}"
-    return _next_training(job, spec, weights)
 
 
 def _next_training(job: Job, spec: ModelSpec, weights: Path) -> tuple[Action, str]:
@@ -263,14 +228,12 @@ def _is_equal(
     found = (record.weights.weights_sha256, start)
     wanted = (sidecar.sha256, real_start(sidecar)) if sidecar else (None, None)
     weights_match = found == wanted or record.weights.weights_origin == "published"
+    elsewhere = request.launcher != "local"
     return (
         record.status == "ok"
         and has_settings(record, job)
         and record.data.data_sha256 == source.sha256
         and weights_match
         and record.weights.code_digest in (None, model_code(job.cell.model))
-        and (
-            request.launcher != "local"
-            or record.machine.device_name == device_name(job.cell.device)
-        )
+        and (elsewhere or record.machine.device_name == device_name(job.cell.device))
     )

@@ -16,11 +16,7 @@ from harness.spec import shape_is_trained
 
 
 def plan_costs(request: Request) -> list[CostJob]:
-    """Check everything that can be checked before running, and return the jobs.
-
-    Raises:
-        RequestError: Anything in the request is wrong.
-    """
+    """Return the checked jobs; a RequestError says what in the request is wrong."""
     if request.data_file is not None:
         raise RequestError("--measure cost looks at no images: leave out --data-file")
     if request.device not in ("auto", "cpu"):

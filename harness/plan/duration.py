@@ -14,9 +14,8 @@ _MEASURING_SECONDS = 40.0
 def rough_seconds(planned: Planned) -> float:
     """Estimate the duration of a planned cell in seconds.
 
-    If the cell was trained before at this image size, the estimate follows the seconds of its last
-    epoch (or of all epochs, if the model has its own way of training). Otherwise a few training
-    steps of the network are timed on random images.
+    It follows the seconds of the last epoch (or of all, if the model trains in its own way) where
+    the cell was trained before at this image size. Else a few training steps are timed.
     """
     if planned.action in ("done", "unsupported"):
         return 0.0

@@ -27,22 +27,23 @@ _RESERVED_ENDS = ("-costs", "-latency", "-mcnemar")
 
 
 def own_name(path: Path) -> str:
-    """Return the name of the data set that a file or folder of the user's makes.
-
-    Raises:
-        RequestError: There is none, or files and tables could not bear it.
-    """
+    """Return the name of the data set that a user's file or folder makes, or refuse it."""
     where, name = f"--data-file {path}", absolute(path).stem
     if name in dataset_files():
         raise RequestError(
             f"{where}: give --dataset {name} as well to let it stand in for {name}, or rename it "
             "to use it as a data set of your own"
         )
-    foreign = [each for each in name if not _may_stand(each)]
-    problem = ""
     if not name:
-        problem = "no name of a data set can be made of it; name a folder below it"
-    elif foreign:
+        raise RequestError(
+            f"{where}: no name of a data set can be made of it; name a folder below it"
+        )
+    foreign = [
+        each
+        for each in name
+        if not (each.isalnum() or unicodedata.category(each)[0] == "M" or each in _MARKS)
+    ]
+    if foreign:
         problem = f"'{foreign[0]}' in its name; letters, digits, spaces and {_MARKS.strip()} wanted"
     elif name[0] in "-." or name != name.strip():
         problem = f"'{name}' begins or ends in '{name[0] if name[0] in '-.' else ' '}'"
@@ -50,22 +51,16 @@ def own_name(path: Path) -> str:
         problem = f"its name has {len(name.encode())} bytes; {_MOST_BYTES} at most wanted"
     elif name.lower() in _RESERVED or name.lower().endswith(_RESERVED_ENDS):
         problem = f"a data set '{name}' would have files of another one's name"
-    if problem:
-        raise RequestError(f"{where}: {problem}{'; rename it' if name else ''}")
-    return name
-
-
-def _may_stand(character: str) -> bool:
-    marks = unicodedata.category(character).startswith("M")
-    return character.isalnum() or marks or character in _MARKS
+    else:
+        return name
+    raise RequestError(f"{where}: {problem}; rename it")
 
 
 def accept_images(job: Job, source: DataSource, *, force: bool) -> None:
     """Say on standard error, in one line, what was done to images and what was left out.
 
-    Raises:
-        RequestError: The results folder has records of other images under the name of the data
-            set, and they are not to be replaced (`force`).
+    Unless `force`, a RequestError says that the results folder has records of other images under
+    the name of the data set.
     """
     if job.cell.dataset not in dataset_files() and not force:
         for name, digest in _recorded(job, source):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import shlex
 import sys
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from harness.catalog import load_model
@@ -26,7 +27,7 @@ from harness.settings import (
     load_settings,
     parse_assignment,
 )
-from harness.settings_spec import LARGEST_SEED, Settings
+from harness.settings_spec import LARGEST_SEED
 from harness.spec import ModelSpec
 from harness.tracking.names import choose_trackers
 from harness.util.files import absolute
@@ -35,51 +36,36 @@ PlannedT = TypeVar("PlannedT")
 
 
 def name_datasets(request: Request) -> list[str]:
-    """Return the names of the data sets that a request asks for.
-
-    Raises:
-        RequestError: A name is unknown, or the data file does not go with the names.
-    """
+    """Return the names of the data sets that a request asks for, or refuse them."""
     names = expand_names("data set", request.datasets, dataset_files())
-    if request.data_file is None:
+    file = request.data_file
+    if file is None:
         return names
-    if printable(str(absolute(request.data_file))) != str(absolute(request.data_file)):
-        raise RequestError(
-            f"--data-file {request.data_file}: a path of printable UTF-8 wanted; rename it"
-        )
+    if printable(str(absolute(file))) != str(absolute(file)):
+        raise RequestError(f"--data-file {file}: a path of printable UTF-8 wanted; rename it")
     if len(names) > 1:
         raise RequestError(f"--data-file stands in for one data set, not for {', '.join(names)}")
-    if names:
-        return names
-    return [own_name(request.data_file)]
+    return names or [own_name(file)]
 
 
 def choose_models(chosen: list[str], suits: Callable[[str], bool], refusal: str) -> list[str]:
     """Return the names of the models that a request asks for; of `all`, only those that suit.
 
-    Raises:
-        RequestError: A name is unknown; a model that was named does not suit, or none of `all`
-            does, for the reason `refusal`.
+    A RequestError with `refusal` says which of those that were named do not, or that none does.
     """
     names = expand_names("model", chosen, model_files())
     models = [name for name in names if suits(name)]
     left_out = [name for name in names if name not in models]
-    if left_out and (not models or "all" not in ",".join(chosen).split(",")):
+    if left_out and not (models and "all" in split_names("model", chosen)):
         raise RequestError(f"--model {','.join(left_out)}: {refusal}")
     return models
 
 
 def resolve_device(choice: str, *, elsewhere: bool = False) -> Device:
-    """Return the device for `--device`.
+    """Return the device for `--device`; a RequestError if there is none.
 
-    One of several GPUs is all that this process and its children see from then on.
-
-    Args:
-        choice: auto, cpu, cuda, cuda:<number>, several of these with commas, or cuda:all.
-        elsewhere: Whether the device is that of another machine, which cannot be asked.
-
-    Raises:
-        RequestError: The device does not exist.
+    `elsewhere`, on another machine, nothing can be asked. One of several GPUs is all that this
+    process and its children see from then on.
     """
     import torch
 
@@ -99,37 +85,27 @@ def resolve_device(choice: str, *, elsewhere: bool = False) -> Device:
 
 
 def name_gpus(choice: str) -> list[int]:
-    """Return the numbers of the GPUs that `--device` names; none for auto, cpu and cuda.
-
-    Raises:
-        RequestError: It is no such choice, or names a GPU twice.
-    """
+    """Return the numbers of the GPUs that `--device` names; none for auto, cpu and cuda."""
     import torch
 
     if choice in ("auto", "cpu", "cuda"):
         return []
     if choice == "cuda:all":
         return list(range(torch.cuda.device_count()))
-    numbers = []
-    for name in choice.split(","):
-        kind, _, index = name.strip().partition(":")
-        if kind != "cuda" or not (index.isascii() and index.isdigit()):
-            raise RequestError(
-                f"unknown device '{choice}': auto, cpu, cuda, cuda:<number>, several as "
-                "cuda:0,cuda:1, or cuda:all wanted"
-            )
-        numbers.append(int(index))
+    names = [name.strip() for name in choice.split(",")]
+    if not all(re.fullmatch("cuda:[0-9]+", name) for name in names):
+        raise RequestError(
+            f"unknown device '{choice}': auto, cpu, cuda, cuda:<number>, several as "
+            "cuda:0,cuda:1, or cuda:all wanted"
+        )
+    numbers = [int(name.removeprefix("cuda:")) for name in names]
     if len(set(numbers)) < len(numbers):
         raise RequestError(f"--device {choice}: a GPU is named twice")
     return numbers
 
 
 def visible_gpus(numbers: Sequence[int]) -> list[str]:
-    """Return GPUs as `CUDA_VISIBLE_DEVICES` names them.
-
-    Raises:
-        RequestError: There is no such GPU.
-    """
+    """Return GPUs as `CUDA_VISIBLE_DEVICES` names them; refuse those that are not there."""
     import torch
 
     count = torch.cuda.device_count()
@@ -137,22 +113,24 @@ def visible_gpus(numbers: Sequence[int]) -> list[str]:
         last = f" to cuda:{count - 1}" if count > 1 else ""
         raise RequestError(f"--device cuda:{max(numbers)}: this machine has cuda:0{last} alone")
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    names = visible.split(",") if visible else [str(number) for number in range(count)]
+    names = visible.split(",") if visible else list(map(str, range(count)))
     return [names[number] for number in numbers]
 
 
 def make_job(request: Request, cell: Cell, seed: int | None = None) -> tuple[Job, ModelSpec]:
-    """Return the job of a request's cell, with settings, and its model.
-
-    A `seed` of `--seeds` that differs from the seed of the settings makes a separate record.
-
-    Raises:
-        RequestError: The settings are wrong.
-    """
+    """Return the job of a request's cell, with a seed of `--seeds` if any, and its model."""
     spec = load_model(cell.model)
     overrides = dict(request.overrides) | dict(map(parse_assignment, request.assignments))
     settings = load_settings(cell.dataset, cell.model, overrides, recipe=request.recipe)
-    settings, repeat = with_seed(settings, seed, overrides)
+    own_seed = settings.seed
+    if seed is not None:
+        if "seed" in overrides:
+            raise RequestError("--seed and --seeds do not go together: put all into --seeds")
+        if settings.weights == "published":
+            raise RequestError("--seeds: published weights are the same for every seed")
+        settings = dataclasses.replace(settings, seed=seed)
+    # The record of another seed lies beside that of the cell.
+    repeat = settings.seed != own_seed
     device, trained_on = cell.device, None
     if device not in spec.devices and spec.base:
         # What is compressed for another device is trained where its base is.
@@ -185,11 +163,9 @@ def _check_places(processes: int, device: Device) -> None:
 
     from harness.measure.conditions import default_threads
 
-    if processes == 1:
-        return
+    kind = "GPU" if device == "cuda" else "CPU core"
     places = torch.cuda.device_count() if device == "cuda" else default_threads()
-    if processes > places:
-        kind = "GPU" if device == "cuda" else "CPU core"
+    if processes > max(1, places):
         raise RequestError(
             f"setting training.processes: each of {processes} processes needs a {kind}, and "
             f"{places} can be used here"
@@ -199,10 +175,8 @@ def _check_places(processes: int, device: Device) -> None:
 def plan_published(request: Request, plans: Sequence[Callable[[], PlannedT]]) -> list[PlannedT]:
     """Return what each of `plans` returns; what was never published is left out of `all`.
 
-    Each one that is left out is a line on standard error.
-
-    Raises:
-        NotPublishedError: Of one that was asked for by name, or where nothing remains.
+    Each one that is left out is a line on standard error. A NotPublishedError says what was asked
+    for by name, or that nothing remains.
     """
     asked = ",".join([*request.models, *request.datasets]).split(",")
     planned: list[PlannedT] = []
@@ -245,40 +219,13 @@ def describe_command(request: Request, dataset: str, models: str, device: Device
 
 
 def name_seeds(text: str | None) -> list[int] | list[None]:
-    """Return the different seeds of a comma list; a single None if there is none.
-
-    Raises:
-        RequestError: The list is empty, or a seed is not a whole number from 0 to `LARGEST_SEED`.
-    """
+    """Return the different seeds of a comma list, from 0 to `LARGEST_SEED`; [None] without one."""
     if text is None:
         return [None]
-    seeds = []
-    for part in split_names("seed", [text]):
+    parts = split_names("seed", [text])
+    for part in parts:
         if not (part.isascii() and part.isdigit()):
             raise RequestError(f"--seeds {text}: whole numbers wanted, found '{part}'")
         if len(part) > len(str(LARGEST_SEED)) or int(part) > LARGEST_SEED:
             raise RequestError(f"--seeds {text}: the largest seed is {LARGEST_SEED}")
-        seeds.append(int(part))
-    return list(dict.fromkeys(seeds))
-
-
-def with_seed(
-    settings: Settings, seed: int | None, overridden: Container[str]
-) -> tuple[Settings, bool]:
-    """Return settings with one of `--seeds`, and whether it differs from their own seed.
-
-    Args:
-        settings: The settings without `--seeds`.
-        seed: The seed; None for that of the settings.
-        overridden: Names of the settings on the command line.
-
-    Raises:
-        RequestError: The seed is set twice, or has no effect.
-    """
-    if seed is None:
-        return settings, False
-    if "seed" in overridden:
-        raise RequestError("--seed and --seeds do not go together: put all into --seeds")
-    if settings.weights == "published":
-        raise RequestError("--seeds: published weights are the same for every seed")
-    return dataclasses.replace(settings, seed=seed), seed != settings.seed
+    return list(dict.fromkeys(map(int, parts)))

@@ -10,7 +10,7 @@ from harness.catalog import load_model
 from harness.data.loading import ImageData, images_key
 from harness.data.synthetic import load_or_stand_in
 from harness.errors import RequestError, unknown_name
-from harness.jobs import Cell, Device, Job, LatencyJob, Request, Runtime
+from harness.jobs import Cell, Job, LatencyJob, Request, Runtime
 from harness.measure.runtimes import require_libraries
 from harness.networks.build import check_fit
 from harness.networks.published import not_published, require_published
@@ -25,15 +25,9 @@ from harness.plan.jobs import (
 )
 from harness.registry import split_names
 
-_USUAL_REFERENCE = "resnet"
-
 
 def plan_latency(request: Request) -> list[LatencyJob]:
-    """Check everything that can be checked before running, and return the jobs.
-
-    Raises:
-        RequestError: Anything in the request is wrong.
-    """
+    """Return the checked jobs; a RequestError says what in the request is wrong."""
     device = resolve_device(request.device, elsewhere=request.launcher != "local")
     runtimes = _name_runtimes(request.runtimes)
     models = choose_models(
@@ -41,11 +35,13 @@ def plan_latency(request: Request) -> list[LatencyJob]:
         lambda name: device in load_model(name).devices,
         f"does not run on {device}",
     )
-    reference = _name_reference(request.reference, models)
-    plans = [
-        partial(_plan_dataset, request, dataset, device, models, reference, runtimes)
-        for dataset in name_datasets(request)
-    ]
+    reference = request.reference or ("resnet" if "resnet" in models else models[0])
+    if reference not in models:
+        raise unknown_name("--reference", reference, models, "one of the models compared")
+    plans = []
+    for dataset in name_datasets(request):
+        cells = [Cell(dataset=dataset, model=model, device=device) for model in models]
+        plans.append(partial(_plan_dataset, request, cells, reference, runtimes))
     return plan_published(request, plans)
 
 
@@ -59,24 +55,11 @@ def _name_runtimes(chosen: list[str]) -> tuple[Runtime, ...]:
     return cast("tuple[Runtime, ...]", tuple(names)) or ("eager",)
 
 
-def _name_reference(chosen: str, models: list[str]) -> str:
-    if not chosen:
-        return _USUAL_REFERENCE if _USUAL_REFERENCE in models else models[0]
-    if chosen not in models:
-        raise unknown_name("--reference", chosen, models, "one of the models compared")
-    return chosen
-
-
 def _plan_dataset(
-    request: Request,
-    dataset: str,
-    device: Device,
-    models: list[str],
-    reference: str,
-    runtimes: tuple[Runtime, ...],
+    request: Request, cells: list[Cell], reference: str, runtimes: tuple[Runtime, ...]
 ) -> LatencyJob:
     seen: dict[Hashable, ImageData] = {}
-    cells = [Cell(dataset=dataset, model=model, device=device) for model in models]
+    dataset, device = cells[0].dataset, cells[0].device
     jobs = plan_published(request, [partial(_plan_model, request, cell, seen) for cell in cells])
     names = [job.cell.model for job in jobs]
     if reference not in names:

@@ -86,12 +86,10 @@ def _batches(
 
 
 def compile_for_batches(network: nn.Module, example: Tensor, precision: Precision) -> Network:
-    """Return a network compiled for batches of one size, of which the last may be smaller.
+    """Return a network compiled for batches like one N×C×H×W, of which the last may be smaller.
 
-    Args:
-        network: In evaluation mode, fp32, on the CPU.
-        example: A batch N×C×H×W, in the layout of the network.
-        precision: Precision of the accuracy pass, whose autocast, if any, must be on.
+    The network is in evaluation mode, in fp32, on the CPU, and the example in its layout. The
+    autocast of the precision, if any, must be on.
 
     Raises:
         CellError: The network cannot be compiled because its path depends on values, or the
@@ -138,13 +136,13 @@ def _fixed_batch(network: nn.Module, example: Tensor) -> Network:
     size = len(example)
 
     def run(images: Tensor) -> Tensor:
-        missing = size - len(images)
-        if missing:
-            images = torch.cat([images, images[:1].expand(missing, -1, -1, -1)])
+        count = len(images)
+        if count < size:
+            images = torch.cat([images, images[:1].expand(size - count, -1, -1, -1)])
             images = torch.empty_like(example).copy_(images)
         with torch.autocast("cpu", enabled=False):
             logits: Tensor = network(images)
-        return logits[: size - missing]
+        return logits[:count]
 
     return run
 
@@ -160,11 +158,10 @@ def _check_precision(
     images = _batches(job, spec, some, f"{job.cell}, fp32 check", copied.layout)
     exact = evaluate(copied.forward, images, len(data.classes), copied.classify)
     low = torch.from_numpy(accuracy.predictions.astype("int64"))[rows]
-    changed = low.numpy() != exact.predictions
+    accuracy_low = 100 * float((low == some.labels).double().mean())
     return {
         "images": len(rows),
         "accuracy_fp32": exact.accuracy_top1,
-        f"accuracy_{job.settings.evaluation.precision}": 100
-        * float((low == some.labels).double().mean()),
-        "changed": int(changed.sum()),
+        f"accuracy_{job.settings.evaluation.precision}": accuracy_low,
+        "changed": int((low.numpy() != exact.predictions).sum()),
     }

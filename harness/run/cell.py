@@ -19,13 +19,13 @@ from harness.networks.adapter import RoutedAdapter, adapt
 from harness.networks.build import make_preprocess
 from harness.records import parts as record_parts
 from harness.records.cell import Record, used_settings
-from harness.records.parts import Data, Epoch, Layout, Load, Machine, Weights
+from harness.records.parts import Data, Epoch, Layout, Machine, Weights
 from harness.records.predictions import PREDICTIONS, make_predictions, predictions_place
 from harness.registry import model_code
 from harness.run.accuracy import measure_accuracy
 from harness.run.compression import measure_compression
 from harness.run.costs import Costs, measure_costs, measure_routed_costs
-from harness.run.provenance import make_provenance
+from harness.run.provenance import describe_conditions, make_provenance
 from harness.run.provision import ReadyNetwork, ready_network
 from harness.training.tracker import UNTRACKED, Tracker
 
@@ -38,13 +38,9 @@ _PARAMETERS = (
 
 
 def run_cell(job: Job, tracker: Tracker = UNTRACKED) -> Record:
-    """Get the cell's network ready, measure it, write its predictions and return its record.
+    """Get the cell's network ready, measure it, write its predictions, return its record unwritten.
 
-    The record is not written yet. The tracker receives the settings and every epoch of training.
-
-    Raises:
-        RequestError: The job cannot be carried out as it stands.
-        CellError: The cell broke while it ran.
+    A RequestError says that the job cannot be carried out as it stands, a CellError that it broke.
     """
     started = datetime.now(UTC)
     set_threads(job.settings.threads)
@@ -76,12 +72,7 @@ def run_cell(job: Job, tracker: Tracker = UNTRACKED) -> Record:
             test_labels_sha256=predictions.labels_sha256,
         ),
         compression=compression,
-        machine=dataclasses.replace(
-            blank.machine,
-            cores=conditions.cores,
-            load=Load(**dataclasses.asdict(conditions.load)),
-            busy=conditions.busy,
-        ),
+        machine=dataclasses.replace(blank.machine, **describe_conditions(conditions)),
         provenance=make_provenance(blank.provenance.environment, started, job.command),
         **vars(costs) | {"not_measured": not_measured},
     )
@@ -116,16 +107,14 @@ def _describe_data(data: ImageData) -> Data:
 
 
 def _describe_weights(ready: ReadyNetwork, code: str) -> Weights:
-    weights = Weights(
-        weights_origin=ready.origin, weights_sha256=ready.sha256, code_digest=code or None
-    )
-    if ready.sidecar is None:
-        return weights
-    sidecar = ready.sidecar
+    origin, sha256, sidecar = ready.origin, ready.sha256, ready.sidecar
+    if sidecar is None:
+        return Weights(weights_origin=origin, weights_sha256=sha256, code_digest=code or None)
     layouts: dict[bool | None, Layout | None]
     layouts = {None: None, True: "channels last", False: "contiguous"}
-    return dataclasses.replace(
-        weights,
+    return Weights(
+        weights_origin=origin,
+        weights_sha256=sha256,
         start=sidecar.start,
         epochs=len(sidecar.logs),
         training_seconds=round(sidecar.training_seconds, 1),

@@ -31,13 +31,7 @@ def measure_compression(
 ) -> Compression:
     """Measure the costs of a base with random weights, and time both networks in the same rounds.
 
-    Args:
-        ready: The compressed network, on the job's device.
-        example: One image, 1×C×H×W, on that device.
-        costs: The costs of the compressed network.
-        job: The cell.
-        spec: The compressed model.
-        data: The images that the classes and channels of the base follow.
+    The compressed network and the example, one image 1×C×H×W, are on the job's device.
     """
     logger.info("%s: latency beside its base", job.cell)
     base = build_network(load_model(spec.base), job.settings, len(data.classes), data.channels)

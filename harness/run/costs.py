@@ -55,10 +55,7 @@ class Costs:
 def measure_costs(network: nn.Module, example: Tensor, job: Job) -> Costs:
     """Measure the costs of an image in a network where all images take the same layers.
 
-    Args:
-        network: On the job's device.
-        example: One image, 1×C×H×W, on that device.
-        job: The cell, whose settings limit rounds and seconds.
+    The network and the example, one image 1×C×H×W, are on the job's device.
     """
     logger.info("%s: operations and memory", job.cell)
     adapter = adapt(network)
@@ -98,7 +95,7 @@ def measure_routed_costs(
         adapter: Adapter of the network, which is on the job's device.
         images: Test images N×C×H×W, on that device.
         predictions: Predicted class of each image, int64 N, on the CPU.
-        job: The cell, whose settings limit rounds and seconds.
+        job: The cell.
     """
     logger.info("%s: operations, memory and latency of every path", job.cell)
     route, all_paths = adapter.routed.route, adapter.paths
@@ -204,26 +201,17 @@ def _measure_training_mb(
 def _measure_latency(
     networks: dict[str, measured.Network], examples: dict[str, Tensor], job: Job
 ) -> dict[str, measured.Latency]:
-    limits = job.settings.measurement
-    return measured.measure_latency(
-        networks,
-        examples,
-        rounds=limits.latency_rounds,
-        seconds=limits.latency_seconds,
-        seed=job.settings.seed,
-    )
+    limits, seed = job.settings.measurement, job.settings.seed
+    rounds, seconds = limits.latency_rounds, limits.latency_seconds
+    return measured.measure_latency(networks, examples, rounds=rounds, seconds=seconds, seed=seed)
 
 
 def _measure_throughput(
     network: measured.Network, images: Tensor, gflops: float | None, job: Job
 ) -> Throughput:
     limits = job.settings.measurement
-    found = measure_throughput(
-        network,
-        images,
-        batch_sizes=limits.throughput_batch_sizes,
-        seconds=limits.throughput_seconds,
-    )
+    sizes, seconds = limits.throughput_batch_sizes, limits.throughput_seconds
+    found = measure_throughput(network, images, batch_sizes=sizes, seconds=seconds)
     peak = measure_peak(str(images.device)).gflops_per_s
     return Throughput(
         throughput_images_per_s=found.images_per_s,
@@ -241,13 +229,14 @@ def _measure_energy(
     batch = filled(images, throughput.throughput_batch_size or 1)
     joules, no_joules = measure_energy(network, batch, seconds=seconds)
     references, misses, no_cache = measure_cache(network, images[:1], seconds=seconds)
+    reasons = {
+        "energy_j_per_image": no_joules,
+        "cache_references_per_image": no_cache,
+        "cache_misses_per_image": no_cache,
+    }
     energy = Energy(
         energy_j_per_image=joules,
         cache_references_per_image=references,
         cache_misses_per_image=misses,
     )
-    return energy, {
-        "energy_j_per_image": no_joules,
-        "cache_references_per_image": no_cache,
-        "cache_misses_per_image": no_cache,
-    }
+    return energy, reasons

@@ -23,13 +23,14 @@ from harness.run.provenance import make_provenance
 from harness.run.provision import read_published
 from harness.spec import DatasetSpec, ModelSpec, NetworkPath, shape_is_trained
 
+_OPERATIONS = ("gmacs", "gflops", "gmacs_thop")
+
 
 def count_costs(job: Job) -> CostRecord:
     """Count the costs of a job's model and return the record, which is not written yet.
 
-    Raises:
-        RequestError: The network's shape is a result of training, and no network was published.
-        CellError: The operations cannot be counted.
+    A RequestError says that its shape is a result of training and none was published, a CellError
+    that its operations cannot be counted.
     """
     started = datetime.now(UTC)
     spec, dataset = load_model(job.cell.model), load_dataset(job.cell.dataset)
@@ -59,19 +60,20 @@ def count_costs(job: Job) -> CostRecord:
 
 def _build(job: Job, spec: ModelSpec, dataset: DatasetSpec) -> tuple[nn.Module, str]:
     """Return a network with arbitrary weights, or the published one, and the weights' origin."""
+    classes, channels = len(dataset.classes), dataset.channels
     if spec.published_form is not None and _is_published_form(job, spec):
-        network = spec.build(len(dataset.classes), dataset.channels, False)
+        network = spec.build(classes, channels, False)
         return spec.published_form(network, lambda: read_published(job, spec)[0]).eval(), "random"
     if spec.compress is not None:
-        network = build_network(spec, job.settings, len(dataset.classes), dataset.channels)
-        return spec.compress(network.eval(), job.settings, dataset.channels), "random"
+        network = build_network(spec, job.settings, classes, channels)
+        return spec.compress(network.eval(), job.settings, channels), "random"
     if not shape_is_trained(spec):
         with torch.device("meta"):
-            network = build_network(spec, job.settings, len(dataset.classes), dataset.channels)
+            network = build_network(spec, job.settings, classes, channels)
         return network.to_empty(device="cpu").eval(), "random"
     if spec.load_published is None:
         raise RequestError(f"{spec.label} gets its shape in training, and none was published")
-    network, _ = spec.load_published(job, len(dataset.classes))
+    network, _ = spec.load_published(job, classes)
     return network.eval(), "published"
 
 
@@ -82,9 +84,7 @@ def _is_published_form(job: Job, spec: ModelSpec) -> bool:
 def _count_whole(adapter: NetworkAdapter, image: Tensor) -> dict[str, Any]:
     operations = measure_operations(adapter.counted, image)
     return {
-        "gmacs": operations.gmacs,
-        "gflops": operations.gflops,
-        "gmacs_thop": operations.gmacs_thop,
+        **{name: getattr(operations, name) for name in _OPERATIONS},
         "peak_memory_mb": measure_peak_mb(adapter.network, image, on_meta=adapter.runs_on_meta),
         "not_measured": dict(operations.reasons),
     }
@@ -92,31 +92,27 @@ def _count_whole(adapter: NetworkAdapter, image: Tensor) -> dict[str, Any]:
 
 def _count_paths(adapter: NetworkAdapter, image: Tensor) -> dict[str, Any]:
     """Count every path; a mean over images is not known, because there are no images."""
-    paths = adapter.paths
     counted = [
         CostPath(
             **count_path(path, image),
             file_mb=measure_file_mb(path.network),
             gmacs_unpadded=_count_unpadded(path.network, image),
         )
-        for path in paths
+        for path in adapter.paths
     ]
     counted.sort(key=lambda each: each.gmacs)
-    longest = next(path for path in paths if path.name == counted[-1].name)
+    longest = next(path for path in adapter.paths if path.name == counted[-1].name)
     return {
         "paths": tuple(counted),
         "peak_memory_mb": measure_peak_mb(longest.network, image),
-        "not_measured": dict.fromkeys(
-            ("gmacs", "gflops", "gmacs_thop"), "it depends on the image's path"
-        ),
+        "not_measured": dict.fromkeys(_OPERATIONS, "it depends on the image's path"),
     }
 
 
 def count_path(path: NetworkPath, image: Tensor) -> dict[str, Any]:
     """Return the fields that `CostPath` and `harness.records.parts.PathCosts` have in common.
 
-    Raises:
-        CellError: As `measure_operations`, or an operator that multiplies has no formula.
+    A CellError says that operations cannot be counted.
     """
     operations = measure_operations(path.network, image)
     if operations.gmacs is None:
@@ -132,10 +128,8 @@ def count_path(path: NetworkPath, image: Tensor) -> dict[str, Any]:
 
 
 def _count_unpadded(network: nn.Module, image: Tensor) -> float | None:
-    """Return 10^9 multiply-accumulates without the padding of 1×1 convolutions; None without any.
-
-    The padding of a 1×1 convolution adds only the bias around the image, and its computation.
-    """
+    """Return 10^9 multiply-accumulates without padding of 1×1 convolutions; None without any."""
+    # Such padding adds only the bias around the image, and its computation.
     copied, found = copy_network(network), False
     for part in copied.modules():
         if isinstance(part, nn.Conv2d) and part.kernel_size == (1, 1) and any(part.padding):

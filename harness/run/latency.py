@@ -6,7 +6,7 @@ import dataclasses
 import logging
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,7 +24,8 @@ from harness.networks.adapter import TimedCall, adapt
 from harness.networks.build import make_preprocess
 from harness.networks.weights import read_sidecar, trained_weights_path, with_stored_start
 from harness.records.latency import LatencyRow
-from harness.records.parts import Load, Machine
+from harness.records.parts import Machine
+from harness.run.provenance import describe_conditions
 from harness.run.provision import ReadyNetwork, ready_network
 from harness.spec import ModelSpec
 
@@ -39,8 +40,6 @@ class ProcessTimes:
         rows: A row without times for each model and runtime.
         rounds: The times, by the names of the rows.
         machine: The machine, cores and load of this process.
-        data_name: Name of the source of the images.
-        data_sha256: Digest of the images.
         environment: The result of `describe_environment`.
     """
 
@@ -52,8 +51,7 @@ class ProcessTimes:
     environment: dict[str, Any]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Model:
+class _Model(NamedTuple):
     """A network and the images N×C×H×W that it is timed on, both on the device."""
 
     job: Job
@@ -62,8 +60,7 @@ class _Model:
     images: Tensor
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Candidate:
+class _Candidate(NamedTuple):
     """A network in a runtime, and its row without times."""
 
     row: LatencyRow
@@ -74,15 +71,9 @@ class _Candidate:
 def time_models(job: LatencyJob, number: int) -> ProcessTimes:
     """Time every model of a job in every runtime, in this process.
 
-    The caller holds the lock on the device.
-
-    Args:
-        job: The comparison.
-        number: Number of this process, from 0; images and the order of the models depend on it.
-
-    Raises:
-        RequestError: The job cannot be carried out as it stands.
-        CellError: The reference cannot be timed.
+    The caller holds the lock on the device. Images and the order of the models depend on the
+    number of this process. A RequestError says that the job cannot be carried out as it stands, a
+    CellError that the reference cannot be timed.
     """
     threads = set_threads(job.jobs[0].settings.threads)
     models, data = _load_all(job, number)
@@ -96,9 +87,7 @@ def time_models(job: LatencyJob, number: int) -> ProcessTimes:
         machine=Machine(
             device_name=environment["device_name"],
             threads=threads,
-            cores=conditions.cores,
-            load=Load(**dataclasses.asdict(conditions.load)),
-            busy=conditions.busy,
+            **describe_conditions(conditions),
         ),
         data_name=data.source.name,
         data_sha256=data.source.sha256,
@@ -134,7 +123,7 @@ def _load(job: Job, spec: ModelSpec, data: ImageData, number: int) -> _Model:
     stored, _ = next(data.test.batches(order, len(order)))
     images = make_preprocess(job.settings, spec)(stored.to(job.cell.device))
     ready.network.to(job.cell.device)
-    return _Model(job=job, spec=spec, ready=ready, images=images)
+    return _Model(job, spec, ready, images)
 
 
 def _prepare(model: _Model, runtime: Runtime) -> _Candidate:
@@ -147,16 +136,16 @@ def _prepare(model: _Model, runtime: Runtime) -> _Candidate:
         weights_sha256=model.ready.sha256,
         image_size=model.images.shape[-1],
     )
-    call: Network = model.ready.network
+    image = model.images[:1]
     try:
         timed = _timed_call(model, runtime)
     except CellError as error:
         logger.info("%s in %s: %s", model.job.cell, runtime, error)
-        row = dataclasses.replace(row, reason=str(error))
-    else:
-        call, method, difference = timed.call, timed.method, timed.max_difference
-        row = dataclasses.replace(row, runtime_method=method, max_difference=difference)
-    return _Candidate(row=row, call=call, image=model.images[:1])
+        failed = dataclasses.replace(row, reason=str(error))
+        return _Candidate(failed, model.ready.network, image)
+    method, difference = timed.method, timed.max_difference
+    row = dataclasses.replace(row, runtime_method=method, max_difference=difference)
+    return _Candidate(row, timed.call, image)
 
 
 def _timed_call(model: _Model, runtime: Runtime) -> TimedCall:
@@ -167,11 +156,11 @@ def _timed_call(model: _Model, runtime: Runtime) -> TimedCall:
 
 
 def _time(candidates: list[_Candidate], job: LatencyJob, number: int) -> Rounds:
-    timed = {each.row.name: each for each in candidates if each.row.reason is None}
-    if job.reference_name not in timed:
-        rows = {each.row.name: each.row for each in candidates}
-        reason = rows[job.reference_name].reason
+    named = {each.row.name: each for each in candidates}
+    reason = named[job.reference_name].row.reason
+    if reason is not None:
         raise CellError(f"the reference {job.reference_name} cannot be timed: {reason}")
+    timed = {name: each for name, each in named.items() if each.row.reason is None}
     settings = job.jobs[0].settings
     return time_side_by_side(
         {name: each.call for name, each in timed.items()},

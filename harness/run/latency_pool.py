@@ -18,13 +18,7 @@ from harness.run.provenance import make_provenance
 def pool_processes(
     job: LatencyJob, processes: Sequence[ProcessTimes], started: datetime
 ) -> LatencyRecord:
-    """Return the record of a comparison, which is not written yet.
-
-    Args:
-        job: The comparison.
-        processes: The result of each process, in their order.
-        started: Start of the first process.
-    """
+    """Return the record of a comparison, which began at `started` and is not written yet."""
     settings, cell = job.jobs[0].settings, job.jobs[0].cell
     rounds = [each.rounds for each in processes]
     ratios = compare_latency(rounds, reference=job.reference_name, seed=settings.seed)

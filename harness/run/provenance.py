@@ -1,21 +1,25 @@
-"""Provenance of a record: code, time, command and environment."""
+"""Provenance of a record: code, time, command, environment and load."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from harness.records.parts import Provenance
+from harness.measure.conditions import Conditions
+from harness.records.parts import Load, Provenance
+
+
+def describe_conditions(conditions: Conditions) -> dict[str, Any]:
+    """Return the fields of a `Machine` that say what it did during a measurement."""
+    load = Load(**dataclasses.asdict(conditions.load))
+    return {"cores": conditions.cores, "load": load, "busy": conditions.busy}
 
 
 def make_provenance(environment: Mapping[str, Any], started: datetime, command: str) -> Provenance:
-    """Return the provenance of a measurement that ends now.
-
-    Args:
-        environment: The result of `harness.measure.environment.describe_environment`.
-        started: Start of the measurement.
-        command: The command that repeats the measurement.
+    """Return the provenance of a measurement that ends now, in the environment that
+    `describe_environment` found.
     """
     return Provenance(
         git_commit=environment["git_commit"],

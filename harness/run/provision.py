@@ -37,7 +37,6 @@ from harness.networks.weights import (
 )
 from harness.run.accuracy import measure_accuracy
 from harness.run.together import learn_together
-from harness.settings_spec import Settings
 from harness.spec import ModelSpec, StateDict
 from harness.training.checkpoints import delete_checkpoint
 from harness.training.fit import learn
@@ -50,7 +49,6 @@ from harness.util.locks import shared_lock
 
 logger = logging.getLogger(__name__)
 
-
 # What building a network may raise whose description has been altered.
 _NO_STRUCTURE = (AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
@@ -59,11 +57,9 @@ Origin = Literal["trained", "published", "imagenet", "random"]
 
 @dataclass(frozen=True, kw_only=True)
 class ReadyNetwork:
-    """A network to measure, and the origin of its weights.
+    """A network to measure, on the CPU in evaluation mode, and the origin of its weights.
 
     Attributes:
-        network: The network, on the CPU, in evaluation mode.
-        origin: trained, published, imagenet or random.
         sha256: Digest of the weights file; None if there is no file.
         sidecar: How the weights were trained; None if they were not trained here.
     """
@@ -77,13 +73,10 @@ class ReadyNetwork:
 def ready_network(
     job: Job, spec: ModelSpec, data: ImageData, tracker: Tracker = UNTRACKED
 ) -> ReadyNetwork:
-    """Return the cell's network with the weights that the job asks for.
+    """Return the cell's network with the weights that the job asks for; training is tracked.
 
-    If the network is trained, the tracker receives every epoch.
-
-    Raises:
-        RequestError: The weights are not available or do not fit.
-        CellError: Training failed.
+    A RequestError says that the weights are not available or do not fit, a CellError that training
+    failed.
     """
     choice, classes = job.settings.weights, len(data.classes)
     if choice == "published":
@@ -113,10 +106,8 @@ def _trained(
     sidecar = _find_usable(job, spec, data)
     if sidecar is None:
         path = unfinished_path(job, data.source.sha256)
-        lock = path.with_name(f".{path.name}.lock")
-        with shared_lock(
-            lock, partial(logger.warning, "%s: waits for another training of it", job)
-        ):
+        on_wait = partial(logger.warning, "%s: waits for another training of it", job)
+        with shared_lock(path.with_name(f".{path.name}.lock"), on_wait):
             # The process that held the lock may have trained them.
             sidecar = _find_usable(job, spec, data)
             if sidecar is None:
@@ -154,10 +145,9 @@ def _load(job: Job, spec: ModelSpec, data: ImageData, path: Path, sidecar: Sidec
         raise RequestError(
             f"{path}: trained on {sidecar.channels} channel(s), the images have {data.channels}"
         )
-    network = _rebuild(spec, job.settings, sidecar, data.channels, path)
-    load_weights(path, network, sidecar)
+    network = _rebuild(job, spec, data, path, sidecar)
     logger.info("%s: weights loaded from %s", job.cell, path)
-    return network.eval()
+    return network
 
 
 def _find_usable(job: Job, spec: ModelSpec, data: ImageData) -> Sidecar | None:
@@ -165,44 +155,32 @@ def _find_usable(job: Job, spec: ModelSpec, data: ImageData) -> Sidecar | None:
     if job.settings.weights != "auto":
         return None
     sidecar = read_sidecar(trained_weights_path(job, data.source.sha256))
-    if sidecar is None or _can_start_better(job, spec, data, sidecar):
-        return None
-    return sidecar
+    start = load_model(spec.base) if spec.base else spec
+    if sidecar is None or not fell_back(job, start, sidecar):
+        return sidecar
+    try:
+        build_pretrained(start, job.settings, len(data.classes), data.channels)
+    except RequestError as error:
+        logger.warning("%s: %s; weights trained from random ones are used", job.cell, error)
+        return sidecar
+    # ImageNet weights can be had now that could not when these weights were trained.
+    return None
 
 
 def _check_saved(
     job: Job, spec: ModelSpec, data: ImageData, network: nn.Module, sidecar: Sidecar
 ) -> None:
-    """Load the weights that were saved, and compare their logits with the trained network's.
-
-    Raises:
-        CellError: They differ; the files are deleted.
-    """
+    """Compare the logits of saved weights with the network's; delete the files if they differ."""
     if job.settings.training.start == "auto":
         job = with_start(job, real_start(sidecar))
     path = unfinished_path(job, data.source.sha256)
     images = make_preprocess(job.settings, spec)(next(data.test.batches(None, 2))[0])
     try:
-        loaded = _rebuild(spec, job.settings, sidecar, data.channels, path)
-        load_weights(path, loaded, sidecar)
-        check_same(loaded.eval(), network, images)
+        check_same(_rebuild(job, spec, data, path, sidecar), network, images)
     except (*DOES_NOT_RUN, RequestError) as error:
         for file in (path, path.with_suffix(".json")):
             file.unlink(missing_ok=True)
         raise CellError(f"saved weights: {describe_error(error)}") from error
-
-
-def _can_start_better(job: Job, spec: ModelSpec, data: ImageData, sidecar: Sidecar) -> bool:
-    """Whether ImageNet weights can be had now that could not when these weights were trained."""
-    start = load_model(spec.base) if spec.base else spec
-    if not fell_back(job, start, sidecar):
-        return False
-    try:
-        build_pretrained(start, job.settings, len(data.classes), data.channels)
-    except RequestError as error:
-        logger.warning("%s: %s; weights trained from random ones are used", job.cell, error)
-        return False
-    return True
 
 
 def _ready_base(job: Job, spec: ModelSpec, data: ImageData) -> Base:
@@ -210,8 +188,7 @@ def _ready_base(job: Job, spec: ModelSpec, data: ImageData) -> Base:
     first, base_spec = base_job(job, spec), load_model(spec.base)
     before = read_sidecar(trained_weights_path(first, data.source.sha256))
     if before is None:
-        if spec.compress is not None:
-            _rehearse_compression(job, spec, data)
+        _rehearse_compression(job, spec, data)
         logger.info("%s: there are no weights of %s yet: they are trained first", job, first.cell)
     network, sidecar = _trained(first, base_spec, data)
     if before is None or before.sha256 != sidecar.sha256:
@@ -230,17 +207,13 @@ def _ready_base(job: Job, spec: ModelSpec, data: ImageData) -> Base:
 
 
 def _rehearse_compression(job: Job, spec: ModelSpec, data: ImageData) -> None:
-    """Compress an untrained base, save and load the result.
-
-    Raises:
-        RequestError: The base cannot be compressed, or not be saved afterwards.
-    """
+    """Refuse a base that cannot be compressed, or not be saved and loaded afterwards."""
+    if spec.compress is None or spec.describe is None or spec.rebuild is None:
+        return
 
     def make() -> nn.Module:
         return build_network(spec, job.settings, len(data.classes), data.channels).eval()
 
-    if spec.compress is None or spec.describe is None or spec.rebuild is None:
-        return
     compressed = spec.compress(make(), job.settings, data.channels).eval()
     again = spec.rebuild(spec.describe(compressed, make), make)
     load_state(again, state_to_save(compressed), spec.label)
@@ -248,44 +221,38 @@ def _rehearse_compression(job: Job, spec: ModelSpec, data: ImageData) -> None:
     check_same(again.eval(), compressed, images)
 
 
-def _rebuild(
-    spec: ModelSpec, settings: Settings, sidecar: Sidecar, channels: int, path: Path
-) -> nn.Module:
-    """Build the network that a sidecar describes."""
-
-    def make() -> nn.Module:
-        return build_network(spec, settings, sidecar.num_classes, channels)
-
+def _rebuild(job: Job, spec: ModelSpec, data: ImageData, path: Path, sidecar: Sidecar) -> nn.Module:
+    """Build the network that a sidecar describes, with its weights."""
+    make = partial(build_network, spec, job.settings, len(data.classes), data.channels)
     if spec.rebuild is None:
-        return make()
-    try:
-        return spec.rebuild(sidecar.structure or {}, make)
-    except RequestError as error:
-        raise RequestError(f"{path.with_suffix('.json')}: {error}") from error
-    except _NO_STRUCTURE as error:
-        text = f"structure: {describe_error(error)}"
-        raise RequestError(f"{path.with_suffix('.json')}: {text}") from error
+        network = make()
+    else:
+        where = path.with_suffix(".json")
+        try:
+            network = spec.rebuild(sidecar.structure or {}, make)
+        except RequestError as error:
+            raise RequestError(f"{where}: {error}") from error
+        except _NO_STRUCTURE as error:
+            raise RequestError(f"{where}: structure: {describe_error(error)}") from error
+    load_weights(path, network, sidecar)
+    return network.eval()
 
 
 def _published(job: Job, spec: ModelSpec, classes: int, channels: int) -> ReadyNetwork:
     if spec.load_published is not None:
         network, sha256 = spec.load_published(job, classes)
-        return ReadyNetwork(network=network.eval(), origin="published", sha256=sha256)
-    state, path = read_published(job, spec)
-    network = spec.build(classes, channels, False)
-    if spec.published_form is not None:
-        network = spec.published_form(network, lambda: state)
-    load_state(network, state, str(path))
-    network = adapted(spec, job.settings, network)
-    return ReadyNetwork(network=network.eval(), origin="published", sha256=file_sha256(path))
+    else:
+        state, path = read_published(job, spec)
+        network, sha256 = spec.build(classes, channels, False), file_sha256(path)
+        if spec.published_form is not None:
+            network = spec.published_form(network, lambda: state)
+        load_state(network, state, str(path))
+        network = adapted(spec, job.settings, network)
+    return ReadyNetwork(network=network.eval(), origin="published", sha256=sha256)
 
 
 def read_published(job: Job, spec: ModelSpec) -> tuple[StateDict, Path]:
-    """Return the published state dict of a job's cell under the keys of ours, and its file.
-
-    Raises:
-        RequestError: None was published, it cannot be had, or it cannot be read.
-    """
+    """Return the published weights of a cell under the keys of ours, and their file."""
     file = published_file(job.cell.dataset, job.cell.model)
     path = fetch_published(file, job.weights_dir, offline=job.offline, folder=job.published_dir)
     state = read_state(path)

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from harness.errors import CellError, RequestError
+from harness.errors import RequestError
 from harness.jobs import Job
 from harness.run.together import tell
 from harness.training.tracker import Untracked
@@ -43,11 +43,9 @@ def main(role: str, text: str) -> int:
         go_offline()
     try:
         _train(job, rank, processes)
-    except (CellError, RequestError) as error:
-        tell("error", [type(error).__name__, explain(error)])
-        return 1
     except Exception as error:
-        tell("error", ["CellError", explain(error)])
+        kind = "RequestError" if isinstance(error, RequestError) else "CellError"
+        tell("error", [kind, explain(error)])
         return 1
     return 0
 
@@ -87,7 +85,7 @@ def _start(job: Job, text: str) -> int:
         for rank, failure in error.failures.items():
             # Torchrun itself ends the others by SIGTERM.
             if failure.exitcode < 0 and failure.exitcode != -signal.SIGTERM:
-                tell("killed", [rank, signal.Signals(-failure.exitcode).name])
+                tell("killed", [rank, -failure.exitcode])
         return 1
     return 0
 

@@ -13,7 +13,7 @@ import logging
 import os
 import subprocess
 import sys
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from pydantic import TypeAdapter
@@ -22,6 +22,7 @@ from harness.errors import CellError, RequestError
 from harness.jobs import Job
 from harness.registry import ROOT
 from harness.training.tracker import Tracker
+from harness.util.stopping import describe_end
 
 _ERRORS = {"RequestError": RequestError, "CellError": CellError}
 
@@ -29,14 +30,11 @@ _ERRORS = {"RequestError": RequestError, "CellError": CellError}
 def learn_together(job: Job, tracker: Tracker) -> str:
     """Train the network of a cell in `training.processes` processes, which save its weights.
 
-    Threads are divided among them. They end when this process does.
+    Threads are divided among them. They end when this process does. A RequestError says that one of
+    them refused the request, a CellError that one broke or was killed.
 
     Returns:
         What training started from: imagenet or random.
-
-    Raises:
-        RequestError: One of the processes refused the request.
-        CellError: One of the processes broke or was killed.
     """
     processes = job.settings.training.processes
     threads = max(1, torch.get_num_threads() // processes)
@@ -68,23 +66,18 @@ def learn_together(job: Job, tracker: Tracker) -> str:
             else:
                 # The first error is the cause of the others.
                 told.setdefault(name, value)
+    if "killed" in told:
+        rank, number = told["killed"]
+        raise CellError(f"training process {rank} of {processes} {describe_end(number)}")
     if leader.returncode or "start" not in told:
-        _fail(told, processes)
+        kind, text = told.get("error", ("CellError", "the processes ended without a word"))
+        raise _ERRORS[kind](f"training in {processes} processes: {text}")
     return str(told["start"])
 
 
 def tell(name: str, value: object) -> None:
     """Send a message to the process that waits in `learn_together`."""
     print(json.dumps([name, value]), flush=True)
-
-
-def _fail(told: dict[str, Any], processes: int) -> NoReturn:
-    if "killed" in told:
-        rank, by = told["killed"]
-        hint = " (out of memory?)" if by == "SIGKILL" else ""
-        raise CellError(f"training process {rank} of {processes} was ended by {by}{hint}")
-    kind, text = told.get("error", ("CellError", "the processes ended without a word"))
-    raise _ERRORS[kind](f"training in {processes} processes: {text}")
 
 
 def _read(line: str) -> tuple[str, Any]:

@@ -26,6 +26,12 @@ def asked() -> bool:
     return _asked
 
 
+def describe_end(number: int) -> str:
+    """Return what a signal has done to a process, as the end of a sentence."""
+    hint = " (out of memory?)" if number == signal.SIGKILL else ""
+    return f"was ended by {signal.Signals(number).name}{hint}"
+
+
 @contextmanager
 def deferred() -> Iterator[None]:
     """Let the block look at `asked` itself: the signals raise nothing before its end."""

@@ -8,7 +8,7 @@ import pytest
 
 from harness import commands, grid
 from harness.jobs import Part, Result
-from harness.launch.arrays import note_jobs, split_into_arrays
+from harness.launch.arrays import submit_in_arrays
 from harness.launch.cluster import load_cluster
 from harness.launch.ledger import Ledger, read_order
 from harness.measurements import MEASUREMENTS
@@ -111,8 +111,8 @@ def test_the_states_of_jobs(tmp_path, slurm, capsys):
     slurm.tell("100_0|RUNNING|n7|None", "100_1|PENDING||Priority")
     finish(tmp_path, 3)
     ledger = Ledger(tmp_path / "results")
-    orders = map(read_order, (ledger.folder / "orders").iterdir())
-    (refused,) = (ledger.refusal_path(each.key) for each in orders if "4" in each.request.datasets)
+    parts = [read_order(path).part for path in (ledger.folder / "orders").iterdir()]
+    (refused,) = (ledger.refusal_path(each.key) for each in parts if "4" in each.request.datasets)
     refused.parent.mkdir()
     refused.write_text("of another commit")
     assert commands.carry_out(ask(tmp_path, "1,2,3,4,5,6"), status=True) == 1
@@ -136,7 +136,7 @@ def test_retry_runs_what_failed_and_nothing_else(tmp_path, slurm, capsys):
     assert commands.carry_out(ask(tmp_path, "1,2,3", retry=2), detach=True) == 0
     assert "jobs submitted: 1" in capsys.readouterr().err.splitlines()[-2]
     orders = [read_order(path) for path in (tmp_path / "results/.launch/orders").iterdir()]
-    assert {order.request.datasets[0]: order.tries for order in orders} == {"1": 1, "2": 2}
+    assert {order.part.request.datasets[0]: order.tries for order in orders} == {"1": 1, "2": 2}
 
 
 def test_cancel_ends_the_jobs_of_this_request(tmp_path, slurm, capsys):
@@ -239,11 +239,14 @@ def test_a_compressed_model_comes_after_its_base_or_its_sibling(tmp_path):
         Part(title=name, key=name, model=model, after=after, request=request)
         for name, (model, after) in names.items()
     ]
-    arrays, jobs = [], {}
-    for group, array in split_into_arrays(parts, jobs, load_cluster(request.launcher_config)):
+    arrays = []
+
+    def submit(group, array):
         titles = [part.title for part in array]
         arrays.append((titles, group.after, group.resources.cpus))
-        note_jobs(jobs, array, [f"job of {title}" for title in titles])
+        return [f"job of {title}" for title in titles]
+
+    submit_in_arrays(parts, {}, load_cluster(request.launcher_config), submit)
     assert arrays == [
         (["vgg_bn", "int8"], None, 2),
         (["vit"], None, 8),
@@ -286,7 +289,7 @@ def test_a_task_that_the_cluster_ended_too_often_fails(tmp_path, slurm, monkeypa
         ({"launcher": "local"}, {}, ["--launcher-config goes with --launcher slurm"]),
         ({}, {"plan": True, "status": True}, ["--plan and --status do not go together"]),
         ({"device": "cuda:1"}, {}, ["--device cuda:1", "cpu or cuda"]),
-        ({"device": "cuda"}, {}, ["--device cuda", "ask for 0 GPUs"]),
+        ({"device": "cuda", "measure": "dry"}, {}, ["--device cuda", "ask for 0 GPUs"]),
         ({"measure": "cost"}, {}, ["--measure cost runs here"]),
     ],
 )
@@ -310,9 +313,9 @@ def test_a_result_from_before_the_submission_is_no_result_of_it(tmp_path, slurm)
     finish(tmp_path, 1, "2026-01-01T00:00:00")
     made = grid.Grid(Dry(), Dry().plan(request), request)
     submission = grid.Submission(key=made.parts[0].key, job="5", before="2026-01-01T00:00:00")
-    planned = dataclasses.replace(made.planned[0], done=False)
-    state = made._state(planned, made.parts[0], submission, {})
-    assert state.name == "lost"
+    (part,) = made.parts
+    planned = made.planned[part.key] = dataclasses.replace(made.planned[part.key], done=False)
+    assert made._state(part, submission, {}, patient=False).name == "lost"
     assert Dry().find_result(planned) == Result(started="2026-01-01T00:00:00", reason=None)
 
 

@@ -14,6 +14,12 @@ from harness.launch.devices import Devices, share_cores
 from tests.refusals import make_request
 
 
+@pytest.fixture(autouse=True)
+def _devices_that_stay(monkeypatch):
+    monkeypatch.setattr("harness.launch.devices.gpu_is_there", lambda gpu: True)
+    monkeypatch.setattr("harness.launch.devices._SECONDS", 0.01)
+
+
 def make_parts(tmp_path, *names, **after):
     request = make_request(tmp_path)
     return [Part(title=name, request=request, key=name, after=after.get(name)) for name in names]
@@ -111,31 +117,25 @@ def test_without_the_base_one_trains_it_and_the_other_waits(tmp_path):
 def test_a_failed_part_ends_nothing_else(tmp_path):
     codes = {(1, gpu): 1 for gpu in "01"} | {(2, gpu): 2 for gpu in "01"}
     parts = make_parts(tmp_path, *"abcd")
-    devices = Devices(["0", "1"], parts, Work(codes=codes), tmp_path / "logs", lambda _: True)
+    devices = Devices(["0", "1"], parts, Work(codes=codes), tmp_path / "logs")
     assert devices.run() == [0, 1, 2, 0]
-    assert [state.name for state in devices.states()] == ["done", "failed", "refused", "done"]
+    assert [run.state for run in devices._runs] == ["done", "failed", "refused", "done"]
 
 
-def test_the_parts_of_a_device_that_disappears_run_on_the_other(tmp_path, capsys):
+def test_the_parts_of_a_device_that_disappears_run_on_the_other(tmp_path, capsys, monkeypatch):
     codes = {(number, "1"): 1 for number in range(6)}
     work = Work(codes=codes)
-    devices = Devices(
-        ["0", "1"], make_parts(tmp_path, *"abcdef"), work, tmp_path / "logs", lambda gpu: gpu == "0"
-    )
+    monkeypatch.setattr("harness.launch.devices.gpu_is_there", lambda gpu: gpu == "0")
+    devices = Devices(["0", "1"], make_parts(tmp_path, *"abcdef"), work, tmp_path / "logs")
     assert devices.run() == [0] * 6
     assert sum(gpu == "1" for _, gpu, *_ in work.spans) == 1
     assert "GPU 1 is gone" in capsys.readouterr().err
 
 
-def test_without_any_device_the_rest_fails(tmp_path, capsys):
+def test_without_any_device_the_rest_fails(tmp_path, capsys, monkeypatch):
     codes = {(number, gpu): 1 for number in range(4) for gpu in "01"}
-    devices = Devices(
-        ["0", "1"],
-        make_parts(tmp_path, *"abcd"),
-        Work(codes=codes),
-        tmp_path / "l",
-        lambda _: False,
-    )
+    monkeypatch.setattr("harness.launch.devices.gpu_is_there", lambda gpu: False)
+    devices = Devices(["0", "1"], make_parts(tmp_path, *"abcd"), Work(codes=codes), tmp_path / "l")
     assert devices.run() == [1] * 4
     assert "no GPU is left" in capsys.readouterr().err
 
@@ -144,7 +144,7 @@ def test_an_error_of_our_own_ends_nothing_else(tmp_path, capsys):
     def work(number):
         return 0 if number else 1 // number
 
-    devices = Devices(["0"], make_parts(tmp_path, *"ab"), work, tmp_path / "logs", lambda _: True)
+    devices = Devices(["0"], make_parts(tmp_path, *"ab"), work, tmp_path / "logs")
     assert devices.run() == [1, 0]
     assert "a: ZeroDivisionError" in capsys.readouterr().err
 

@@ -1,14 +1,11 @@
 """Costs of an image, in networks where all images take the same layers and in routed ones."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from timm.models.byobnet import RepVggBlock
 from torch import nn
 
 from harness.compression.quantization import with_any_ranges
-from harness.jobs import Cell, Job
 from harness.measure.memory import measure_peak_mb
 from harness.measure.peak import Peak
 from harness.networks.adapter import RoutedAdapter
@@ -16,20 +13,12 @@ from harness.run import costs as costs_module
 from harness.run.costs import measure_costs, measure_routed_costs
 from harness.settings_spec import MeasurementSettings, Settings
 from harness.spec import NetworkPath, RoutedNetwork
+from tests.jobs import make_job
 
 QUICK = MeasurementSettings(
     latency_rounds=20, latency_seconds=0.01, throughput_batch_sizes=(1, 3), throughput_seconds=0.01
 )
-JOB = Job(
-    cell=Cell(dataset="d", model="m", device="cpu"),
-    settings=Settings(measurement=QUICK),
-    data_dir=Path(),
-    data_file=None,
-    weights_dir=Path(),
-    results_dir=Path(),
-    offline=True,
-    command="",
-)
+JOB = make_job(settings=Settings(measurement=QUICK))
 PROCESS_MB, PEAK_GFLOPS_PER_S = 12.5, 100.0
 
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+import tests.jobs
 from harness.errors import CellError, RequestError
-from harness.jobs import Cell, CostJob, Job
+from harness.jobs import CostJob
 from harness.measure.memory import measure_file_mb
 from harness.measurements.cost import CountedCosts
 from harness.plan import counts, jobs
@@ -91,18 +92,9 @@ def _own_models(monkeypatch):
     monkeypatch.setattr(count, "load_dataset", lambda _: DATASET)
 
 
-def make_job(tmp_path, model, **changes):
-    fields = {
-        "cell": Cell(dataset="shape", model=model, device="cpu"),
-        "settings": Settings(image_size=8),
-        "data_dir": tmp_path / "data",
-        "data_file": None,
-        "weights_dir": tmp_path / "weights",
-        "results_dir": tmp_path / "results",
-        "offline": True,
-        "command": "again",
-    }
-    return Job(**(fields | changes))
+def make_job(tmp_path, model):
+    settings = Settings(image_size=8)
+    return tests.jobs.make_job("shape", model, tmp_path, settings=settings, command="again")
 
 
 def test_a_network_is_counted_without_an_image(tmp_path):

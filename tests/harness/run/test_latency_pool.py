@@ -1,33 +1,21 @@
 """What several processes found, made one record: every figure follows by hand."""
 
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 
-from harness.jobs import Cell, Job, LatencyJob
+from harness.jobs import LatencyJob
 from harness.measure.ratios import Rounds
 from harness.records.latency import LatencyRow
 from harness.records.parts import Load, Machine
 from harness.run.latency import ProcessTimes
 from harness.run.latency_pool import pool_processes
 from harness.settings_spec import Settings
+from tests.jobs import make_job
 
 STARTED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 JOB = LatencyJob(
-    jobs=tuple(
-        Job(
-            cell=Cell(dataset="d", model=model, device="cpu"),
-            settings=Settings(seed=7),
-            data_dir=Path(),
-            data_file=None,
-            weights_dir=Path(),
-            results_dir=Path(),
-            offline=True,
-            command="",
-        )
-        for model in ("slow", "fast")
-    ),
+    jobs=tuple(make_job(model=model, settings=Settings(seed=7)) for model in ("slow", "fast")),
     reference="slow",
     runtimes=("eager",),
     command="again",

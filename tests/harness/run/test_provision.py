@@ -12,7 +12,6 @@ from harness.data.batches import ImageBatches
 from harness.data.loading import DataSource, ImageData
 from harness.data.splits import MemorySplit
 from harness.errors import CellError, RequestError
-from harness.jobs import Cell, Job
 from harness.measure.operations import count_trainable_parameters
 from harness.networks import published, weights
 from harness.networks.build import build_network, check_fit, make_preprocess
@@ -27,6 +26,7 @@ from harness.run.provision import ready_network
 from harness.settings_spec import Settings, TrainingSettings
 from harness.spec import ModelSpec
 from harness.training import fit
+from tests import jobs
 
 
 def build(num_classes, in_channels, pretrained):
@@ -50,18 +50,9 @@ def data():
 
 @pytest.fixture
 def make_job(tmp_path):
-    def make(weights="auto", **changes):
-        return Job(
-            cell=Cell(dataset="emnist", model="net", device="cpu"),
-            settings=Settings(weights=weights, image_size=8, training=RECIPE),
-            data_dir=tmp_path,
-            data_file=None,
-            weights_dir=tmp_path / "weights",
-            results_dir=tmp_path,
-            offline=True,
-            command="",
-            **changes,
-        )
+    def make(weights="auto"):
+        settings = Settings(weights=weights, image_size=8, training=RECIPE)
+        return jobs.make_job("emnist", "net", tmp_path, settings=settings)
 
     return make
 

@@ -9,7 +9,6 @@ import torch
 
 from harness.catalog import load_model
 from harness.errors import RequestError
-from harness.jobs import Cell, Job
 from harness.networks.published import published_file
 from harness.records.cost import COSTS
 from harness.registry import load_dataset
@@ -18,6 +17,7 @@ from harness.run.cell import run_cell
 from harness.run.count import count_costs
 from harness.settings import complete_settings, load_settings
 from harness.util.files import file_sha256
+from tests import jobs
 from tests.publisher import MAKERS, TRANSFORMERS, publish, save
 
 
@@ -35,17 +35,9 @@ def publish_file(tmp_path, dataset, model, monkeypatch):
 
 def make_job(tmp_path, dataset, model, data_file=None, **overrides):
     settings = load_settings(dataset, model, {"weights": "published", **overrides})
-    return Job(
-        cell=Cell(dataset=dataset, model=model, device="cpu"),
-        settings=complete_settings(settings, load_model(model), load_dataset(dataset)),
-        data_dir=tmp_path,
-        data_file=data_file,
-        weights_dir=tmp_path / "weights",
-        published_dir=tmp_path,
-        results_dir=tmp_path,
-        offline=True,
-        command="",
-    )
+    settings = complete_settings(settings, load_model(model), load_dataset(dataset))
+    places = {"data_file": data_file, "published_dir": tmp_path, "results_dir": tmp_path}
+    return jobs.make_job(dataset, model, tmp_path, settings=settings, **places)
 
 
 # The slow ones take about 25 seconds together.

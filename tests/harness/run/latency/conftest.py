@@ -10,13 +10,14 @@ import pytest
 import torch
 from torch import nn
 
-from harness.jobs import Cell, Job, LatencyJob
+from harness.jobs import LatencyJob
 from harness.measure.runtime_builders import BUILDERS, Built
 from harness.run import latency
 from harness.run.latency import time_models
 from harness.run.latency_pool import pool_processes
 from harness.settings_spec import MeasurementSettings, Settings
 from harness.spec import ModelSpec, NetworkPath
+from tests import jobs
 
 SIDE = 8
 
@@ -89,22 +90,9 @@ def make_job(tmp_path):
         quick = MeasurementSettings(
             latency_rounds=20, latency_seconds=0.01, latency_processes=processes
         )
-        jobs = tuple(
-            Job(
-                cell=Cell(dataset="digits", model=model, device="cpu"),
-                settings=Settings(
-                    threads=1, measurement=quick, **({"image_size": SIDE} | settings)
-                ),
-                data_dir=tmp_path / "data",
-                data_file=None,
-                weights_dir=tmp_path / "weights",
-                results_dir=tmp_path / "results",
-                offline=True,
-                command="",
-            )
-            for model in models
-        )
-        return LatencyJob(jobs=jobs, reference=reference, runtimes=run_in, command="again")
+        chosen = Settings(threads=1, measurement=quick, **({"image_size": SIDE} | settings))
+        each = [jobs.make_job("digits", model, tmp_path, settings=chosen) for model in models]
+        return LatencyJob(jobs=tuple(each), reference=reference, runtimes=run_in, command="again")
 
     return make_job
 
