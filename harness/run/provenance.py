@@ -18,9 +18,7 @@ def describe_conditions(conditions: Conditions) -> dict[str, Any]:
 
 
 def make_provenance(environment: Mapping[str, Any], started: datetime, command: str) -> Provenance:
-    """Return the provenance of a measurement that ends now, in the environment that
-    `describe_environment` found.
-    """
+    """Return the provenance of a measurement that ends now; see `describe_environment`."""
     return Provenance(
         git_commit=environment["git_commit"],
         git_dirty=environment["git_dirty"],
