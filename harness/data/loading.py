@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-import numpy as np
 import torch
 
 from harness.data.listed import mark_digest
-from harness.data.npz import arrays_sha256, check_splits
-from harness.data.own import channels_of, is_array_file, read_own
-from harness.data.splits import MemorySplit, Split, SubsetSplit, choose_share, to_tensor
+from harness.data.npz import arrays_sha256, check_parts
+from harness.data.own import read_own
+from harness.data.splits import MemorySplit, Split, choose_share, in_memory, take_rows
 from harness.errors import RequestError
 from harness.jobs import Job
 from harness.registry import find_dataset
@@ -82,9 +82,9 @@ def load_data(
         data_dir: Folder of the official images, where they are also fetched to.
         data_file: The user's images (docs/data.md), which take the place of the official ones.
         offline: Fetch nothing.
-        image_size: Side that images of a folder are resized to where their sizes differ.
-        memory_limit_gb: A folder whose images would take more, in 10^9 bytes, is decoded by
-            workers as it is used.
+        image_size: Side that images of files are resized to where their sizes differ.
+        memory_limit_gb: Images of files that would take more, in 10^9 bytes, are decoded by
+            workers as they are used.
         settings: Which images are tested on, where the data set does not say.
 
     Raises:
@@ -108,49 +108,49 @@ def load_data(
 
 def _load_official(dataset: str, spec: DatasetSpec, data_dir: Path, offline: bool) -> ImageData:
     splits = _official_splits(dataset, spec, data_dir, offline)
-    check_splits(splits, spec.classes, dataset)
+    check_parts(splits.parts, spec.classes, dataset)
     digest = arrays_sha256(splits)
     if spec.splits_sha256 and digest != spec.splits_sha256:
         raise RequestError(
             f"{dataset}: other images than the official ones: their SHA-256 is {digest}, not "
             f"{spec.splits_sha256}; {spec.advice}"
         )
-    source = DataSource(
-        name=dataset,
-        sha256=digest,
-        digest_of="arrays of images and labels",
-        official=bool(spec.files or spec.splits_sha256),
+    parts = in_memory(splits.parts)
+    return ImageData(
+        **parts,
+        classes=spec.classes,
+        channels=parts["train"].images.shape[1],
+        source=DataSource(
+            name=dataset,
+            sha256=digest,
+            digest_of="arrays of images and labels",
+            official=bool(spec.files or spec.splits_sha256),
+        ),
     )
-    return _in_memory(splits, spec.classes, source)
 
 
 def _official_splits(dataset: str, spec: DatasetSpec, data_dir: Path, offline: bool) -> Splits:
     """Return the images of the official files, which are fetched where they are not there."""
     for file in spec.files:
         regular_file(data_dir / file.path)
-    try:
-        return spec.load_splits(data_dir)
-    except _NOT_LOADED as error:
-        cause = _describe(error)
-    if not offline and spec.files:
-        logger.info("%s: %s", dataset, cause)
-        for file in spec.files:
-            path = data_dir / file.path
-            fetch(file.url, path, digest=f"md5:{file.md5}", size=file.bytes)
+    cause = ""
+    for fetching in (False, True) if spec.files and not offline else (False,):
+        if fetching:
+            logger.info("%s: %s", dataset, cause)
+            for file in spec.files:
+                path = data_dir / file.path
+                fetch(file.url, path, digest=f"md5:{file.md5}", size=file.bytes)
         try:
             return spec.load_splits(data_dir)
         except _NOT_LOADED as error:
-            cause = _describe(error)
+            # torchvision's advice is for programmers who call it.
+            words = " ".join(str(error).split()).split(". You can use")[0]
+            cause = words or type(error).__name__
     advice = "; ".join(filter(None, (_missing_files(spec, data_dir), spec.advice)))
     raise RequestError(
         f"{dataset}: no usable images in '{data_dir}' ({'offline; ' if offline else ''}{cause})"
         f"{'; ' if advice else ''}{advice}"
     )
-
-
-def _describe(error: Exception) -> str:
-    """Return one line, without torchvision's advice to programmers who call it."""
-    return " ".join(str(error).split()).split(". You can use")[0] or type(error).__name__
 
 
 def _missing_files(spec: DatasetSpec, data_dir: Path) -> str:
@@ -195,9 +195,7 @@ def _load_own(
             f"{len(parts['val'])} validation image(s) are not trained on; TRUNK groups by them"
         )
     return ImageData(
-        train=parts["train"],
-        test=parts["test"],
-        val=parts.get("val"),
+        **parts,
         classes=own.classes,
         channels=own.channels,
         source=DataSource(
@@ -225,30 +223,16 @@ def _share_out(
             )
     tested = choose_share(whole.labels, settings.test_share or 0, settings.test_seed)
     return {
-        part: SubsetSplit(whole, rows.nonzero()[:, 0])
+        part: take_rows(whole, rows.nonzero()[:, 0])
         for part, rows in (("train", ~tested), ("test", tested))
     }
-
-
-def _in_memory(splits: Splits, classes: tuple[str, ...], source: DataSource) -> ImageData:
-    """Return checked arrays as a data set."""
-    train, test = (
-        MemorySplit(to_tensor(images), torch.from_numpy(labels.astype(np.int64)))
-        for images, labels in splits.parts.values()
-    )
-    return ImageData(
-        train=train,
-        test=test,
-        classes=classes,
-        channels=channels_of(splits.train_images),
-        source=source,
-    )
 
 
 def images_key(job: Job, spec: ModelSpec) -> Hashable:
     """Return what jobs of one request have in common whose images are the same."""
     which = (job.cell.dataset, job.settings.data)
-    if job.data_file is None or is_array_file(job.data_file):
+    # What is in a file of arrays does not depend on the network that it is read for.
+    if job.data_file is None or job.data_file.suffix.lower() in (".npz", ".mat"):
         return which
     return *which, spec.input_size(job.settings), job.settings.memory_limit_gb
 
@@ -268,4 +252,31 @@ def load_job_data(job: Job, spec: ModelSpec) -> ImageData:
         image_size=spec.input_size(job.settings),
         memory_limit_gb=job.settings.memory_limit_gb,
         settings=job.settings.data,
+    )
+
+
+def load_or_stand_in(job: Job, spec: ModelSpec) -> ImageData:
+    """Return the images of a job; for random weights, one random image of the same shape.
+
+    The time that a network takes does not depend on what is in the image, so latencies of networks
+    with random weights can be compared at the shape of a data set that is not at hand.
+
+    Raises:
+        RequestError: The images are wanted, and not there or not right.
+    """
+    dataset = find_dataset(job.cell.dataset)
+    if job.settings.weights != "random" or job.data_file is not None or dataset is None:
+        return load_job_data(job, spec)
+    shape = (1, dataset.channels, dataset.image_size, dataset.image_size)
+    generator = torch.Generator().manual_seed(job.settings.seed)
+    pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+    split = MemorySplit(pixels, torch.zeros(1, dtype=torch.int64))
+    source = DataSource(
+        name="random pixels",
+        sha256=hashlib.sha256(pixels.numpy().tobytes()).hexdigest(),
+        digest_of="the pixels",
+        official=False,
+    )
+    return ImageData(
+        train=split, test=split, classes=dataset.classes, channels=dataset.channels, source=source
     )

@@ -18,16 +18,12 @@ def mat_files(path: Path) -> dict[str, Path]:
 
     A file whose name says train, as SVHN's `train_32x32.mat`, goes with the one beside it whose
     name says test in its place.
-
-    Raises:
-        RequestError: The name of a file in a folder does not tell its part.
     """
     if path.is_dir():
         found: dict[str, Path] = {}
         for file in sorted(path.glob("*.mat")):
-            part = _part_of(file)
-            if part is not None and part not in found:
-                found[part] = file
+            if (part := _part_of(file)) is not None:
+                found.setdefault(part, file)
         return found
     if path.suffix.lower() != ".mat":
         return {}
@@ -53,21 +49,19 @@ def read_mat(files: Mapping[str, Path]) -> tuple[Arrays, list[str]]:
     arrays: Arrays = {}
     for part, path in files.items():
         variables = _load(path)
-        for name, meaning in name_arrays(variables, str(path)).items():
+        for meaning, name in name_arrays(variables, str(path)).items():
             arrays[meaning.replace("train_", f"{part}_", 1)] = variables[name]
-    digits = "classes" not in arrays
-    for name in [name for name in arrays if name.endswith("_images")]:
-        labels = arrays.get(name.replace("images", "labels"), np.empty(0))
-        if arrays[name].ndim in (3, 4) and arrays[name].shape[-1] == labels.size:
-            arrays[name] = np.moveaxis(arrays[name], -1, 0)
-        digits &= arrays[name].ndim == 4 and labels.dtype.kind in "iu" and labels.size > 0
-    labelled = [name for name in arrays if name.endswith("_labels")]
+    labels = {name: array for name, array in arrays.items() if name.endswith("_labels")}
     # The labels of SVHN are the digits 1 to 9, and 10 for 0.
-    digits = digits and {int(n) for name in labelled for n in np.unique(arrays[name])} == {
-        *range(1, 11)
-    }
+    values = np.unique(np.concatenate([*labels.values()], axis=None)) if labels else ()
+    digits = "classes" not in arrays and np.array_equal(values, np.arange(1, 11))
+    for name in [name for name in arrays if name.endswith("_images")]:
+        numbers = labels.get(name.replace("images", "labels"), np.empty(0))
+        if arrays[name].ndim in (3, 4) and arrays[name].shape[-1] == numbers.size:
+            arrays[name] = np.moveaxis(arrays[name], -1, 0)
+        digits = digits and arrays[name].ndim == 4 and numbers.dtype.kind in "iu"
     if digits:
-        arrays |= {name: arrays[name] % 10 for name in labelled}
+        arrays |= {name: array % 10 for name, array in labels.items()}
     return arrays, ["label 10 is the digit 0, as in SVHN"] if digits else []
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from harness.errors import RequestError
-from harness.spec import Splits
+from harness.spec import DatasetSpec, Splits
 
 Arrays = dict[str, np.ndarray]
 # Exceptions of numpy and Pillow for files that are cut short, altered or of another kind.
@@ -25,27 +25,27 @@ DAMAGED = (
 )
 
 
-def read_arrays(path: Path, wanted: Callable[[Iterable[str]], Mapping[str, str]]) -> Arrays:
-    """Return those arrays of an .npz file that `wanted` gives a name to, by that name.
+def open_npz(path: Path) -> np.lib.npyio.NpzFile:
+    """Open an .npz file, whose arrays `read_array` reads.
 
     Raises:
-        RequestError: The file or one of its arrays is missing or damaged.
+        RequestError: It is none, or is damaged.
     """
     try:
         archive = np.load(path, allow_pickle=False)
-    except OSError as error:
-        raise RequestError(f"{path}: {error.strerror or error}") from error
     except DAMAGED:
         archive = None
     if not isinstance(archive, np.lib.npyio.NpzFile):
         raise RequestError(f"{path}: not an .npz file as numpy.savez writes it, or a damaged one")
-    with archive:
-        named = wanted(archive.files)
-        return {meaning: _read_array(archive, name, path) for name, meaning in named.items()}
+    return archive
 
 
-def _read_array(archive: np.lib.npyio.NpzFile, name: str, path: Path) -> np.ndarray:
-    """Return one array of an open .npz file."""
+def read_array(archive: np.lib.npyio.NpzFile, name: str, path: Path) -> np.ndarray:
+    """Return one array of an open .npz file.
+
+    Raises:
+        RequestError: It is damaged, or no array.
+    """
     try:
         array = archive[name]
     except DAMAGED as error:
@@ -60,24 +60,19 @@ def _read_array(archive: np.lib.npyio.NpzFile, name: str, path: Path) -> np.ndar
     return array
 
 
-def check_splits(splits: Splits, classes: Sequence[str], where: str) -> None:
+def check_parts(
+    parts: Mapping[str, tuple[np.ndarray, np.ndarray]], classes: Sequence[str], where: str
+) -> None:
     """Check everything that the rest of the harness takes for granted about images and labels.
 
     Args:
-        splits: The arrays, of any origin.
+        parts: Images and labels, of any origin, by "train", "test" and "val".
         classes: Class names, in the order of the labels.
         where: The file or data set, to begin a message with.
 
     Raises:
         RequestError: The first thing that is wrong.
     """
-    check_parts(splits.parts, classes, where)
-
-
-def check_parts(
-    parts: Mapping[str, tuple[np.ndarray, np.ndarray]], classes: Sequence[str], where: str
-) -> None:
-    """Check images and labels, by "train", "test" and the like, as `check_splits` does."""
     check_classes(classes, where)
     for name, (images, labels) in parts.items():
         _check_images(images, f"{where}: {name}_images")
@@ -158,22 +153,24 @@ def check_counts(labels: Mapping[str, np.ndarray], classes: Sequence[str], where
             raise RequestError(f"{where}: no {part} images")
 
 
-def match_classes(found: Sequence[str], wanted: Sequence[str], where: str) -> np.ndarray:
-    """Return, for each class of `found`, its place in `wanted`: int64, one a class.
+def match_classes(
+    found: tuple[str, ...], spec: DatasetSpec | None, path: Path
+) -> tuple[tuple[str, ...], np.ndarray]:
+    """Return the classes to use, those of `spec` if there is one, and the places of `found` there.
 
     Raises:
         RequestError: The names differ otherwise than by their order.
     """
-    missing = [name for name in wanted if name not in found]
-    foreign = [name for name in found if name not in wanted]
-    if missing or foreign:
-        first = [f"'{missing[0]}' is missing"] if missing else []
-        first += [f"'{foreign[0]}' is not one of them"] if foreign else []
+    if spec is None:
+        return found, np.arange(len(found))
+    wrong = [f"'{name}' is missing" for name in spec.classes if name not in found][:1]
+    wrong += [f"'{name}' is not one of them" for name in found if name not in spec.classes][:1]
+    if wrong:
         raise RequestError(
-            f"{where}: its {len(found)} classes are not the {len(wanted)} wanted: "
-            f"{', '.join(first)}"
+            f"{path} as {spec.label}: its {len(found)} classes are not the {len(spec.classes)} "
+            f"wanted: {', '.join(wrong)}"
         )
-    return np.array([wanted.index(name) for name in found], dtype=np.int64)
+    return spec.classes, np.array([spec.classes.index(name) for name in found], dtype=np.int64)
 
 
 def arrays_sha256(splits: Splits) -> str:

@@ -1,14 +1,13 @@
 """Fetch files whose digests are known, so that a file under its name is always the right one.
 
-`requests` does the transport, with the proxies and certificates that the user has set, and `Retry`
-of urllib3 the waiting: back-off and Retry-After. `pooch` neither continues a broken download nor
-heeds Retry-After, and `huggingface_hub` speaks to its own hub alone. What is added here is the
-continuation by range, the lock, and words for what hosts send in place of a file.
+`requests` does the transport and urllib3's `Retry` the waiting. `pooch` neither continues a broken
+download nor heeds Retry-After, and `huggingface_hub` speaks to its own hub alone.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
 import re
 import shutil
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from harness.errors import RequestError
 from harness.util.files import regular_file
-from harness.util.progress import download_bar
+from harness.util.progress import bar
 
 if TYPE_CHECKING:
     from requests import Response, Session
@@ -111,14 +110,15 @@ def _download(url: str, part: Path, digest: str, size: int | None) -> None:
     resumed = part.exists()
     with _session() as session:
         _complete(session, url, part, size)
-        found, length = file_digest(part, digest), part.stat().st_size
-        if found == digest:
-            return
-        part.unlink()
-    if resumed:  # what was there may have been of another file
-        _download(url, part, digest, size)
+    found, length = file_digest(part, digest), part.stat().st_size
+    if found == digest:
         return
-    raise _NotFetchedError(f"the host sent another file, of {length} bytes, {found}, not {digest}")
+    part.unlink()
+    if not resumed:
+        raise _NotFetchedError(
+            f"the host sent another file, of {length} bytes, {found}, not {digest}"
+        )
+    _download(url, part, digest, size)  # what was there may have been of another file
 
 
 def _session() -> Session:
@@ -187,32 +187,25 @@ def _receive(response: Response, part: Path, have: int, size: int | None) -> Non
     if response.status_code not in (200, 206):
         raise _NotFetchedError(_describe_refusal(response))
     goes_on = response.status_code == 206
+    have = have if goes_on else 0
     chunks = response.iter_content(_CHUNK_BYTES)
     first = next(chunks, b"")
-    have = have if goes_on else 0
     length = response.headers.get("Content-Length")
     total = have + int(length) if length is not None else size
     if not goes_on and (what := describe_content(first)):
         raise _NotFetchedError(what)
     if size is not None and total != size:
         raise _NotFetchedError(f"the host sends another file, of {total} bytes, not {size}")
-    _check_space(part, have, total)
-    with part.open("ab" if goes_on else "wb") as file, download_bar(part.name[1:-5], total) as done:
-        file.write(first)
-        done(file.tell())
-        for chunk in chunks:
-            file.write(chunk)
-            done(file.tell())
-
-
-def _check_space(part: Path, have: int, total: int | None) -> None:
-    """Raise unless the rest of a file has room on the disk."""
     free = shutil.disk_usage(part.parent).free
     if total is not None and total - have > free:
         raise _NotFetchedError(
             f"{(total - have) / 1e6:.1f} MB more are needed in {part.parent}, "
             f"{free / 1e6:.1f} MB are free"
         )
+    with part.open("ab" if goes_on else "wb") as file, bar(part.name[1:-5], total, "bytes") as done:
+        for chunk in itertools.chain([first], chunks):
+            file.write(chunk)
+            done(file.tell())
 
 
 def _describe_refusal(response: Response) -> str:

@@ -6,12 +6,8 @@ import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from harness.errors import CellError
-
-if TYPE_CHECKING:
-    from filelock import BaseFileLock
 
 _NO_FLOCK = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}
 _LEASE_SECONDS = 120.0
@@ -32,31 +28,26 @@ def shared_lock(path: Path, on_wait: Callable[[], None] | None = None) -> Iterat
     Raises:
         CellError: The file cannot be written.
     """
+    from filelock import BaseFileLock, FileLock, SoftFileLease, Timeout
+
     try:
-        lock = _acquire(path, on_wait)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock: BaseFileLock = FileLock(path, fallback_to_soft=False)
+        try:
+            try:
+                lock.acquire(timeout=0)
+            except OSError as error:
+                if error.errno not in _NO_FLOCK:
+                    raise
+                lock = SoftFileLease(f"{path}.lease", lease_duration=_LEASE_SECONDS)
+                lock.acquire(timeout=0)
+        except Timeout:
+            if on_wait is not None:
+                on_wait()
+            lock.acquire()
     except OSError as error:
         raise CellError(f"cannot write {path}: {error.strerror or error}") from error
     try:
         yield
     finally:
         lock.release()
-
-
-def _acquire(path: Path, on_wait: Callable[[], None] | None) -> BaseFileLock:
-    from filelock import FileLock, SoftFileLease, Timeout
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock: BaseFileLock = FileLock(path, fallback_to_soft=False)
-    try:
-        try:
-            lock.acquire(timeout=0)
-        except OSError as error:
-            if error.errno not in _NO_FLOCK:
-                raise
-            lock = SoftFileLease(f"{path}.lease", lease_duration=_LEASE_SECONDS)
-            lock.acquire(timeout=0)
-    except Timeout:
-        if on_wait is not None:
-            on_wait()
-        lock.acquire()
-    return lock
