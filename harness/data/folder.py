@@ -52,11 +52,7 @@ def list_rows(
     where: str,
     notes: Sequence[str] = (),
 ) -> ImageList:
-    """Return images by part as a list; without `classes`, the training images have them all.
-
-    Raises:
-        RequestError: There are no training images, fewer than two classes, or a class is unknown.
-    """
+    """Return images by part as a list; without `classes`, the training images have them all."""
     if "train" not in rows:
         raise RequestError(f"{where}: no train images")
     known = classes or order_classes(label for _, label, _ in rows["train"])
@@ -83,15 +79,8 @@ def list_folder(root: Path, *, one_part: bool) -> ImageList:
     """Return the classes and image files of a folder `train/<class>/**`, `test/<class>/**`.
 
     Classes are in the order of their names. As in torchvision's ImageFolder, images in folders
-    within a class's folder belong to the class, and links are followed.
-
-    Args:
-        root: The folder; a part `val/<class>/**` is optional.
-        one_part: Whether `root` may also be a single part, `<class>/**`.
-
-    Raises:
-        RequestError: A folder is missing, or leads back to itself.
-        OSError: A folder cannot be read.
+    within a class's folder belong to the class, and links are followed. A part `val/<class>/**` is
+    optional; with `one_part`, `root` may also be a single part, `<class>/**`.
     """
     parts, others = _find_parts(root)
     if one_part and "test" not in parts and not any(map(_folders, parts.values())):
@@ -144,11 +133,7 @@ def _is_noted(path: Path) -> bool:
 
 
 def _walk(folder: Path) -> list[Path]:
-    """Return all files below a folder, in torchvision's order.
-
-    Raises:
-        RequestError: A link leads to a folder that it lies in.
-    """
+    """Return all files below a folder, in torchvision's order."""
     above = {str(folder): {os.path.realpath(folder)}}
     found: list[tuple[str, str]] = []
     for at, folders, names in os.walk(folder, followlinks=True, onerror=_raise):

@@ -74,11 +74,7 @@ class Header:
 
 
 def read_header(file: Picture) -> Header:
-    """Return what is known of an image; pixels are decoded only where they may be transparent.
-
-    Raises:
-        RequestError: The file is not an image, is damaged, or has more than 8 bits a channel.
-    """
+    """Return what is known of an image; pixels are decoded only where they may be transparent."""
     with _open_image(file) as image:
         orientation = _orientation(image)
         return Header(

@@ -33,14 +33,16 @@ def in_order(parts: Iterable[str]) -> list[str]:
     return [part for part in ("train", "test", "val") if part in parts]
 
 
+def named_parts(name: str) -> list[str]:
+    """Return the parts that words in the name of a file say."""
+    return [PARTS[word] for word in re.split(r"[^a-z]+", name.lower()) if word in PARTS]
+
+
 def name_arrays(names: Iterable[str], where: str) -> dict[str, str]:
     """Return the names that arrays have in a file, by what they are called here.
 
     Known are `train_images` and the like with the words of `PARTS` and `_KINDS` in any order
     (`x_train`, `val_labels`), without a part (`images`), and `classes`. Others are left out.
-
-    Raises:
-        RequestError: Two arrays have one meaning.
     """
     found: dict[str, str] = {}
     for name in names:
@@ -67,9 +69,6 @@ def arrange(
     """Return arrays by the names of `name_arrays` as images and labels, by part, not checked yet.
 
     The class names, and what was changed in words, come with them.
-
-    Raises:
-        RequestError: Class names or labels that no meaning can be given to.
     """
     images, labels = (
         {name.removesuffix(kind): array for name, array in arrays.items() if name.endswith(kind)}
@@ -179,11 +178,7 @@ def _from_texts(labels: Arrays, names: Sequence[str], where: str) -> Labels:
 
 
 def number_labels(found: Sequence[str], classes: Sequence[str], what: str) -> np.ndarray:
-    """Return class names as indices into `classes`, int64.
-
-    Raises:
-        RequestError: One is not among them.
-    """
+    """Return class names as indices into `classes`, int64."""
     places = {name: place for place, name in enumerate(classes)}
     for index, name in enumerate(found):
         if name not in places:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from harness.spec import DatasetSpec
 class OwnImages:
     """A user's images, checked, by part; the rest is as in `ImageData` and `DataSource`."""
 
-    parts: dict[str, Split]
+    parts: Mapping[str, Split]
     classes: tuple[str, ...]
     channels: int
     sha256: str
@@ -44,12 +44,7 @@ def digest_files(names: Iterable[str], contents: Iterable[str], *marks: str) -> 
 def read_listed(
     path: Path, listed: ImageList, spec: DatasetSpec | None, image_size: int, memory_limit_gb: float
 ) -> OwnImages:
-    """Return the images of files, with the labels of `spec` where there is one.
-
-    Raises:
-        RequestError: A class or part has no images, an image cannot be used, or the classes are
-            not those of `spec`.
-    """
+    """Return the images of files, with the labels of `spec` where there is one."""
     labels = {part: listed.labels[rows] for part, rows in listed.parts.items()}
     check_counts(labels, listed.classes, str(path))
     classes, places = match_classes(listed.classes, spec, path)

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 import torch
 
-from harness.data.listed import mark_digest
+from harness.data.listed import OwnImages, mark_digest
 from harness.data.npz import arrays_sha256, check_parts
 from harness.data.own import read_own
 from harness.data.splits import MemorySplit, Split, choose_share, in_memory, take_rows
@@ -99,11 +99,18 @@ def load_data(
             )
         return _load_official(dataset, spec, data_dir, offline)
     try:
-        return _load_own(data_file, spec, image_size, memory_limit_gb, settings)
+        own = read_own(
+            data_file,
+            spec,
+            image_size=image_size,
+            memory_limit_gb=memory_limit_gb,
+            one_part=settings.test_share is not None,
+        )
     except FileNotFoundError as error:
         raise RequestError(f"{data_file}: {error.strerror}") from error
     except OSError as error:
         raise RequestError(f"{data_file}: cannot be read ({error})") from error
+    return _complete(own, data_file, settings)
 
 
 def _load_official(dataset: str, spec: DatasetSpec, data_dir: Path, offline: bool) -> ImageData:
@@ -165,24 +172,11 @@ def _missing_files(spec: DatasetSpec, data_dir: Path) -> str:
     return f"put {names} of {address}/ into {(data_dir / missing[0].path).parent}"
 
 
-def _load_own(
-    path: Path,
-    spec: DatasetSpec | None,
-    image_size: int,
-    memory_limit_gb: float,
-    settings: DataSettings,
-) -> ImageData:
-    """Return the images of the user's file or folder."""
-    own = read_own(
-        path,
-        spec,
-        image_size=image_size,
-        memory_limit_gb=memory_limit_gb,
-        one_part=settings.test_share is not None,
-    )
-    parts, notes, digest = own.parts, list(own.notes), own.sha256
+def _complete(own: OwnImages, path: Path, settings: DataSettings) -> ImageData:
+    """Return the user's images with test images, which may have to be drawn."""
+    parts, notes, digest = {**own.parts}, [*own.notes], own.sha256
     if settings.test_share is not None:
-        parts = parts | _share_out(parts, own.classes, path, settings)
+        parts |= _share_out(parts, own.classes, path, settings)
         share = f"{settings.test_share:g} of each class, drawn with data.test_seed"
         notes.append(f"test images: {share}={settings.test_seed}")
         digest = mark_digest(digest, notes[-1])
@@ -238,11 +232,7 @@ def images_key(job: Job, spec: ModelSpec) -> Hashable:
 
 
 def load_job_data(job: Job, spec: ModelSpec) -> ImageData:
-    """Load the images that a job names.
-
-    Raises:
-        RequestError: They are not there or not right.
-    """
+    """Load the images that a job names, as `load_data` does."""
     return load_data(
         job.cell.dataset,
         find_dataset(job.cell.dataset),
@@ -260,9 +250,6 @@ def load_or_stand_in(job: Job, spec: ModelSpec) -> ImageData:
 
     The time that a network takes does not depend on what is in the image, so latencies of networks
     with random weights can be compared at the shape of a data set that is not at hand.
-
-    Raises:
-        RequestError: The images are wanted, and not there or not right.
     """
     dataset = find_dataset(job.cell.dataset)
     if job.settings.weights != "random" or job.data_file is not None or dataset is None:

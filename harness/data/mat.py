@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from harness.data.layouts import PARTS, name_arrays
+from harness.data.layouts import name_arrays, named_parts
 from harness.data.npz import DAMAGED, Arrays
 from harness.errors import RequestError
 
@@ -22,29 +21,21 @@ def mat_files(path: Path) -> dict[str, Path]:
     if path.is_dir():
         found: dict[str, Path] = {}
         for file in sorted(path.glob("*.mat")):
-            if (part := _part_of(file)) is not None:
+            for part in named_parts(file.stem)[:1]:
                 found.setdefault(part, file)
         return found
     if path.suffix.lower() != ".mat":
         return {}
     beside = path.with_name(path.name.replace("train", "test"))
-    if _part_of(path) == "train" and beside != path and beside.is_file():
+    if named_parts(path.stem)[:1] == ["train"] and beside != path and beside.is_file():
         return {"train": path, "test": beside}
     return {"train": path}
-
-
-def _part_of(file: Path) -> str | None:
-    words = re.split(r"[^a-z]+", file.stem.lower())
-    return next((PARTS[word] for word in words if word in PARTS), None)
 
 
 def read_mat(files: Mapping[str, Path]) -> tuple[Arrays, list[str]]:
     """Return the arrays of .mat files by what they mean, and notes.
 
     Images have their index last in MATLAB, and get it first here.
-
-    Raises:
-        RequestError: A file is none of MATLAB's, or damaged.
     """
     arrays: Arrays = {}
     for part, path in files.items():

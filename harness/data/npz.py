@@ -26,11 +26,7 @@ DAMAGED = (
 
 
 def open_npz(path: Path) -> np.lib.npyio.NpzFile:
-    """Open an .npz file, whose arrays `read_array` reads.
-
-    Raises:
-        RequestError: It is none, or is damaged.
-    """
+    """Open an .npz file, whose arrays `read_array` reads."""
     try:
         archive = np.load(path, allow_pickle=False)
     except DAMAGED:
@@ -41,11 +37,7 @@ def open_npz(path: Path) -> np.lib.npyio.NpzFile:
 
 
 def read_array(archive: np.lib.npyio.NpzFile, name: str, path: Path) -> np.ndarray:
-    """Return one array of an open .npz file.
-
-    Raises:
-        RequestError: It is damaged, or no array.
-    """
+    """Return one array of an open .npz file."""
     try:
         array = archive[name]
     except DAMAGED as error:
@@ -65,10 +57,7 @@ def check_parts(
 ) -> None:
     """Check everything that the rest of the harness takes for granted about images and labels.
 
-    Args:
-        parts: Images and labels, of any origin, by "train", "test" and "val".
-        classes: Class names, in the order of the labels.
-        where: The file or data set, to begin a message with.
+    `where` begins the messages: the file or data set.
 
     Raises:
         RequestError: The first thing that is wrong.
@@ -76,7 +65,13 @@ def check_parts(
     check_classes(classes, where)
     for name, (images, labels) in parts.items():
         _check_images(images, f"{where}: {name}_images")
-        _check_labels(labels, len(classes), f"{where}: {name}_labels")
+        check_integers(labels, f"{where}: {name}_labels")
+        outside = np.flatnonzero((labels < 0) | (labels >= len(classes)))
+        if outside.size:
+            raise RequestError(
+                f"{where}: {name}_labels holds {labels[outside[0]]} at index {outside[0]}; wanted "
+                f"0 to {len(classes) - 1} ({len(classes)} classes)"
+            )
         if len(images) != len(labels):
             raise RequestError(
                 f"{where}: {len(images)} {name}_images but {len(labels)} {name}_labels; "
@@ -106,30 +101,15 @@ def _check_images(images: np.ndarray, what: str) -> None:
     """Raise RequestError unless `images` is uint8, N×H×W or N×H×W×C with C of 1 or 3."""
     grey = images.ndim == 3
     colour = images.ndim == 4 and images.shape[3] in (1, 3)
-    if images.dtype != np.uint8 or not (grey or colour) or 0 in images.shape[1:]:
-        advice = "" if images.dtype == np.uint8 else _scale_advice(images)
-        raise RequestError(f"{what} is {described(images)}; wanted uint8 N×H×W or N×H×W×3{advice}")
-
-
-def _scale_advice(images: np.ndarray) -> str:
-    """Say why numbers that are not uint8 cannot be told to be one scale or another."""
-    if images.dtype.kind not in "iuf" or not images.size:
-        return ""
-    return (
-        f", or all parts from 0 to 1 with values between, or whole numbers to 255; these are "
-        f"{images.min():g} to {images.max():g}"
-    )
-
-
-def _check_labels(labels: np.ndarray, n_classes: int, what: str) -> None:
-    """Raise RequestError unless `labels` are integers in [0, n_classes), in one dimension."""
-    check_integers(labels, what)
-    outside = np.flatnonzero((labels < 0) | (labels >= n_classes))
-    if outside.size:
-        raise RequestError(
-            f"{what} holds {labels[outside[0]]} at index {outside[0]}; wanted 0 to "
-            f"{n_classes - 1} ({n_classes} classes)"
+    if images.dtype == np.uint8 and (grey or colour) and 0 not in images.shape[1:]:
+        return
+    advice = ""
+    if images.dtype != np.uint8 and images.dtype.kind in "iuf" and images.size:
+        advice = (
+            ", or all parts from 0 to 1 with values between, or whole numbers to 255; these are "
+            f"{images.min():g} to {images.max():g}"
         )
+    raise RequestError(f"{what} is {described(images)}; wanted uint8 N×H×W or N×H×W×3{advice}")
 
 
 def check_integers(labels: np.ndarray, what: str) -> None:
@@ -156,11 +136,7 @@ def check_counts(labels: Mapping[str, np.ndarray], classes: Sequence[str], where
 def match_classes(
     found: tuple[str, ...], spec: DatasetSpec | None, path: Path
 ) -> tuple[tuple[str, ...], np.ndarray]:
-    """Return the classes to use, those of `spec` if there is one, and the places of `found` there.
-
-    Raises:
-        RequestError: The names differ otherwise than by their order.
-    """
+    """Return the classes to use, those of `spec` if there is one, and where `found` are there."""
     if spec is None:
         return found, np.arange(len(found))
     wrong = [f"'{name}' is missing" for name in spec.classes if name not in found][:1]

@@ -93,11 +93,7 @@ class FolderSplit:
             raise CellError(str(error)) from error
 
     def decode(self, pieces: Sequence[Tensor]) -> Iterator[Tensor]:
-        """Yield the images at each piece of indices, uint8 B×C×H×W.
-
-        Raises:
-            RequestError: An image is damaged.
-        """
+        """Yield the images at each piece of indices; a damaged one is a RequestError here."""
         decode = partial(_decode_images, channels=self.channels, size=self.size)
         return _read_in_workers(self.paths, decode, pieces, self.workers)
 
@@ -166,11 +162,7 @@ def _result_or_problem(
 
 
 def read_headers(files: Sequence[Picture]) -> list[Header]:
-    """Return what is known of images before they are decoded.
-
-    Raises:
-        RequestError: A file is not an image, or cannot be used.
-    """
+    """Return what is known of images before they are decoded."""
     pieces = _index_batches(len(files), None, _HEADERS_AT_A_TIME)
     workers = _count_workers() if len(files) >= _FEW_HEADERS else 0
     found = _read_in_workers(files, _read_some_headers, pieces, workers)

@@ -8,14 +8,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.data.folder import ImageList, Row, list_rows
 from harness.data.image import EncodedImage
-from harness.data.layouts import PARTS
+from harness.data.layouts import PARTS, named_parts
 from harness.data.npz import DAMAGED
 from harness.errors import RequestError
 
@@ -35,9 +34,6 @@ def list_csv(path: Path) -> ImageList:
 
     One column holds paths, relative to the file's folder, one the names of classes, and one, if
     there is such a column, the part: train, test or val.
-
-    Raises:
-        RequestError: A column cannot be told, or a line is not as it should be.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -91,35 +87,23 @@ def _pick(known: Iterable[str], names: Sequence[str], where: str, what: str) -> 
 def parquet_files(path: Path) -> dict[str, list[Path]]:
     """Return the Parquet files of a data set by part; empty where there are none.
 
-    Args:
-        path: One file, of one part, or a folder in which each file's name tells its part, as
-            Hugging Face (`data/train-00000-of-00001.parquet`) and TFDS write them.
-
-    Raises:
-        RequestError: A file's name does not tell its part.
+    They are one file, or a folder in which each file's name tells its part, as Hugging Face
+    (`data/train-00000-of-00001.parquet`) and TFDS write them.
     """
     if not path.is_dir():
-        return {"train": [path]} if _is_parquet(path) else {}
+        is_parquet = any(suffix.startswith(".parquet") for suffix in path.suffixes)
+        return {"train": [path]} if is_parquet else {}
     found: dict[str, list[Path]] = {}
     for file in sorted([*path.glob("*.parquet*"), *path.glob("*/*.parquet*")]):
-        words = re.split(r"[^a-z]+", file.name.lower())
-        parts = {PARTS[word] for word in words if word in PARTS}
+        parts = {*named_parts(file.name)}
         if len(parts) != 1:
             raise RequestError(f"{file}: its name should say one part: train, test or validation")
         found.setdefault(parts.pop(), []).append(file)
     return found
 
 
-def _is_parquet(path: Path) -> bool:
-    return any(suffix.startswith(".parquet") for suffix in path.suffixes)
-
-
 def list_parquet(files: Mapping[str, Sequence[Path]], where: str) -> ImageList:
-    """Return the images of Parquet files, by part: a column of encoded images and one of labels.
-
-    Raises:
-        RequestError: pyarrow is missing, or a file or its columns are not as they should be.
-    """
+    """Return the images of Parquet files, by part: a column of encoded images and one of labels."""
     try:
         from pyarrow import parquet
     except ImportError as error:

@@ -61,11 +61,10 @@ def fetch(url: str, path: Path, *, digest: str, size: int | None = None) -> None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(f".{path.name}.lock")):
-            if has_digest(path, digest):
-                return
-            part = path.with_name(f".{path.name}.part")
-            _download(url, part, digest, size)
-            part.replace(path)
+            if not has_digest(path, digest):
+                part = path.with_name(f".{path.name}.part")
+                _download(url, part, digest, size)
+                part.replace(path)
     except _NotFetchedError as error:
         raise RequestError(
             f"{path.name} was not fetched: {error}; or put {url} at {path}"
@@ -178,12 +177,7 @@ def _complete(session: Session, url: str, part: Path, size: int | None) -> None:
 
 
 def _receive(response: Response, part: Path, have: int, size: int | None) -> None:
-    """Write the body of an answer to the end of `part`, or over it where it is the whole file.
-
-    Raises:
-        _NotFetchedError: It is not the file.
-        requests.RequestException: It breaks off.
-    """
+    """Write the body of an answer to the end of `part`, or over it where it is the whole file."""
     if response.status_code not in (200, 206):
         raise _NotFetchedError(_describe_refusal(response))
     goes_on = response.status_code == 206

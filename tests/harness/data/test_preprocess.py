@@ -49,15 +49,6 @@ def test_resize_equals_pillow_bit_for_bit(shape, size, channels):
         assert torch.equal(resized, expected)
 
 
-@pytest.mark.parametrize("size", [5, 16, 32, 33, 224])
-def test_resize_of_real_digits_equals_pillow_bit_for_bit(size):
-    from sklearn.datasets import load_digits
-
-    digits = np.rint(load_digits().images[:100] * (255 / 16)).astype(np.uint8)
-    images = torch.from_numpy(digits).unsqueeze(1)
-    assert torch.equal(resize_uint8(images, size), pillow_resize(images, size))
-
-
 def test_resize_of_any_size_equals_pillow_bit_for_bit():
     sizes = torch.randint(1, 130, (100, 3), generator=torch.manual_seed(1)).tolist()
     for height, width, size in sizes:
