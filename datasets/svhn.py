@@ -18,12 +18,7 @@ FILES = tuple(
 
 
 def load_splits(root: Path) -> Splits:
-    """Return 73,257 training and 26,032 test images of 32×32×3; the "extra" ones are left out.
-
-    Raises:
-        OSError: The images are not there.
-        RuntimeError: Likewise, or a file is not the official one.
-    """
+    """Return 73,257 training and 26,032 test images of 32×32×3; the "extra" ones are left out."""
     from torchvision.datasets import SVHN
 
     train, test = (SVHN(root, split=split) for split in ("train", "test"))

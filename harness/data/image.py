@@ -140,11 +140,9 @@ def _open_image(file: Picture, *, whole: bool = False) -> Iterator[ImageFile.Ima
 def _is_wide(image: ImageFile.ImageFile) -> bool:
     """Whether an image is stored with more than 8 bits a channel, of which Pillow keeps 8."""
     arguments = (image.tile and image.tile[0].args) or ""
-    if isinstance(arguments, str):
-        return _WIDE.match(arguments) is not None
-    if image.format == "PPM":
-        return any(isinstance(largest, int) and largest > 255 for largest in arguments[1:])
-    return _WIDE.match(str(arguments[0])) is not None
+    mode, *others = [arguments] if isinstance(arguments, str) else arguments
+    largest = [number for number in others if isinstance(number, int)]
+    return bool(_WIDE.match(str(mode)) or (image.format == "PPM" and max(largest, default=0) > 255))
 
 
 def _check_whole(data: bytes, image: ImageFile.ImageFile) -> None:

@@ -13,7 +13,7 @@ import torch
 from harness.data.listed import OwnImages, mark_digest
 from harness.data.npz import arrays_sha256, check_parts
 from harness.data.own import read_own
-from harness.data.splits import MemorySplit, Split, choose_share, in_memory, take_rows
+from harness.data.splits import MemorySplit, Split, choose_share, memory_splits, take_rows
 from harness.errors import RequestError
 from harness.jobs import Job
 from harness.registry import find_dataset
@@ -122,7 +122,7 @@ def _load_official(dataset: str, spec: DatasetSpec, data_dir: Path, offline: boo
             f"{dataset}: other images than the official ones: their SHA-256 is {digest}, not "
             f"{spec.splits_sha256}; {spec.advice}"
         )
-    parts = in_memory(splits.parts)
+    parts = memory_splits(splits.parts)
     return ImageData(
         **parts,
         classes=spec.classes,

@@ -11,7 +11,7 @@ from harness.data.layouts import arrange, name_arrays
 from harness.data.listed import OwnImages, digest_files, mark_digest, read_listed
 from harness.data.mat import mat_files, read_mat
 from harness.data.npz import DAMAGED, Arrays, check_parts, match_classes, open_npz, read_array
-from harness.data.splits import in_memory
+from harness.data.splits import memory_splits
 from harness.data.table import list_csv, list_parquet, parquet_files
 from harness.errors import RequestError
 from harness.spec import DatasetSpec
@@ -73,7 +73,7 @@ def read_own(
         )
     classes, places = match_classes(found, spec, path)
     return OwnImages(
-        parts=in_memory({part: (images, places[n]) for part, (images, n) in parts.items()}),
+        parts=memory_splits({part: (images, places[n]) for part, (images, n) in parts.items()}),
         classes=classes,
         channels=channels,
         sha256=mark_digest(digest, *(["validation images apart"] if "val" in parts else [])),

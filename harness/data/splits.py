@@ -137,6 +137,7 @@ def _read_in_workers(
     workers: int,
 ) -> Iterator[Any]:
     """Yield what `read` makes of the files at each piece of indices."""
+    # What is collated in a worker is paths alone: the collation reads them.
     loader = DataLoader(
         cast("Dataset[Picture]", files),
         batch_sampler=[indices.tolist() for indices in pieces],
@@ -194,7 +195,7 @@ def _index_batches(length: int, order: Tensor | None, batch_size: int) -> Sequen
     return torch.split(indices, batch_size) if len(indices) else ()
 
 
-def in_memory(parts: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, MemorySplit]:
+def memory_splits(parts: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, MemorySplit]:
     """Return images, N×H×W or N×H×W×C, and labels by part as splits."""
     return {
         part: MemorySplit(to_tensor(images), torch.from_numpy(labels.astype(np.int64)))

@@ -196,10 +196,13 @@ def _receive(response: Response, part: Path, have: int, size: int | None) -> Non
             f"{(total - have) / 1e6:.1f} MB more are needed in {part.parent}, "
             f"{free / 1e6:.1f} MB are free"
         )
-    with part.open("ab" if goes_on else "wb") as file, bar(part.name[1:-5], total, "bytes") as done:
+    with (
+        part.open("ab" if goes_on else "wb") as file,
+        bar(part.name[1:-5], total, "bytes") as report,
+    ):
         for chunk in itertools.chain([first], chunks):
             file.write(chunk)
-            done(file.tell())
+            report(file.tell(), "")
 
 
 def _describe_refusal(response: Response) -> str:

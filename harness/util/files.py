@@ -87,11 +87,7 @@ def regular_file(path: Path) -> Path:
 
 
 def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes, in hexadecimal.
-
-    Raises:
-        RequestError: It is no regular file.
-    """
+    """Return the SHA-256 of a regular file's bytes, in hexadecimal."""
     with regular_file(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

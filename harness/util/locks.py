@@ -19,11 +19,8 @@ def shared_lock(path: Path, on_wait: Callable[[], None] | None = None) -> Iterat
 
     The lock is the kernel's, which a process that is killed gives back. Where a file system has
     no such locks (NFS without its lock service), it is a file that the holder touches: it is taken
-    from a holder that has not touched it for two minutes.
-
-    Args:
-        path: The file to lock; its folder is made.
-        on_wait: Is called once where another process holds the lock.
+    from a holder that has not touched it for two minutes. The folder of `path` is made, and
+    `on_wait` is called once where another process holds the lock.
 
     Raises:
         CellError: The file cannot be written.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-from collections.abc import Iterator
-from typing import Literal, Protocol
+from collections.abc import Callable, Iterator
+from typing import Literal
 
 from rich.console import Console
 from rich.progress import (
@@ -34,11 +34,8 @@ def describe_seconds(seconds: float) -> str:
     return f"about {seconds / 3600:.0f} h"
 
 
-class Report(Protocol):
-    """Takes the progress of a pass."""
-
-    def __call__(self, done: int, text: str = "") -> None:
-        """Note how many images or bytes are done so far, and what to say beside the bar."""
+Report = Callable[[int, str], None]
+"""Takes how many images or bytes are done so far, and what to say beside the bar."""
 
 
 @contextlib.contextmanager
@@ -60,7 +57,7 @@ def bar(
     with Progress(*columns, console=console, disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task(title, total=total, text="")
 
-        def report(done: int, text: str = "") -> None:
+        def report(done: int, text: str) -> None:
             progress.update(task, completed=done, text=text)
 
         yield report
