@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -50,11 +50,6 @@ def draw_changes(
     if recipe.cutout is not None:
         rows["corners"] = draw_corners(count, image_size, *recipe.cutout, generator)
     return Changes(seed=seed, rows=rows)
-
-
-def take_changes(changes: Changes, rows: slice) -> Changes:
-    """Return the changes to the images of a batch at some rows; RandAugment's seed stays."""
-    return replace(changes, rows={name: part[rows] for name, part in changes.rows.items()})
 
 
 def move_changes(changes: Sequence[Changes], device: str) -> list[Changes]:

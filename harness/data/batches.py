@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from harness.data.augment import Changes, augment, draw_changes, move_changes, take_changes
+from harness.data.augment import Changes, augment, draw_changes, move_changes
 from harness.data.preprocess import Preprocess, resize_uint8
 from harness.data.shares import Share
 from harness.data.splits import MemorySplit, Split
@@ -81,7 +82,8 @@ class ImageBatches:
         for step, (turn, rows) in enumerate(zip(turns, read, strict=True), start=first_step + 1):
             generator = seeded_generator(self.seed, epoch, step)
             size = self.preprocess.image_size
-            yield take_changes(draw_changes(len(turn), size, self.recipe, generator, turn), rows)
+            drawn = draw_changes(len(turn), size, self.recipe, generator, turn)
+            yield replace(drawn, rows={name: part[rows] for name, part in drawn.rows.items()})
 
     @cached_property
     def _mirrored_first(self) -> Tensor:

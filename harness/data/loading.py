@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -13,7 +13,7 @@ import torch
 from harness.data.listed import OwnImages, mark_digest
 from harness.data.npz import arrays_sha256, check_parts
 from harness.data.own import read_own
-from harness.data.splits import MemorySplit, Split, choose_share, memory_splits, take_rows
+from harness.data.splits import MemorySplit, Split, memory_splits, take_rows
 from harness.errors import RequestError
 from harness.jobs import Job
 from harness.registry import find_dataset
@@ -153,32 +153,30 @@ def _official_splits(dataset: str, spec: DatasetSpec, data_dir: Path, offline: b
             # torchvision's advice is for programmers who call it.
             words = " ".join(str(error).split()).split(". You can use")[0]
             cause = words or type(error).__name__
-    advice = "; ".join(filter(None, (_missing_files(spec, data_dir), spec.advice)))
-    raise RequestError(
-        f"{dataset}: no usable images in '{data_dir}' ({'offline; ' if offline else ''}{cause})"
-        f"{'; ' if advice else ''}{advice}"
-    )
-
-
-def _missing_files(spec: DatasetSpec, data_dir: Path) -> str:
-    """Say which official files to put where, of those that are not there."""
+    advice = [spec.advice] if spec.advice else []
     missing = [
         file for file in spec.files if not has_digest(data_dir / file.path, f"md5:{file.md5}")
     ]
-    if not missing:
-        return ""
-    names = ", ".join(PurePosixPath(file.path).name for file in missing)
-    address = missing[0].url.rpartition("/")[0]
-    return f"put {names} of {address}/ into {(data_dir / missing[0].path).parent}"
+    if missing:
+        names = ", ".join(PurePosixPath(file.path).name for file in missing)
+        address = missing[0].url.rpartition("/")[0]
+        folder = (data_dir / missing[0].path).parent
+        advice.insert(0, f"put {names} of {address}/ into {folder}")
+    cause = f"offline; {cause}" if offline else cause
+    raise RequestError(
+        "; ".join([f"{dataset}: no usable images in '{data_dir}' ({cause})", *advice])
+    )
 
 
 def _complete(own: OwnImages, path: Path, settings: DataSettings) -> ImageData:
     """Return the user's images with test images, which may have to be drawn."""
     parts, notes, digest = {**own.parts}, [*own.notes], own.sha256
     if settings.test_share is not None:
-        parts |= _share_out(parts, own.classes, path, settings)
-        share = f"{settings.test_share:g} of each class, drawn with data.test_seed"
-        notes.append(f"test images: {share}={settings.test_seed}")
+        if "test" in parts:
+            raise RequestError(f"{path} has test images of its own: leave out data.test_share")
+        share, seed = settings.test_share, settings.test_seed
+        parts |= _share_out(parts["train"], own.classes, path, share, seed)
+        notes.append(f"test images: {share:g} of each class, drawn with data.test_seed={seed}")
         digest = mark_digest(digest, notes[-1])
     if "test" not in parts:
         raise RequestError(
@@ -203,22 +201,27 @@ def _complete(own: OwnImages, path: Path, settings: DataSettings) -> ImageData:
 
 
 def _share_out(
-    parts: Mapping[str, Split], classes: Sequence[str], path: Path, settings: DataSettings
+    whole: Split, classes: Sequence[str], path: Path, share: float, seed: int
 ) -> dict[str, Split]:
-    """Return the training images in two parts, train and test."""
-    if "test" in parts:
-        raise RequestError(f"{path} has test images of its own: leave out data.test_share")
-    whole = parts["train"]
-    for label, count in enumerate(whole.labels.bincount(minlength=len(classes)).tolist()):
-        if count == 1:
+    """Return the training images in two parts, train and test, drawn from each class alike.
+
+    Tested on is `share` of a class, rounded, but one image at least, and not all.
+    """
+    tested = torch.zeros(len(whole), dtype=torch.bool)
+    generator = torch.Generator().manual_seed(seed)
+    for label, name in enumerate(classes):
+        members = (whole.labels == label).nonzero()[:, 0]
+        if len(members) == 1:
             raise RequestError(
-                f"{path}: class '{classes[label]}' has 1 image: data.test_share wants 2 or more, "
-                "one to train on and one to test on"
+                f"{path}: class '{name}' has 1 image: data.test_share wants 2 or more, one to "
+                "train on and one to test on"
             )
-    tested = choose_share(whole.labels, settings.test_share or 0, settings.test_seed)
+        count = min(max(round(share * len(members)), 1), len(members) - 1)
+        order = torch.randperm(len(members), generator=generator)
+        tested[members[order[:count]]] = True
     return {
-        part: take_rows(whole, rows.nonzero()[:, 0])
-        for part, rows in (("train", ~tested), ("test", tested))
+        "train": take_rows(whole, (~tested).nonzero()[:, 0]),
+        "test": take_rows(whole, tested.nonzero()[:, 0]),
     }
 
 

@@ -174,21 +174,6 @@ def _read_some_headers(files: Sequence[Picture]) -> list[Header]:
     return [read_header(file) for file in files]
 
 
-def choose_share(labels: Tensor, share: float, seed: int) -> Tensor:
-    """Return which images to test on, drawn at random from each class alike: booleans N.
-
-    Of each class it is `share`, rounded, but one image at least, and not all.
-    """
-    chosen = torch.zeros(len(labels), dtype=torch.bool)
-    generator = torch.Generator().manual_seed(seed)
-    for label in labels.bincount().nonzero()[:, 0]:
-        members = (labels == label).nonzero()[:, 0]
-        count = min(max(round(share * len(members)), 1), len(members) - 1)
-        order = torch.randperm(len(members), generator=generator)
-        chosen[members[order[:count]]] = True
-    return chosen
-
-
 def _index_batches(length: int, order: Tensor | None, batch_size: int) -> Sequence[Tensor]:
     """Return `order`, or 0 to length - 1, in pieces of `batch_size`."""
     indices = torch.arange(length) if order is None else order
