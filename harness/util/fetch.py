@@ -42,17 +42,12 @@ def fetch(url: str, path: Path, *, digest: str, size: int | None = None) -> None
     """Bring the file at `url` to `path`, unless the right one is there.
 
     Processes that want the same file wait for the one that fetches it. A download that breaks off
-    stays beside `path` under a hidden name, and the next call goes on with it.
-
-    Args:
-        url: The address, http or https.
-        path: Where the file goes; a file with another digest is replaced.
-        digest: The digest that it must have, as `file_digest` writes it.
-        size: The length in bytes; None: as the host says.
+    stays beside `path` under a hidden name, and the next call goes on with it. A file with another
+    digest than `digest`, which `file_digest` describes, is replaced.
 
     Raises:
-        RequestError: The file cannot be had, or is another one. Nothing is at `path` then but what
-            was there before.
+        RequestError: The file cannot be had, or has another digest or `size`, in bytes. Nothing is
+            at `path` then but what was there before.
     """
     from filelock import FileLock
 
