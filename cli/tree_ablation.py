@@ -100,7 +100,7 @@ def _judge(job: Job, spec: ModelSpec, data: ImageData, volatility: float) -> Row
 
 def _images(job: Job, data: ImageData) -> tuple[str, Split]:
     """Return the held-out images where there are some, else the test images."""
-    from harness.data.splits import SubsetSplit
+    from harness.data.splits import take_rows
     from trunk.growing import choose_held_out
 
     tree = job.settings.tree
@@ -109,7 +109,7 @@ def _images(job: Job, data: ImageData) -> tuple[str, Split]:
     if data.val is not None:
         return "held-out", data.val
     held_out = choose_held_out(data.train.labels, tree.held_out, job.settings.seed)
-    return "held-out", SubsetSplit(data.train, held_out.nonzero()[:, 0])
+    return "held-out", take_rows(data.train, held_out.nonzero()[:, 0])
 
 
 def _path_gmacs(loaded: Loaded, images_by_class: list[int]) -> tuple[float, float, float]:

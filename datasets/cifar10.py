@@ -19,10 +19,6 @@ def load_splits(root: Path) -> Splits:
 
     The official batches are pickles: torchvision opens them only when their MD5 is the official
     one. Where they are not unpacked, or not to the end, the archive is unpacked (186 MB more).
-
-    Raises:
-        OSError: The images are not there, or cannot be unpacked.
-        RuntimeError: Likewise, or a file is not the official one.
     """
     import numpy as np
     from filelock import FileLock

@@ -23,10 +23,6 @@ def load_splits(root: Path) -> Splits:
     The images lie on their side, transposed, as the official files and torchvision hold them. They
     are read out of the archive, which is not unpacked: what torchvision has unpacked beside it is
     not looked at, because no official digests of those files are known.
-
-    Raises:
-        OSError: The archive is not there.
-        RuntimeError: It is not the official one.
     """
     import numpy as np
 

@@ -43,10 +43,6 @@ def load_splits(root: Path) -> Splits:
 
     The four files lie in `root` itself, as Debian's package `dataset-fashion-mnist` lays them out,
     or in `FashionMNIST/raw`, as torchvision does; as .gz or unpacked. Each is verified.
-
-    Raises:
-        OSError: The images are not there.
-        RuntimeError: A file is damaged, or is not the official one.
     """
     packaged = (root / "train-images-idx3-ubyte.gz").is_file()
     folder = root if packaged else root / FOLDER

@@ -6,29 +6,19 @@ from pathlib import Path
 
 from harness.spec import DatasetSpec, OfficialFile, Splits
 
-FILES = (
+FILES = tuple(
     OfficialFile(
-        path="train_32x32.mat",
-        url="http://ufldl.stanford.edu/housenumbers/train_32x32.mat",
-        md5="e26dedcc434d2e4c54c9b2d4a06d8373",
-        bytes=182_040_794,
-    ),
-    OfficialFile(
-        path="test_32x32.mat",
-        url="http://ufldl.stanford.edu/housenumbers/test_32x32.mat",
-        md5="eb5a983be6a315427106f1b164d9cef3",
-        bytes=64_275_384,
-    ),
+        path=name, url=f"http://ufldl.stanford.edu/housenumbers/{name}", md5=md5, bytes=size
+    )
+    for name, md5, size in (
+        ("train_32x32.mat", "e26dedcc434d2e4c54c9b2d4a06d8373", 182_040_794),
+        ("test_32x32.mat", "eb5a983be6a315427106f1b164d9cef3", 64_275_384),
+    )
 )
 
 
 def load_splits(root: Path) -> Splits:
-    """Return 73,257 training and 26,032 test images of 32×32×3; the "extra" ones are left out.
-
-    Raises:
-        OSError: The images are not there.
-        RuntimeError: Likewise, or a file is not the official one.
-    """
+    """Return 73,257 training and 26,032 test images of 32×32×3; the "extra" ones are left out."""
     from torchvision.datasets import SVHN
 
     train, test = (SVHN(root, split=split) for split in ("train", "test"))

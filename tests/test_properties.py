@@ -282,7 +282,7 @@ def check_folders(draw):
 
 
 OPTIONS = {
-    "--model": ("mobilenet", "mobilenet,", "trunk", "all", "", ",", "resnt", "../x"),
+    "--model": ("trunk", "mobilenet", "mobilenet,", "all", "", ",", "resnt", "../x"),
     "--dataset": ("digits", "digits,digits", "", " ", "emnist", "none"),
     "--device": ("cpu", "cuda:9", "", "tpu"),
     "--weights": ("random", "auto", "published", "imagenet", ""),

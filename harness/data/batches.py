@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from harness.data.augment import Changes, augment, draw_changes, move_changes, take_changes
+from harness.data.augment import Changes, augment, draw_changes, move_changes
 from harness.data.preprocess import Preprocess, resize_uint8
 from harness.data.shares import Share
-from harness.data.splits import Split, images_in_memory
+from harness.data.splits import MemorySplit, Split
 from harness.errors import RequestError
 from harness.jobs import Device
 from harness.settings_spec import TrainingSettings
@@ -53,32 +54,15 @@ class ImageBatches:
         """Yield float images B×C×S×S and labels B from a step of an epoch on, on the device."""
         if first_step >= self.steps:
             return
-        size, recipe = self.recipe.batch_size, self.recipe
-        if first_step >= self.steps:
-            return
-        generator = seeded_generator(self.seed, number, 0)
-        order = shuffled(self.labels[self._used], recipe, generator)
+        recipe, size = self.recipe, self.recipe.batch_size
+        order = shuffled(self.labels[self._used], recipe, seeded_generator(self.seed, number, 0))
         rest = self._used[order][first_step * size : self.images]
         labels = torch.split(self.labels[rest].to(self.device, non_blocking=True), size)
         turns = torch.split(self._mirrored_first[rest] ^ (number % 2 == 0), size)
         shares = [self.share.rows(len(each)) for each in labels]
         # RandAugment draws image by image: a share of a batch can only be cut from the whole.
         read = shares if recipe.rand_augment is None else [slice(0, len(each)) for each in labels]
-        changes: Iterable[Changes] = (
-            take_changes(
-                draw_changes(
-                    len(each),
-                    self.preprocess.image_size,
-                    recipe,
-                    seeded_generator(self.seed, number, step),
-                    turn,
-                ),
-                rows,
-            )
-            for step, (each, turn, rows) in enumerate(
-                zip(labels, turns, read, strict=True), start=first_step + 1
-            )
-        )
+        changes: Iterable[Changes] = self._changes(number, first_step, turns, read)
         if self.device != "cpu":
             # All at once: a copy in every step would make the host wait for the device.
             changes = move_changes([*changes], self.device)
@@ -91,33 +75,39 @@ class ImageBatches:
                 images = images[share]
             yield self.preprocess(images), wanted[share]
 
+    def _changes(
+        self, epoch: int, first_step: int, turns: Sequence[Tensor], read: Sequence[slice]
+    ) -> Iterator[Changes]:
+        """Yield the changes to those images of each batch that are read."""
+        for step, (turn, rows) in enumerate(zip(turns, read, strict=True), start=first_step + 1):
+            generator = seeded_generator(self.seed, epoch, step)
+            size = self.preprocess.image_size
+            drawn = draw_changes(len(turn), size, self.recipe, generator, turn)
+            yield replace(drawn, rows={name: part[rows] for name, part in drawn.rows.items()})
+
     @cached_property
     def _mirrored_first(self) -> Tensor:
         """Which images of the split are mirrored in the odd epochs, where they take turns."""
         return torch.rand(len(self.split), generator=seeded_generator(self.seed, 0, 0)) < 0.5
 
     @cached_property
-    def _resident(self) -> tuple[Tensor, Tensor] | None:
-        """The images on a GPU, where they fit well, and the rows of the split among them."""
-        found = images_in_memory(self.split) if self.device == "cuda" else None
-        if found is None:
-            return None
-        images, rows = found
-        memory = torch.cuda.get_device_properties(self.device).total_memory
-        return (images.to(self.device), rows) if images.nbytes <= _SHARE_OF_GPU * memory else None
+    def _source(self) -> Split:
+        """The split, on the GPU in whole where it is in memory and fits well."""
+        if self.device != "cuda" or not isinstance(self.split, MemorySplit):
+            return self.split
+        images, labels, rows = self.split.images, self.split.labels, self.split.rows
+        if images.nbytes > _SHARE_OF_GPU * torch.cuda.get_device_properties("cuda").total_memory:
+            return self.split
+        rows = None if rows is None else rows.to("cuda")
+        return MemorySplit(images.to("cuda"), labels.to("cuda"), rows)
 
     def _stored(self, rows: Sequence[Tensor]) -> Iterator[Tensor]:
         """Yield the images at the rows of each batch, as stored, on the device."""
-        if self._resident is not None:
-            images, places = self._resident
-            chosen = places[torch.cat([*rows])].to(self.device, non_blocking=True)
-            for some in torch.split(chosen, [len(each) for each in rows]):
-                yield images[some]
-            return
         # The last batch is larger than the others where each process takes the whole of it.
         cut = len(rows) - (len(rows[-1]) > len(rows[0]))
         for alike in filter(None, (rows[:cut], rows[cut:])):
-            for stored, _ in self.split.batches(torch.cat([*alike]), len(alike[0])):
+            order = torch.cat([*alike]).to(self._source.labels.device, non_blocking=True)
+            for stored, _ in self._source.batches(order, len(alike[0])):
                 yield stored.to(self.device, non_blocking=True)
 
 
@@ -150,15 +140,10 @@ def too_few_images(images: int, recipe: TrainingSettings, name: str = "training"
 
 
 def shuffled(labels: Tensor, recipe: TrainingSettings, generator: torch.Generator) -> Tensor:
-    """Return indices in random order: each once, or each class equally often.
+    """Return indices of `labels` in random order, int64 N.
 
-    Args:
-        labels: int64 N.
-        recipe: `balance_classes` is used.
-        generator: Draws the order.
-
-    Returns:
-        int64 N; where classes are balanced, the images of a rare one several times.
+    Each comes once; with `balance_classes` each class comes equally often, and the images of a
+    rare one several times.
     """
     if not recipe.balance_classes:
         return torch.randperm(len(labels), generator=generator)

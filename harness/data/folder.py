@@ -1,4 +1,4 @@
-"""List the images of a folder `train/<class>/*`, `test/<class>/*`, or of a table of paths.
+"""List the images of a folder `train/<class>/*`, `test/<class>/*`.
 
 An error is one line that names the file. This module imports no torch and opens no image.
 """
@@ -7,129 +7,124 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from harness.data.image import Picture
-from harness.data.layouts import PARTS
+from harness.data.layouts import PARTS, in_order, number_labels, order_classes
 from harness.data.npz import check_classes
 from harness.errors import RequestError, printable
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 _MOST_KINDS = 6
 _LAYOUT = "wanted train/<class>/*.png and test/<class>/*.png"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImageFiles:
-    """Image files not yet opened, with their labels, int64; those of a folder sorted by class."""
-
-    files: tuple[Picture, ...]
-    labels: np.ndarray
+Row = tuple[Picture, str, str]
+"""An image, the name of its class, and its own name in the digest."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageList:
-    """The classes and image files of a data set.
+    """The images of a data set, not opened yet, one part after the other.
 
     Attributes:
         classes: In the order of the labels.
-        parts: The files, by "train", "test" and "val"; not all of them need be there.
-        names: The names of the files in the digest, in the same order.
+        files: The images.
+        labels: Their classes, int64.
+        names: Their names in the digest.
+        parts: Where the images of "train", "test" and "val" are; the last two need not be there.
         notes: What was left out, in words.
     """
 
     classes: tuple[str, ...]
-    parts: dict[str, ImageFiles]
+    files: tuple[Picture, ...]
+    labels: np.ndarray
     names: tuple[str, ...]
-    notes: tuple[str, ...] = ()
+    parts: dict[str, slice]
+    notes: tuple[str, ...]
+
+
+def list_rows(
+    rows: Mapping[str, Sequence[Row]],
+    classes: Sequence[str] | None,
+    where: str,
+    notes: Sequence[str] = (),
+) -> ImageList:
+    """Return images by part as a list; without `classes`, the training images have them all."""
+    if "train" not in rows:
+        raise RequestError(f"{where}: no train images")
+    known = classes or order_classes(label for _, label, _ in rows["train"])
+    every: list[Row] = []
+    labels, parts = [], {}
+    for part in in_order(rows):
+        found = [label for _, label, _ in rows[part]]
+        labels.append(number_labels(found, known, f"{where}: {part}"))
+        parts[part] = slice(len(every), len(every) + len(found))
+        every += rows[part]
+    names = tuple(map(printable, known))
+    check_classes(names, where)
+    return ImageList(
+        classes=names,
+        files=tuple(file for file, _, _ in every),
+        labels=np.concatenate(labels),
+        names=tuple(name for _, _, name in every),
+        parts=parts,
+        notes=tuple(notes),
+    )
 
 
 def list_folder(root: Path, *, one_part: bool) -> ImageList:
     """Return the classes and image files of a folder `train/<class>/**`, `test/<class>/**`.
 
     Classes are in the order of their names. As in torchvision's ImageFolder, images in folders
-    within a class's folder belong to the class, and links are followed.
-
-    Args:
-        root: The folder; a part `val/<class>/**` is optional.
-        one_part: Whether `root` may also be a single part, `<class>/**`.
-
-    Raises:
-        RequestError: A folder is missing, or leads back to itself.
-        OSError: A folder cannot be read.
+    within a class's folder belong to the class, and links are followed. A part `val/<class>/**` is
+    optional; with `one_part`, `root` may also be a single part, `<class>/**`.
     """
-    folders = [path for path in sorted(root.iterdir()) if _is_class(path)]
-    parts, others = _find_parts(folders, root)
-    if one_part and "test" not in parts and not any(_has_classes(parts[part]) for part in parts):
+    parts, others = _find_parts(root)
+    if one_part and "test" not in parts and not any(map(_folders, parts.values())):
         parts, others = {"train": root}, []
-    for part in ("train", "test"):
-        if part not in parts and not (one_part and part == "test"):
+    for part in ("train",) if one_part else ("train", "test"):
+        if part not in parts:
             single = ", or --set data.test_share=0.2 for <class>/*.png" if others else ""
             raise RequestError(f"{root}: no folder '{part}' in it; {_LAYOUT}{single}")
-    on_disk = sorted({p.name for part in parts.values() for p in part.iterdir() if _is_class(p)})
-    classes = tuple(map(printable, on_disk))
-    check_classes(classes, str(root))
-    left_out: list[Path] = []
-    listed = {part: _list_part(path, on_disk, left_out) for part, path in parts.items()}
-    notes = [_describe_left_out(left_out, root)] if left_out else []
+    classes = sorted({path.name for folder in parts.values() for path in _folders(folder)})
+    rows: dict[str, list[Row]] = {part: [] for part in parts}
+    left_out: list[str] = []
+    for part, folder in parts.items():
+        beside = [path for path in folder.iterdir() if path.is_file() and _is_noted(path)]
+        left_out += [path.relative_to(root).as_posix() for path in beside]
+        for label in classes:
+            for path in _walk(folder / label) if (folder / label).is_dir() else ():
+                name = path.relative_to(root).as_posix()
+                if "/." not in name and path.suffix.lower() in _SUFFIXES:
+                    rows[part].append((path, label, name))
+                elif _is_noted(path):
+                    left_out.append(name)
+    notes = [_describe_left_out(left_out)] if left_out else []
     notes += [f"left out: folder {path.name}" for path in others]
-    return ImageList(
-        classes=classes,
-        parts=listed,
-        names=tuple(
-            path.relative_to(root).as_posix()
-            for part in ("train", "test", "val")
-            if part in listed
-            for path in listed[part].files
-            if isinstance(path, Path)
-        ),
-        notes=tuple(notes),
-    )
+    return list_rows(rows, classes, str(root), notes)
 
 
-def _is_class(path: Path) -> bool:
-    return path.is_dir() and not path.name.startswith(".")
+def _folders(folder: Path) -> list[Path]:
+    """Return the folders in a folder that are not hidden."""
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
-def _has_classes(part: Path) -> bool:
-    return any(map(_is_class, part.iterdir()))
-
-
-def _find_parts(folders: Sequence[Path], root: Path) -> tuple[dict[str, Path], list[Path]]:
+def _find_parts(root: Path) -> tuple[dict[str, Path], list[Path]]:
     """Return the folders that are parts of a data set, and the others."""
     parts: dict[str, Path] = {}
     others = []
-    for path in folders:
+    for path in _folders(root):
         part = PARTS.get(path.name.lower())
         if part is None:
             others.append(path)
-        elif part in parts:
+        elif parts.setdefault(part, path) != path:
             raise RequestError(
                 f"{root}: both '{parts[part].name}' and '{path.name}' in it; wanted one of them"
             )
-        else:
-            parts[part] = path
     return parts, others
-
-
-def _list_part(folder: Path, classes: Sequence[str], left_out: list[Path]) -> ImageFiles:
-    """Return the image files below the class folders of a part; note the others in `left_out`."""
-    files: list[Path] = []
-    labels: list[int] = []
-    left_out += [path for path in folder.iterdir() if path.is_file() and _is_noted(path)]
-    for label, name in enumerate(classes):
-        before = len(files)
-        for path, hidden in _walk(folder / name) if (folder / name).is_dir() else ():
-            if not hidden and path.suffix.lower() in _SUFFIXES:
-                files.append(path)
-            elif _is_noted(path):
-                left_out.append(path)
-        labels += [label] * (len(files) - before)
-    return ImageFiles(files=tuple(files), labels=np.array(labels, dtype=np.int64))
 
 
 def _is_noted(path: Path) -> bool:
@@ -137,35 +132,27 @@ def _is_noted(path: Path) -> bool:
     return not path.name.startswith(".") or path.suffix.lower() in _SUFFIXES
 
 
-def _walk(folder: Path) -> Iterator[tuple[Path, bool]]:
-    """Yield all files below a folder, in torchvision's order, and whether each is hidden.
-
-    Raises:
-        RequestError: A link leads to a folder that it lies in.
-    """
-    above = {str(folder): frozenset([os.path.realpath(folder)])}
-    hidden = {str(folder): False}
-    found: list[tuple[str, list[str]]] = []
+def _walk(folder: Path) -> list[Path]:
+    """Return all files below a folder, in torchvision's order."""
+    above = {str(folder): {os.path.realpath(folder)}}
+    found: list[tuple[str, str]] = []
     for at, folders, names in os.walk(folder, followlinks=True, onerror=_raise):
-        found.append((at, sorted(names)))
+        found += [(at, name) for name in names]
         for name in folders:
             inside = os.path.join(at, name)  # noqa: PTH118
             real = os.path.realpath(inside)
             if real in above[at]:
                 raise RequestError(f"{inside}: a link to a folder that it lies in; remove it")
             above[inside] = above[at] | {real}
-            hidden[inside] = hidden[at] or name.startswith(".")
-    for at, names in sorted(found):
-        yield from ((Path(at, name), hidden[at] or name.startswith(".")) for name in names)
+    return [Path(at, name) for at, name in sorted(found)]
 
 
 def _raise(error: OSError) -> None:
     raise error
 
 
-def _describe_left_out(paths: Sequence[Path], root: Path) -> str:
+def _describe_left_out(names: Sequence[str]) -> str:
     """Return how many files were left out, and of which kinds."""
-    names = [path.relative_to(root).as_posix() for path in paths]
     kinds = Counter(
         "hidden" if "/." in name else Path(name).suffix.lower() or "without an ending"
         for name in names

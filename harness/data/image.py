@@ -5,9 +5,7 @@ An error is one line that names the file. This module imports no torch.
 
 from __future__ import annotations
 
-import hashlib
 import io
-import os
 import re
 import struct
 import zlib
@@ -22,7 +20,6 @@ from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from harness.data.npz import DAMAGED
 from harness.errors import RequestError
-from harness.util.files import file_sha256
 
 _GREY_MODES = ("1", "L", "LA")
 # Raw modes of Pillow with 16 bits a channel, of which it keeps 8. "BGR;16" is 16 bits a pixel.
@@ -49,6 +46,10 @@ class EncodedImage:
     def __str__(self) -> str:
         return self.name
 
+    def read_bytes(self) -> bytes:
+        """Return the data, as a path does."""
+        return self.data
+
 
 Picture = Path | EncodedImage
 
@@ -73,20 +74,16 @@ class Header:
 
 
 def read_header(file: Picture) -> Header:
-    """Return what is known of an image; pixels are decoded only where they may be transparent.
-
-    Raises:
-        RequestError: The file is not an image, is damaged, or has more than 8 bits a channel.
-    """
+    """Return what is known of an image; pixels are decoded only where they may be transparent."""
     with _open_image(file) as image:
-        height, width = image.height, image.width
         orientation = _orientation(image)
         return Header(
-            size=(width, height) if orientation >= 5 else (height, width),
+            size=image.size if orientation >= 5 else image.size[::-1],
             grey=image.mode in _GREY_MODES,
             turned=orientation > 1,
             frames=getattr(image, "is_animated", False),
-            transparent=image.has_transparency_data and _has_holes(image),
+            transparent=image.has_transparency_data
+            and image.convert("RGBA").getchannel("A").getextrema()[0] != 255,
         )
 
 
@@ -94,11 +91,7 @@ def decode_image(file: Picture, channels: int, size: tuple[int, int]) -> np.ndar
     """Return an image as uint8, H×W for 1 channel or H×W×3, resized bilinearly where needed.
 
     The image is turned as its EXIF orientation says, and laid over white where it is transparent.
-
-    Args:
-        file: The file.
-        channels: 1 (grey) or 3 (RGB); the image is converted.
-        size: Height and width wanted, in pixels.
+    `size` is its height and width in pixels.
 
     Raises:
         RequestError: The file is not an image, is damaged, or has more than 8 bits a channel.
@@ -112,24 +105,9 @@ def decode_image(file: Picture, channels: int, size: tuple[int, int]) -> np.ndar
         pixels = pixels.convert("L" if channels == 1 else "RGB")
         if orientation > 1:
             pixels = pixels.transpose(_UPRIGHT[orientation])
-    height, width = size
-    if pixels.size != (width, height):
-        pixels = pixels.resize((width, height), Image.Resampling.BILINEAR)
+    if pixels.size != size[::-1]:
+        pixels = pixels.resize(size[::-1], Image.Resampling.BILINEAR)
     return np.asarray(pixels)
-
-
-def _read(file: Picture) -> bytes:
-    if isinstance(file, EncodedImage):
-        return file.data
-    with open(file, "rb") as opened:  # noqa: PTH123 (`Path.read_bytes` takes longer)
-        return opened.read()
-
-
-def image_sha256(file: Picture) -> str:
-    """Return the SHA-256 of the bytes of an image file, in hexadecimal."""
-    if isinstance(file, EncodedImage):
-        return hashlib.sha256(file.data).hexdigest()
-    return file_sha256(file)
 
 
 @contextmanager
@@ -140,9 +118,9 @@ def _open_image(file: Picture, *, whole: bool = False) -> Iterator[ImageFile.Ima
     leave out.
     """
     try:
-        if isinstance(file, Path) and not S_ISREG(os.stat(file).st_mode):  # noqa: PTH116
+        if isinstance(file, Path) and not S_ISREG(file.stat().st_mode):
             raise RequestError(f"{file}: not a regular file")
-        data = _read(file) if whole or isinstance(file, EncodedImage) else b""
+        data = file.read_bytes() if whole or isinstance(file, EncodedImage) else b""
         source = io.BytesIO(data) if data or not isinstance(file, Path) else file
         with Image.open(source) as image:
             # Pillow's conversion to 8 bits would clip bright pixels rather than scale them.
@@ -162,11 +140,9 @@ def _open_image(file: Picture, *, whole: bool = False) -> Iterator[ImageFile.Ima
 def _is_wide(image: ImageFile.ImageFile) -> bool:
     """Whether an image is stored with more than 8 bits a channel, of which Pillow keeps 8."""
     arguments = (image.tile and image.tile[0].args) or ""
-    if isinstance(arguments, str):
-        return _WIDE.match(arguments) is not None
-    if image.format == "PPM":
-        return any(isinstance(largest, int) and largest > 255 for largest in arguments[1:])
-    return _WIDE.match(str(arguments[0])) is not None
+    mode, *others = [arguments] if isinstance(arguments, str) else arguments
+    largest = [number for number in others if isinstance(number, int)]
+    return bool(_WIDE.match(str(mode)) or (image.format == "PPM" and max(largest, default=0) > 255))
 
 
 def _check_whole(data: bytes, image: ImageFile.ImageFile) -> None:
@@ -196,8 +172,3 @@ def _orientation(image: Image.Image) -> int:
     except (*DAMAGED, struct.error):
         return 1
     return int(found) if found in _UPRIGHT else 1
-
-
-def _has_holes(image: Image.Image) -> bool:
-    opaque = image.convert("RGBA").getchannel("A").histogram()[255]
-    return opaque < image.width * image.height

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,27 +12,17 @@ import torch
 from torch import Tensor
 
 from harness.data.folder import ImageList
-from harness.data.image import EncodedImage, Header, Picture, image_sha256
+from harness.data.image import EncodedImage, Header, Picture
 from harness.data.npz import check_counts, match_classes
 from harness.data.splits import FolderSplit, MemorySplit, Split, read_headers, to_tensor
-from harness.errors import CellError, RequestError
 from harness.spec import DatasetSpec
 
 
 @dataclass(frozen=True, kw_only=True)
 class OwnImages:
-    """A user's images, checked.
+    """A user's images, checked, by part; the rest is as in `ImageData` and `DataSource`."""
 
-    Attributes:
-        parts: The images, by "train", "test" and "val"; the last two need not be there.
-        classes: In the order of the labels.
-        channels: 1 (grey) or 3 (RGB).
-        sha256: Digest of the images and labels.
-        digest_of: What `sha256` was computed from, in words.
-        notes: What was done to images and left out, in words.
-    """
-
-    parts: dict[str, Split]
+    parts: Mapping[str, Split]
     classes: tuple[str, ...]
     channels: int
     sha256: str
@@ -40,131 +30,90 @@ class OwnImages:
     notes: tuple[str, ...]
 
 
-@dataclass
-class _Treatment:
-    """What is done to images in words, and what of it the digest must tell."""
-
-    notes: list[str] = field(default_factory=list)
-    marks: list[str] = field(default_factory=list)
-
-    def count(self, number: int, what: str, *, marked: bool = False) -> None:
-        """Note something that is done to a number of images, if there are any."""
-        if number:
-            self.notes.append(f"{number} image(s) {what}")
-            if marked:
-                self.marks.append(self.notes[-1])
-
-
 def mark_digest(digest: str, *marks: str) -> str:
     """Return a digest that also tells how images were read; without marks, the same one."""
     return hashlib.sha256("\n".join((digest, *marks)).encode()).hexdigest() if marks else digest
 
 
+def digest_files(names: Iterable[str], contents: Iterable[str], *marks: str) -> str:
+    """Return a digest of files by what each is called and holds, and of how they were read."""
+    lines = "".join(f"{name} {content}\n" for name, content in zip(names, contents, strict=True))
+    return mark_digest(hashlib.sha256(lines.encode(errors="surrogateescape")).hexdigest(), *marks)
+
+
 def read_listed(
     path: Path, listed: ImageList, spec: DatasetSpec | None, image_size: int, memory_limit_gb: float
 ) -> OwnImages:
-    """Return the images of files, with the labels of `spec` where there is one.
-
-    Raises:
-        RequestError: A class or part has no images, an image cannot be used, or the classes are
-            not those of `spec`.
-    """
-    labels = {part: files.labels for part, files in listed.parts.items()}
+    """Return the images of files, with the labels of `spec` where there is one."""
+    labels = {part: listed.labels[rows] for part, rows in listed.parts.items()}
     check_counts(labels, listed.classes, str(path))
-    classes, places = match_places(listed.classes, spec, path)
-    files = [file for part in in_order(listed.parts) for file in listed.parts[part].files]
-    headers = read_headers(files)
-    treatment = _Treatment(notes=list(listed.notes))
-    channels = _channels_of(headers, spec, treatment)
-    treatment.count(sum(h.transparent for h in headers), "laid over white", marked=True)
-    treatment.count(sum(h.turned for h in headers), "turned by EXIF orientation", marked=True)
-    treatment.count(sum(h.frames for h in headers), "of several frames: the first is used")
+    classes, places = match_classes(listed.classes, spec, path)
+    headers = read_headers(listed.files)
+    channels = spec.channels if spec is not None else 1 if all(h.grey for h in headers) else 3
     sizes = {header.size for header in headers}
     size = sizes.pop() if len(sizes) == 1 else (image_size, image_size)
-    in_memory = len(files) * channels * size[0] * size[1] <= memory_limit_gb * 1e9
-    # The digest covers the contents of files that are read anyway.
-    contents = [image_sha256(file) if in_memory else str(_bytes(file)) for file in files]
-    lines = "".join(f"{n} {c}\n" for n, c in zip(listed.names, contents, strict=True))
-    numbers = np.concatenate([labels[part] for part in in_order(labels)])
     whole = FolderSplit(
-        paths=tuple(files), labels=torch.from_numpy(places[numbers]), channels=channels, size=size
+        paths=listed.files,
+        labels=torch.from_numpy(places[listed.labels]),
+        channels=channels,
+        size=size,
     )
-    images = _read_all(whole) if in_memory else None
-    parts: dict[str, Split] = {}
-    for part, rows in _rows(listed).items():
-        parts[part] = (
-            MemorySplit(images[rows], whole.labels[rows])
-            if images is not None
-            else replace(whole, paths=whole.paths[rows], labels=whole.labels[rows])
-        )
+    parts: dict[str, Split] = {
+        part: replace(whole, paths=whole.paths[rows], labels=whole.labels[rows])
+        for part, rows in listed.parts.items()
+    }
+    in_memory = len(headers) * channels * size[0] * size[1] <= memory_limit_gb * 1e9
+    contents = [_describe_content(file, in_memory) for file in listed.files]
+    treated = _describe_treatment(headers, channels, spec)
+    doubles = []
     if in_memory:
-        _note_doubles({part: {*contents[rows]} for part, rows in _rows(listed).items()}, treatment)
+        images = _read_all(whole)
+        for part, rows in listed.parts.items():
+            parts[part] = MemorySplit(images[rows], whole.labels[rows])
+            both = {*contents[listed.parts["train"]]} & {*contents[rows]}
+            if both and part != "train":
+                doubles.append(f"{len(both)} image(s) both in train and in {part}")
+    marks = [note for note, marked in treated.items() if marked]
     return OwnImages(
         parts=parts,
         classes=classes,
         channels=channels,
-        sha256=mark_digest(
-            hashlib.sha256(lines.encode(errors="surrogateescape")).hexdigest(), *treatment.marks
-        ),
+        sha256=digest_files(listed.names, contents, *marks),
         digest_of=f"names and {'contents' if in_memory else 'sizes'} of the files",
-        notes=tuple(treatment.notes),
+        notes=(*listed.notes, *treated, *doubles),
     )
 
 
-def in_order(parts: Mapping[str, object]) -> list[str]:
-    """Return the names of the parts that there are: train, test, val."""
-    return [part for part in ("train", "test", "val") if part in parts]
+def _describe_content(file: Picture, in_memory: bool) -> str:
+    """Return the digest of a file that is read anyway; of another one, the length in bytes."""
+    if in_memory:
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    return str(len(file.data) if isinstance(file, EncodedImage) else file.stat().st_size)
 
 
-def _channels_of(headers: list[Header], spec: DatasetSpec | None, treatment: _Treatment) -> int:
-    """Return the channels that images are read with: 3 where any is in colour."""
+def _describe_treatment(
+    headers: Sequence[Header], channels: int, spec: DatasetSpec | None
+) -> dict[str, bool]:
+    """Return what is done to images, in words, and whether the digest must tell it."""
     grey = sum(header.grey for header in headers)
-    coloured = len(headers) - grey
-    channels = spec.channels if spec is not None else 3 if coloured else 1
-    if channels == 3 and coloured:
-        # Earlier versions looked at the first image alone.
-        treatment.count(grey, "grey, read as RGB", marked=spec is None and headers[0].grey)
-    if channels == 1:
-        treatment.count(coloured, "in colour, read as grey")
-    return channels
-
-
-def _rows(listed: ImageList) -> dict[str, slice]:
-    """Return where the images of each part are among all."""
-    rows, start = {}, 0
-    for part in in_order(listed.parts):
-        rows[part] = slice(start, start + len(listed.parts[part].files))
-        start = rows[part].stop
-    return rows
-
-
-def _note_doubles(contents: Mapping[str, set[str]], treatment: _Treatment) -> None:
-    """Note how many files are in two parts, by their contents."""
-    for part in [part for part in contents if part != "train"]:
-        treatment.count(len(contents["train"] & contents[part]), f"both in train and in {part}")
-
-
-def _bytes(file: Picture) -> int:
-    return len(file.data) if isinstance(file, EncodedImage) else file.stat().st_size
+    mixed = channels == 3 and grey < len(headers)
+    # Earlier versions looked at the first image alone.
+    first = spec is None and headers[0].grey
+    done = (
+        (grey if mixed else 0, "grey, read as RGB", first),
+        (len(headers) - grey if channels == 1 else 0, "in colour, read as grey", False),
+        (sum(header.transparent for header in headers), "laid over white", True),
+        (sum(header.turned for header in headers), "turned by EXIF orientation", True),
+        (sum(header.frames for header in headers), "of several frames: the first is used", False),
+    )
+    return {f"{count} image(s) {words}": marked for count, words, marked in done if count}
 
 
 def _read_all(split: FolderSplit) -> Tensor:
     """Return the images of files, uint8 N×C×H×W."""
     images = to_tensor(np.empty((len(split), *split.size, split.channels), dtype=np.uint8))
     start = 0
-    try:
-        for batch, _ in split.batches(None, batch_size=256):
-            images[start : start + len(batch)] = batch
-            start += len(batch)
-    except CellError as error:
-        raise RequestError(str(error)) from error
+    for batch in split.decode(torch.split(torch.arange(len(split)), 256)):
+        images[start : start + len(batch)] = batch
+        start += len(batch)
     return images
-
-
-def match_places(
-    classes: tuple[str, ...], spec: DatasetSpec | None, path: Path
-) -> tuple[tuple[str, ...], np.ndarray]:
-    """Return the classes to use, and the place of each class among them."""
-    if spec is None:
-        return classes, np.arange(len(classes))
-    return spec.classes, match_classes(classes, spec.classes, f"{path} as {spec.label}")

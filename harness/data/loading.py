@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-import numpy as np
 import torch
 
-from harness.data.listed import mark_digest
-from harness.data.npz import arrays_sha256, check_splits
-from harness.data.own import channels_of, is_array_file, read_own
-from harness.data.splits import MemorySplit, Split, SubsetSplit, choose_share, to_tensor
+from harness.data.listed import OwnImages, mark_digest
+from harness.data.npz import arrays_sha256, check_parts
+from harness.data.own import read_own
+from harness.data.splits import MemorySplit, Split, memory_splits, take_rows
 from harness.errors import RequestError
 from harness.jobs import Job
 from harness.registry import find_dataset
@@ -82,9 +82,9 @@ def load_data(
         data_dir: Folder of the official images, where they are also fetched to.
         data_file: The user's images (docs/data.md), which take the place of the official ones.
         offline: Fetch nothing.
-        image_size: Side that images of a folder are resized to where their sizes differ.
-        memory_limit_gb: A folder whose images would take more, in 10^9 bytes, is decoded by
-            workers as it is used.
+        image_size: Side that images of files are resized to where their sizes differ.
+        memory_limit_gb: Images of files that would take more, in 10^9 bytes, are decoded by
+            workers as they are used.
         settings: Which images are tested on, where the data set does not say.
 
     Raises:
@@ -99,92 +99,84 @@ def load_data(
             )
         return _load_official(dataset, spec, data_dir, offline)
     try:
-        return _load_own(data_file, spec, image_size, memory_limit_gb, settings)
+        own = read_own(
+            data_file,
+            spec,
+            image_size=image_size,
+            memory_limit_gb=memory_limit_gb,
+            one_part=settings.test_share is not None,
+        )
     except FileNotFoundError as error:
         raise RequestError(f"{data_file}: {error.strerror}") from error
     except OSError as error:
         raise RequestError(f"{data_file}: cannot be read ({error})") from error
+    return _complete(own, data_file, settings)
 
 
 def _load_official(dataset: str, spec: DatasetSpec, data_dir: Path, offline: bool) -> ImageData:
     splits = _official_splits(dataset, spec, data_dir, offline)
-    check_splits(splits, spec.classes, dataset)
+    check_parts(splits.parts, spec.classes, dataset)
     digest = arrays_sha256(splits)
     if spec.splits_sha256 and digest != spec.splits_sha256:
         raise RequestError(
             f"{dataset}: other images than the official ones: their SHA-256 is {digest}, not "
             f"{spec.splits_sha256}; {spec.advice}"
         )
-    source = DataSource(
-        name=dataset,
-        sha256=digest,
-        digest_of="arrays of images and labels",
-        official=bool(spec.files or spec.splits_sha256),
+    parts = memory_splits(splits.parts)
+    return ImageData(
+        **parts,
+        classes=spec.classes,
+        channels=parts["train"].images.shape[1],
+        source=DataSource(
+            name=dataset,
+            sha256=digest,
+            digest_of="arrays of images and labels",
+            official=bool(spec.files or spec.splits_sha256),
+        ),
     )
-    return _in_memory(splits, spec.classes, source)
 
 
 def _official_splits(dataset: str, spec: DatasetSpec, data_dir: Path, offline: bool) -> Splits:
     """Return the images of the official files, which are fetched where they are not there."""
     for file in spec.files:
         regular_file(data_dir / file.path)
-    try:
-        return spec.load_splits(data_dir)
-    except _NOT_LOADED as error:
-        cause = _describe(error)
-    if not offline and spec.files:
-        logger.info("%s: %s", dataset, cause)
-        for file in spec.files:
-            path = data_dir / file.path
-            fetch(file.url, path, digest=f"md5:{file.md5}", size=file.bytes)
+    cause = ""
+    for fetching in (False, True) if spec.files and not offline else (False,):
+        if fetching:
+            logger.info("%s: %s", dataset, cause)
+            for file in spec.files:
+                path = data_dir / file.path
+                fetch(file.url, path, digest=f"md5:{file.md5}", size=file.bytes)
         try:
             return spec.load_splits(data_dir)
         except _NOT_LOADED as error:
-            cause = _describe(error)
-    advice = "; ".join(filter(None, (_missing_files(spec, data_dir), spec.advice)))
-    raise RequestError(
-        f"{dataset}: no usable images in '{data_dir}' ({'offline; ' if offline else ''}{cause})"
-        f"{'; ' if advice else ''}{advice}"
-    )
-
-
-def _describe(error: Exception) -> str:
-    """Return one line, without torchvision's advice to programmers who call it."""
-    return " ".join(str(error).split()).split(". You can use")[0] or type(error).__name__
-
-
-def _missing_files(spec: DatasetSpec, data_dir: Path) -> str:
-    """Say which official files to put where, of those that are not there."""
+            # torchvision's advice is for programmers who call it.
+            words = " ".join(str(error).split()).split(". You can use")[0]
+            cause = words or type(error).__name__
+    advice = [spec.advice] if spec.advice else []
     missing = [
         file for file in spec.files if not has_digest(data_dir / file.path, f"md5:{file.md5}")
     ]
-    if not missing:
-        return ""
-    names = ", ".join(PurePosixPath(file.path).name for file in missing)
-    address = missing[0].url.rpartition("/")[0]
-    return f"put {names} of {address}/ into {(data_dir / missing[0].path).parent}"
-
-
-def _load_own(
-    path: Path,
-    spec: DatasetSpec | None,
-    image_size: int,
-    memory_limit_gb: float,
-    settings: DataSettings,
-) -> ImageData:
-    """Return the images of the user's file or folder."""
-    own = read_own(
-        path,
-        spec,
-        image_size=image_size,
-        memory_limit_gb=memory_limit_gb,
-        one_part=settings.test_share is not None,
+    if missing:
+        names = ", ".join(PurePosixPath(file.path).name for file in missing)
+        address = missing[0].url.rpartition("/")[0]
+        folder = (data_dir / missing[0].path).parent
+        advice.insert(0, f"put {names} of {address}/ into {folder}")
+    cause = f"offline; {cause}" if offline else cause
+    raise RequestError(
+        "; ".join([f"{dataset}: no usable images in '{data_dir}' ({cause})", *advice])
     )
-    parts, notes, digest = own.parts, list(own.notes), own.sha256
+
+
+def _complete(own: OwnImages, path: Path, settings: DataSettings) -> ImageData:
+    """Return the user's images with test images, which may have to be drawn."""
+    parts, notes, digest = {**own.parts}, [*own.notes], own.sha256
     if settings.test_share is not None:
-        parts = parts | _share_out(parts, own.classes, path, settings)
-        share = f"{settings.test_share:g} of each class, drawn with data.test_seed"
-        notes.append(f"test images: {share}={settings.test_seed}")
+        if "test" in parts:
+            raise RequestError(f"{path} has test images of its own: leave out data.test_share")
+        share, seed = settings.test_share, settings.test_seed
+        parts |= _share_out(parts["train"], own.classes, path, share, seed)
+        notes.append(f"test images: {share:g} of each class, drawn with data.test_seed={seed}")
         digest = mark_digest(digest, notes[-1])
     if "test" not in parts:
         raise RequestError(
@@ -195,9 +187,7 @@ def _load_own(
             f"{len(parts['val'])} validation image(s) are not trained on; TRUNK groups by them"
         )
     return ImageData(
-        train=parts["train"],
-        test=parts["test"],
-        val=parts.get("val"),
+        **parts,
         classes=own.classes,
         channels=own.channels,
         source=DataSource(
@@ -211,54 +201,41 @@ def _load_own(
 
 
 def _share_out(
-    parts: Mapping[str, Split], classes: Sequence[str], path: Path, settings: DataSettings
+    whole: Split, classes: Sequence[str], path: Path, share: float, seed: int
 ) -> dict[str, Split]:
-    """Return the training images in two parts, train and test."""
-    if "test" in parts:
-        raise RequestError(f"{path} has test images of its own: leave out data.test_share")
-    whole = parts["train"]
-    for label, count in enumerate(whole.labels.bincount(minlength=len(classes)).tolist()):
-        if count == 1:
+    """Return the training images in two parts, train and test, drawn from each class alike.
+
+    Tested on is `share` of a class, rounded, but one image at least, and not all.
+    """
+    tested = torch.zeros(len(whole), dtype=torch.bool)
+    generator = torch.Generator().manual_seed(seed)
+    for label, name in enumerate(classes):
+        members = (whole.labels == label).nonzero()[:, 0]
+        if len(members) == 1:
             raise RequestError(
-                f"{path}: class '{classes[label]}' has 1 image: data.test_share wants 2 or more, "
-                "one to train on and one to test on"
+                f"{path}: class '{name}' has 1 image: data.test_share wants 2 or more, one to "
+                "train on and one to test on"
             )
-    tested = choose_share(whole.labels, settings.test_share or 0, settings.test_seed)
+        count = min(max(round(share * len(members)), 1), len(members) - 1)
+        order = torch.randperm(len(members), generator=generator)
+        tested[members[order[:count]]] = True
     return {
-        part: SubsetSplit(whole, rows.nonzero()[:, 0])
-        for part, rows in (("train", ~tested), ("test", tested))
+        "train": take_rows(whole, (~tested).nonzero()[:, 0]),
+        "test": take_rows(whole, tested.nonzero()[:, 0]),
     }
-
-
-def _in_memory(splits: Splits, classes: tuple[str, ...], source: DataSource) -> ImageData:
-    """Return checked arrays as a data set."""
-    train, test = (
-        MemorySplit(to_tensor(images), torch.from_numpy(labels.astype(np.int64)))
-        for images, labels in splits.parts.values()
-    )
-    return ImageData(
-        train=train,
-        test=test,
-        classes=classes,
-        channels=channels_of(splits.train_images),
-        source=source,
-    )
 
 
 def images_key(job: Job, spec: ModelSpec) -> Hashable:
     """Return what jobs of one request have in common whose images are the same."""
     which = (job.cell.dataset, job.settings.data)
-    if job.data_file is None or is_array_file(job.data_file):
+    # What is in a file of arrays does not depend on the network that it is read for.
+    if job.data_file is None or job.data_file.suffix.lower() in (".npz", ".mat"):
         return which
     return *which, spec.input_size(job.settings), job.settings.memory_limit_gb
 
 
 def load_job_data(job: Job, spec: ModelSpec) -> ImageData:
-    """Load the images that a job names.
-
-    Raises:
-        RequestError: They are not there or not right.
-    """
+    """Load the images that a job names, as `load_data` does."""
     return load_data(
         job.cell.dataset,
         find_dataset(job.cell.dataset),
@@ -268,4 +245,28 @@ def load_job_data(job: Job, spec: ModelSpec) -> ImageData:
         image_size=spec.input_size(job.settings),
         memory_limit_gb=job.settings.memory_limit_gb,
         settings=job.settings.data,
+    )
+
+
+def load_or_stand_in(job: Job, spec: ModelSpec) -> ImageData:
+    """Return the images of a job; for random weights, one random image of the same shape.
+
+    The time that a network takes does not depend on what is in the image, so latencies of networks
+    with random weights can be compared at the shape of a data set that is not at hand.
+    """
+    dataset = find_dataset(job.cell.dataset)
+    if job.settings.weights != "random" or job.data_file is not None or dataset is None:
+        return load_job_data(job, spec)
+    shape = (1, dataset.channels, dataset.image_size, dataset.image_size)
+    generator = torch.Generator().manual_seed(job.settings.seed)
+    pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+    split = MemorySplit(pixels, torch.zeros(1, dtype=torch.int64))
+    source = DataSource(
+        name="random pixels",
+        sha256=hashlib.sha256(pixels.numpy().tobytes()).hexdigest(),
+        digest_of="the pixels",
+        official=False,
+    )
+    return ImageData(
+        train=split, test=split, classes=dataset.classes, channels=dataset.channels, source=source
     )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from harness.data.layouts import PARTS, name_arrays
+from harness.data.layouts import name_arrays, named_parts
 from harness.data.npz import DAMAGED, Arrays
 from harness.errors import RequestError
 
@@ -18,56 +17,42 @@ def mat_files(path: Path) -> dict[str, Path]:
 
     A file whose name says train, as SVHN's `train_32x32.mat`, goes with the one beside it whose
     name says test in its place.
-
-    Raises:
-        RequestError: The name of a file in a folder does not tell its part.
     """
     if path.is_dir():
         found: dict[str, Path] = {}
         for file in sorted(path.glob("*.mat")):
-            part = _part_of(file)
-            if part is not None and part not in found:
-                found[part] = file
+            for part in named_parts(file.stem)[:1]:
+                found.setdefault(part, file)
         return found
     if path.suffix.lower() != ".mat":
         return {}
     beside = path.with_name(path.name.replace("train", "test"))
-    if _part_of(path) == "train" and beside != path and beside.is_file():
+    if named_parts(path.stem)[:1] == ["train"] and beside != path and beside.is_file():
         return {"train": path, "test": beside}
     return {"train": path}
-
-
-def _part_of(file: Path) -> str | None:
-    words = re.split(r"[^a-z]+", file.stem.lower())
-    return next((PARTS[word] for word in words if word in PARTS), None)
 
 
 def read_mat(files: Mapping[str, Path]) -> tuple[Arrays, list[str]]:
     """Return the arrays of .mat files by what they mean, and notes.
 
     Images have their index last in MATLAB, and get it first here.
-
-    Raises:
-        RequestError: A file is none of MATLAB's, or damaged.
     """
     arrays: Arrays = {}
     for part, path in files.items():
         variables = _load(path)
-        for name, meaning in name_arrays(variables, str(path)).items():
+        for meaning, name in name_arrays(variables, str(path)).items():
             arrays[meaning.replace("train_", f"{part}_", 1)] = variables[name]
-    digits = "classes" not in arrays
-    for name in [name for name in arrays if name.endswith("_images")]:
-        labels = arrays.get(name.replace("images", "labels"), np.empty(0))
-        if arrays[name].ndim in (3, 4) and arrays[name].shape[-1] == labels.size:
-            arrays[name] = np.moveaxis(arrays[name], -1, 0)
-        digits &= arrays[name].ndim == 4 and labels.dtype.kind in "iu" and labels.size > 0
-    labelled = [name for name in arrays if name.endswith("_labels")]
+    labels = {name: array for name, array in arrays.items() if name.endswith("_labels")}
     # The labels of SVHN are the digits 1 to 9, and 10 for 0.
-    digits = digits and {int(n) for name in labelled for n in np.unique(arrays[name])} == {
-        *range(1, 11)
-    }
+    values = np.unique(np.concatenate([*labels.values()], axis=None)) if labels else ()
+    digits = "classes" not in arrays and np.array_equal(values, np.arange(1, 11))
+    for name in [name for name in arrays if name.endswith("_images")]:
+        numbers = labels.get(name.replace("images", "labels"), np.empty(0))
+        if arrays[name].ndim in (3, 4) and arrays[name].shape[-1] == numbers.size:
+            arrays[name] = np.moveaxis(arrays[name], -1, 0)
+        digits = digits and arrays[name].ndim == 4 and numbers.dtype.kind in "iu"
     if digits:
-        arrays |= {name: arrays[name] % 10 for name in labelled}
+        arrays |= {name: array % 10 for name, array in labels.items()}
     return arrays, ["label 10 is the digit 0, as in SVHN"] if digits else []
 
 

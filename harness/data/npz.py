@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from harness.errors import RequestError
-from harness.spec import Splits
+from harness.spec import DatasetSpec, Splits
 
 Arrays = dict[str, np.ndarray]
 # Exceptions of numpy and Pillow for files that are cut short, altered or of another kind.
@@ -25,26 +25,18 @@ DAMAGED = (
 )
 
 
-def read_arrays(path: Path, wanted: Callable[[Iterable[str]], Mapping[str, str]]) -> Arrays:
-    """Return those arrays of an .npz file that `wanted` gives a name to, by that name.
-
-    Raises:
-        RequestError: The file or one of its arrays is missing or damaged.
-    """
+def open_npz(path: Path) -> np.lib.npyio.NpzFile:
+    """Open an .npz file, whose arrays `read_array` reads."""
     try:
         archive = np.load(path, allow_pickle=False)
-    except OSError as error:
-        raise RequestError(f"{path}: {error.strerror or error}") from error
     except DAMAGED:
         archive = None
     if not isinstance(archive, np.lib.npyio.NpzFile):
         raise RequestError(f"{path}: not an .npz file as numpy.savez writes it, or a damaged one")
-    with archive:
-        named = wanted(archive.files)
-        return {meaning: _read_array(archive, name, path) for name, meaning in named.items()}
+    return archive
 
 
-def _read_array(archive: np.lib.npyio.NpzFile, name: str, path: Path) -> np.ndarray:
+def read_array(archive: np.lib.npyio.NpzFile, name: str, path: Path) -> np.ndarray:
     """Return one array of an open .npz file."""
     try:
         array = archive[name]
@@ -60,28 +52,26 @@ def _read_array(archive: np.lib.npyio.NpzFile, name: str, path: Path) -> np.ndar
     return array
 
 
-def check_splits(splits: Splits, classes: Sequence[str], where: str) -> None:
+def check_parts(
+    parts: Mapping[str, tuple[np.ndarray, np.ndarray]], classes: Sequence[str], where: str
+) -> None:
     """Check everything that the rest of the harness takes for granted about images and labels.
 
-    Args:
-        splits: The arrays, of any origin.
-        classes: Class names, in the order of the labels.
-        where: The file or data set, to begin a message with.
+    `where` begins the messages: the file or data set.
 
     Raises:
         RequestError: The first thing that is wrong.
     """
-    check_parts(splits.parts, classes, where)
-
-
-def check_parts(
-    parts: Mapping[str, tuple[np.ndarray, np.ndarray]], classes: Sequence[str], where: str
-) -> None:
-    """Check images and labels, by "train", "test" and the like, as `check_splits` does."""
     check_classes(classes, where)
     for name, (images, labels) in parts.items():
         _check_images(images, f"{where}: {name}_images")
-        _check_labels(labels, len(classes), f"{where}: {name}_labels")
+        check_integers(labels, f"{where}: {name}_labels")
+        outside = np.flatnonzero((labels < 0) | (labels >= len(classes)))
+        if outside.size:
+            raise RequestError(
+                f"{where}: {name}_labels holds {labels[outside[0]]} at index {outside[0]}; wanted "
+                f"0 to {len(classes) - 1} ({len(classes)} classes)"
+            )
         if len(images) != len(labels):
             raise RequestError(
                 f"{where}: {len(images)} {name}_images but {len(labels)} {name}_labels; "
@@ -111,30 +101,15 @@ def _check_images(images: np.ndarray, what: str) -> None:
     """Raise RequestError unless `images` is uint8, N×H×W or N×H×W×C with C of 1 or 3."""
     grey = images.ndim == 3
     colour = images.ndim == 4 and images.shape[3] in (1, 3)
-    if images.dtype != np.uint8 or not (grey or colour) or 0 in images.shape[1:]:
-        advice = "" if images.dtype == np.uint8 else _scale_advice(images)
-        raise RequestError(f"{what} is {described(images)}; wanted uint8 N×H×W or N×H×W×3{advice}")
-
-
-def _scale_advice(images: np.ndarray) -> str:
-    """Say why numbers that are not uint8 cannot be told to be one scale or another."""
-    if images.dtype.kind not in "iuf" or not images.size:
-        return ""
-    return (
-        f", or all parts from 0 to 1 with values between, or whole numbers to 255; these are "
-        f"{images.min():g} to {images.max():g}"
-    )
-
-
-def _check_labels(labels: np.ndarray, n_classes: int, what: str) -> None:
-    """Raise RequestError unless `labels` are integers in [0, n_classes), in one dimension."""
-    check_integers(labels, what)
-    outside = np.flatnonzero((labels < 0) | (labels >= n_classes))
-    if outside.size:
-        raise RequestError(
-            f"{what} holds {labels[outside[0]]} at index {outside[0]}; wanted 0 to "
-            f"{n_classes - 1} ({n_classes} classes)"
+    if images.dtype == np.uint8 and (grey or colour) and 0 not in images.shape[1:]:
+        return
+    advice = ""
+    if images.dtype != np.uint8 and images.dtype.kind in "iuf" and images.size:
+        advice = (
+            ", or all parts from 0 to 1 with values between, or whole numbers to 255; these are "
+            f"{images.min():g} to {images.max():g}"
         )
+    raise RequestError(f"{what} is {described(images)}; wanted uint8 N×H×W or N×H×W×3{advice}")
 
 
 def check_integers(labels: np.ndarray, what: str) -> None:
@@ -158,22 +133,20 @@ def check_counts(labels: Mapping[str, np.ndarray], classes: Sequence[str], where
             raise RequestError(f"{where}: no {part} images")
 
 
-def match_classes(found: Sequence[str], wanted: Sequence[str], where: str) -> np.ndarray:
-    """Return, for each class of `found`, its place in `wanted`: int64, one a class.
-
-    Raises:
-        RequestError: The names differ otherwise than by their order.
-    """
-    missing = [name for name in wanted if name not in found]
-    foreign = [name for name in found if name not in wanted]
-    if missing or foreign:
-        first = [f"'{missing[0]}' is missing"] if missing else []
-        first += [f"'{foreign[0]}' is not one of them"] if foreign else []
+def match_classes(
+    found: tuple[str, ...], spec: DatasetSpec | None, path: Path
+) -> tuple[tuple[str, ...], np.ndarray]:
+    """Return the classes to use, those of `spec` if there is one, and where `found` are there."""
+    if spec is None:
+        return found, np.arange(len(found))
+    wrong = [f"'{name}' is missing" for name in spec.classes if name not in found][:1]
+    wrong += [f"'{name}' is not one of them" for name in found if name not in spec.classes][:1]
+    if wrong:
         raise RequestError(
-            f"{where}: its {len(found)} classes are not the {len(wanted)} wanted: "
-            f"{', '.join(first)}"
+            f"{path} as {spec.label}: its {len(found)} classes are not the {len(spec.classes)} "
+            f"wanted: {', '.join(wrong)}"
         )
-    return np.array([wanted.index(name) for name in found], dtype=np.int64)
+    return spec.classes, np.array([spec.classes.index(name) for name in found], dtype=np.int64)
 
 
 def arrays_sha256(splits: Splits) -> str:

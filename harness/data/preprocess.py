@@ -18,18 +18,11 @@ _CACHED_VALUES = 2**19
 
 
 def resize_uint8(images: Tensor, size: int) -> Tensor:
-    """Return images resized to squares, equal bit for bit to Pillow's bilinear resize.
+    """Return images as uint8 B×C×`size`×`size`, bit for bit as Pillow's bilinear resize has them.
 
     This is Pillow's own integer arithmetic (its src/libImaging/Resample.c), on any device.
     torchvision's resize of uint8 images has shorter weights on a CPU, which leave up to 6% of
     the values off by one level (8 to 5 pixels), and interpolates in float32 on a GPU.
-
-    Args:
-        images: uint8 B×C×H×W.
-        size: Side of the result, in pixels.
-
-    Returns:
-        uint8 B×C×`size`×`size`; `images` themselves where they have that size.
     """
     if images.shape[2:] == (size, size):
         return images
@@ -46,7 +39,7 @@ def _resize_axis(images: Tensor, axis: int, size: int) -> Tensor:
     """Return uint8 images with one axis resized."""
     if images.shape[axis] == size:
         return images
-    sources, weights = _resize_taps_on(images.shape[axis], size, images.device)
+    sources, weights = _resize_taps(images.shape[axis], size, images.device)
     shape = [*images.shape]
     shape[axis] = size
     total = torch.full(shape, 1 << (_WEIGHT_BITS - 1), dtype=torch.int32, device=images.device)
@@ -58,16 +51,11 @@ def _resize_axis(images: Tensor, axis: int, size: int) -> Tensor:
 
 
 @functools.cache
-def _resize_taps_on(length: int, size: int, device: torch.device) -> tuple[Tensor, ...]:
-    return tuple(table.to(device) for table in _resize_taps(length, size))
-
-
-def _resize_taps(length: int, size: int) -> tuple[Tensor, Tensor]:
+def _resize_taps(length: int, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Return the sources and weights that each of `size` pixels is summed from: taps × size.
 
-    Returns:
-        The indices of the source pixels, and their weights as multiples of 2**-22, which add
-        up to 1. The filter is a triangle, wider where the image shrinks.
+    Weights are multiples of 2**-22 that add up to 1. The filter is a triangle, wider where the
+    image shrinks.
     """
     scale = length / size
     support = max(scale, 1.0)
@@ -80,7 +68,8 @@ def _resize_taps(length: int, size: int) -> tuple[Tensor, Tensor]:
     # A cumulative sum adds in Pillow's order, so the result is the same to the last bit.
     weights /= np.cumsum(weights, axis=1)[:, -1:]
     whole = (weights * (1 << _WEIGHT_BITS) + 0.5).astype(np.int32)
-    return torch.from_numpy(np.minimum(taps, length - 1).T), torch.from_numpy(whole.T)
+    sources = np.minimum(taps, length - 1)
+    return torch.from_numpy(sources.T).to(device), torch.from_numpy(whole.T).to(device)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,10 +91,7 @@ class Preprocess:
             raise RequestError(f"mean is {self.mean} and std {self.std}; wanted both or neither")
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Return images as float32 B×C×S×S with S the `image_size`, on the same device.
-
-        Args:
-            images: uint8 B×C×H×W.
+        """Return uint8 images B×C×H×W as float32 B×C×S×S with S the `image_size`.
 
         Raises:
             RequestError: `mean` or `std` has not one value a channel.
@@ -119,10 +105,10 @@ class Preprocess:
 
 def _per_channel(name: str, values: tuple[float, ...], images: Tensor) -> Tensor:
     """Return one value a channel, C×1×1, on the images' device."""
-    channels = images.shape[1]
-    if len(values) != channels:
+    if len(values) != images.shape[1]:
         raise RequestError(
-            f"{name} has {len(values)} value(s); wanted {channels}, one a channel of the images"
+            f"{name} has {len(values)} value(s); wanted {images.shape[1]}, one a channel of the "
+            "images"
         )
     return _column_on(values, images.device)
 
@@ -133,23 +119,18 @@ def _column_on(values: tuple[float, ...], device: torch.device) -> Tensor:
 
 
 def draw_shifts(count: int, pixels: int, generator: torch.Generator) -> Tensor:
-    """Return how far images move down and right, -`pixels` to `pixels`: int64 2×`count`×1."""
-    return torch.randint(-pixels, pixels + 1, (2, count, 1), generator=generator)
+    """Return how far images move down and right, -`pixels` to `pixels`: int64 `count`×2."""
+    return torch.randint(-pixels, pixels + 1, (2, count), generator=generator).T
 
 
 def shift_images(images: Tensor, pixels: int, shifts: Tensor) -> Tensor:
-    """Return each image moved down and right.
+    """Return images, B×C×H×W, each moved as `draw_shifts` says, by `pixels` at the most.
 
     Pixels that come in from outside are 0, which is black in uint8 images, so shift after
     `resize_uint8` and before `Preprocess` (which does not resize images of its own size).
-
-    Args:
-        images: B×C×H×W, of any type, on any device.
-        pixels: Largest shift.
-        shifts: From `draw_shifts`, on the images' device.
     """
     count, _, height, width = images.shape
-    down, right = shifts
+    down, right = shifts.T[..., None]
     rows = torch.arange(pixels, pixels + height, device=images.device) - down
     columns = torch.arange(pixels, pixels + width, device=images.device) - right
     each = torch.arange(count, device=images.device)

@@ -10,11 +10,7 @@ class Share:
     """The share of one of the processes that train one network together.
 
     The shares of a batch are consecutive, and their sizes differ by one image at the most. A batch
-    of fewer images than processes is taken whole by each process.
-
-    Attributes:
-        rank: Number of the process, from 0.
-        processes: Number of processes.
+    of fewer images than processes is taken whole by each process. Ranks count from 0.
     """
 
     rank: int = 0
@@ -30,5 +26,4 @@ class Share:
         """Return the weight of this process's mean in that of a batch; all weights add up to 1."""
         if count < self.processes:
             return 1 / self.processes
-        rows = self.rows(count)
-        return float(rows.stop - rows.start) / count
+        return len(range(count)[self.rows(count)]) / count

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from functools import partial
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -20,92 +21,36 @@ _MAX_WORKERS = 8
 # Fewer headers are read sooner than processes start.
 _FEW_HEADERS = 20_000
 _HEADERS_AT_A_TIME = 500
-
-
-class Split(Protocol):
-    """The training or the test images of a data set, wherever they are."""
-
-    @property
-    def labels(self) -> Tensor:
-        """Class of each image: int64, N."""
-        ...
-
-    def __len__(self) -> int: ...
-
-    def batches(
-        self, order: Tensor | None, batch_size: int, drop_last: bool = False
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield images, uint8 B×C×H×W in any memory format, and labels, int64 B, on the CPU.
-
-        Args:
-            order: Indices of the images wanted, int64; None: all, as they come.
-            batch_size: Images a batch.
-            drop_last: Leave out a last batch with fewer.
-        """
-        ...
+Batches = Iterator[tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True, eq=False)
 class MemorySplit:
-    """Images in memory: uint8, N×C×H×W in any memory format; labels int64, N."""
+    """Images in memory.
+
+    Attributes:
+        images: uint8, N×C×H×W in any memory format.
+        labels: Class of each image of the split, int64.
+        rows: Which of `images` those of the split are, int64; None: all, in order.
+    """
 
     images: Tensor
     labels: Tensor
+    rows: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def batches(
-        self, order: Tensor | None, batch_size: int, drop_last: bool = False
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield batches as `Split` says."""
-        for chosen in _index_batches(len(self), order, batch_size, drop_last):
-            yield self.images[chosen], self.labels[chosen]
+    def batches(self, order: Tensor | None, batch_size: int) -> Batches:
+        """Yield images, uint8 B×C×H×W in any memory format, and labels, int64 B, on the CPU.
 
-
-@dataclass(frozen=True, eq=False)
-class SubsetSplit:
-    """Some images of a split: those at `rows`, int64 N, in that order."""
-
-    split: Split
-    rows: Tensor
-
-    @property
-    def labels(self) -> Tensor:
-        """Class of each image: int64, N."""
-        return self.split.labels[self.rows]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def batches(
-        self, order: Tensor | None, batch_size: int, drop_last: bool = False
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield batches as `Split` says."""
-        rows = self.rows if order is None else self.rows[order]
-        return self.split.batches(rows, batch_size, drop_last)
-
-
-def images_in_memory(split: Split) -> tuple[Tensor, Tensor] | None:
-    """Return all images that are in memory and the rows of a split among them; None: in files."""
-    if isinstance(split, MemorySplit):
-        return split.images, torch.arange(len(split))
-    if isinstance(split, SubsetSplit) and (found := images_in_memory(split.split)) is not None:
-        images, rows = found
-        return images, rows[split.rows]
-    return None
-
-
-def join_splits(first: Split, second: Split) -> Split:
-    """Return the images of two splits that were read alike, those of the first one first."""
-    labels = torch.cat([first.labels, second.labels])
-    if isinstance(first, FolderSplit) and isinstance(second, FolderSplit):
-        return replace(first, paths=first.paths + second.paths, labels=labels)
-    found = [images_in_memory(split) for split in (first, second)]
-    images = [part[0][part[1]] for part in found if part is not None]
-    if len(images) < 2:
-        raise ValueError("one split is in memory, and the other in files")
-    return MemorySplit(torch.cat(images), labels)
+        Args:
+            order: Indices of the images wanted, int64; None: all, as they come.
+            batch_size: Images a batch; the last one may have fewer.
+        """
+        for chosen in _index_batches(len(self), order, batch_size):
+            rows = chosen if self.rows is None else self.rows[chosen]
+            yield self.images[rows], self.labels[chosen]
 
 
 def _count_workers() -> int:
@@ -114,7 +59,7 @@ def _count_workers() -> int:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class FolderSplit(Dataset[Tensor | str]):
+class FolderSplit:
     """Images that worker processes decode from their files each time they are asked for.
 
     Attributes:
@@ -134,104 +79,113 @@ class FolderSplit(Dataset[Tensor | str]):
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, chosen: list[int]) -> Tensor | str:
-        """Return a batch of images, B×C×H×W, or what is wrong with one of them.
-
-        An exception would come out of a worker with its whole traceback for a message.
-        """
-        try:
-            images = [decode_image(self.paths[i], self.channels, self.size) for i in chosen]
-        except RequestError as error:
-            return str(error)
-        return to_tensor(np.stack(images))
-
-    def batches(
-        self, order: Tensor | None, batch_size: int, drop_last: bool = False
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield batches as `Split` says.
+    def batches(self, order: Tensor | None, batch_size: int) -> Batches:
+        """Yield batches as `MemorySplit` does.
 
         Raises:
             CellError: An image is damaged.
         """
-        chosen = list(_index_batches(len(self), order, batch_size, drop_last))
-        loader = DataLoader(
-            self,
-            batch_size=None,
-            sampler=[indices.tolist() for indices in chosen],
-            num_workers=self.workers,
-            # Drawing from the global generator would make its state depend on how often images
-            # are read.
-            generator=torch.Generator(),
-        )
-        for indices, images in zip(chosen, loader, strict=True):
-            if isinstance(images, str):
-                raise CellError(images)
-            yield images, self.labels[indices]
-
-
-class _Headers(Dataset[list[Header] | str]):
-    """Headers that worker processes read, some at a time."""
-
-    def __init__(self, files: Sequence[Picture]) -> None:
-        self.files = files
-
-    def __getitem__(self, start: int) -> list[Header] | str:
+        pieces = _index_batches(len(self), order, batch_size)
         try:
-            return [read_header(file) for file in self.files[start : start + _HEADERS_AT_A_TIME]]
+            for indices, images in zip(pieces, self.decode(pieces), strict=True):
+                yield images, self.labels[indices]
         except RequestError as error:
-            return str(error)
+            raise CellError(str(error)) from error
+
+    def decode(self, pieces: Sequence[Tensor]) -> Iterator[Tensor]:
+        """Yield the images at each piece of indices; a damaged one is a RequestError here."""
+        decode = partial(_decode_images, channels=self.channels, size=self.size)
+        return _read_in_workers(self.paths, decode, pieces, self.workers)
 
 
-def read_headers(files: Sequence[Picture]) -> list[Header]:
-    """Return what is known of images before they are decoded.
+def _decode_images(files: Sequence[Picture], channels: int, size: tuple[int, int]) -> Tensor:
+    return to_tensor(np.stack([decode_image(file, channels, size) for file in files]))
 
-    Raises:
-        RequestError: A file is not an image, or cannot be used.
-    """
-    if len(files) < _FEW_HEADERS:
-        return [read_header(file) for file in files]
+
+Split = MemorySplit | FolderSplit
+"""The training or the test images of a data set, wherever they are."""
+
+
+def take_rows(split: Split, rows: Tensor) -> Split:
+    """Return some images of a split, those at `rows`, int64, in that order."""
+    labels = split.labels[rows]
+    if isinstance(split, FolderSplit):
+        paths = tuple(split.paths[row] for row in rows.tolist())
+        return replace(split, paths=paths, labels=labels)
+    return replace(split, labels=labels, rows=rows if split.rows is None else split.rows[rows])
+
+
+def join_splits(first: Split, second: Split) -> Split:
+    """Return the images of two splits that were read alike, those of the first one first."""
+    labels = torch.cat([first.labels, second.labels])
+    if isinstance(first, FolderSplit) and isinstance(second, FolderSplit):
+        return replace(first, paths=first.paths + second.paths, labels=labels)
+    images = [
+        split.images if split.rows is None else split.images[split.rows]
+        for split in (first, second)
+        if isinstance(split, MemorySplit)
+    ]
+    if len(images) < 2:
+        raise ValueError("one split is in memory, and the other in files")
+    return MemorySplit(torch.cat(images), labels)
+
+
+def _read_in_workers(
+    files: Sequence[Picture],
+    read: Callable[[Sequence[Picture]], Any],
+    pieces: Sequence[Tensor],
+    workers: int,
+) -> Iterator[Any]:
+    """Yield what `read` makes of the files at each piece of indices."""
+    # What is collated in a worker is paths alone: the collation reads them.
     loader = DataLoader(
-        _Headers(files),
-        batch_size=None,
-        sampler=range(0, len(files), _HEADERS_AT_A_TIME),
-        num_workers=_count_workers(),
+        cast("Dataset[Picture]", files),
+        batch_sampler=[indices.tolist() for indices in pieces],
+        num_workers=workers,
+        collate_fn=partial(_result_or_problem, read),
+        # The state of the global generator must not depend on how often images are read.
         generator=torch.Generator(),
     )
-    headers: list[Header] = []
     for found in loader:
         if isinstance(found, str):
             raise RequestError(found)
-        headers += found
-    return headers
+        yield found
 
 
-def choose_share(labels: Tensor, share: float, seed: int) -> Tensor:
-    """Return which images to test on, drawn at random from each class alike: booleans N.
-
-    Args:
-        labels: The class of each image, int64 N.
-        share: The share of each class, rounded, but one image at least, and not all.
-        seed: The seed of the draw.
-    """
-    chosen = torch.zeros(len(labels), dtype=torch.bool)
-    generator = torch.Generator().manual_seed(seed)
-    for label in labels.bincount().nonzero()[:, 0]:
-        members = (labels == label).nonzero()[:, 0]
-        count = min(max(round(share * len(members)), 1), len(members) - 1)
-        order = torch.randperm(len(members), generator=generator)
-        chosen[members[order[:count]]] = True
-    return chosen
+def _result_or_problem(
+    read: Callable[[Sequence[Picture]], Any], files: Sequence[Picture]
+) -> object:
+    # An exception would come out of a worker with its whole traceback for a message.
+    try:
+        return read(files)
+    except RequestError as error:
+        return str(error)
 
 
-def _index_batches(
-    length: int, order: Tensor | None, batch_size: int, drop_last: bool
-) -> Iterator[Tensor]:
-    """Yield `order`, or 0 to length - 1, in pieces of `batch_size`."""
+def read_headers(files: Sequence[Picture]) -> list[Header]:
+    """Return what is known of images before they are decoded."""
+    pieces = _index_batches(len(files), None, _HEADERS_AT_A_TIME)
+    workers = _count_workers() if len(files) >= _FEW_HEADERS else 0
+    found = _read_in_workers(files, _read_some_headers, pieces, workers)
+    return [header for headers in found for header in headers]
+
+
+def _read_some_headers(files: Sequence[Picture]) -> list[Header]:
+    return [read_header(file) for file in files]
+
+
+def _index_batches(length: int, order: Tensor | None, batch_size: int) -> Sequence[Tensor]:
+    """Return `order`, or 0 to length - 1, in pieces of `batch_size`."""
     indices = torch.arange(length) if order is None else order
-    for start in range(0, len(indices), batch_size):
-        piece = indices[start : start + batch_size]
-        if len(piece) == batch_size or not drop_last:
-            yield piece
+    return torch.split(indices, batch_size) if len(indices) else ()
+
+
+def memory_splits(parts: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, MemorySplit]:
+    """Return images, N×H×W or N×H×W×C, and labels by part as splits."""
+    return {
+        part: MemorySplit(to_tensor(images), torch.from_numpy(labels.astype(np.int64)))
+        for part, (images, labels) in parts.items()
+    }
 
 
 def to_tensor(images: np.ndarray) -> Tensor:

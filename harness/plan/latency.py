@@ -7,8 +7,7 @@ from functools import partial
 from typing import cast, get_args
 
 from harness.catalog import load_model
-from harness.data.loading import ImageData, images_key
-from harness.data.synthetic import load_or_stand_in
+from harness.data.loading import ImageData, images_key, load_or_stand_in
 from harness.errors import RequestError, unknown_name
 from harness.jobs import Cell, Job, LatencyJob, Request, Runtime
 from harness.measure.runtimes import require_libraries

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.data.loading import ImageData
-from harness.data.splits import Split, SubsetSplit
+from harness.data.splits import Split, take_rows
 from harness.errors import CellError
 from harness.jobs import Job
 from harness.measure.accuracy import Accuracy, evaluate
@@ -153,7 +153,7 @@ def _check_precision(
     """Classify some test images in fp32 as well, and compare that with the low precision."""
     generator = torch.Generator().manual_seed(job.settings.seed)
     rows = torch.randperm(len(data.test), generator=generator)[:_CHECKED_IMAGES]
-    some = SubsetSplit(data.test, rows)
+    some = take_rows(data.test, rows)
     copied = adapter.for_inference(next(_batches(job, spec, some, "", torch.contiguous_format))[0])
     images = _batches(job, spec, some, f"{job.cell}, fp32 check", copied.layout)
     exact = evaluate(copied.forward, images, len(data.classes), copied.classify)

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from harness.catalog import load_model
-from harness.data.loading import ImageData, images_key
-from harness.data.synthetic import load_or_stand_in
+from harness.data.loading import ImageData, images_key, load_or_stand_in
 from harness.errors import CellError
 from harness.jobs import Job, LatencyJob, Runtime
 from harness.measure.conditions import set_threads, watched

@@ -12,16 +12,12 @@ def read_git_state(root: Path) -> tuple[str | None, bool | None]:
     Both are None without git and if `root` is not the top of a checkout, because the commit of a
     surrounding project would be misleading.
     """
-    found = command_output("git", "-C", str(root), "rev-parse", "--show-toplevel", "HEAD")
-    if found is None or len(found.splitlines()) != 2:
+    git = ("git", "-C", str(root))
+    found = (command_output(*git, "rev-parse", "--show-toplevel", "HEAD") or "").splitlines()
+    if len(found) != 2 or Path(found[0]).resolve() != root.resolve():
         return None, None
-    top, commit = found.splitlines()
-    if Path(top).resolve() != root.resolve():
-        return None, None
-    changes = command_output(
-        "git", "-C", str(root), "status", "--porcelain", "--", ".", ":!results"
-    )
-    return commit, None if changes is None else bool(changes.strip())
+    changes = command_output(*git, "status", "--porcelain", "--", ".", ":!results")
+    return found[1], None if changes is None else bool(changes.strip())
 
 
 def command_output(*command: str) -> str | None:

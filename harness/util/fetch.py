@@ -1,14 +1,13 @@
 """Fetch files whose digests are known, so that a file under its name is always the right one.
 
-`requests` does the transport, with the proxies and certificates that the user has set, and `Retry`
-of urllib3 the waiting: back-off and Retry-After. `pooch` neither continues a broken download nor
-heeds Retry-After, and `huggingface_hub` speaks to its own hub alone. What is added here is the
-continuation by range, the lock, and words for what hosts send in place of a file.
+`requests` does the transport and urllib3's `Retry` the waiting. `pooch` neither continues a broken
+download nor heeds Retry-After, and `huggingface_hub` speaks to its own hub alone.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
 import re
 import shutil
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from harness.errors import RequestError
 from harness.util.files import regular_file
-from harness.util.progress import download_bar
+from harness.util.progress import bar
 
 if TYPE_CHECKING:
     from requests import Response, Session
@@ -43,17 +42,12 @@ def fetch(url: str, path: Path, *, digest: str, size: int | None = None) -> None
     """Bring the file at `url` to `path`, unless the right one is there.
 
     Processes that want the same file wait for the one that fetches it. A download that breaks off
-    stays beside `path` under a hidden name, and the next call goes on with it.
-
-    Args:
-        url: The address, http or https.
-        path: Where the file goes; a file with another digest is replaced.
-        digest: The digest that it must have, as `file_digest` writes it.
-        size: The length in bytes; None: as the host says.
+    stays beside `path` under a hidden name, and the next call goes on with it. A file with another
+    digest than `digest`, which `file_digest` describes, is replaced.
 
     Raises:
-        RequestError: The file cannot be had, or is another one. Nothing is at `path` then but what
-            was there before.
+        RequestError: The file cannot be had, or has another digest or `size`, in bytes. Nothing is
+            at `path` then but what was there before.
     """
     from filelock import FileLock
 
@@ -62,11 +56,10 @@ def fetch(url: str, path: Path, *, digest: str, size: int | None = None) -> None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(f".{path.name}.lock")):
-            if has_digest(path, digest):
-                return
-            part = path.with_name(f".{path.name}.part")
-            _download(url, part, digest, size)
-            part.replace(path)
+            if not has_digest(path, digest):
+                part = path.with_name(f".{path.name}.part")
+                _download(url, part, digest, size)
+                part.replace(path)
     except _NotFetchedError as error:
         raise RequestError(
             f"{path.name} was not fetched: {error}; or put {url} at {path}"
@@ -111,14 +104,15 @@ def _download(url: str, part: Path, digest: str, size: int | None) -> None:
     resumed = part.exists()
     with _session() as session:
         _complete(session, url, part, size)
-        found, length = file_digest(part, digest), part.stat().st_size
-        if found == digest:
-            return
-        part.unlink()
-    if resumed:  # what was there may have been of another file
-        _download(url, part, digest, size)
+    found, length = file_digest(part, digest), part.stat().st_size
+    if found == digest:
         return
-    raise _NotFetchedError(f"the host sent another file, of {length} bytes, {found}, not {digest}")
+    part.unlink()
+    if not resumed:
+        raise _NotFetchedError(
+            f"the host sent another file, of {length} bytes, {found}, not {digest}"
+        )
+    _download(url, part, digest, size)  # what was there may have been of another file
 
 
 def _session() -> Session:
@@ -178,41 +172,32 @@ def _complete(session: Session, url: str, part: Path, size: int | None) -> None:
 
 
 def _receive(response: Response, part: Path, have: int, size: int | None) -> None:
-    """Write the body of an answer to the end of `part`, or over it where it is the whole file.
-
-    Raises:
-        _NotFetchedError: It is not the file.
-        requests.RequestException: It breaks off.
-    """
+    """Write the body of an answer to the end of `part`, or over it where it is the whole file."""
     if response.status_code not in (200, 206):
         raise _NotFetchedError(_describe_refusal(response))
     goes_on = response.status_code == 206
+    have = have if goes_on else 0
     chunks = response.iter_content(_CHUNK_BYTES)
     first = next(chunks, b"")
-    have = have if goes_on else 0
     length = response.headers.get("Content-Length")
     total = have + int(length) if length is not None else size
     if not goes_on and (what := describe_content(first)):
         raise _NotFetchedError(what)
     if size is not None and total != size:
         raise _NotFetchedError(f"the host sends another file, of {total} bytes, not {size}")
-    _check_space(part, have, total)
-    with part.open("ab" if goes_on else "wb") as file, download_bar(part.name[1:-5], total) as done:
-        file.write(first)
-        done(file.tell())
-        for chunk in chunks:
-            file.write(chunk)
-            done(file.tell())
-
-
-def _check_space(part: Path, have: int, total: int | None) -> None:
-    """Raise unless the rest of a file has room on the disk."""
     free = shutil.disk_usage(part.parent).free
     if total is not None and total - have > free:
         raise _NotFetchedError(
             f"{(total - have) / 1e6:.1f} MB more are needed in {part.parent}, "
             f"{free / 1e6:.1f} MB are free"
         )
+    with (
+        part.open("ab" if goes_on else "wb") as file,
+        bar(part.name[1:-5], total, "bytes") as report,
+    ):
+        for chunk in itertools.chain([first], chunks):
+            file.write(chunk)
+            report(file.tell(), "")
 
 
 def _describe_refusal(response: Response) -> str:

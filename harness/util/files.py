@@ -51,21 +51,13 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def _is_running(pid: str) -> bool:
-    try:
-        os.kill(int(pid), 0)
-    except (ProcessLookupError, ValueError):
-        return False
-    except PermissionError:
-        pass
-    return True
+    import psutil
+
+    return pid.isdecimal() and bool(psutil.pid_exists(int(pid)))
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically.
-
-    Raises:
-        CellError: As `atomic_path`.
-    """
+    """Write a text file as `atomic_path` does."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -95,11 +87,7 @@ def regular_file(path: Path) -> Path:
 
 
 def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes, in hexadecimal.
-
-    Raises:
-        RequestError: It is no regular file.
-    """
+    """Return the SHA-256 of a regular file's bytes, in hexadecimal."""
     with regular_file(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -6,12 +6,8 @@ import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from harness.errors import CellError
-
-if TYPE_CHECKING:
-    from filelock import BaseFileLock
 
 _NO_FLOCK = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}
 _LEASE_SECONDS = 120.0
@@ -25,41 +21,33 @@ def shared_lock(
 
     The lock is the kernel's, which a process that is killed gives back. Where a file system has
     no such locks (NFS without its lock service), it is a file that the holder touches: it is taken
-    from a holder that has not touched it for two minutes.
-
-    Args:
-        path: The file to lock; its folder is made.
-        on_wait: Is called once where another process holds the lock.
-        mode: The permissions of a new file; -1: those that the process gives its files.
+    from a holder that has not touched it for two minutes. The folder of `path` is made, and
+    `on_wait` is called once where another process holds the lock. `mode` are the permissions of a
+    new file; -1: those that the process gives its files.
 
     Raises:
         CellError: The file cannot be written.
     """
+    from filelock import BaseFileLock, FileLock, SoftFileLease, Timeout
+
     try:
-        lock = _acquire(path, on_wait, mode)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock: BaseFileLock = FileLock(path, mode=mode, fallback_to_soft=False)
+        try:
+            try:
+                lock.acquire(timeout=0)
+            except OSError as error:
+                if error.errno not in _NO_FLOCK:
+                    raise
+                lock = SoftFileLease(f"{path}.lease", lease_duration=_LEASE_SECONDS)
+                lock.acquire(timeout=0)
+        except Timeout:
+            if on_wait is not None:
+                on_wait()
+            lock.acquire()
     except OSError as error:
         raise CellError(f"cannot write {path}: {error.strerror or error}") from error
     try:
         yield
     finally:
         lock.release()
-
-
-def _acquire(path: Path, on_wait: Callable[[], None] | None, mode: int) -> BaseFileLock:
-    from filelock import FileLock, SoftFileLease, Timeout
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock: BaseFileLock = FileLock(path, mode=mode, fallback_to_soft=False)
-    try:
-        try:
-            lock.acquire(timeout=0)
-        except OSError as error:
-            if error.errno not in _NO_FLOCK:
-                raise
-            lock = SoftFileLease(f"{path}.lease", lease_duration=_LEASE_SECONDS)
-            lock.acquire(timeout=0)
-    except Timeout:
-        if on_wait is not None:
-            on_wait()
-        lock.acquire()
-    return lock

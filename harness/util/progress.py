@@ -6,7 +6,7 @@ import contextlib
 import logging
 import sys
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import Literal
 
 from rich.console import Console
 from rich.progress import (
@@ -34,47 +34,30 @@ def describe_seconds(seconds: float) -> str:
     return f"about {seconds / 3600:.0f} h"
 
 
-class Report(Protocol):
-    """Takes the progress of a pass over images."""
-
-    def __call__(self, images: int, text: str) -> None:
-        """Note that `images` are done so far, and what to say beside the bar."""
+Report = Callable[[int, str], None]
+"""Takes how many images or bytes are done so far, and what to say beside the bar."""
 
 
 @contextlib.contextmanager
-def bar(title: str, total_images: int) -> Iterator[Report]:
-    """Show a bar over `total_images` on standard error while the block runs.
+def bar(
+    title: str, total: int | None, unit: Literal["images", "bytes"] = "images"
+) -> Iterator[Report]:
+    """Show a bar over `total` units on standard error while the block runs.
 
     Shows nothing when standard error is not a terminal.
     """
-    console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[text]}"),
+        MofNCompleteColumn() if unit == "images" else DownloadColumn(),
+        TextColumn("{task.fields[text]}") if unit == "images" else TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
+    console = Console(stderr=True)
     with Progress(*columns, console=console, disable=not sys.stderr.isatty()) as progress:
-        task = progress.add_task(title, total=total_images, text="")
+        task = progress.add_task(title, total=total, text="")
 
-        def report(images: int, text: str) -> None:
-            progress.update(task, completed=images, text=text)
+        def report(done: int, text: str) -> None:
+            progress.update(task, completed=done, text=text)
 
         yield report
-
-
-@contextlib.contextmanager
-def download_bar(title: str, total_bytes: int | None) -> Iterator[Callable[[int], None]]:
-    """Show a bar as `bar` does, over the bytes of a file; yields what takes the number so far."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not sys.stderr.isatty()) as progress:
-        task = progress.add_task(title, total=total_bytes)
-        yield lambda done: progress.update(task, completed=done)

@@ -22,12 +22,8 @@ def code_digest(files: Sequence[Path], root: Path, apart: str) -> str:
 
     The code is that of the files and, step by step, of the modules below `root` that they import,
     with the contents of files beside them that they name in a text. Of an installed package it is
-    the version. Comments, docstrings and the arrangement of the text do not count.
-
-    Args:
-        files: Python files below `root`.
-        root: The folder that modules are imported from.
-        apart: A package below `root` that does not count.
+    the version. Comments, docstrings, the arrangement of the text and the package `apart` below
+    `root` do not count.
     """
     found: dict[str, object] = {}
     waiting = [(file, root) for file in files]

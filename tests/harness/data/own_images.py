@@ -12,23 +12,33 @@ from harness.errors import RequestError
 from harness.settings_spec import DataSettings
 
 
-def load(path, spec=None, *, image_size=4, share=None, seed=0, memory_limit_gb=1.0):
+def load(
+    path=None,
+    spec=None,
+    *,
+    data_dir=Path("nowhere"),
+    offline=True,
+    image_size=4,
+    share=None,
+    seed=0,
+    memory_limit_gb=1.0,
+):
     return load_data(
         "animals",
         spec,
-        data_dir=Path("nowhere"),
+        data_dir=data_dir,
         data_file=path,
-        offline=True,
+        offline=offline,
         image_size=image_size,
         memory_limit_gb=memory_limit_gb,
         settings=DataSettings(test_share=share, test_seed=seed),
     )
 
 
-def complaint(path, **options):
+def complaint(path=None, spec=None, **options):
     """Return the line that loading ends with."""
     with pytest.raises(RequestError) as caught:
-        load(path, **options)
+        load(path, spec, **options)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -51,7 +61,7 @@ def save(array, path, **options):
 
 
 def write_folder(root, parts=("train", "test"), classes=("ant", "bee"), images=2):
-    """Write grey 4×4 images of different contents."""
+    """Write grey 4×4 images of different contents; return the folder."""
     for number, path in enumerate(
         root / part / name / f"{index}.png"
         for part in parts

@@ -91,6 +91,6 @@ def test_changes_of_many_batches_are_moved_together_and_stay_the_same():
     recipe = dataclasses.replace(PLAIN, shift_pixels=2, horizontal_flip=True, cutout=(2, 4))
     drawn = [draw_changes(count, 8, recipe, generator(count)) for count in (5, 5, 3)]
     for before, after in zip(drawn, move_changes(drawn, "cpu"), strict=True):
-        for name in ("shifts", "flipped", "corners"):
-            assert torch.equal(getattr(before, name), getattr(after, name))
+        assert before.rows.keys() == after.rows.keys() == {"shifts", "flipped", "corners"}
+        assert all(torch.equal(before.rows[name], after.rows[name]) for name in before.rows)
     assert move_changes([], "cpu") == []

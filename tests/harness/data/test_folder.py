@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from harness.data.splits import FolderSplit
+from harness.data.splits import FolderSplit, join_splits
 from tests.harness.data.own_images import complaint, load, notes, pixels_of, save, write_folder
 
 
@@ -51,19 +51,8 @@ def test_a_link_to_nothing_is_named(tmp_path):
 
 def test_files_that_are_left_out_are_counted_and_named(tmp_path):
     root = write_folder(tmp_path)
-    for name in (
-        "a.gif",
-        "b.GIF",
-        "c.jfif",
-        "d.heic",
-        "in/e.gif",
-        "notes.txt",
-        "README",
-        "._a.png",
-    ):
-        (root / "train" / "ant" / name).parent.mkdir(exist_ok=True)
-        (root / "train" / "ant" / name).write_bytes(b"")
-    for name in (".DS_Store", ".cache/f.png"):
+    names = "a.gif b.GIF c.jfif d.heic in/e.gif notes.txt README ._a.png .DS_Store .cache/f.png"
+    for name in names.split():
         (root / "train" / "ant" / name).parent.mkdir(exist_ok=True)
         (root / "train" / "ant" / name).write_bytes(b"")
     (root / "train" / "list.txt").write_text("beside the classes")
@@ -124,6 +113,15 @@ def test_one_folder_is_shared_out(tmp_path, below):
     digests = [each.source.sha256 for each in (data, again, other, load(root, share=0.3))]
     assert digests[0] == digests[1]
     assert len(set(digests)) == 3
+
+
+@pytest.mark.parametrize("memory_limit_gb", [1, 1e-9])
+def test_training_images_that_are_shared_out_join_the_validation_images(tmp_path, memory_limit_gb):
+    root = write_folder(tmp_path, ("train", "val"))
+    data = load(root, share=0.5, memory_limit_gb=memory_limit_gb)
+    joined = join_splits(data.train, data.val)
+    assert joined.labels.tolist() == [0, 1, 0, 0, 1, 1]
+    assert first_pixels(joined) == [*first_pixels(data.train), 4, 5, 6, 7]
 
 
 def test_a_share_of_what_has_test_images(tmp_path):

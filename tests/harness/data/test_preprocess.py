@@ -49,17 +49,8 @@ def test_resize_equals_pillow_bit_for_bit(shape, size, channels):
         assert torch.equal(resized, expected)
 
 
-@pytest.mark.parametrize("size", [5, 16, 32, 33, 224])
-def test_resize_of_real_digits_equals_pillow_bit_for_bit(size):
-    from sklearn.datasets import load_digits
-
-    digits = np.rint(load_digits().images[:100] * (255 / 16)).astype(np.uint8)
-    images = torch.from_numpy(digits).unsqueeze(1)
-    assert torch.equal(resize_uint8(images, size), pillow_resize(images, size))
-
-
 def test_resize_of_any_size_equals_pillow_bit_for_bit():
-    sizes = torch.randint(1, 130, (100, 3), generator=torch.manual_seed(1)).tolist()
+    sizes = torch.randint(1, 130, (50, 3), generator=torch.manual_seed(1)).tolist()
     for height, width, size in sizes:
         images = random_images(2, 3, height, width)
         assert torch.equal(resize_uint8(images, size), pillow_resize(images, size))
@@ -134,7 +125,7 @@ def shifted_by(images, pixels, seed):
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_every_image_is_shifted_by_its_own_step(channels):
-    images = random_images(200, channels, 4, 5)
+    images = random_images(80, channels, 4, 5)
     shifted = shifted_by(images, 1, seed=3)
     steps = [(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1)]
     taken = set()
