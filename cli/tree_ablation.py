@@ -51,7 +51,7 @@ def grow_and_judge(request: Request, volatilities: list[float]) -> Iterator[Row]
         CellError: Training broke.
     """
     from harness.data.loading import load_job_data
-    from harness.networks.weights import stages_folder, trained_weights_path, unfinished_path
+    from harness.networks.weights_files import stages_folder, trained_weights_path, unfinished_path
 
     jobs = [_make_job(request, value) for value in volatilities]
     data: ImageData | None = None

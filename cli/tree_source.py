@@ -96,7 +96,7 @@ def load_tree(request: Request) -> Loaded:
         RequestError: The tree or the images are missing, or do not fit each other.
     """
     from harness.data.loading import load_job_data
-    from harness.networks.weights import trained_weights_path
+    from harness.networks.weights_files import trained_weights_path
     from harness.run.provision import ready_network
 
     job, spec = make_tree_job(request)

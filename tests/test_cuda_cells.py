@@ -17,7 +17,6 @@ from harness.run.cell import run_cell
 from harness.settings import complete_settings, load_settings
 from harness.settings_spec import TrainingSettings
 from harness.training import checkpoints, loop
-from harness.training.objectives import CrossEntropy
 from tests.emulated_cuda import NAME, emulated_cuda
 
 # One width is enough for the data path; larger networks take minutes under emulation.
@@ -144,7 +143,7 @@ def test_a_step_never_waits_for_the_device(cuda):
     preprocess = Preprocess(image_size=8, mean=(0.5,) * 3, std=(0.5,) * 3)
     batches = ImageBatches(split, preprocess, recipe, 0, "cuda")
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 6 * 6, 3))
-    run = loop._Run(network, batches, recipe, "cuda", "", CrossEntropy(label_smoothing=0.0))
+    run = loop._Run(network, batches, recipe, "cuda", "")
     for _ in range(2):
         cuda.reset()
         run.epoch(lambda: None, 1e9)

@@ -36,7 +36,14 @@ def save_checkpoint(path: Path, state: State) -> None:
     with atomic_path(path) as temporary:
         with contextlib.suppress(FileNotFoundError):
             previous_path(path).replace(temporary)
-        _write_over(temporary, state)
+        temporary.touch()
+        with temporary.open("r+b") as file:
+            try:
+                torch.save(state, file)
+            except RuntimeError as error:
+                # torch's archive writer reports a full disk as a RuntimeError.
+                raise OSError(str(error).splitlines()[0]) from error
+            file.truncate()
         with contextlib.suppress(FileNotFoundError):
             path.replace(previous_path(path))
 
@@ -114,17 +121,6 @@ def damaged(path: Path) -> RequestError:
         f"{path}: a damaged checkpoint, or one of another network; delete {path.name}* to start "
         "anew"
     )
-
-
-def _write_over(path: Path, state: State) -> None:
-    path.touch()
-    with path.open("r+b") as file:
-        try:
-            torch.save(state, file)
-        except RuntimeError as error:
-            # torch's archive writer reports a full disk as a RuntimeError.
-            raise OSError(str(error).splitlines()[0]) from error
-        file.truncate()
 
 
 def _read(file: Path) -> State | None:

@@ -22,12 +22,7 @@ from torch.overrides import TorchFunctionMode
 
 from harness.data.shares import Share
 
-_DROPOUTS = (
-    functional.dropout,
-    functional.dropout1d,
-    functional.dropout2d,
-    functional.dropout3d,
-)
+_DROPOUTS = {getattr(functional, f"dropout{dimensions}") for dimensions in ("", "1d", "2d", "3d")}
 
 
 class WholeBatch(TorchFunctionMode):
@@ -144,12 +139,9 @@ class _Sum(Function):
 
     @staticmethod
     def forward(_context: Any, tensor: Tensor) -> Tensor:
-        """Return the sum of the processes' tensors."""
+        """Return the sum of the processes' tensors, or of their gradients."""
         total = tensor.clone()
         dist.all_reduce(total)
         return total
 
-    @staticmethod
-    def backward(_context: Any, gradient: Tensor) -> Tensor:
-        """Return the sum of the processes' gradients."""
-        return _Sum.forward(_context, gradient)
+    backward = forward

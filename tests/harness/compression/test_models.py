@@ -9,12 +9,8 @@ import torch
 
 from harness.compression import models, quantization
 from harness.errors import RequestError
-from harness.networks.weights import (
-    base_job,
-    read_sidecar,
-    trained_weights_path,
-    unfinished_path,
-)
+from harness.networks.weights import read_sidecar
+from harness.networks.weights_files import base_job, trained_weights_path, unfinished_path
 from harness.run import provision
 from harness.run.provision import ready_network
 from harness.settings_spec import PruningSettings, TrainingSettings

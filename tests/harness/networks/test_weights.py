@@ -14,14 +14,8 @@ from torch import nn
 
 from harness.errors import CellError, RequestError
 from harness.jobs import Cell, Job
-from harness.networks.weights import (
-    Sidecar,
-    load_state,
-    load_weights,
-    read_sidecar,
-    save_weights,
-    trained_weights_path,
-)
+from harness.networks.weights import Sidecar, load_state, load_weights, read_sidecar, save_weights
+from harness.networks.weights_files import trained_weights_path
 from harness.settings import recipe_hash
 from harness.settings_spec import Settings, TrainingSettings
 from harness.training.checkpoints import save_checkpoint

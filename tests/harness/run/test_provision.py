@@ -16,12 +16,8 @@ from harness.jobs import Cell, Job
 from harness.measure.operations import count_trainable_parameters
 from harness.networks import published, weights
 from harness.networks.build import build_network, check_fit, make_preprocess
-from harness.networks.weights import (
-    read_sidecar,
-    trained_weights_path,
-    unfinished_path,
-    with_start,
-)
+from harness.networks.weights import read_sidecar
+from harness.networks.weights_files import trained_weights_path, unfinished_path, with_start
 from harness.run import provision
 from harness.run.provision import ready_network
 from harness.settings_spec import Settings, TrainingSettings
