@@ -139,9 +139,12 @@ class _Sum(Function):
 
     @staticmethod
     def forward(_context: Any, tensor: Tensor) -> Tensor:
-        """Return the sum of the processes' tensors, or of their gradients."""
+        """Return the sum of the processes' tensors."""
         total = tensor.clone()
         dist.all_reduce(total)
         return total
 
-    backward = forward
+    @staticmethod
+    def backward(_context: Any, gradient: Tensor) -> Tensor:
+        """Return the sum of the processes' gradients."""
+        return _Sum.forward(_context, gradient)
