@@ -134,12 +134,10 @@ def _rebuild_quantized(
     structure: dict[str, Any], build: Callable[[], nn.Module]
 ) -> quantization.Int8Network:
     try:
-        backend, shape = str(structure["backend"]), tuple(structure["image_shape"])
-        images = torch.zeros(1, *shape)
+        backend, images = str(structure["backend"]), torch.zeros(1, *structure["image_shape"])
     except (KeyError, TypeError) as error:
-        raise RequestError(
-            f"structure: not that of an int8 network ({describe_error(error)})"
-        ) from error
+        reason = describe_error(error)
+        raise RequestError(f"structure: not that of an int8 network ({reason})") from error
     return quantization.with_any_ranges(build().eval(), backend, images)
 
 

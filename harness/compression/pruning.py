@@ -92,7 +92,7 @@ def describe_shapes(network: nn.Module, original: nn.Module) -> dict[str, Any]:
     `tensors` are the shapes of parameters and buffers, by key; `attributes` are the numbers of
     channels and the like, by module and name.
     """
-    parts, before = dict(network.named_modules()), _tensors(original)
+    before = _tensors(original)
     tensors = {
         key: list(tensor.shape)
         for key, tensor in _tensors(network).items()
@@ -100,7 +100,7 @@ def describe_shapes(network: nn.Module, original: nn.Module) -> dict[str, Any]:
     }
     attributes: dict[str, dict[str, Any]] = {}
     for name, part in original.named_modules():
-        now = vars(parts[name])
+        now = vars(network.get_submodule(name))
         sizes = {key: value for key, value in vars(part).items() if type(value) in _SIZES}
         if changed := {key: now[key] for key, value in sizes.items() if now[key] != value}:
             attributes[name] = changed

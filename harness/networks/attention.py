@@ -6,14 +6,15 @@ hub files (one projection `qkv`, the weights through a dropout `attn_drop`), and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from typing import Any
 
-import torch
 from torch import Tensor, nn
+from torch.backends import mha
 
 from harness.errors import RequestError
+from harness.measure.networks import inference
 
 Keep = Callable[[Tensor], None]
 
@@ -49,7 +50,9 @@ def attention_maps(network: nn.Module, images: Tensor, layer_idx: int = -1) -> T
         )
     kept: list[Tensor] = []
     layer = layers[layer_idx]
-    with _undisturbed(network), ExitStack() as until_done:
+    with inference(network), ExitStack() as until_done:
+        until_done.callback(mha.set_fastpath_enabled, mha.get_fastpath_enabled())
+        mha.set_fastpath_enabled(False)
         if open_layer := _reader(layer):
             open_layer(until_done, layer, kept.append)
         network(images.clone())  # some networks write to their input
@@ -58,7 +61,7 @@ def attention_maps(network: nn.Module, images: Tensor, layer_idx: int = -1) -> T
         raise RequestError(f"{title} leaves its weights inside a fused kernel, or was not called")
     if kept[-1].ndim != 4 or len(kept[-1]) != len(images):
         raise RequestError(f"{title} does not attend over whole images (windows?)")
-    return kept[-1]
+    return kept[-1].clone()  # which is no tensor of inference mode
 
 
 def attention_layers(network: nn.Module) -> list[nn.Module]:
@@ -118,38 +121,17 @@ def _open_multihead(until_done: ExitStack, layer: nn.MultiheadAttention, keep: K
 def _open_qkv(until_done: ExitStack, layer: Any, keep: Keep) -> None:
     """Take the weights on their way through the dropout, which does nothing in evaluation."""
     if hasattr(layer, "fused_attn"):
-        until_done.enter_context(_changed(layer, "fused_attn", new=False))
+        _change(until_done, layer, "fused_attn", new=False)
     hook = layer.attn_drop.register_forward_hook(lambda _, __, result: keep(result))
     until_done.enter_context(hook)
 
 
 def _open_transformers(until_done: ExitStack, layer: Any, keep: Keep) -> None:
     """Have the library compute attention step by step: it returns the weights then."""
-    until_done.enter_context(_changed(layer.config, "_attn_implementation", new="eager"))
+    _change(until_done, layer.config, "_attn_implementation", new="eager")
     until_done.enter_context(layer.register_forward_hook(lambda _, __, result: keep(result[1])))
 
 
-@contextmanager
-def _undisturbed(network: nn.Module) -> Iterator[None]:
-    """Run a network in evaluation mode, without gradients and fused encoders; put all back."""
-    modes = [(part, part.training) for part in network.modules()]
-    fused = torch.backends.mha.get_fastpath_enabled()
-    network.eval()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fused)
-        for part, training in modes:
-            part.training = training
-
-
-@contextmanager
-def _changed(owner: Any, name: str, new: object) -> Iterator[None]:
-    before = getattr(owner, name)
+def _change(until_done: ExitStack, owner: Any, name: str, new: object) -> None:
+    until_done.callback(setattr, owner, name, getattr(owner, name))
     setattr(owner, name, new)
-    try:
-        yield
-    finally:
-        setattr(owner, name, before)

@@ -17,6 +17,7 @@ from typing import Any
 
 from harness.errors import RequestError
 
+_FAILURES = (OSError, RuntimeError, ValueError, EOFError, HTTPException, UnpicklingError)
 # Of a connection, and of silence in the middle of a file.
 _TIMEOUT_S = 3.0
 # Requests for the same thing; the second goes on where the first broke off.
@@ -25,16 +26,13 @@ _ATTEMPTS = 2
 
 @contextmanager
 def from_hub(what: str) -> Iterator[None]:
-    """Limit how long libraries try in the block to fetch weights.
+    """Limit how long libraries try in the block to fetch weights, which are named in the message.
 
     What they have cached is found without a network. A download of any length is waited for while
     it goes on.
 
-    Args:
-        what: The weights, to begin a message with.
-
     Raises:
-        RequestError: They cannot be had, or are damaged.
+        RequestError: The weights cannot be had, or are damaged.
     """
     from safetensors import SafetensorError
 
@@ -43,10 +41,7 @@ def from_hub(what: str) -> Iterator[None]:
     try:
         with _impatient_hub():
             yield
-    except (
-        *(OSError, RuntimeError, ValueError, EOFError, HTTPException),
-        *(SafetensorError, UnpicklingError),
-    ) as error:
+    except (*_FAILURES, SafetensorError) as error:
         raise RequestError(f"{what} cannot be had ({first_line(error)})") from error
     finally:
         socket.setdefaulttimeout(before)
@@ -83,9 +78,8 @@ def first_line(error: Exception) -> str:
 def _impatient_client(asked: Counter[tuple[str, str]]) -> Any:
     """Return a client for huggingface_hub that does not ask for the same thing again and again.
 
-    Args:
-        asked: How often each method and address was asked for; the library makes a new client
-            after some errors.
+    `asked` counts each method and address across clients: the library makes a new one after some
+    errors.
     """
     import httpx2
     from huggingface_hub.utils._http import hf_request_event_hook

@@ -69,8 +69,7 @@ def load_checkpoint(path: Path) -> State | None:
     """
     there = [file for file in (path, previous_path(path)) if file.exists()]
     for file in there:
-        state = _read(file)
-        if state is not None:
+        if (state := _read(file)) is not None:
             return state
         logger.info("%s: not whole", file)
     if there:
@@ -103,14 +102,11 @@ def load_training(path: Path) -> State | None:
         RequestError: There is no whole checkpoint, or it does not hold such a state.
     """
     state = load_checkpoint(path)
-    if state is None:
-        return None
     try:
-        found = TypeAdapter(_Training).validate_python(state)
-        whole = [log.epoch for log in found.logs] == list(range(1, len(found.logs) + 1))
+        found = TypeAdapter(_Training | None).validate_python(state)
     except ValidationError:
-        whole = False
-    if not whole:
+        raise damaged(path) from None
+    if found and [log.epoch for log in found.logs] != list(range(1, len(found.logs) + 1)):
         raise damaged(path)
     return state
 

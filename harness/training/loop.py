@@ -82,10 +82,11 @@ def train(
     share of every batch, and the first one writes the checkpoints.
 
     Args:
-        network: Takes what `batches` yields; returns N×K logits unless an objective is given.
+        network: Takes what `batches` yields; returns N×K logits unless an objective is given. It is
+            moved to the device and comes back on the CPU.
         batches: The training images.
         settings: The recipe.
-        device: Where to train; the network is moved there and comes back on the CPU.
+        device: Where to train.
         checkpoint: The file to write and to continue from.
         checkpoint_seconds: How much time of an epoch may be lost at the most.
         start: What the weights start from; kept in the checkpoint.
