@@ -60,8 +60,7 @@ def load_settings(
         model: A model's name; it may have no file.
         overrides: Dotted keys and values, as `{"training.epochs": 3}`.
         folder: The folder of the YAML files.
-        recipe: Reads `<model>.<recipe>.yaml` in place of `<model>.yaml`; of a base, where there
-            is one.
+        recipe: Reads `<model>.<recipe>.yaml` for `<model>.yaml`; of a base, where there is one.
 
     Raises:
         RequestError: A broken file, an unknown recipe or key, or a value that does not fit.
@@ -121,11 +120,7 @@ def recipes(settings: Settings) -> dict[str, TrainingSettings]:
 
 
 def check_training_device(settings: Settings, device: Device) -> None:
-    """Make sure that the recipes can be followed on a device.
-
-    Raises:
-        RequestError: A recipe's precision needs a GPU.
-    """
+    """Raise RequestError where a recipe's precision needs another device."""
     for name, recipe in recipes(settings).items():
         if device == "cpu" and recipe.precision in ("fp16", "tf32"):
             raise RequestError(
@@ -237,16 +232,15 @@ def setting_names(cls: type = Settings, prefix: str = "") -> list[str]:
 
 def _files(folder: Path, model: str, recipe: str) -> list[Path]:
     """Return the files that a model's settings are in, those that win last; some may be missing."""
-    own, base = folder / f"{model}.yaml", base_name(model)
-    of_base = folder / f"{base}.yaml"
-    if recipe:
-        own = folder / f"{model}.{recipe}.yaml"
-        if not own.exists():
-            there = [file.name.split(".")[1] for file in sorted(folder.glob(f"{model}.*.yaml"))]
-            raise unknown_name(f"recipe of {model}", recipe, there)
-        if (folder / f"{base}.{recipe}.yaml").exists():
-            of_base = folder / f"{base}.{recipe}.yaml"
-    return [folder / "default.yaml", *([of_base] if base else []), own]
+    files, base = [folder / "default.yaml"], base_name(model)
+    own = folder / (f"{model}.{recipe}.yaml" if recipe else f"{model}.yaml")
+    if recipe and not own.exists():
+        there = [file.name.split(".")[1] for file in folder.glob(f"{model}.*.yaml")]
+        raise unknown_name(f"recipe of {model}", recipe, there)
+    if base:
+        of_base = folder / f"{base}.{recipe}.yaml"
+        files.append(of_base if recipe and of_base.exists() else folder / f"{base}.yaml")
+    return [*files, own]
 
 
 def _read_sections(path: Path) -> Tree:

@@ -23,7 +23,7 @@ from tests.emulated_cuda import NAME, emulated_cuda
 
 # One width is enough for the data path; larger networks take minutes under emulation.
 IN_THE_SUITE = ("trunk", "vgg_pruned")
-IMAGE_SIZES = {"dinov2": 28, "trunk": 8}
+IMAGE_SIZES = {"dinov2": 28, "trunk": 8, "vgg_pruned": 16}
 QUICK = {
     "threads": 1,
     "training.epochs": 2,

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import torch
 from torch import nn
+from torch.ao.quantization import disable_observer
 
 from harness.compression import pruning, quantization
 from harness.compression.published import name_as_vgg_bn, narrow_vgg_bn, observe_resnet
@@ -72,7 +73,7 @@ def _fit_quantized(fitting: Fitting) -> nn.Module:
     check_same(again, shown, first)
     fake = quantization.prepare(network, settings.backend, first)
     stages.train("quantization", fake, batches, recipe)
-    quantization.freeze(fake)
+    fake.apply(disable_observer)  # which fixes the ranges
     stages.note("accuracy_fake_quantized", lambda: base.accuracy(fake))
     return quantization.convert(fake, network, settings.backend, tuple(first.shape[1:]))
 

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.ao.quantization import disable_observer, get_default_qat_qconfig_mapping, quantize_fx
+from torch.ao.quantization import get_default_qat_qconfig_mapping, quantize_fx
 from torch.fx import GraphModule
 
 from harness.errors import RequestError
@@ -44,15 +44,11 @@ class Int8Network(nn.Module):
     ) -> None:
         super().__init__()
         self.graph, self.backend, self.image_shape = graph, backend, image_shape
+        self.kernels = f"int8 kernels of torch, {backend}"
         # In a tuple, because a module attribute would be saved with the weights.
         self._float_network = (float_network,)
         self._packed_for: torch.Size | None = None
         self.register_state_dict_post_hook(_to_plain)  # type: ignore[no-untyped-call]
-
-    @property
-    def kernels(self) -> str:
-        """The kernels that run its layers, in words."""
-        return f"int8 kernels of torch, {self.backend}"
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits, N×K, of images N×C×H×W.
@@ -111,8 +107,7 @@ def prepare(network: nn.Module, backend: str, images: Tensor) -> GraphModule:
     int8 engine of torch.
 
     Raises:
-        RequestError: Torch has no such backend for this CPU, or the network's graph depends on
-            values.
+        RequestError: Torch has no such backend for this CPU, or the graph depends on values.
     """
     there = [engine for engine in torch.backends.quantized.supported_engines if engine != "none"]
     if backend not in there:
@@ -162,11 +157,6 @@ def _for_tracing(network: nn.Module) -> nn.Module:
     return copied
 
 
-def freeze(fake: GraphModule) -> None:
-    """Fix the ranges of a trained network."""
-    fake.apply(disable_observer)
-
-
 def convert(
     fake: GraphModule, network: nn.Module, backend: str, image_shape: tuple[int, ...]
 ) -> Int8Network:
@@ -199,10 +189,9 @@ def with_any_ranges(network: nn.Module, backend: str, images: Tensor) -> Int8Net
 
 
 def _left_out(graph: GraphModule, state: Mapping[str, Any]) -> Iterator[tuple[str, nn.Module, str]]:
-    """Yield the scales, zero points and weights that are attributes of layers and no state of them.
+    """Yield key, layer and name of attributes that are no state of a layer, but should be.
 
-    These are the output scales of ELU, sigmoid and softmax, among others: as key, layer and name
-    of the attribute.
+    These are the output scales of ELU, sigmoid and softmax, among others.
     """
     for prefix, layer in graph.named_modules():
         for name, value in vars(layer).items():
@@ -221,15 +210,15 @@ def _to_plain(network: nn.Module, state: dict[str, Any], *_: object) -> None:
         value = getattr(layer, name)
         state[f"graph.{key}"] = value if isinstance(value, Tensor) else torch.tensor(value)
     for key, value in list(state.items()):
-        if isinstance(value, Tensor) and not value.is_quantized:
-            continue
-        del state[key]
-        if isinstance(value, Tensor):
-            state |= _split(key, value)
-        elif isinstance(value, tuple):  # a linear layer's weight and bias
-            state |= _split(f"{key}.weight", value[0])
-            if value[1] is not None:
-                state[f"{key}.bias"] = value[1]
+        if not isinstance(value, Tensor):
+            del state[key]
+        elif value.is_quantized:
+            state |= _split(key, state.pop(key))
+        if isinstance(value, tuple):  # a linear layer's weight and bias
+            weight, bias = value
+            state |= _split(f"{key}.weight", weight)
+            if bias is not None:
+                state[f"{key}.bias"] = bias
 
 
 def _split(key: str, weight: Tensor) -> dict[str, Tensor]:

@@ -10,14 +10,13 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from harness.errors import RequestError
-from harness.measure.networks import inference
 from harness.util.error_text import describe_error
 
 WANTED = "build must return a network of N×K logits"
 # What a network raises that refuses an image, or cannot run on a device without data.
 DOES_NOT_RUN = (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 # A network that keeps a part of the graph of the first step fails in the second.
-_STEPS = 2
+STEPS = 2
 
 
 def take_logits(_module: nn.Module, _inputs: object, output: Any) -> Any:
@@ -76,7 +75,7 @@ def try_training(
     """
     labels = torch.arange(len(images), device=images.device) % num_classes
     network.train()
-    for step in range(_STEPS):
+    for step in range(STEPS):
         network.zero_grad()
         logits = check_logits(network(images.clone()), images, num_classes, "training", step)
         loss = cross_entropy(logits.float(), labels)
@@ -85,23 +84,6 @@ def try_training(
         loss.backward()  # type: ignore[no-untyped-call]
         if optimizer is not None:
             optimizer.step()
-
-
-def try_evaluation(
-    network: nn.Module, images: Tensor, num_classes: int, *, trained: bool = False
-) -> None:
-    """Run a network in evaluation mode on all images N×C×H×W at once, and on the first one.
-
-    `trained` says whether `try_training` came before, with an optimizer.
-
-    Raises:
-        RequestError: The network returns no logits.
-        Exception: The network cannot run on these images.
-    """
-    with inference(network):
-        for batch in (images, images[:1]):
-            steps = _STEPS if trained else 0
-            check_logits(network(batch.clone()), batch, num_classes, "evaluation", steps)
 
 
 def describe_failure(error: Exception, what: str, images: Tensor) -> RequestError:

@@ -43,24 +43,20 @@ class _BaseNotes:
 class Sidecar:
     """What a weights file holds and how it came about.
 
+    What earlier versions did not note is None or empty.
+
     Attributes:
         image_size: The side of the images that the network takes, in pixels.
         recipe_hash: The hash of the settings that the weights depend on.
-        data_sha256: The digest of the images that the network was trained on.
         start: imagenet, random, or the model whose trained weights training began from.
         threads: CPU threads; another number gives other rounding.
         processes: Number of processes that trained the network together, in the end.
-        training_seconds: The sum over the epochs.
         logs: The fields of `harness.records.parts.Epoch` for each epoch.
         settings: The recipe: that of a tree's first stage, and of a compressed model's last.
-        sha256: The digest of the safetensors file.
-        channels: The number of channels of the images; None: not noted.
         structure: What else it takes to build the network: `ModelSpec.describe`.
-        tree: How a tree of networks was grown; None for other models.
-        compression: What a compressed model was made from, how, and the accuracies on the way;
-            None for other models.
-        channels_last: Whether images lay channels last in training; None: not noted.
-        code: The digest of the code that builds the network; empty: not noted.
+        tree: How a tree of networks was grown.
+        compression: What a compressed model was made from, how, and the accuracies on the way.
+        code: The digest of the code that builds the network.
     """
 
     __pydantic_config__ = STRICT
@@ -125,10 +121,7 @@ def _adapters() -> tuple[
 
 
 def save_weights(weights: Path, network: nn.Module, sidecar: Sidecar) -> Sidecar:
-    """Write the parameters and buffers of a network, then the sidecar, each atomically.
-
-    Returns:
-        The sidecar with the SHA-256 of the file.
+    """Write a network's state and its sidecar; return the sidecar with the digest of the state.
 
     Raises:
         CellError: The disk is full or the folder cannot be written to.

@@ -59,15 +59,9 @@ def learn(
 ) -> tuple[nn.Module, Sidecar]:
     """Train the network of a cell, or continue an interrupted training, and save its weights.
 
-    Args:
-        job: The cell.
-        spec: The model of the cell.
-        data: The images of the cell.
-        path: The name of the files of the unfinished training; that of the weights file too, unless
-            the settings leave the start to chance (auto).
-        tracker: Is told of every epoch.
-        base: What a compressed model is made from.
-        share: Of every batch, where this is one of several processes; the first saves the weights.
+    The files of the unfinished training are named after `path`, and so is that of the weights,
+    unless the settings leave the start to chance (auto). A compressed model is made from `base`.
+    One of several processes takes its `share` of every batch; the first one saves the weights.
 
     Raises:
         RequestError: The request does not fit, or the weights to start from cannot be had.

@@ -14,6 +14,7 @@ from harness.errors import RequestError
 from harness.jobs import Device
 from harness.measure.networks import (
     copy_network,
+    inference,
     laid_out,
     relative_difference,
     seeded_logits,
@@ -21,8 +22,9 @@ from harness.measure.networks import (
 )
 from harness.networks.rehearsal import (
     DOES_NOT_RUN,
+    STEPS,
+    check_logits,
     describe_failure,
-    try_evaluation,
     try_training,
 )
 from harness.networks.weights import load_state, state_to_save
@@ -66,7 +68,10 @@ def rehearse(
     try:
         turned, trained = _try_layouts(network, images, recipe, device, num_classes)
         evaluated = trained.to(memory_format=torch.contiguous_format)
-        try_evaluation(evaluated, images, num_classes, trained=True)
+        with inference(evaluated):
+            for batch in (images, images[:1]):
+                logits = evaluated(batch.clone())
+                check_logits(logits, batch, num_classes, "evaluation", STEPS)
         saved = safetensors.torch.load(safetensors.torch.save(state_to_save(trained)))
         made = build()
         load_state(made, saved, "rehearsal")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from harness.util.files import regular_file, write_text
 from harness.util.hashing import hash_json
 
 
+@dataclass(eq=False)
 class Stages:
     """The stages of one training, kept in a folder until its weights are safe.
 
@@ -40,20 +41,14 @@ class Stages:
         notes: What was noted on the way, by name, for the record.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        device: Device,
-        checkpoint_seconds: float,
-        title: str,
-        tracker: Tracker = UNTRACKED,
-    ) -> None:
-        self.folder, self.device, self.title = folder, device, title
-        self.checkpoint_seconds = checkpoint_seconds
-        self.tracker = tracker
-        self.logs: list[dict[str, Any]] = []
-        self.notes: dict[str, Any] = {}
+    folder: Path
+    _: KW_ONLY
+    device: Device
+    checkpoint_seconds: float
+    title: str
+    tracker: Tracker = UNTRACKED
+    logs: list[EpochLog] = field(default_factory=list)
+    notes: dict[str, Any] = field(default_factory=dict)
 
     def train(
         self,
@@ -172,14 +167,10 @@ def describe_progress(folder: Path) -> str | None:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Base:
-    """The trained network that a compressed model is made from.
+    """The trained network that a compressed model is made from, on the CPU, in evaluation mode.
 
-    Attributes:
-        name: Name of the base model.
-        network: On the CPU, in evaluation mode.
-        sidecar: How it was trained.
-        accuracy: Returns the top-1 accuracy of a network on the test images, in percent: to be
-            noted, never to decide anything.
+    `accuracy` returns the top-1 accuracy of a network on the test images, in percent: to be noted,
+    never to decide anything.
     """
 
     name: str
@@ -192,12 +183,8 @@ class Base:
 class Fitting:
     """The arguments of `ModelSpec.fit`.
 
-    Attributes:
-        split: The training images.
-        preprocess: What turns them into network input.
-        stages: Trains, and remembers what is done.
-        base: What the model is made from; None: from nothing.
-        val: Images of the data set that are held out, not to be trained on; None: none are.
+    `split` are the training images, `preprocess` turns them into network input, and `val` are
+    images of the data set that are held out, not to be trained on, if any are.
     """
 
     settings: Settings

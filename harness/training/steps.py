@@ -39,17 +39,10 @@ def cross_entropy(
 
 
 class Steps:
-    """A network with all that changes it in a step: optimizer, schedule, moving average.
+    """A network, on the device until `finish`, with its optimizer, schedule and moving average.
 
-    Args:
-        network: Is moved to the device until `finish`.
-        settings: The recipe.
-        device: Where to train.
-        steps_per_epoch: Number of steps, for the schedule.
-        objective: What to make smaller; None: the cross entropy with the recipe's smoothing.
-
-    Attributes:
-        share: The share of every batch that this process takes.
+    Without an objective it is the cross entropy, smoothed as the recipe says, that is made smaller.
+    `share` is the share of every batch that this process takes.
     """
 
     def __init__(

@@ -114,7 +114,6 @@ PHASES = {
     ),
     ("quantization", "preparation"): lambda m: interrupt_call(m, quantization, "prepare"),
     ("quantization", "training"): lambda m: interrupt_training(m, " quantization", 3),
-    ("quantization", "freezing"): lambda m: interrupt_call(m, quantization, "freeze"),
     ("quantization", "conversion"): lambda m: interrupt_call(m, quantization, "convert"),
     ("quantization", "saving"): lambda m: interrupt_call(m, fit, "save_weights"),
     ("pruning", "float training"): lambda m: interrupt_training(m, "tiny-cpu", 3),

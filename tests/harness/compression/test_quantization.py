@@ -10,11 +10,12 @@ import pytest
 import torch
 from timm.layers import DropPath
 from torch import nn
+from torch.ao.quantization import disable_observer
 from torchvision.ops import StochasticDepth
 
 from harness.catalog import load_model
 from harness.compression import quantization
-from harness.compression.quantization import convert, freeze, prepare, with_any_ranges
+from harness.compression.quantization import convert, prepare, with_any_ranges
 from harness.errors import RequestError
 from harness.measure.memory import measure_peak_mb, measure_weights_mb
 from harness.measure.operations import count_macs, count_parameters
@@ -111,8 +112,7 @@ def test_it_is_counted_on_its_float_layers(int8, tiny, images):
 
 def test_int8_gives_what_was_trained_for(tiny, images):
     fake = prepare(tiny, "x86", images)
-    freeze(fake)
-    fake.eval()
+    fake.apply(disable_observer).eval()
     with torch.no_grad():
         before = fake(images)
     int8 = convert(fake, tiny, "x86", (1, 8, 8))
