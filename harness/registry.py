@@ -58,11 +58,7 @@ def native_image_size(path: Path) -> int | None:
 
 
 def base_name(name: str) -> str:
-    """Return the name of the model that a compressed one is made from; empty for any other.
-
-    Raises:
-        RequestError: The model's file cannot be imported or has no SPEC.
-    """
+    """Return the name of the model that a compressed one is made from; empty for any other."""
     files = model_files()
     # Files that do not name the class are not imported, because most of them import torch.
     if name not in files or CompressedSpec.__name__ not in files[name].read_text(encoding="utf-8"):
@@ -95,11 +91,7 @@ def load_dataset(name: str) -> DatasetSpec:
 
 
 def find_dataset(name: str) -> DatasetSpec | None:
-    """Return the SPEC of a data set; None for one that is the user's own.
-
-    Raises:
-        RequestError: Its file cannot be imported or has no SPEC.
-    """
+    """Return the SPEC of a data set as `load_dataset` does; None for one that is the user's own."""
     return load_dataset(name) if name in dataset_files() else None
 
 

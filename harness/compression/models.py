@@ -24,10 +24,9 @@ _CALIBRATION_IMAGES = 4
 
 
 def compressed_model(spec: CompressedSpec, base: ModelSpec) -> ModelSpec:
-    """Return the model spec of a compressed model.
+    """Return the model spec of a compressed model, which is built as the base that it names.
 
-    It is built as its base and takes the same images; `fit` compresses the trained base. `base` is
-    the model that `spec.base` names.
+    It takes the same images, and `fit` compresses the trained base.
     """
     ways: dict[str, dict[str, Any]] = {
         "quantization": {

@@ -85,8 +85,8 @@ def _step_layer_by_layer(
 def describe_shapes(network: nn.Module, original: nn.Module) -> dict[str, Any]:
     """Return how the layers of a pruned network differ from the original, as JSON holds it.
 
-    `tensors` are the shapes of parameters and buffers, by key; `attributes` are the numbers of
-    channels and the like, by module and name.
+    `tensors` are the shapes of parameters and buffers, `attributes` the numbers of channels and the
+    like by module and name.
     """
     before = _tensors(original)
     shapes = {key: list(tensor.shape) for key, tensor in _tensors(network).items()}

@@ -24,12 +24,8 @@ def attention_maps(network: nn.Module, images: Tensor, layer_idx: int = -1) -> T
 
     The weights are those that the pass multiplied its values by: the layer computes them openly
     during this call, where it otherwise leaves them inside a fused kernel. The network comes back
-    as it was: its mode, its fused attention, its gradients.
-
-    Args:
-        network: A vision transformer.
-        images: N×C×H×W, on its device.
-        layer_idx: Which of the attention layers, in order of registration; negative: from the last.
+    as it was: its mode, its fused attention, its gradients. The images N×C×H×W are on its device;
+    `layer_idx` counts the attention layers in order of registration, or from the last if negative.
 
     Returns:
         N×heads×T×T with T tokens; row i says how token i's attention is divided, and adds up to 1.
@@ -72,10 +68,8 @@ def attention_layers(network: nn.Module) -> list[nn.Module]:
 def class_token_attention(network: nn.Module, maps: Tensor, image_size: int) -> Tensor:
     """Return how the class token's attention is divided over the patches.
 
-    Args:
-        network: The network, whose first convolution makes the patches.
-        maps: N×heads×T×T of that network, the class token first and the patches last.
-        image_size: The side of the images in pixels.
+    The network's first convolution makes the patches of images with sides of `image_size` pixels.
+    In `maps`, N×heads×T×T, the class token is the first and the patches are the last.
 
     Returns:
         N×heads×rows×columns. The shares of an image add up to less than 1, as those of other

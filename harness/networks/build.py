@@ -77,9 +77,8 @@ def check_fit(
     `train_images` is their number if the network is to be trained the common way.
 
     Raises:
-        RequestError: The statistics do not fit the channels, the network refuses the size, returns
-            no logits, has too few layers to freeze, or cannot be trained on batches of the sizes
-            that the settings lead to.
+        RequestError: The statistics do not fit the channels, or the network cannot be built, run or
+            trained on batches of the sizes that the settings lead to.
     """
     preprocess = make_preprocess(settings, spec)
     preprocess(torch.zeros(1, channels, 8, 8, dtype=torch.uint8))

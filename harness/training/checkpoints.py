@@ -55,8 +55,8 @@ def previous_path(path: Path) -> Path:
 
 def delete_checkpoint(path: Path) -> None:
     """Delete the last and the previous checkpoint, if they exist."""
-    for file in (path, previous_path(path)):
-        file.unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
+    previous_path(path).unlink(missing_ok=True)
 
 
 def load_checkpoint(path: Path) -> State | None:

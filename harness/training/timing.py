@@ -29,11 +29,8 @@ def measure_step_seconds(
     a CPU as on a GPU. Where a GPU hides its work on small batches behind launches, b is only an
     upper bound of what is hidden, so the estimate is that of a launch-bound network.
 
-    Args:
-        network: A new network; it is moved to the device and its weights change.
-        settings: The recipe; nothing is compiled.
-        device: Where training will run.
-        shape: C, H and W of an image.
+    The new network is moved to the device, where training will run, and its weights change; nothing
+    is compiled. `shape` is C, H and W of an image.
     """
     recipe = replace(settings, compile=None, micro_batch_size=None)
     steps = Steps(network.train(), recipe, device, steps_per_epoch=2 * _MOST_STEPS)
