@@ -30,8 +30,14 @@ if TYPE_CHECKING:
 
 CONFIG_DIR = ROOT / "configs"
 # How weights are evaluated, measured or asked for does not change them.
-_NOT_IN_WEIGHTS = {"threads", "weights", "memory_limit_gb", "checkpoint_minutes"}
-_NOT_IN_WEIGHTS |= {"evaluation", "measurement"}
+_NOT_IN_WEIGHTS = {
+    "threads",
+    "weights",
+    "memory_limit_gb",
+    "checkpoint_minutes",
+    "evaluation",
+    "measurement",
+}
 # Sections that only some models have: what is said of a model that lacks them, and what is made
 # where the files do not mention them.
 _SECTIONS: dict[str, tuple[str, Callable[[], object]]] = {
@@ -51,15 +57,13 @@ def load_settings(
 ) -> Settings:
     """Return the settings of one data set and model.
 
-    Later wins: `default.yaml` for all data sets, `default.yaml` for this one, `<model>.yaml` for
-    all, `<model>.yaml` for this one, `overrides`. The file of a compressed model comes after that
-    of its base.
+    Later wins: in `folder`, `default.yaml` for all data sets and for this one, `<model>.yaml` for
+    all and for this one; `overrides`. The file of a compressed model comes after its base's.
 
     Args:
         dataset: The section of the files to read besides `all`.
-        model: A model's name; it may have no file.
+        model: Its name; it may have no file.
         overrides: Dotted keys and values, as `{"training.epochs": 3}`.
-        folder: The folder of the YAML files.
         recipe: Reads `<model>.<recipe>.yaml` for `<model>.yaml`; of a base, where there is one.
 
     Raises:

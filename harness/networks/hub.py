@@ -10,7 +10,6 @@ import socket
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from http.client import HTTPException
 from pickle import UnpicklingError
 from typing import Any
@@ -53,38 +52,16 @@ def _impatient_hub() -> Iterator[None]:
     try:
         import httpx2
         from huggingface_hub import constants, set_client_factory
-        from huggingface_hub.utils._http import default_client_factory
+        from huggingface_hub.utils._http import default_client_factory, hf_request_event_hook
     except ImportError:
         yield
         return
-    before = constants.HF_HUB_DISABLE_XET
-    # This transport has retries of its own.
-    constants.HF_HUB_DISABLE_XET = True
-    set_client_factory(partial(_impatient_client, Counter()))
-    try:
-        yield
-    except httpx2.HTTPError as error:
-        raise OSError(first_line(error)) from error
-    finally:
-        constants.HF_HUB_DISABLE_XET = before
-        set_client_factory(default_client_factory)
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of an error's message."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
-
-
-def _impatient_client(asked: Counter[tuple[str, str]]) -> Any:
-    """Return a client for huggingface_hub that does not ask for the same thing again and again.
-
-    `asked` counts each method and address across clients: the library makes a new one after some
-    errors.
-    """
-    import httpx2
-    from huggingface_hub.utils._http import hf_request_event_hook
+    # By method and address; the library makes a new client after some errors.
+    asked: Counter[tuple[str, str]] = Counter()
 
     class Impatient(httpx2.Client):
+        """A client that does not ask for the same thing again and again."""
+
         def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
             key = (request.method, str(request.url))
             asked[key] += 1
@@ -98,6 +75,22 @@ def _impatient_client(asked: Counter[tuple[str, str]]) -> Any:
             response.headers.pop("Retry-After", None)
             return response
 
-    return Impatient(
-        event_hooks={"request": [hf_request_event_hook]}, follow_redirects=True, timeout=_TIMEOUT_S
+    hooks = {"request": [hf_request_event_hook]}
+    set_client_factory(
+        lambda: Impatient(event_hooks=hooks, follow_redirects=True, timeout=_TIMEOUT_S)
     )
+    before = constants.HF_HUB_DISABLE_XET
+    # This transport has retries of its own.
+    constants.HF_HUB_DISABLE_XET = True
+    try:
+        yield
+    except httpx2.HTTPError as error:
+        raise OSError(first_line(error)) from error
+    finally:
+        constants.HF_HUB_DISABLE_XET = before
+        set_client_factory(default_client_factory)
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
