@@ -57,13 +57,14 @@ def load_settings(
 ) -> Settings:
     """Return the settings of one data set and model.
 
-    Later wins: in `folder`, `default.yaml` for all data sets and for this one, `<model>.yaml` for
-    all and for this one; `overrides`. The file of a compressed model comes after its base's.
+    Later wins: `default.yaml` for all data sets, `default.yaml` for this one, `<model>.yaml` for
+    all, `<model>.yaml` for this one, `overrides`. A compressed model's file comes after its base's.
 
     Args:
         dataset: The section of the files to read besides `all`.
         model: Its name; it may have no file.
         overrides: Dotted keys and values, as `{"training.epochs": 3}`.
+        folder: The folder of the YAML files.
         recipe: Reads `<model>.<recipe>.yaml` for `<model>.yaml`; of a base, where there is one.
 
     Raises:
@@ -92,8 +93,7 @@ def complete_settings(
     """Fill in what settings leave to the model and to the data set: image size and statistics.
 
     Raises:
-        RequestError: There are settings that this model cannot follow, as those of a tree for one
-            that is none.
+        RequestError: There are settings that this model cannot follow.
     """
     for name, (what, make) in _SECTIONS.items():
         if getattr(settings, name) is None and model.section == name:
