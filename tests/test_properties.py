@@ -212,7 +212,7 @@ def check_checkpoints(draw):
         else:
             path.write_bytes(draw(damaged(path.read_bytes())))
         logs = train(nn.Linear(3, 2), batches(), recipe, device="cpu", checkpoint=path)
-        assert [log.epoch for log in logs] == [1, 2]
+        assert [log["epoch"] for log in logs] == [1, 2]
 
 
 def stop(_):
