@@ -17,7 +17,7 @@ from harness.errors import RequestError
 from harness.jobs import Cell, Job, Request
 from harness.measure.conditions import set_threads
 from harness.networks.build import build_network, build_pretrained, make_preprocess
-from harness.networks.weights import trained_weights_path, with_stored_start
+from harness.networks.weights_files import trained_weights_path, with_stored_start
 from harness.plan.images import accept_images
 from harness.plan.jobs import make_job, name_datasets
 from harness.registry import expand_names, find_dataset, model_files

@@ -42,7 +42,7 @@ def parse_values(text: str) -> list[float]:
 def grow_and_judge(request: Request, volatilities: list[float]) -> Iterator[Row]:
     """Yield a row for each volatility as soon as its tree is there."""
     from harness.data.loading import load_job_data
-    from harness.networks.weights import stages_folder, trained_weights_path, unfinished_path
+    from harness.networks.weights_files import stages_folder, trained_weights_path, unfinished_path
 
     jobs = []
     for value in volatilities:

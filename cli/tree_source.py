@@ -92,7 +92,7 @@ def _tree_options(
 def load_tree(request: Request) -> Loaded:
     """Return the tree that the command line names, and its images."""
     from harness.data.loading import load_job_data
-    from harness.networks.weights import trained_weights_path
+    from harness.networks.weights_files import trained_weights_path
     from harness.run.provision import ready_network
 
     job, spec = make_tree_job(request)

@@ -14,16 +14,12 @@ def load_model(name: str) -> ModelSpec:
         RequestError: No such model, or its file cannot be imported or has no SPEC.
     """
     spec = load_spec("model", name, model_files())
-    if isinstance(spec, CompressedSpec):
-        return _load_compressed(name, spec)
-    if not isinstance(spec, ModelSpec):
+    if isinstance(spec, ModelSpec):
+        return spec
+    if not isinstance(spec, CompressedSpec):
         raise RequestError(
             f"model '{name}': SPEC in its model.py is not a ModelSpec or CompressedSpec"
         )
-    return spec
-
-
-def _load_compressed(name: str, spec: CompressedSpec) -> ModelSpec:
     # Imported here because it is slow to import and most models do not need it.
     from harness.compression.models import compressed_model
 

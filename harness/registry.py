@@ -44,26 +44,21 @@ def describe(path: Path) -> str:
 def native_image_size(path: Path) -> int | None:
     """Return the image size in the SPEC of a model's file, without running the file.
 
-    Returns:
-        None where it is not written as a number.
+    It is None where it is not written as a number.
     """
     try:
         nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
     except SyntaxError:
         return None
-    calls = [node for node in nodes if isinstance(node, ast.Call)]
-    for keyword in (keyword for call in calls for keyword in call.keywords):
-        if keyword.arg == "image_size" and isinstance(keyword.value, ast.Constant):
-            return keyword.value.value if isinstance(keyword.value.value, int) else None
+    for node in nodes:
+        match node:
+            case ast.keyword(arg="image_size", value=ast.Constant(value=value)):
+                return value if isinstance(value, int) else None
     return None
 
 
 def base_name(name: str) -> str:
-    """Return the name of the model that a compressed one is made from; empty for any other.
-
-    Raises:
-        RequestError: The model's file cannot be imported or has no SPEC.
-    """
+    """Return the name of the model that a compressed one is made from; empty for any other."""
     files = model_files()
     # Files that do not name the class are not imported, because most of them import torch.
     if name not in files or CompressedSpec.__name__ not in files[name].read_text(encoding="utf-8"):
@@ -96,21 +91,12 @@ def load_dataset(name: str) -> DatasetSpec:
 
 
 def find_dataset(name: str) -> DatasetSpec | None:
-    """Return the SPEC of a data set; None for one that is the user's own.
-
-    Raises:
-        RequestError: Its file cannot be imported or has no SPEC.
-    """
+    """Return the SPEC of a data set as `load_dataset` does; None for one that is the user's own."""
     return load_dataset(name) if name in dataset_files() else None
 
 
 def expand_names(kind: str, asked: Iterable[str], known: Iterable[str]) -> list[str]:
-    """Turn repeated options and comma lists into names, each once, in the order asked.
-
-    Args:
-        kind: "model" or "data set", for the message.
-        asked: What was given, e.g. `["resnet,vgg", "vit"]` or `["all"]`.
-        known: All names, which `all` stands for.
+    """Return names as `split_names` does, where `all` stands for all that are known.
 
     Raises:
         RequestError: A name that is not known, or an option that names nothing.
@@ -127,9 +113,7 @@ def expand_names(kind: str, asked: Iterable[str], known: Iterable[str]) -> list[
 def split_names(kind: str, asked: Iterable[str]) -> list[str]:
     """Turn repeated options and comma lists into names, each once, in the order asked.
 
-    Args:
-        kind: What the names are of, for the message.
-        asked: What was given, e.g. `["resnet,vgg", "vit"]`.
+    `["resnet,vgg", "vit"]` is resnet, vgg and vit; `kind` says what they are in the message.
 
     Raises:
         RequestError: An option names nothing.
@@ -144,12 +128,7 @@ def split_names(kind: str, asked: Iterable[str]) -> list[str]:
 
 
 def load_spec(kind: str, name: str, files: dict[str, Path]) -> object:
-    """Import a file and return its SPEC.
-
-    Args:
-        kind: "model" or "data set", for the message.
-        name: The name that is asked for.
-        files: All files by name.
+    """Import one of the files by name and return its SPEC; `kind` is for the message.
 
     Raises:
         RequestError: No such name, or its file cannot be imported or has no SPEC.

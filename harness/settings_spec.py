@@ -47,8 +47,6 @@ class TrainingSettings:
     each process's own share (local): see docs/training.md.
     """
 
-    __pydantic_config__ = _STRICT
-
     start: Literal["auto", "imagenet", "random"] = "auto"
     epochs: _Count = 6
     batch_size: _Batch = 16
@@ -110,8 +108,6 @@ class TreeSettings:
         joint: Trains all nodes together on the true path at the end; None: not done.
     """
 
-    __pydantic_config__ = _STRICT
-
     backbone: Literal["compact", "efficient", "efficient_s", "efficient_xs", "mobilenet", "vgg"] = (
         "compact"
     )
@@ -140,8 +136,6 @@ class QuantizationSettings:
         training: Trains on with all numbers rounded as int8 will round them.
     """
 
-    __pydantic_config__ = _STRICT
-
     backend: Literal["x86", "fbgemm", "onednn", "qnnpack"] = "x86"
     training: TrainingSettings = field(default_factory=TrainingSettings)
 
@@ -159,8 +153,6 @@ class PruningSettings:
         training: Trains what is left.
     """
 
-    __pydantic_config__ = _STRICT
-
     speed_up: Annotated[float, Gt(1), Le(1e6)] = 2.0
     steps: _Count = 400
     importance: Literal["l1", "group_norm"] = "l1"
@@ -177,8 +169,6 @@ class DataSettings:
         test_seed: The seed that they are drawn with; the same images for all `--seeds`.
     """
 
-    __pydantic_config__ = _STRICT
-
     test_share: Annotated[float, Gt(0), Lt(1)] | None = None
     test_seed: Annotated[int, Ge(0), Lt(2**63)] = 0
 
@@ -186,8 +176,6 @@ class DataSettings:
 @dataclass(frozen=True, kw_only=True)
 class EvaluationSettings:
     """How accuracy is measured."""
-
-    __pydantic_config__ = _STRICT
 
     batch_size: _Batch = 16
     precision: Precision = "fp32"
@@ -202,8 +190,6 @@ class MeasurementSettings:
     interval is near what it says, see `harness.measure.ratios`. A cell is measured in one.
     `fp32_precision` is how a GPU computes fp32 products: see `harness.measure.conditions`.
     """
-
-    __pydantic_config__ = _STRICT
 
     latency_rounds: Annotated[int, Ge(20), Le(1_000_000)] = 100
     latency_seconds: _Seconds = 10.0
@@ -223,7 +209,7 @@ class Settings:
     model, of which `training` is the recipe then; None for the others.
     """
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = _STRICT  # of all sections, too
 
     seed: Annotated[int, Ge(0), Le(LARGEST_SEED)] = 42
     threads: Annotated[int, Ge(1), Le(1024)] | None = None

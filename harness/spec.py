@@ -87,10 +87,8 @@ class ModelSpec:
 class CompressedSpec:
     """A model that another one becomes in one more step; `harness.catalog` makes a `ModelSpec`.
 
-    Attributes:
-        label: The name in tables.
-        base: Name of the model that is compressed: a convolutional network, not compressed itself.
-        compression: What is done to it: `Settings.quantization` or `Settings.pruning` says how.
+    `base` names a convolutional network that is not compressed itself, and the section of the
+    settings that `compression` names says how it is done.
     """
 
     label: str
@@ -102,11 +100,7 @@ class CompressedSpec:
 class Splits:
     """The images of a data set as its files hold them, in the layout of a `--data-file`.
 
-    Attributes:
-        train_images: uint8, N×H×W or N×H×W×C.
-        train_labels: Integers in [0, number of classes), N.
-        test_images: As `train_images`.
-        test_labels: As `train_labels`.
+    Images are uint8, N×H×W or N×H×W×C, and labels N integers in [0, number of classes).
     """
 
     train_images: np.ndarray
@@ -127,11 +121,8 @@ class Splits:
 class OfficialFile:
     """A file in which a data set is published.
 
-    Attributes:
-        path: Where it belongs, relative to the folder of the official images.
-        url: Its address.
-        md5: Its digest, in hexadecimal.
-        bytes: Its length.
+    `path` is where it belongs, relative to the folder of the official images, and `bytes` its
+    length.
     """
 
     path: str
@@ -180,10 +171,8 @@ def shape_is_trained(spec: ModelSpec) -> bool:
 class NetworkPath:
     """One of the ways that images take through a routed network.
 
-    Attributes:
-        name: The path's name.
-        classes: The classes that an image on this path can be given.
-        network: The layers that an image passes: maps 1×C×H×W to logits.
+    `classes` are those that an image on it can be given, and `network` the layers that it passes,
+    which map 1×C×H×W to logits.
     """
 
     name: str
@@ -210,14 +199,12 @@ class QuantizedNetwork(Protocol):
     """A network whose layers no counter, tracer or meta device knows.
 
     Its `state_dict` holds all its weights as plain tensors.
-
-    Attributes:
-        precision: Number format of its products, e.g. int8.
-        kernels: The kernels that compute them, in words.
     """
 
     precision: str
+    """Number format of its products, e.g. int8."""
     kernels: str
+    """The kernels that compute them, in words."""
 
     def float_network(self) -> nn.Module:
         """Return a float network with the same layers, without data, to count operations on."""

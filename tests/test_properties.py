@@ -26,13 +26,8 @@ from harness.catalog import load_model
 from harness.data.loading import load_data
 from harness.errors import CellError, RequestError
 from harness.jobs import Cell, Job
-from harness.networks.weights import (
-    Sidecar,
-    load_weights,
-    read_sidecar,
-    save_weights,
-    trained_weights_path,
-)
+from harness.networks.weights import Sidecar, load_weights, read_sidecar, save_weights
+from harness.networks.weights_files import trained_weights_path
 from harness.records.material import read_material
 from harness.registry import ROOT
 from harness.report.frame import load_results
@@ -217,7 +212,7 @@ def check_checkpoints(draw):
         else:
             path.write_bytes(draw(damaged(path.read_bytes())))
         logs = train(nn.Linear(3, 2), batches(), recipe, device="cpu", checkpoint=path)
-        assert [log.epoch for log in logs] == [1, 2]
+        assert [log["epoch"] for log in logs] == [1, 2]
 
 
 def stop(_):

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import torch
 from torch import nn
+from torch.ao.quantization import disable_observer
 
 from harness.compression import pruning, quantization
 from harness.compression.published import name_as_vgg_bn, narrow_vgg_bn, observe_resnet
@@ -23,10 +24,9 @@ _CALIBRATION_IMAGES = 4
 
 
 def compressed_model(spec: CompressedSpec, base: ModelSpec) -> ModelSpec:
-    """Return the model spec of a compressed model.
+    """Return the model spec of a compressed model, which is built as the base that it names.
 
-    It is built as its base and takes the same images; `fit` compresses the trained base. `base` is
-    the model that `spec.base` names.
+    It takes the same images, and `fit` compresses the trained base.
     """
     ways: dict[str, dict[str, Any]] = {
         "quantization": {
@@ -72,7 +72,7 @@ def _fit_quantized(fitting: Fitting) -> nn.Module:
     check_same(again, shown, first)
     fake = quantization.prepare(network, settings.backend, first)
     stages.train("quantization", fake, batches, recipe)
-    quantization.freeze(fake)
+    fake.apply(disable_observer)  # which fixes the ranges
     stages.note("accuracy_fake_quantized", lambda: base.accuracy(fake))
     return quantization.convert(fake, network, settings.backend, tuple(first.shape[1:]))
 
@@ -134,12 +134,10 @@ def _rebuild_quantized(
     structure: dict[str, Any], build: Callable[[], nn.Module]
 ) -> quantization.Int8Network:
     try:
-        backend, shape = str(structure["backend"]), tuple(structure["image_shape"])
-        images = torch.zeros(1, *shape)
+        backend, images = str(structure["backend"]), torch.zeros(1, *structure["image_shape"])
     except (KeyError, TypeError) as error:
-        raise RequestError(
-            f"structure: not that of an int8 network ({describe_error(error)})"
-        ) from error
+        reason = describe_error(error)
+        raise RequestError(f"structure: not that of an int8 network ({reason})") from error
     return quantization.with_any_ranges(build().eval(), backend, images)
 
 

@@ -24,8 +24,6 @@ TOLERANCE = 0.03
 _SAFETY = 2.0
 _NORMS = {"l1": 1, "group_norm": 2}
 _LAYERS = (nn.Conv2d, nn.Linear)
-# The types of attributes that hold a module's numbers of channels.
-_SIZES = (int, tuple)
 
 
 def prune(network: nn.Module, example: Tensor, settings: PruningSettings) -> None:
@@ -36,10 +34,8 @@ def prune(network: nn.Module, example: Tensor, settings: PruningSettings) -> Non
     step is cut short where all of it would be too much. Layers whose output no other layer takes
     in keep their channels, which are the classes.
 
-    Args:
-        network: In evaluation mode, on the CPU.
-        example: One image, 1×C×H×W; its size determines the work of each layer.
-        settings: The speed-up, the number of steps and the importance.
+    The network is in evaluation mode on the CPU; the size of the example, 1×C×H×W, determines the
+    work of each layer.
 
     Raises:
         RequestError: The speed-up is not reached, or overshot, or the network cannot be pruned.
@@ -89,19 +85,16 @@ def _step_layer_by_layer(
 def describe_shapes(network: nn.Module, original: nn.Module) -> dict[str, Any]:
     """Return how the layers of a pruned network differ from the original, as JSON holds it.
 
-    `tensors` are the shapes of parameters and buffers, by key; `attributes` are the numbers of
-    channels and the like, by module and name.
+    `tensors` are the shapes of parameters and buffers, `attributes` the numbers of channels and the
+    like by module and name.
     """
-    parts, before = dict(network.named_modules()), _tensors(original)
-    tensors = {
-        key: list(tensor.shape)
-        for key, tensor in _tensors(network).items()
-        if tensor.shape != before[key].shape
-    }
+    before = _tensors(original)
+    shapes = {key: list(tensor.shape) for key, tensor in _tensors(network).items()}
+    tensors = {key: shape for key, shape in shapes.items() if shape != list(before[key].shape)}
     attributes: dict[str, dict[str, Any]] = {}
     for name, part in original.named_modules():
-        now = vars(parts[name])
-        sizes = {key: value for key, value in vars(part).items() if type(value) in _SIZES}
+        now = vars(network.get_submodule(name))
+        sizes = {key: value for key, value in vars(part).items() if type(value) in (int, tuple)}
         if changed := {key: now[key] for key, value in sizes.items() if now[key] != value}:
             attributes[name] = changed
     return {"tensors": tensors, "attributes": attributes}
@@ -127,9 +120,8 @@ def reshape(network: nn.Module, shapes: dict[str, Any]) -> None:
             new = torch.zeros(shape, dtype=old.dtype)
             setattr(part, own, nn.Parameter(new) if isinstance(old, nn.Parameter) else new)
     except (AttributeError, KeyError, RuntimeError, TypeError) as error:
-        raise RequestError(
-            f"structure: not the shapes of this network ({describe_error(error)})"
-        ) from error
+        reason = describe_error(error)
+        raise RequestError(f"structure: not the shapes of this network ({reason})") from error
 
 
 def _tensors(network: nn.Module) -> dict[str, Tensor]:
@@ -140,8 +132,7 @@ def _make_pruner(network: nn.Module, example: Tensor, settings: PruningSettings)
     importance = torch_pruning.importance.GroupMagnitudeImportance(p=_NORMS[settings.importance])
     try:
         with warnings.catch_warnings():
-            # The warning is about parameters of unknown layers, such as ConvNeXt's layer scales
-            # (C×1×1), which are pruned rightly.
+            # Parameters of unknown layers, as ConvNeXt's layer scales (C×1×1), are pruned rightly.
             warnings.filterwarnings("ignore", "Unwrapped parameters detected", UserWarning)
             return torch_pruning.pruner.BasePruner(
                 network,

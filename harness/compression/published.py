@@ -12,21 +12,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.ao.quantization import (
-    DeQuantStub,
-    ObserverBase,
-    QuantStub,
-    fuse_modules,
-    get_default_qconfig,
-    prepare_qat,
-)
+from torch.ao import quantization as ao
 from torchvision.models.resnet import Bottleneck, ResNet
 
 from harness.compression import pruning
-from harness.compression.quantization import quiet
 from harness.errors import RequestError
 from harness.measure.networks import inference
 from harness.spec import StateDict
+from harness.util.quiet import quiet
 
 # Where each of the five blocks of Torch-Pruning's VGG-16-BN begins in the layers of `vgg_bn`.
 _FIRST_LAYERS = (0, 7, 14, 24, 33)
@@ -35,10 +28,8 @@ _FIRST_LAYERS = (0, 7, 14, 24, 33)
 class ObservedResNet(nn.Module):
     """ResNet-50 with observers, which follow the ranges of its numbers and round none of them.
 
-    The keys of its state dict are those of the published files.
-
-    Attributes:
-        model_fp32: The float network, with an observer after each layer and for each weight.
+    The keys of its state dict are those of the published files: `model_fp32` is the float network,
+    with an observer after each layer and for each weight.
     """
 
     precision = "fp32 with observers"
@@ -46,7 +37,7 @@ class ObservedResNet(nn.Module):
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.quant, self.dequant = QuantStub(), DeQuantStub()
+        self.quant, self.dequant = ao.QuantStub(), ao.DeQuantStub()
         self.model_fp32 = network
 
     def forward(self, images: Tensor) -> Tensor:
@@ -57,9 +48,9 @@ class ObservedResNet(nn.Module):
     def float_network(self) -> nn.Module:
         """Return a copy whose layers have the same types, without the observers."""
         copied = copy.deepcopy(self)
-        observers = [n for n, part in copied.named_modules() if isinstance(part, ObserverBase)]
-        for name in observers:
-            copied.set_submodule(name, nn.Identity())
+        for name, part in [*copied.named_modules()]:
+            if isinstance(part, ao.ObserverBase):
+                copied.set_submodule(name, nn.Identity())
         return copied
 
 
@@ -69,21 +60,19 @@ def observe_resnet(network: ResNet) -> ObservedResNet:
     The first convolution, the first two of each block and those of the shortcuts are fused with
     their batch norm, but not the third ones. `prepare_qat` is given torch's configuration for
     quantization *after* training: observers where that of training has fake quantization.
-
-    Args:
-        network: torchvision's ResNet-50, on the CPU; it is not changed.
+    torchvision's ResNet-50, on the CPU, is not changed.
     """
     fused = copy.deepcopy(network).eval()
     with quiet():
-        fuse_modules(fused, [["conv1", "bn1", "relu"]], inplace=True)
+        ao.fuse_modules(fused, [["conv1", "bn1", "relu"]], inplace=True)
         for block in fused.modules():
             if isinstance(block, Bottleneck):
-                fuse_modules(block, [["conv1", "bn1"], ["conv2", "bn2"]], inplace=True)
+                ao.fuse_modules(block, [["conv1", "bn1"], ["conv2", "bn2"]], inplace=True)
                 if block.downsample is not None:
-                    fuse_modules(block.downsample, [["0", "1"]], inplace=True)
+                    ao.fuse_modules(block.downsample, [["0", "1"]], inplace=True)
         observed = ObservedResNet(fused)
-        observed.qconfig = get_default_qconfig("fbgemm")
-        prepare_qat(observed, inplace=True)
+        observed.qconfig = ao.get_default_qconfig("fbgemm")
+        ao.prepare_qat(observed, inplace=True)
         with inference(observed):  # an observer has its shape from its first image
             observed(torch.zeros(1, network.conv1.in_channels, 32, 32))
     return observed.eval()

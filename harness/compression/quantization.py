@@ -1,25 +1,25 @@
 """Quantisation-aware training and int8 networks, by the FX graph mode of `torch.ao.quantization`.
 
-docs/compression.md compares it with torchao.
+docs/compression.md compares it with torchao, in favour of which it warns that it is deprecated.
 """
 
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.ao.quantization import disable_observer, get_default_qat_qconfig_mapping, quantize_fx
+from torch.ao.quantization import get_default_qat_qconfig_mapping, quantize_fx
 from torch.fx import GraphModule
 
 from harness.errors import RequestError
 from harness.measure.networks import copy_network, meta_copy
 from harness.networks.rehearsal import take_logits
 from harness.util.error_text import describe_error
+from harness.util.quiet import quiet
 
 _SCALES, _ZERO_POINTS = "_scales", "_zero_points"
 
@@ -29,11 +29,8 @@ class Int8Network(nn.Module):
 
     Its state dict holds plain tensors: int8 weights, each with its scales (float32, one for each
     output channel) and zero points, float32 biases, and the scales of the activations, those too
-    that torch's own layers leave out of their state.
-
-    Attributes:
-        backend: The int8 engine of torch whose kernels it uses.
-        image_shape: C×H×W of the images that its first ranges came from.
+    that torch's own layers leave out of their state. `backend` is the int8 engine of torch whose
+    kernels it uses, `image_shape` the C×H×W of the images that its first ranges came from.
     """
 
     precision = "int8"
@@ -47,15 +44,11 @@ class Int8Network(nn.Module):
     ) -> None:
         super().__init__()
         self.graph, self.backend, self.image_shape = graph, backend, image_shape
+        self.kernels = f"int8 kernels of torch, {backend}"
         # In a tuple, because a module attribute would be saved with the weights.
         self._float_network = (float_network,)
         self._packed_for: torch.Size | None = None
         self.register_state_dict_post_hook(_to_plain)  # type: ignore[no-untyped-call]
-
-    @property
-    def kernels(self) -> str:
-        """The kernels that run its layers, in words."""
-        return f"int8 kernels of torch, {self.backend}"
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits, N×K, of images N×C×H×W.
@@ -110,14 +103,11 @@ def prepare(network: nn.Module, backend: str, images: Tensor) -> GraphModule:
     The graph is that of evaluation: what the code of a network does in training alone, such as
     stochastic depth and functional dropout, is left out. Dropout layers stay.
 
-    Args:
-        network: Float, on the CPU.
-        backend: The int8 engine of torch that the network is for.
-        images: N×C×H×W, ready for the network.
+    The network is float and on the CPU, the images N×C×H×W are ready for it, and `backend` is an
+    int8 engine of torch.
 
     Raises:
-        RequestError: Torch has no such backend for this CPU, or the network's graph depends on
-            values.
+        RequestError: Torch has no such backend for this CPU, or the graph depends on values.
     """
     there = [engine for engine in torch.backends.quantized.supported_engines if engine != "none"]
     if backend not in there:
@@ -132,7 +122,10 @@ def prepare(network: nn.Module, backend: str, images: Tensor) -> GraphModule:
             fake: GraphModule = quantize_fx.prepare_qat_fx(
                 _for_tracing(network), configuration, (images[:1],)
             )
-            _reshape_for_any_layout(fake)
+            # int8 convolutions return channels last, whatever they get, and `view` refuses that.
+            for node in fake.graph.find_nodes(op="call_method", target="view"):
+                node.target = "reshape"
+            fake.recompile()
         except Exception as error:
             raise RequestError(
                 "the network cannot be quantised: its graph cannot be drawn up "
@@ -162,19 +155,6 @@ def _for_tracing(network: nn.Module) -> nn.Module:
         if not type(module).__module__.startswith("torch.nn"):
             module.training = False
     return copied
-
-
-def _reshape_for_any_layout(graph: GraphModule) -> None:
-    """Replace `view` by `reshape`: int8 convolutions return channels last, whatever they get."""
-    for node in graph.graph.nodes:
-        if node.op == "call_method" and node.target == "view":
-            node.target = "reshape"
-    graph.recompile()
-
-
-def freeze(fake: GraphModule) -> None:
-    """Fix the ranges of a trained network."""
-    fake.apply(disable_observer)
 
 
 def convert(
@@ -209,10 +189,9 @@ def with_any_ranges(network: nn.Module, backend: str, images: Tensor) -> Int8Net
 
 
 def _left_out(graph: GraphModule, state: Mapping[str, Any]) -> Iterator[tuple[str, nn.Module, str]]:
-    """Yield the scales, zero points and weights that are attributes of layers and no state of them.
+    """Yield key, layer and name of attributes that are no state of a layer, but should be.
 
-    These are the output scales of ELU, sigmoid and softmax, among others: as key, layer and name
-    of the attribute.
+    These are the output scales of ELU, sigmoid and softmax, among others.
     """
     for prefix, layer in graph.named_modules():
         for name, value in vars(layer).items():
@@ -231,15 +210,15 @@ def _to_plain(network: nn.Module, state: dict[str, Any], *_: object) -> None:
         value = getattr(layer, name)
         state[f"graph.{key}"] = value if isinstance(value, Tensor) else torch.tensor(value)
     for key, value in list(state.items()):
-        if isinstance(value, Tensor) and not value.is_quantized:
-            continue
-        del state[key]
-        if isinstance(value, Tensor):
-            state |= _split(key, value)
-        elif isinstance(value, tuple):  # a linear layer's weight and bias
-            state |= _split(f"{key}.weight", value[0])
-            if value[1] is not None:
-                state[f"{key}.bias"] = value[1]
+        if not isinstance(value, Tensor):
+            del state[key]
+        elif value.is_quantized:
+            state |= _split(key, state.pop(key))
+        if isinstance(value, tuple):  # a linear layer's weight and bias
+            weight, bias = value
+            state |= _split(f"{key}.weight", weight)
+            if bias is not None:
+                state[f"{key}.bias"] = bias
 
 
 def _split(key: str, weight: Tensor) -> dict[str, Tensor]:
@@ -273,16 +252,3 @@ def _engine(backend: str) -> Iterator[None]:
         yield
     finally:
         torch.backends.quantized.engine = before
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silence messages of `torch.ao.quantization` about which a user can do nothing."""
-    with warnings.catch_warnings():
-        # It is deprecated in favour of torchao, and so are the tensors that its kernels take, of
-        # which torch warns once a process: docs/compression.md gives the reasons to stay.
-        warnings.filterwarnings("ignore", "torch.ao.quantization is deprecated", DeprecationWarning)
-        warnings.filterwarnings("ignore", "torch.quantize_per_tensor, torch.quantize", UserWarning)
-        # Its own configuration of x86 sets reduce_range, and causes a warning for every layer.
-        warnings.filterwarnings("ignore", "Please use quant_min and quant_max", UserWarning)
-        yield

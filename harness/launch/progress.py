@@ -41,7 +41,7 @@ def reported(tracker: Tracker, epochs: int) -> Tracker:
     return _Reported(tracker, Path(path), epochs) if path else tracker
 
 
-class _Reported:
+class _Reported(Tracker):
     """Passes everything on to a tracker, and writes each epoch to a file."""
 
     def __init__(self, tracker: Tracker, path: Path, epochs: int) -> None:

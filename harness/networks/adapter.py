@@ -44,12 +44,10 @@ class Inference:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TimedCall:
-    """A network in a runtime, as it is timed.
+    """A network in a runtime: what maps one image, 1×C×H×W, to logits or to its class.
 
-    Attributes:
-        call: Maps one image, 1×C×H×W, to logits or to its class.
-        method: Library version and options.
-        max_difference: The largest relative difference from eager logits; None: not compared.
+    `method` is the library's version and options, and `max_difference` the largest relative
+    difference from eager logits; None: not compared.
     """
 
     call: Network
@@ -58,17 +56,13 @@ class TimedCall:
 
 
 class NetworkAdapter:
-    """How a plain network is measured, in which every image takes the same float layers.
-
-    Attributes:
-        precision: The type of a quantized network's weights, e.g. int8; None for others.
-        runs_on_meta: Whether its kernels exist on the meta device.
-        timed_images: The number of test images that its latency is taken over.
-    """
+    """How a plain network is measured, in which every image takes the same float layers."""
 
     precision: str | None = None
+    """The type of a quantized network's weights, e.g. int8; None for others."""
     runs_on_meta = True
     timed_images = 1
+    """The number of test images that its latency is taken over."""
 
     def __init__(self, network: nn.Module) -> None:
         self.network = network
@@ -90,10 +84,7 @@ class NetworkAdapter:
 
     @property
     def deployed(self) -> nn.Module:
-        """The network in the form in which it is used and timed; its own form if it has no other.
-
-        A re-parameterised network is copied.
-        """
+        """The network in the form in which it is used and timed: re-parameterised, if it can be."""
         return deploy(self.network) if self.has_deployed_form else self.network
 
     @property
@@ -102,22 +93,16 @@ class NetworkAdapter:
         return has_deployed_form(self.network)
 
     def for_inference(self, images: Tensor) -> Inference:
-        """Return a copy for batches; the original stays as it is.
-
-        Args:
-            images: Some images N×C×H×W on the network's device, on which layouts are tried.
-        """
+        """Return a copy for batches; layouts are tried on some images N×C×H×W on its device."""
         fits = takes_channels_last(self.network, images[:_TRIED_IMAGES])
         layout = torch.channels_last if fits else torch.contiguous_format
         network = copy_network(self.network).eval()
         return Inference(forward=network.to(memory_format=layout), layout=layout)
 
     def timed_call(self, images: Tensor, runtime: str) -> TimedCall:
-        """Return the network in a runtime, ready to be timed.
+        """Return the network in a runtime, ready to be timed on `timed_images` test images.
 
-        Args:
-            images: `timed_images` test images, on the network's device.
-            runtime: One of `harness.measure.runtimes.RUNTIMES`.
+        The images are on the network's device.
 
         Raises:
             CellError: The runtime cannot take the network.
@@ -149,11 +134,8 @@ class RoutedAdapter(NetworkAdapter):
         """Return a copy with batch norm folded, which routes batches."""
         del images
         prepared: Any = self.routed.prepare_for_inference()
-        return Inference(
-            forward=prepared,
-            classify=prepared.route,
-            method="routed, batch norm folded, channels last",
-        )
+        method = "routed, batch norm folded, channels last"
+        return Inference(forward=prepared, classify=prepared.route, method=method)
 
     def timed_call(self, images: Tensor, runtime: str) -> TimedCall:
         """Return a call that routes the images in turn, in eager torch alone."""
@@ -193,9 +175,8 @@ class QuantizedAdapter(NetworkAdapter):
         """Return the network itself; other runtimes than eager torch lack its kernels."""
         if runtime != "eager":
             raise CellError(f"its {self.quantized.kernels} are not to be had in {runtime}")
-        eager = super().timed_call(images, runtime)
         method = f"{torch.__version__}: evaluation mode, {self.quantized.kernels}"
-        return TimedCall(call=eager.call, method=method)
+        return replace(super().timed_call(images, runtime), method=method, max_difference=None)
 
 
 def adapt(network: nn.Module) -> NetworkAdapter:

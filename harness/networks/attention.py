@@ -6,14 +6,15 @@ hub files (one projection `qkv`, the weights through a dropout `attn_drop`), and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from typing import Any
 
-import torch
 from torch import Tensor, nn
+from torch.backends import mha
 
 from harness.errors import RequestError
+from harness.measure.networks import inference
 
 Keep = Callable[[Tensor], None]
 
@@ -23,12 +24,8 @@ def attention_maps(network: nn.Module, images: Tensor, layer_idx: int = -1) -> T
 
     The weights are those that the pass multiplied its values by: the layer computes them openly
     during this call, where it otherwise leaves them inside a fused kernel. The network comes back
-    as it was: its mode, its fused attention, its gradients.
-
-    Args:
-        network: A vision transformer.
-        images: N×C×H×W, on its device.
-        layer_idx: Which of the attention layers, in order of registration; negative: from the last.
+    as it was: its mode, its fused attention, its gradients. The images N×C×H×W are on its device;
+    `layer_idx` counts the attention layers in order of registration, or from the last if negative.
 
     Returns:
         N×heads×T×T with T tokens; row i says how token i's attention is divided, and adds up to 1.
@@ -49,7 +46,9 @@ def attention_maps(network: nn.Module, images: Tensor, layer_idx: int = -1) -> T
         )
     kept: list[Tensor] = []
     layer = layers[layer_idx]
-    with _undisturbed(network), ExitStack() as until_done:
+    with inference(network), ExitStack() as until_done:
+        until_done.callback(mha.set_fastpath_enabled, mha.get_fastpath_enabled())
+        mha.set_fastpath_enabled(False)
         if open_layer := _reader(layer):
             open_layer(until_done, layer, kept.append)
         network(images.clone())  # some networks write to their input
@@ -58,7 +57,7 @@ def attention_maps(network: nn.Module, images: Tensor, layer_idx: int = -1) -> T
         raise RequestError(f"{title} leaves its weights inside a fused kernel, or was not called")
     if kept[-1].ndim != 4 or len(kept[-1]) != len(images):
         raise RequestError(f"{title} does not attend over whole images (windows?)")
-    return kept[-1]
+    return kept[-1].clone()  # which is no tensor of inference mode
 
 
 def attention_layers(network: nn.Module) -> list[nn.Module]:
@@ -69,10 +68,8 @@ def attention_layers(network: nn.Module) -> list[nn.Module]:
 def class_token_attention(network: nn.Module, maps: Tensor, image_size: int) -> Tensor:
     """Return how the class token's attention is divided over the patches.
 
-    Args:
-        network: The network, whose first convolution makes the patches.
-        maps: N×heads×T×T of that network, the class token first and the patches last.
-        image_size: The side of the images in pixels.
+    The network's first convolution makes the patches of images with sides of `image_size` pixels.
+    In `maps`, N×heads×T×T, the class token is the first and the patches are the last.
 
     Returns:
         N×heads×rows×columns. The shares of an image add up to less than 1, as those of other
@@ -118,38 +115,17 @@ def _open_multihead(until_done: ExitStack, layer: nn.MultiheadAttention, keep: K
 def _open_qkv(until_done: ExitStack, layer: Any, keep: Keep) -> None:
     """Take the weights on their way through the dropout, which does nothing in evaluation."""
     if hasattr(layer, "fused_attn"):
-        until_done.enter_context(_changed(layer, "fused_attn", new=False))
+        _change(until_done, layer, "fused_attn", new=False)
     hook = layer.attn_drop.register_forward_hook(lambda _, __, result: keep(result))
     until_done.enter_context(hook)
 
 
 def _open_transformers(until_done: ExitStack, layer: Any, keep: Keep) -> None:
     """Have the library compute attention step by step: it returns the weights then."""
-    until_done.enter_context(_changed(layer.config, "_attn_implementation", new="eager"))
+    _change(until_done, layer.config, "_attn_implementation", new="eager")
     until_done.enter_context(layer.register_forward_hook(lambda _, __, result: keep(result[1])))
 
 
-@contextmanager
-def _undisturbed(network: nn.Module) -> Iterator[None]:
-    """Run a network in evaluation mode, without gradients and fused encoders; put all back."""
-    modes = [(part, part.training) for part in network.modules()]
-    fused = torch.backends.mha.get_fastpath_enabled()
-    network.eval()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fused)
-        for part, training in modes:
-            part.training = training
-
-
-@contextmanager
-def _changed(owner: Any, name: str, new: object) -> Iterator[None]:
-    before = getattr(owner, name)
+def _change(until_done: ExitStack, owner: Any, name: str, new: object) -> None:
+    until_done.callback(setattr, owner, name, getattr(owner, name))
     setattr(owner, name, new)
-    try:
-        yield
-    finally:
-        setattr(owner, name, before)

@@ -74,17 +74,11 @@ def check_fit(
 ) -> None:
     """Make sure that a network takes the images, without weights or real images.
 
-    Args:
-        settings: Settings of the cell.
-        spec: The model.
-        num_classes: Number of classes.
-        channels: Channels of the images.
-        train_images: Number of training images, if the network is to be trained the common way.
+    `train_images` is their number if the network is to be trained the common way.
 
     Raises:
-        RequestError: The statistics do not fit the channels, the network refuses the size, returns
-            no logits, has too few layers to freeze, or cannot be trained on batches of the sizes
-            that the settings lead to.
+        RequestError: The statistics do not fit the channels, or the network cannot be built, run or
+            trained on batches of the sizes that the settings lead to.
     """
     preprocess = make_preprocess(settings, spec)
     preprocess(torch.zeros(1, channels, 8, 8, dtype=torch.uint8))
@@ -100,19 +94,19 @@ def check_fit(
             raise RequestError(f"{spec.label}: {error}") from error
         except DOES_NOT_RUN as error:
             # Some networks run on real tensors only, so what the meta device refuses the CPU tries.
-            if device == "cpu":
-                reason = first_line(error)
-                message = f"image_size {size} does not fit {spec.label}: {reason}"
-                raise RequestError(message) from error
-            continue
-        if train_images is not None:
-            with torch.device(device):
-                failure = _find_failure(network, image, settings, spec, num_classes, train_images)
-            if failure is not None and device == "meta" and failure.__cause__:
+            if device == "meta":
                 continue
-            if failure is not None:
-                raise failure
-        return
+            reason = first_line(error)
+            message = f"image_size {size} does not fit {spec.label}: {reason}"
+            raise RequestError(message) from error
+        if train_images is None:
+            return
+        with torch.device(device):
+            failure = _find_failure(network, image, settings, spec, num_classes, train_images)
+        if failure is None:
+            return
+        if device == "cpu" or failure.__cause__ is None:
+            raise failure
 
 
 def _find_failure(

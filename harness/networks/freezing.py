@@ -5,31 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 
 from torch import nn
 
 from harness.errors import RequestError
 
-# A network with fewer groups is a stem and one body, which has to be taken apart.
-_FEWEST_GROUPS = 3
-# And so has one that keeps nearly all of its parameters in one group.
-_LARGEST_SHARE = 0.8
-_NORMS = (
-    *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm),
-    *(nn.LayerNorm, nn.GroupNorm, nn.RMSNorm),
-)
+# A network with fewer groups, or with nearly all of its parameters in one, is taken apart further.
+_FEWEST_GROUPS, _LARGEST_SHARE = 3, 0.8
+_NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 Part = tuple[str, nn.Module]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LayerGroup:
-    """Layers that are frozen together.
+    """Layers that are frozen together, named after the first; none contains another.
 
-    Attributes:
-        name: The qualified name of its first module.
-        modules: Its modules in order of registration; none contains another.
-        own_parameters: Parameters outside these modules, such as a class token.
+    `own_parameters` are those outside these layers, such as a class token.
     """
 
     name: str
@@ -55,21 +48,19 @@ def layer_groups(network: nn.Module) -> tuple[LayerGroup, ...]:
     Each child of the network that has parameters is a group; a norm belongs to what it follows. A
     network with fewer than three groups keeps its layers in containers. These are replaced by their
     own children, level by level, until there are three groups or nothing is left to open, and so is
-    a container with more than four fifths of the parameters. What
-    contains the head is always opened. Parameters of the network itself and of opened containers,
-    such as a class token or a position table, belong to the first group.
+    a container with more than four fifths of the parameters. What contains the head is always
+    opened. Parameters of the network itself and of opened containers, such as a class token or a
+    position table, belong to the first group.
     """
     head = find_head(network)
     opened, parts = [network], _children(network, "", head)
     while chosen := _containers_to_open(parts, head):
         opened += chosen
-        parts = [
-            inner
+        opening = [
+            _children(module, f"{name}.", head) if module in chosen else [(name, module)]
             for name, module in parts
-            for inner in (
-                _children(module, f"{name}.", head) if module in chosen else [(name, module)]
-            )
         ]
+        parts = list(chain.from_iterable(opening))
     own = tuple(parameter for module in opened for parameter in module.parameters(recurse=False))
     return tuple(
         LayerGroup(
@@ -87,13 +78,9 @@ def freeze_layers(network: nn.Module, count: int, title: str = "") -> None:
     Their parameters need no gradient, and their batch norms stay in evaluation mode whatever
     `train()` says. Dropout in them stays as it is.
 
-    Args:
-        network: The network, which is changed in place.
-        count: From 0 to the number of groups, less one where no head would be left to train.
-        title: The name of the network in an error; empty: its class.
-
     Raises:
-        RequestError: The network has fewer groups.
+        RequestError: The network, which `title` names, has fewer groups to freeze; the last one
+            must stay free where there is no head to train.
     """
     groups = layer_groups(network)
     free = groups if find_head(network) else groups[:-1]
@@ -103,8 +90,7 @@ def freeze_layers(network: nn.Module, count: int, title: str = "") -> None:
             f"freeze_layers is {count}: {title or type(network).__name__} has {len(free)} layer "
             f"groups to freeze{names}"
         )
-    for group in groups[:count]:
-        _freeze(group)
+    _freeze(groups[:count])
 
 
 def freeze_backbone(network: nn.Module, title: str = "") -> None:
@@ -118,17 +104,13 @@ def freeze_backbone(network: nn.Module, title: str = "") -> None:
             f"freeze_backbone: {title or type(network).__name__} has no head: its last layer is "
             "not linear, and nothing would be left to train"
         )
-    for group in layer_groups(network):
-        _freeze(group)
+    _freeze(layer_groups(network))
 
 
 def _children(module: nn.Module, prefix: str, head: nn.Module | None) -> list[Part]:
     """Return the names and modules of a module's children that have parameters, less the head."""
-    return [
-        (prefix + name, child)
-        for name, child in module.named_children()
-        if child is not head and any(True for _ in child.parameters())
-    ]
+    children = [(prefix + name, child) for name, child in module.named_children()]
+    return [(name, child) for name, child in children if child is not head and _layers(child)]
 
 
 def _containers_to_open(parts: Sequence[Part], head: nn.Module | None) -> list[nn.Module]:
@@ -163,16 +145,16 @@ def _layers(network: nn.Module) -> list[nn.Module]:
     return [m for m in network.modules() if any(True for _ in m.parameters(recurse=False))]
 
 
-def _freeze(group: LayerGroup) -> None:
-    for parameter in group.parameters():
+def _freeze(groups: Sequence[LayerGroup]) -> None:
+    for parameter in chain.from_iterable(group.parameters() for group in groups):
         parameter.requires_grad_(False)
-    for module in group.modules:
-        for part in module.modules():
-            if getattr(part, "running_mean", None) is not None:
-                # Replaced on the norm itself, so that copies keep it and train() respects it. The
-                # class stays, because counters of operations know layers by their exact class.
-                part.train = partial(_stay_in_eval, part)  # type: ignore[method-assign]
-                part.eval()
+    modules = chain.from_iterable(group.modules for group in groups)
+    for part in chain.from_iterable(module.modules() for module in modules):
+        if getattr(part, "running_mean", None) is not None:
+            # Replaced on the norm itself, so that copies keep it and train() respects it. The
+            # class stays, because counters of operations know layers by their exact class.
+            part.train = partial(_stay_in_eval, part)  # type: ignore[method-assign]
+            part.eval()
 
 
 def _stay_in_eval(module: nn.Module, _mode: bool = True) -> nn.Module:

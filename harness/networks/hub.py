@@ -10,13 +10,13 @@ import socket
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from http.client import HTTPException
 from pickle import UnpicklingError
 from typing import Any
 
 from harness.errors import RequestError
 
+_FAILURES = (OSError, RuntimeError, ValueError, EOFError, HTTPException, UnpicklingError)
 # Of a connection, and of silence in the middle of a file.
 _TIMEOUT_S = 3.0
 # Requests for the same thing; the second goes on where the first broke off.
@@ -25,16 +25,13 @@ _ATTEMPTS = 2
 
 @contextmanager
 def from_hub(what: str) -> Iterator[None]:
-    """Limit how long libraries try in the block to fetch weights.
+    """Limit how long libraries try in the block to fetch weights, which are named in the message.
 
     What they have cached is found without a network. A download of any length is waited for while
     it goes on.
 
-    Args:
-        what: The weights, to begin a message with.
-
     Raises:
-        RequestError: They cannot be had, or are damaged.
+        RequestError: The weights cannot be had, or are damaged.
     """
     from safetensors import SafetensorError
 
@@ -43,10 +40,7 @@ def from_hub(what: str) -> Iterator[None]:
     try:
         with _impatient_hub():
             yield
-    except (
-        *(OSError, RuntimeError, ValueError, EOFError, HTTPException),
-        *(SafetensorError, UnpicklingError),
-    ) as error:
+    except (*_FAILURES, SafetensorError) as error:
         raise RequestError(f"{what} cannot be had ({first_line(error)})") from error
     finally:
         socket.setdefaulttimeout(before)
@@ -58,39 +52,16 @@ def _impatient_hub() -> Iterator[None]:
     try:
         import httpx2
         from huggingface_hub import constants, set_client_factory
-        from huggingface_hub.utils._http import default_client_factory
+        from huggingface_hub.utils._http import default_client_factory, hf_request_event_hook
     except ImportError:
         yield
         return
-    before = constants.HF_HUB_DISABLE_XET
-    # This transport has retries of its own.
-    constants.HF_HUB_DISABLE_XET = True
-    set_client_factory(partial(_impatient_client, Counter()))
-    try:
-        yield
-    except httpx2.HTTPError as error:
-        raise OSError(first_line(error)) from error
-    finally:
-        constants.HF_HUB_DISABLE_XET = before
-        set_client_factory(default_client_factory)
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of an error's message."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
-
-
-def _impatient_client(asked: Counter[tuple[str, str]]) -> Any:
-    """Return a client for huggingface_hub that does not ask for the same thing again and again.
-
-    Args:
-        asked: How often each method and address was asked for; the library makes a new client
-            after some errors.
-    """
-    import httpx2
-    from huggingface_hub.utils._http import hf_request_event_hook
+    # By method and address; the library makes a new client after some errors.
+    asked: Counter[tuple[str, str]] = Counter()
 
     class Impatient(httpx2.Client):
+        """A client that does not ask for the same thing again and again."""
+
         def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
             key = (request.method, str(request.url))
             asked[key] += 1
@@ -104,6 +75,22 @@ def _impatient_client(asked: Counter[tuple[str, str]]) -> Any:
             response.headers.pop("Retry-After", None)
             return response
 
-    return Impatient(
-        event_hooks={"request": [hf_request_event_hook]}, follow_redirects=True, timeout=_TIMEOUT_S
+    hooks = {"request": [hf_request_event_hook]}
+    set_client_factory(
+        lambda: Impatient(event_hooks=hooks, follow_redirects=True, timeout=_TIMEOUT_S)
     )
+    before = constants.HF_HUB_DISABLE_XET
+    # This transport has retries of its own.
+    constants.HF_HUB_DISABLE_XET = True
+    try:
+        yield
+    except httpx2.HTTPError as error:
+        raise OSError(first_line(error)) from error
+    finally:
+        constants.HF_HUB_DISABLE_XET = before
+        set_client_factory(default_client_factory)
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -41,11 +41,7 @@ class PublishedFile:
 
 
 def published_file(dataset: str, model: str) -> PublishedFile:
-    """Return the published weight file of a data set and model.
-
-    Raises:
-        NotPublishedError: None was published.
-    """
+    """Return the published weight file of a data set and model, or raise NotPublishedError."""
     for row in read_csv(FOLDER / "weights.csv"):
         if (row["dataset"], row["model"]) == (dataset, model):
             return PublishedFile(**row)
@@ -61,10 +57,9 @@ def require_published(dataset: str, model: str) -> None:
 def not_published(dataset: str, model: str) -> NotPublishedError:
     """Return the error that says what was published instead."""
     there = _published_models()
+    which = f"there are some for: {', '.join(there)}"
     if dataset in there:
         which = f"for {dataset} there are: {', '.join(there[dataset])}"
-    else:
-        which = f"there are some for: {', '.join(there)}"
     return NotPublishedError(
         f"--weights published: no weights were published for {dataset}/{model}; {which}"
     )
@@ -85,27 +80,20 @@ def fetch_published(
 ) -> Path:
     """Return the local copy of a published file, downloading it when it is not there yet.
 
-    Args:
-        file: What to fetch.
-        weights_dir: The folder where the file goes to `published/<path>`.
-        offline: Whether to never download.
-        folder: A folder that has published files already, under their paths; None: download.
+    It goes to `published/<path>` in `weights_dir`, unless there is a `folder` that has published
+    files already, under their paths.
 
     Raises:
         RequestError: The file cannot be had, or its digest is wrong.
     """
-    if folder is not None:
-        path = folder / file.path
-        if not path.exists():
-            raise RequestError(f"--published-dir: {path} is not there")
-        verify_published(file, path)
-        return path
-    path = weights_dir / "published" / file.path
-    if not offline:
+    path = (folder or weights_dir / "published") / file.path
+    if folder is None and not offline:
         size = int(file.bytes) if file.bytes else None
         fetch(file.url, path, digest=f"{file.digest_kind}:{file.digest}", size=size)
     elif path.exists():
         verify_published(file, path)
+    elif folder is not None:
+        raise RequestError(f"--published-dir: {path} is not there")
     else:
         raise RequestError(
             f"published weights of {file.dataset}/{file.model}: --offline, and they are not there; "
@@ -115,11 +103,7 @@ def fetch_published(
 
 
 def verify_published(file: PublishedFile, path: Path) -> None:
-    """Check a file against the published digest.
-
-    Raises:
-        RequestError: The digest is that of another file.
-    """
+    """Raise RequestError unless a file has the published digest."""
     wanted = f"{file.digest_kind}:{file.digest}"
     digest = file_digest(path, wanted)
     if digest == wanted:

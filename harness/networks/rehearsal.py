@@ -10,17 +10,13 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from harness.errors import RequestError
-from harness.measure.networks import inference
 from harness.util.error_text import describe_error
 
 WANTED = "build must return a network of N×K logits"
 # What a network raises that refuses an image, or cannot run on a device without data.
-DOES_NOT_RUN = (
-    *(AssertionError, AttributeError, IndexError, KeyError, NotImplementedError),
-    *(RuntimeError, TypeError, ValueError),
-)
+DOES_NOT_RUN = (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 # A network that keeps a part of the graph of the first step fails in the second.
-_STEPS = 2
+STEPS = 2
 
 
 def take_logits(_module: nn.Module, _inputs: object, output: Any) -> Any:
@@ -36,37 +32,33 @@ def take_logits(_module: nn.Module, _inputs: object, output: Any) -> Any:
 def check_logits(
     output: Any, images: Tensor, num_classes: int, mode: str, steps: int = 0
 ) -> Tensor:
-    """Return the output of a network if it is logits.
+    """Return the output of a network for images N×C×H×W if it is logits.
 
-    Args:
-        output: What the network returned.
-        images: N×C×H×W, its input.
-        num_classes: The least number of logits of an image.
-        mode: The mode of the network, for the message.
-        steps: The training steps that came before, for the message.
+    `mode` and `steps`, the training steps that came before, are for the message.
 
     Raises:
         RequestError: The output is something else; it says what came out and what is wanted.
     """
-    found = f"in {mode} mode it returns {_describe(output)} for {len(images)} images"
     if not isinstance(output, Tensor):
-        raise RequestError(f"{found}: {WANTED}{_which(output)}")
-    if output.ndim != 2 or len(output) != len(images):
+        wrong = f": {WANTED}{_which(output)}"
+    elif output.ndim != 2 or len(output) != len(images):
         flat = output.ndim > 2 and output.shape[1:].numel() == output.shape[1]
-        advice = "; flatten(1) it" if flat and len(output) == len(images) else ""
-        raise RequestError(f"{found}: {WANTED}{advice}")
-    if output.shape[1] < num_classes:
-        raise RequestError(f"{found}: {WANTED}, K ≥ {num_classes} classes")
-    if not output.is_floating_point():
-        raise RequestError(f"{found} of type {output.dtype}: {WANTED}, floating-point numbers")
-    if not output.is_meta and not output.isfinite().all():
-        if steps:
-            raise RequestError(
-                f"{found} that are not finite after {steps} training step(s): lower "
-                "training.learning_rate or set training.max_gradient_norm"
-            )
-        raise RequestError(f"{found} that are not finite, before any training: {WANTED}")
-    return output
+        wrong = f": {WANTED}{'; flatten(1) it' if flat and len(output) == len(images) else ''}"
+    elif output.shape[1] < num_classes:
+        wrong = f": {WANTED}, K ≥ {num_classes} classes"
+    elif not output.is_floating_point():
+        wrong = f" of type {output.dtype}: {WANTED}, floating-point numbers"
+    elif output.is_meta or output.isfinite().all():
+        return output
+    elif steps:
+        wrong = (
+            f" that are not finite after {steps} training step(s): lower training.learning_rate or "
+            "set training.max_gradient_norm"
+        )
+    else:
+        wrong = f" that are not finite, before any training: {WANTED}"
+    shape = _describe(output)
+    raise RequestError(f"in {mode} mode it returns {shape} for {len(images)} images{wrong}")
 
 
 def try_training(
@@ -75,13 +67,7 @@ def try_training(
     num_classes: int,
     optimizer: torch.optim.Optimizer | None = None,
 ) -> None:
-    """Take two training steps on any labels; the network is changed if there is an optimizer.
-
-    Args:
-        network: On the device of the images.
-        images: N×C×H×W.
-        num_classes: The number of classes.
-        optimizer: Of its parameters; None: no weight is changed.
+    """Take two training steps on images N×C×H×W; no weight is changed without an optimizer.
 
     Raises:
         RequestError: The network returns no logits, or nothing in it can be trained.
@@ -89,7 +75,7 @@ def try_training(
     """
     labels = torch.arange(len(images), device=images.device) % num_classes
     network.train()
-    for step in range(_STEPS):
+    for step in range(STEPS):
         network.zero_grad()
         logits = check_logits(network(images.clone()), images, num_classes, "training", step)
         loss = cross_entropy(logits.float(), labels)
@@ -100,27 +86,6 @@ def try_training(
             optimizer.step()
 
 
-def try_evaluation(
-    network: nn.Module, images: Tensor, num_classes: int, *, trained: bool = False
-) -> None:
-    """Run a network in evaluation mode on all images at once, and on the first one.
-
-    Args:
-        network: On the device of the images.
-        images: N×C×H×W.
-        num_classes: The number of classes.
-        trained: Whether `try_training` came before, with an optimizer.
-
-    Raises:
-        RequestError: The network returns no logits.
-        Exception: The network cannot run on these images.
-    """
-    with inference(network):
-        for batch in (images, images[:1]):
-            steps = _STEPS if trained else 0
-            check_logits(network(batch.clone()), batch, num_classes, "evaluation", steps)
-
-
 def describe_failure(error: Exception, what: str, images: Tensor) -> RequestError:
     """Return the error that says at which images a network failed in what it was tried with."""
     reason = str(error) if isinstance(error, RequestError) else describe_error(error)
@@ -129,23 +94,20 @@ def describe_failure(error: Exception, what: str, images: Tensor) -> RequestErro
 
 
 def _describe(output: Any) -> str:
-    """Return what an output is, in words."""
     if isinstance(output, Tensor):
-        return f"{'×'.join(map(str, output.shape)) or 'a single number'}"
+        return "×".join(map(str, output.shape)) or "a single number"
+    name = f"a {type(output).__name__}"
     if isinstance(output, Mapping):
-        return f"a {type(output).__name__} ({', '.join(map(str, output))})"
+        return f"{name} ({', '.join(map(str, output))})"
     if isinstance(output, (tuple, list)):
-        parts = (_describe(part) for part in output)
-        return f"a {type(output).__name__} ({', '.join(parts)})"
-    return f"a {type(output).__name__}"
+        return f"{name} ({', '.join(map(_describe, output))})"
+    return name
 
 
 def _which(output: Any) -> str:
     """Return which part of an output is likely to be meant."""
     if isinstance(output, Mapping):
         keys = [key for key, value in output.items() if isinstance(value, Tensor)]
-        best = next((key for key in keys if key in ("logits", "out")), None) or next(
-            iter(keys), None
-        )
-        return f", such as its ['{best}']" if best is not None else ""
+        best = sorted(keys, key=lambda key: key not in ("logits", "out"))
+        return f", such as its ['{best[0]}']" if best else ""
     return ", such as its [0]" if isinstance(output, (tuple, list)) else ""

@@ -1,11 +1,10 @@
-"""Weights of a cell on disk: a safetensors file, with a JSON sidecar that describes it."""
+"""Weights on disk: a safetensors file, with a JSON sidecar that describes it."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,9 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from harness.errors import RequestError
-from harness.jobs import Job
 from harness.records.parts import Amount, Count, Epoch, Percent, Positive
 from harness.records.store import STRICT, explain_validation
-from harness.registry import model_code
-from harness.settings import recipe_hash, settings_with_start
-from harness.spec import ModelSpec
 from harness.util.files import atomic_path, file_sha256, regular_file, write_text
-from harness.util.hashing import hash_json
 
 _COUNTERS = ("total_ops", "total_params")
 
@@ -49,25 +43,20 @@ class _BaseNotes:
 class Sidecar:
     """What a weights file holds and how it came about.
 
+    What earlier versions did not note is None or empty.
+
     Attributes:
         image_size: The side of the images that the network takes, in pixels.
         recipe_hash: The hash of the settings that the weights depend on.
-        data_sha256: The digest of the images that the network was trained on.
         start: imagenet, random, or the model whose trained weights training began from.
         threads: CPU threads; another number gives other rounding.
         processes: Number of processes that trained the network together, in the end.
-        training_seconds: The sum over the epochs.
-        logs: One entry an epoch: epoch, loss, accuracy, learning_rate, seconds; and its stage,
-            where there were several.
+        logs: The fields of `harness.records.parts.Epoch` for each epoch.
         settings: The recipe: that of a tree's first stage, and of a compressed model's last.
-        sha256: The digest of the safetensors file.
-        channels: The number of channels of the images; None: not noted.
         structure: What else it takes to build the network: `ModelSpec.describe`.
-        tree: How a tree of networks was grown; None for other models.
-        compression: What a compressed model was made from, how, and the accuracies on the way;
-            None for other models.
-        channels_last: Whether images lay channels last in training; None: not noted.
-        code: The digest of the code that builds the network; empty: not noted.
+        tree: How a tree of networks was grown.
+        compression: What a compressed model was made from, how, and the accuracies on the way.
+        code: The digest of the code that builds the network.
     """
 
     __pydantic_config__ = STRICT
@@ -94,6 +83,11 @@ class Sidecar:
     channels_last: bool | None = None
     code: str = ""
 
+    @property
+    def real_start(self) -> str:
+        """What training started from: of a compressed model, that of its base."""
+        return str((self.compression or {}).get("base_start", self.start))
+
 
 def read_sidecar(weights: Path) -> Sidecar | None:
     """Return the sidecar of a weights file; None where either of the two files is missing.
@@ -104,13 +98,11 @@ def read_sidecar(weights: Path) -> Sidecar | None:
     path = weights.with_suffix(".json")
     if not (regular_file(weights).exists() and regular_file(path).exists()):
         return None
-    whole, log, notes = _adapters()
+    whole, logs, notes = _adapters()
     try:
         sidecar = whole.validate_json(path.read_bytes(), strict=True)
-        for entry in sidecar.logs:
-            log.validate_python(entry)
-        if sidecar.compression is not None:
-            notes.validate_python(sidecar.compression)
+        logs.validate_python(sidecar.logs)
+        notes.validate_python(sidecar.compression)
     except OSError as error:
         raise RequestError(f"{path}: cannot be read ({error.strerror})") from None
     except ValidationError as error:
@@ -122,23 +114,21 @@ def read_sidecar(weights: Path) -> Sidecar | None:
 
 
 @cache
-def _adapters() -> tuple[TypeAdapter[Sidecar], TypeAdapter[Epoch], TypeAdapter[_BaseNotes]]:
-    return TypeAdapter(Sidecar), TypeAdapter(Epoch), TypeAdapter(_BaseNotes)
+def _adapters() -> tuple[
+    TypeAdapter[Sidecar], TypeAdapter[list[Epoch]], TypeAdapter[_BaseNotes | None]
+]:
+    return TypeAdapter(Sidecar), TypeAdapter(list[Epoch]), TypeAdapter(_BaseNotes | None)
 
 
 def save_weights(weights: Path, network: nn.Module, sidecar: Sidecar) -> Sidecar:
-    """Write the parameters and buffers of a network, then the sidecar, each atomically.
-
-    Returns:
-        The sidecar with the SHA-256 of the file.
+    """Write a network's state and its sidecar; return the sidecar with the digest of the state.
 
     Raises:
         CellError: The disk is full or the folder cannot be written to.
     """
     write_state(weights, network)
-    complete = dataclasses.replace(sidecar, sha256=file_sha256(weights))
-    text = json.dumps(dataclasses.asdict(complete), indent=1)
-    write_text(weights.with_suffix(".json"), text + "\n")
+    complete = replace(sidecar, sha256=file_sha256(weights))
+    write_text(weights.with_suffix(".json"), json.dumps(asdict(complete), indent=1) + "\n")
     return complete
 
 
@@ -176,7 +166,7 @@ def state_to_save(network: nn.Module) -> dict[str, Tensor]:
     Raises:
         RequestError: The state dict holds something that is no tensor.
     """
-    state = dict(_plain(network))
+    state = without_counters(network.state_dict())
     for key, value in state.items():
         if not isinstance(value, Tensor):
             raise RequestError(
@@ -207,7 +197,7 @@ def load_state(network: nn.Module, state: Mapping[str, Tensor], where: str) -> N
         RequestError: A tensor is missing, foreign or of another shape or type; the first one is
             named.
     """
-    wanted = dict(_plain(network))
+    wanted = without_counters(network.state_dict())
     missing = [key for key in wanted if key not in state]
     foreign = [key for key in state if key not in wanted]
     if missing or foreign:
@@ -233,129 +223,3 @@ def load_state(network: nn.Module, state: Mapping[str, Tensor], where: str) -> N
 def without_counters(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return a state dict without the counters that thop leaves in a network it has profiled."""
     return {k: v for k, v in state.items() if k.rpartition(".")[2] not in _COUNTERS}
-
-
-def _plain(network: nn.Module) -> list[tuple[str, Tensor]]:
-    return list(without_counters(network.state_dict()).items())
-
-
-def base_job(job: Job, spec: ModelSpec) -> Job:
-    """Return the job whose trained network a compressed model is made from.
-
-    Its settings are those of the base's own cell, so that both mean the same weights file.
-    """
-    settings = dataclasses.replace(job.settings, quantization=None, pruning=None, weights="auto")
-    cell = dataclasses.replace(job.cell, model=spec.base)
-    return dataclasses.replace(job, cell=cell, settings=settings)
-
-
-def with_start(job: Job, start: str) -> Job:
-    """Return a job whose training starts from these weights: auto, imagenet or random."""
-    return dataclasses.replace(job, settings=settings_with_start(job.settings, start))
-
-
-def real_start(sidecar: Sidecar) -> str:
-    """Return what training started from: of a compressed model, that of its base."""
-    return str((sidecar.compression or {}).get("base_start", sidecar.start))
-
-
-def trained_weights_path(job: Job, data_sha256: str) -> Path:
-    """Return the file of the weights that this job's training has left, if it has.
-
-    They are stored under the model's code and under the start that was really used; of the two
-    that `training.start: auto` can mean, ImageNet comes first. Earlier versions did not note the
-    code, and before that stored both starts under `auto`: such a file is found by the start in its
-    sidecar, whose `code` is empty.
-
-    Raises:
-        RequestError: A sidecar cannot be read, or is not that of this training.
-    """
-    wanted = job.settings.training.start
-    for code in dict.fromkeys((model_code(job.cell.model), "")):
-        under_auto = _weights_path(with_start(job, "auto"), data_sha256, code)
-        for start in ("imagenet", "random") if wanted == "auto" else (wanted,):
-            path = _weights_path(with_start(job, start), data_sha256, code)
-            if path.exists():
-                return _require_agreement(path, job, data_sha256)
-            sidecar = read_sidecar(under_auto)
-            if sidecar is not None and real_start(sidecar) == start:
-                return _require_agreement(under_auto, job, data_sha256)
-    return unfinished_path(job, data_sha256)
-
-
-def _require_agreement(path: Path, job: Job, data_sha256: str) -> Path:
-    """Return the path of weights whose sidecar, if there is one, is that of a job's training.
-
-    Raises:
-        RequestError: The sidecar is another one's: the files were exchanged or altered.
-    """
-    sidecar = read_sidecar(path)
-    if sidecar is None:
-        return path
-    starts = ("auto", "imagenet", "random")
-    wanted: dict[str, tuple[object, ...]] = {
-        "dataset": (job.cell.dataset,),
-        "model": (job.cell.model,),
-        "data_sha256": (data_sha256,),
-        "seed": (job.settings.seed,),
-        "image_size": (job.settings.image_size or sidecar.image_size,),
-        "recipe_hash": tuple(recipe_hash(with_start(job, start).settings) for start in starts),
-    }
-    for name, right in wanted.items():
-        found = getattr(sidecar, name)
-        if found not in right:
-            raise RequestError(
-                f"{path.with_suffix('.json')}: {name} is {found}, {right[0]} wanted: not the "
-                "weights of this cell; restore them, or delete both files to train again"
-            )
-    return path
-
-
-def with_stored_start(job: Job, data_sha256: str) -> Job:
-    """Return a job that looks for no better start, where its weights are there already."""
-    if (job.settings.weights, job.settings.training.start) != ("auto", "auto"):
-        return job
-    sidecar = read_sidecar(trained_weights_path(job, data_sha256))
-    return job if sidecar is None else with_start(job, real_start(sidecar))
-
-
-def fell_back(job: Job, spec: ModelSpec, sidecar: Sidecar) -> bool:
-    """Whether weights come from a random start because ImageNet's could not be had.
-
-    Args:
-        job: The job whose weights they are.
-        spec: Its model; of a compressed one, the base's.
-        sidecar: Of the weights.
-    """
-    auto = job.settings.training.start == "auto"
-    return auto and bool(spec.pretrained) and real_start(sidecar) == "random"
-
-
-def unfinished_path(job: Job, data_sha256: str) -> Path:
-    """Return the path that files of an unfinished training are named after.
-
-    Each recipe, data and code of the model has one, at which the weights go too, unless the
-    settings leave the start to chance (auto).
-    """
-    return _weights_path(job, data_sha256, model_code(job.cell.model))
-
-
-def _weights_path(job: Job, data_sha256: str, code: str) -> Path:
-    parts = [recipe_hash(job.settings), data_sha256]
-    key = hash_json([*parts, code] if code else parts)[:8]
-    return job.weights_dir / job.cell.dataset / f"{job.cell.model}-{key}.safetensors"
-
-
-def checkpoint_path(weights: Path) -> Path:
-    """Return the file of an unfinished training of these weights."""
-    return weights.with_suffix(".checkpoint")
-
-
-def stages_folder(weights: Path) -> Path:
-    """Return the folder of the stages of an unfinished training of these weights."""
-    return weights.with_suffix(".stages")
-
-
-def tracking_path(weights: Path) -> Path:
-    """Return the file that notes how far an unfinished training of these weights is tracked."""
-    return weights.with_suffix(".tracking.json")

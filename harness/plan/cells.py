@@ -14,13 +14,11 @@ from harness.data.loading import DataSource, images_key, load_job_data
 from harness.jobs import Cell, Job, Request
 from harness.networks.build import check_fit
 from harness.networks.published import require_published
-from harness.networks.weights import (
-    Sidecar,
+from harness.networks.weights import Sidecar, read_sidecar
+from harness.networks.weights_files import (
     base_job,
     checkpoint_path,
     fell_back,
-    read_sidecar,
-    real_start,
     stages_folder,
     trained_weights_path,
     unfinished_path,
@@ -226,7 +224,7 @@ def _is_equal(
 
     start = record.compression.base_start if record.compression else record.weights.start
     found = (record.weights.weights_sha256, start)
-    wanted = (sidecar.sha256, real_start(sidecar)) if sidecar else (None, None)
+    wanted = (sidecar.sha256, sidecar.real_start) if sidecar else (None, None)
     weights_match = found == wanted or record.weights.weights_origin == "published"
     elsewhere = request.launcher != "local"
     return (

@@ -21,7 +21,8 @@ from harness.measure.latency import Network
 from harness.measure.ratios import Rounds, time_side_by_side
 from harness.networks.adapter import TimedCall, adapt
 from harness.networks.build import make_preprocess
-from harness.networks.weights import read_sidecar, trained_weights_path, with_stored_start
+from harness.networks.weights import read_sidecar
+from harness.networks.weights_files import trained_weights_path, with_stored_start
 from harness.records.latency import LatencyRow
 from harness.records.parts import Machine
 from harness.run.provenance import describe_conditions

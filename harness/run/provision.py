@@ -19,17 +19,12 @@ from harness.jobs import Job
 from harness.networks.build import adapted, build_network, build_pretrained, make_preprocess
 from harness.networks.published import fetch_published, published_file, read_state
 from harness.networks.rehearsal import DOES_NOT_RUN
-from harness.networks.weights import (
-    Sidecar,
+from harness.networks.weights import Sidecar, load_state, load_weights, read_sidecar, state_to_save
+from harness.networks.weights_files import (
     base_job,
     checkpoint_path,
     fell_back,
-    load_state,
-    load_weights,
-    read_sidecar,
-    real_start,
     stages_folder,
-    state_to_save,
     tracking_path,
     trained_weights_path,
     unfinished_path,
@@ -172,7 +167,7 @@ def _check_saved(
 ) -> None:
     """Compare the logits of saved weights with the network's; delete the files if they differ."""
     if job.settings.training.start == "auto":
-        job = with_start(job, real_start(sidecar))
+        job = with_start(job, sidecar.real_start)
     path = unfinished_path(job, data.source.sha256)
     images = make_preprocess(job.settings, spec)(next(data.test.batches(None, 2))[0])
     try:

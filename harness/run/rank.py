@@ -15,7 +15,7 @@ from typing import Any
 from harness.errors import RequestError
 from harness.jobs import Job
 from harness.run.together import tell
-from harness.training.tracker import Untracked
+from harness.training.tracker import UNTRACKED, Tracker
 from harness.util.error_text import explain
 from harness.util.offline import go_offline
 from harness.util.parent import end_with_parent
@@ -57,7 +57,7 @@ def _train(job: Job, rank: int, processes: int) -> None:
     from harness.data.loading import load_job_data
     from harness.data.shares import Share
     from harness.measure.conditions import set_threads
-    from harness.networks.weights import unfinished_path
+    from harness.networks.weights_files import unfinished_path
     from harness.training.fit import learn
 
     set_threads(job.settings.threads)
@@ -66,7 +66,7 @@ def _train(job: Job, rank: int, processes: int) -> None:
     spec = load_model(job.cell.model)
     data = load_job_data(job, spec)
     path, share = unfinished_path(job, data.source.sha256), Share(rank=rank, processes=processes)
-    _, sidecar = learn(job, spec, data, path, _Epochs() if rank == 0 else Untracked(), share=share)
+    _, sidecar = learn(job, spec, data, path, _Epochs() if rank == 0 else UNTRACKED, share=share)
     if rank == 0:
         tell("start", sidecar.start)
 
@@ -90,7 +90,7 @@ def _start(job: Job, text: str) -> int:
     return 0
 
 
-class _Epochs(Untracked):
+class _Epochs(Tracker):
     """Passes epochs on."""
 
     def log_epoch(self, entry: Mapping[str, Any]) -> None:

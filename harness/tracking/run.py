@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 
 from harness.errors import CellError, RequestError
 from harness.jobs import Job
-from harness.networks.weights import (
+from harness.networks.weights_files import (
     checkpoint_path,
     stages_folder,
     tracking_path,
@@ -60,8 +60,8 @@ class Progress:
     epochs: dict[str, int] = field(default_factory=dict)
 
 
-class TrackedRun(logging.Handler):
-    """A `harness.training.tracker.Tracker` that reports to all the trackers of a job.
+class TrackedRun(Tracker, logging.Handler):
+    """A tracker that reports to all the trackers of a job.
 
     A run begins with the first report, so that a request that is refused leaves none. It handles
     the lines of the log as well.

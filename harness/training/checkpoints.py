@@ -36,7 +36,14 @@ def save_checkpoint(path: Path, state: State) -> None:
     with atomic_path(path) as temporary:
         with contextlib.suppress(FileNotFoundError):
             previous_path(path).replace(temporary)
-        _write_over(temporary, state)
+        temporary.touch()
+        with temporary.open("r+b") as file:
+            try:
+                torch.save(state, file)
+            except RuntimeError as error:
+                # torch's archive writer reports a full disk as a RuntimeError.
+                raise OSError(str(error).splitlines()[0]) from error
+            file.truncate()
         with contextlib.suppress(FileNotFoundError):
             path.replace(previous_path(path))
 
@@ -48,8 +55,8 @@ def previous_path(path: Path) -> Path:
 
 def delete_checkpoint(path: Path) -> None:
     """Delete the last and the previous checkpoint, if they exist."""
-    for file in (path, previous_path(path)):
-        file.unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
+    previous_path(path).unlink(missing_ok=True)
 
 
 def load_checkpoint(path: Path) -> State | None:
@@ -62,8 +69,7 @@ def load_checkpoint(path: Path) -> State | None:
     """
     there = [file for file in (path, previous_path(path)) if file.exists()]
     for file in there:
-        state = _read(file)
-        if state is not None:
+        if (state := _read(file)) is not None:
             return state
         logger.info("%s: not whole", file)
     if there:
@@ -96,14 +102,11 @@ def load_training(path: Path) -> State | None:
         RequestError: There is no whole checkpoint, or it does not hold such a state.
     """
     state = load_checkpoint(path)
-    if state is None:
-        return None
     try:
-        found = TypeAdapter(_Training).validate_python(state)
-        whole = [log.epoch for log in found.logs] == list(range(1, len(found.logs) + 1))
+        found = TypeAdapter(_Training | None).validate_python(state)
     except ValidationError:
-        whole = False
-    if not whole:
+        raise damaged(path) from None
+    if found and [log.epoch for log in found.logs] != list(range(1, len(found.logs) + 1)):
         raise damaged(path)
     return state
 
@@ -114,17 +117,6 @@ def damaged(path: Path) -> RequestError:
         f"{path}: a damaged checkpoint, or one of another network; delete {path.name}* to start "
         "anew"
     )
-
-
-def _write_over(path: Path, state: State) -> None:
-    path.touch()
-    with path.open("r+b") as file:
-        try:
-            torch.save(state, file)
-        except RuntimeError as error:
-            # torch's archive writer reports a full disk as a RuntimeError.
-            raise OSError(str(error).splitlines()[0]) from error
-        file.truncate()
 
 
 def _read(file: Path) -> State | None:

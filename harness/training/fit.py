@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +13,20 @@ from torch import nn
 
 from harness.data.batches import ImageBatches
 from harness.data.loading import ImageData
-from harness.data.preprocess import Preprocess
 from harness.data.shares import Share
 from harness.errors import CellError, RequestError
-from harness.jobs import Device, Job
+from harness.jobs import Job
 from harness.networks.build import build_network, build_pretrained, make_preprocess
 from harness.networks.hub import first_line
-from harness.networks.weights import (
-    Sidecar,
+from harness.networks.weights import Sidecar, save_weights
+from harness.networks.weights_files import (
     checkpoint_path,
-    save_weights,
     stages_folder,
     unfinished_path,
     with_start,
 )
 from harness.registry import model_code
 from harness.settings import recipe_hash
-from harness.settings_spec import Settings, TrainingSettings
 from harness.spec import ModelSpec
 from harness.training.checkpoints import load_training
 from harness.training.loop import train
@@ -62,50 +59,63 @@ def learn(
 ) -> tuple[nn.Module, Sidecar]:
     """Train the network of a cell, or continue an interrupted training, and save its weights.
 
-    Args:
-        job: The cell.
-        spec: The model of the cell.
-        data: The images of the cell.
-        path: The name of the files of the unfinished training; that of the weights file too, unless
-            the settings leave the start to chance (auto).
-        tracker: Is told of every epoch.
-        base: What a compressed model is made from.
-        share: Of every batch, where this is one of several processes; the first saves the weights.
+    The files of the unfinished training are named after `path`, and so is that of the weights,
+    unless the settings leave the start to chance (auto). A compressed model is made from `base`.
+    One of several processes takes its `share` of every batch; the first one saves the weights.
 
     Raises:
         RequestError: The request does not fit, or the weights to start from cannot be had.
         CellError: Training broke.
     """
     share = share or Share()
+    sizes = (len(data.classes), data.channels)
     try:
         if spec.fit is None:
             trained = _train_alike(job, spec, data, path, tracker, share)
         else:
-            trained = _fit(job, spec, data, path, tracker, base)
+            trained = _train_in_stages(spec.fit, job, spec, data, path, tracker, base)
     except (RuntimeError, ValueError) as error:
         raise CellError(f"training broke: {type(error).__name__}: {first_line(error)}") from error
     if job.settings.training.start == "auto":
         job = with_start(job, base.sidecar.start if base else trained.start)
         path = unfinished_path(job, data.source.sha256)
+    settings = job.settings
+    compression = settings.quantization or settings.pruning
     sidecar = Sidecar(
         dataset=job.cell.dataset,
         model=job.cell.model,
         num_classes=len(data.classes),
-        image_size=spec.input_size(job.settings),
+        image_size=spec.input_size(settings),
         channels=data.channels,
-        recipe_hash=recipe_hash(job.settings),
+        recipe_hash=recipe_hash(settings),
         data_sha256=data.source.sha256,
         start=trained.start,
-        seed=job.settings.seed,
+        seed=settings.seed,
         threads=torch.get_num_threads(),
         device=job.training_device,
         processes=share.processes,
         training_seconds=sum(log["seconds"] for log in trained.logs),
         logs=trained.logs,
-        settings=dataclasses.asdict(_last_recipe(job.settings)),
-        structure=_describe(trained.network, job, spec, data),
-        tree=dataclasses.asdict(job.settings.tree) if job.settings.tree else None,
-        compression=_describe_base(base, job) | trained.notes if base else None,
+        settings=asdict((compression or settings).training),
+        structure=(
+            spec.describe(trained.network, lambda: build_network(spec, settings, *sizes))
+            if spec.describe
+            else None
+        ),
+        tree=asdict(settings.tree) if settings.tree else None,
+        compression=(
+            {
+                "base": base.name,
+                "base_weights_sha256": base.sidecar.sha256,
+                "base_start": base.sidecar.start,
+                "base_epochs": len(base.sidecar.logs),
+                "base_training_seconds": base.sidecar.training_seconds,
+                "settings": asdict(compression) if compression else None,
+                **trained.notes,
+            }
+            if base
+            else None
+        ),
         channels_last=trained.channels_last,
         code=model_code(job.cell.model),
     )
@@ -114,48 +124,20 @@ def learn(
     return trained.network, sidecar
 
 
-def _describe(
-    network: nn.Module, job: Job, spec: ModelSpec, data: ImageData
-) -> dict[str, Any] | None:
-    if spec.describe is None:
-        return None
-    sizes = (len(data.classes), data.channels)
-    return spec.describe(network, lambda: build_network(spec, job.settings, *sizes))
-
-
-def _last_recipe(settings: Settings) -> TrainingSettings:
-    compression = settings.quantization or settings.pruning
-    return compression.training if compression else settings.training
-
-
-def _describe_base(base: Base, job: Job) -> dict[str, Any]:
-    """Return the base of a compressed model and the settings of the compression."""
-    how = job.settings.quantization or job.settings.pruning
-    return {
-        "base": base.name,
-        "base_weights_sha256": base.sidecar.sha256,
-        "base_start": base.sidecar.start,
-        "base_epochs": len(base.sidecar.logs),
-        "base_training_seconds": base.sidecar.training_seconds,
-        "settings": dataclasses.asdict(how) if how else None,
-    }
-
-
 def _train_alike(
     job: Job, spec: ModelSpec, data: ImageData, path: Path, tracker: Tracker, share: Share
 ) -> _Trained:
     """Train one network by one recipe, as for most models."""
-    settings, device = job.settings, job.training_device
-    checkpoint = checkpoint_path(path)
+    settings, device, recipe = job.settings, job.training_device, job.settings.training
+    checkpoint, preprocess = checkpoint_path(path), make_preprocess(settings, spec)
     network, start = _start(job, spec, data, checkpoint)
-    preprocess, recipe, classes = make_preprocess(settings, spec), settings.training, data.classes
     channels_last = rehearse(
         network,
         ImageBatches(data.train, preprocess, recipe, settings.seed, device),
         recipe,
         device=device,
-        num_classes=len(classes),
-        build=lambda: build_network(spec, settings, len(classes), data.channels),
+        num_classes=len(data.classes),
+        build=lambda: build_network(spec, settings, len(data.classes), data.channels),
     )
     logs = train(
         network,
@@ -166,82 +148,76 @@ def _train_alike(
         checkpoint_seconds=60 * settings.checkpoint_minutes,
         start=start,
         title=str(job.cell),
-        on_epoch=lambda log: tracker.log_epoch(dataclasses.asdict(log)),
+        on_epoch=tracker.log_epoch,
     )
-    epochs = [dataclasses.asdict(log) for log in logs]
-    return _Trained(network=network, start=start, logs=epochs, channels_last=channels_last)
+    return _Trained(network=network, start=start, logs=logs, channels_last=channels_last)
 
 
-def _fit(
-    job: Job, spec: ModelSpec, data: ImageData, path: Path, tracker: Tracker, base: Base | None
+def _train_in_stages(
+    fit: Callable[[Fitting], nn.Module],
+    job: Job,
+    spec: ModelSpec,
+    data: ImageData,
+    path: Path,
+    tracker: Tracker,
+    base: Base | None,
 ) -> _Trained:
     """Train with the `fit` function of the model."""
-    if spec.fit is None:
-        raise RequestError(f"{spec.label} has no training of its own")
+    settings, device = job.settings, job.training_device
     stages = Stages(
         stages_folder(path),
-        device=job.training_device,
-        checkpoint_seconds=60 * job.settings.checkpoint_minutes,
+        device=device,
+        checkpoint_seconds=60 * settings.checkpoint_minutes,
         title=str(job.cell),
         tracker=tracker,
     )
-    settings = job.settings
     preprocess = make_preprocess(settings, spec)
-    if base is not None:
-        settings = _with_layout(settings, data, preprocess, base, job.training_device)
-    fitting = Fitting(
-        settings=settings,
-        num_classes=len(data.classes),
-        channels=data.channels,
-        split=data.train,
-        val=data.val,
-        preprocess=preprocess,
-        device=job.training_device,
-        stages=stages,
-        base=base,
+    compression = settings.quantization or settings.pruning
+    if base is not None and compression is not None:
+        # A compressed model trains channels last only if its base can.
+        images = preprocess(next(data.train.batches(None, 2))[0].to(device))
+        if not trains_channels_last(base.network, images, device):
+            recipe = replace(compression.training, channels_last=False)
+            section: Any = {spec.section: replace(compression, training=recipe)}
+            settings = replace(settings, **section)
+    network = fit(
+        Fitting(
+            settings=settings,
+            num_classes=len(data.classes),
+            channels=data.channels,
+            split=data.train,
+            val=data.val,
+            preprocess=preprocess,
+            device=device,
+            stages=stages,
+            base=base,
+        )
     )
-    network = spec.fit(fitting)
-    start = base.name if base else "random"
+    last = settings.quantization or settings.pruning or settings
     return _Trained(
         network=network,
-        start=start,
+        start=base.name if base else "random",
         logs=stages.logs,
-        channels_last=_last_recipe(settings).channels_last,
+        channels_last=last.training.channels_last,
         notes=stages.notes,
     )
 
 
-def _with_layout(
-    settings: Settings, data: ImageData, preprocess: Preprocess, base: Base, device: Device
-) -> Settings:
-    """Return settings that train a compressed model channels last only if its base can be."""
-    images = preprocess(next(data.train.batches(None, 2))[0].to(device))
-    if trains_channels_last(base.network, images, device):
-        return settings
-    sections = {
-        name: replace(part, training=replace(part.training, channels_last=False))
-        for name in ("quantization", "pruning")
-        if (part := getattr(settings, name)) is not None
-    }
-    return replace(settings, **sections)
-
-
 def _start(job: Job, spec: ModelSpec, data: ImageData, checkpoint: Path) -> tuple[nn.Module, str]:
     """Return the network to train, and whether its weights are imagenet or random."""
-    state = load_training(checkpoint)
-    wanted = str(state["start"]) if state and "start" in state else job.settings.training.start
+    state, wanted = load_training(checkpoint), job.settings.training.start
     sizes = (len(data.classes), data.channels)
-    if state is None and wanted == "imagenet":
+    if state is not None:
+        wanted = state.get("start", wanted)
+    elif wanted == "imagenet" or (wanted == "auto" and spec.pretrained):
         try:
             return build_pretrained(spec, job.settings, *sizes), "imagenet"
         except RequestError as error:
-            raise RequestError(
-                f"{error}: this recipe starts from them; --set training.start=random goes without"
-            ) from error
-    if state is None and wanted == "auto" and spec.pretrained:
-        try:
-            return build_pretrained(spec, job.settings, *sizes), "imagenet"
-        except RequestError as error:
+            if wanted == "imagenet":
+                raise RequestError(
+                    f"{error}: this recipe starts from them; --set training.start=random goes "
+                    "without"
+                ) from error
             logger.warning("%s: %s; training starts from random weights", job.cell, error)
     # A checkpoint brings all weights: no need to load what it will overwrite.
     start = "imagenet" if wanted == "imagenet" else "random"

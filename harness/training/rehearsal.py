@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 
 import safetensors.torch
 import torch
@@ -13,6 +14,7 @@ from harness.errors import RequestError
 from harness.jobs import Device
 from harness.measure.networks import (
     copy_network,
+    inference,
     laid_out,
     relative_difference,
     seeded_logits,
@@ -20,8 +22,9 @@ from harness.measure.networks import (
 )
 from harness.networks.rehearsal import (
     DOES_NOT_RUN,
+    STEPS,
+    check_logits,
     describe_failure,
-    try_evaluation,
     try_training,
 )
 from harness.networks.weights import load_state, state_to_save
@@ -49,15 +52,8 @@ def rehearse(
 ) -> bool:
     """Train a copy of a network for two steps, evaluate it, and save and load its weights.
 
-    No random number of the training is used up.
-
-    Args:
-        network: The network to train, which is not changed.
-        batches: The training images.
-        recipe: The recipe.
-        device: Where to train.
-        num_classes: Number of classes.
-        build: Builds the same network, with any weights.
+    No random number of the training is used up, and the network is not changed. `build` makes the
+    same network, with any weights.
 
     Returns:
         Whether the network can be trained with its images channels last in memory.
@@ -72,7 +68,10 @@ def rehearse(
     try:
         turned, trained = _try_layouts(network, images, recipe, device, num_classes)
         evaluated = trained.to(memory_format=torch.contiguous_format)
-        try_evaluation(evaluated, images, num_classes, trained=True)
+        with inference(evaluated):
+            for batch in (images, images[:1]):
+                logits = evaluated(batch.clone())
+                check_logits(logits, batch, num_classes, "evaluation", STEPS)
         saved = safetensors.torch.load(safetensors.torch.save(state_to_save(trained)))
         made = build()
         load_state(made, saved, "rehearsal")
@@ -89,47 +88,31 @@ def _try_layouts(
 ) -> tuple[bool, nn.Module]:
     """Return whether training with channels last works, and the copy that was trained."""
     turned = recipe.channels_last and trains_channels_last(network, images, device)
-    layouts = [torch.contiguous_format]
-    if turned:
-        layouts.insert(0, torch.channels_last)
-    for layout in layouts:
-        trained = copy_network(network).to(device).to(memory_format=layout)
-        dtype = _AUTOCAST.get(recipe.precision)
-        try:
-            with torch.autocast(device, dtype, enabled=dtype is not None):
-                try_training(
-                    trained,
-                    laid_out(images, layout) if images.ndim == 4 else images,
-                    num_classes,
-                    make_optimizer(trained, recipe),
-                )
-        except DOES_NOT_RUN:
-            if layout == torch.contiguous_format:
-                raise
-        else:
-            break
-    return layout == torch.channels_last, trained
+    layout = torch.channels_last if turned else torch.contiguous_format
+    trained = copy_network(network).to(device).to(memory_format=layout)
+    dtype = _AUTOCAST.get(recipe.precision)
+    laid = laid_out(images, layout) if images.ndim == 4 else images
+    try:
+        with torch.autocast(device, dtype, enabled=dtype is not None):
+            try_training(trained, laid, num_classes, make_optimizer(trained, recipe))
+    except DOES_NOT_RUN:
+        if not turned:
+            raise
+        contiguous = replace(recipe, channels_last=False)
+        return _try_layouts(network, images, contiguous, device, num_classes)
+    return turned, trained
 
 
 def trains_channels_last(network: nn.Module, images: Tensor, device: Device) -> bool:
-    """Whether a network computes the same of images on a device when they lie channels last.
-
-    Other layouts than that of N×C×H×W are never turned.
-    """
-    if images.ndim != 4:
-        return False
-    return takes_channels_last(copy_network(network).to(device), images)
+    """Whether a network computes the same on a device of N×C×H×W images that lie channels last."""
+    return images.ndim == 4 and takes_channels_last(copy_network(network).to(device), images)
 
 
 def check_same(loaded: nn.Module, network: nn.Module, images: Tensor) -> None:
     """Make sure that a network with loaded weights computes what the one does that was saved.
 
-    A network whose logits depend on the calls before them cannot be compared.
-
-    Args:
-        loaded: On the CPU.
-        network: On the CPU.
-        images: N×C×H×W, on the CPU; some of them are used.
+    All is on the CPU; some of the images N×C×H×W are used. A network whose logits depend on the
+    calls before them cannot be compared.
 
     Raises:
         RequestError: It does not.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,14 @@ from harness.networks.weights import Sidecar, load_state, read_tensors, write_st
 from harness.records.parts import Epoch, Percent
 from harness.settings_spec import Settings, TrainingSettings
 from harness.training.checkpoints import delete_checkpoint, load_training
-from harness.training.loop import Batches, train
-from harness.training.objectives import Objective
+from harness.training.loop import Batches, EpochLog, train
+from harness.training.steps import Objective
 from harness.training.tracker import UNTRACKED, Tracker
 from harness.util.files import regular_file, write_text
 from harness.util.hashing import hash_json
 
 
+@dataclass(eq=False)
 class Stages:
     """The stages of one training, kept in a folder until its weights are safe.
 
@@ -40,20 +41,14 @@ class Stages:
         notes: What was noted on the way, by name, for the record.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        device: Device,
-        checkpoint_seconds: float,
-        title: str,
-        tracker: Tracker = UNTRACKED,
-    ) -> None:
-        self.folder, self.device, self.title = folder, device, title
-        self.checkpoint_seconds = checkpoint_seconds
-        self.tracker = tracker
-        self.logs: list[dict[str, Any]] = []
-        self.notes: dict[str, Any] = {}
+    folder: Path
+    _: KW_ONLY
+    device: Device
+    checkpoint_seconds: float
+    title: str
+    tracker: Tracker = UNTRACKED
+    logs: list[EpochLog] = field(default_factory=list)
+    notes: dict[str, Any] = field(default_factory=dict)
 
     def train(
         self,
@@ -65,23 +60,24 @@ class Stages:
     ) -> None:
         """Train a network in place, or load its weights if the stage is finished already.
 
-        Args:
-            name: The unique name of the stage, fit for a file name.
-            network: As `harness.training.loop.train`.
-            batches: What it learns from.
-            recipe: How.
-            objective: What to make smaller; None: cross entropy.
+        The name of the stage is unique and fit for a file name; the other arguments are those of
+        `harness.training.loop.train`.
 
         Raises:
             RequestError: As `train`, or a file of an earlier run is corrupt.
             CellError: As `train`.
         """
-        weights, notes = self._file(name, "safetensors"), self._file(name, "json")
+
+        def note(log: EpochLog) -> None:
+            self.logs.append({"stage": name, **log})
+            self.tracker.log_epoch(self.logs[-1])
+
+        weights = self._file(name, "safetensors")
         if regular_file(weights).exists():
             load_state(network, read_tensors(weights), str(weights))
             network.eval()
             for log in self.compute(name, list, list[Epoch]):
-                self._note(name, log)
+                note(log)
         else:
             checkpoint = self._file(name, "checkpoint")
             logs = train(
@@ -93,17 +89,12 @@ class Stages:
                 checkpoint_seconds=self.checkpoint_seconds,
                 title=f"{self.title} {name}",
                 objective=objective,
-                on_epoch=lambda log: self._note(name, asdict(log)),
+                on_epoch=note,
             )
-            write_text(notes, json.dumps([asdict(log) for log in logs]))
+            write_text(self._file(name, "json"), json.dumps(logs))
             # Last, because this file says that the stage is done.
             write_state(weights, network)
             delete_checkpoint(checkpoint)
-
-    def _note(self, name: str, log: dict[str, Any]) -> None:
-        """Add an epoch of a stage to the logs, and pass it to the tracker."""
-        self.logs.append({"stage": name, **log})
-        self.tracker.log_epoch(self.logs[-1])
 
     def make(
         self,
@@ -115,24 +106,21 @@ class Stages:
     ) -> nn.Module:
         """Return the network that `work` makes, or the one that an earlier run made.
 
-        Args:
-            name: The unique name of the stage, fit for a file name.
-            work: Makes the network.
-            describe: What `rebuild` needs, as JSON holds it.
-            rebuild: Makes that network, with any weights.
+        `rebuild` makes that network, with any weights, from what `describe` returned, which is
+        something that JSON can hold.
 
         Raises:
             RequestError: A file of an earlier run is corrupt.
         """
         weights = self._file(name, "safetensors")
-        if not weights.exists():
+        if weights.exists():
+            network = rebuild(self.compute(name, dict, dict[str, Any]))
+            load_state(network, read_tensors(weights), str(weights))
+        else:
             network = work()
             write_text(self._file(name, "json"), json.dumps(describe(network)))
             # Last, because this file says that the stage is done.
             write_state(weights, network)
-            return network.eval()
-        network = rebuild(self.compute(name, dict, dict[str, Any]))
-        load_state(network, read_tensors(weights), str(weights))
         return network.eval()
 
     def note(self, name: str, work: Callable[[], Any]) -> None:
@@ -144,12 +132,7 @@ class Stages:
         self.notes[name] = self.compute(name, work, Percent)
 
     def compute(self, name: str, work: Callable[[], Any], kind: Any = Any) -> Any:
-        """Return the JSON value that `work` returns, or the one that an earlier run stored.
-
-        Args:
-            name: The unique name of the work, fit for a file name.
-            work: Returns what JSON can hold.
-            kind: The type of that value.
+        """Return the JSON value of a type that `work` returns, or that an earlier run stored.
 
         Raises:
             RequestError: The file of an earlier run is corrupt.
@@ -184,14 +167,10 @@ def describe_progress(folder: Path) -> str | None:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Base:
-    """The trained network that a compressed model is made from.
+    """The trained network that a compressed model is made from, on the CPU, in evaluation mode.
 
-    Attributes:
-        name: Name of the base model.
-        network: On the CPU, in evaluation mode.
-        sidecar: How it was trained.
-        accuracy: Returns the top-1 accuracy of a network on the test images, in percent: to be
-            noted, never to decide anything.
+    `accuracy` returns the top-1 accuracy of a network on the test images, in percent: to be noted,
+    never to decide anything.
     """
 
     name: str
@@ -204,16 +183,8 @@ class Base:
 class Fitting:
     """The arguments of `ModelSpec.fit`.
 
-    Attributes:
-        settings: Settings of the cell.
-        num_classes: Classes of the data.
-        channels: Channels of the images.
-        split: The training images.
-        preprocess: What turns them into network input.
-        device: Where to train.
-        stages: Trains, and remembers what is done.
-        base: What the model is made from; None: from nothing.
-        val: Images of the data set that are held out, not to be trained on; None: none are.
+    `split` are the training images, `preprocess` turns them into network input, and `val` are
+    images of the data set that are held out, not to be trained on, if any are.
     """
 
     settings: Settings
@@ -229,9 +200,7 @@ class Fitting:
     def image_batches(self, recipe: TrainingSettings, labels: Tensor) -> ImageBatches:
         """Return batches of training images with the augmentation of a recipe.
 
-        Args:
-            recipe: Recipe of the stage.
-            labels: What is to be learned of each image, int64; -1 leaves it out.
+        `labels`, int64, are what is to be learned of each image; -1 leaves it out.
         """
         return ImageBatches(
             self.split, self.preprocess, recipe, self.settings.seed, self.device, labels

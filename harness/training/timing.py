@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy
 
 from harness.jobs import Device
 from harness.measure.conditions import fp32_precision
 from harness.settings_spec import TrainingSettings
-from harness.training.optimizers import make_optimizer
+from harness.training.steps import Steps
 
 # Two batch sizes tell the time of a step apart from that of its images.
 _SMALL, _LARGE = 2, 8
 # Steps of this length are timed once, and with a small batch alone.
-_LONG_SECONDS = 2.0
+_LONG_SECONDS, _MOST_STEPS = 2.0, 3
 
 
 def measure_step_seconds(
@@ -29,32 +29,20 @@ def measure_step_seconds(
     a CPU as on a GPU. Where a GPU hides its work on small batches behind launches, b is only an
     upper bound of what is hidden, so the estimate is that of a launch-bound network.
 
-    Args:
-        network: A new network; it is moved to the device and its weights change.
-        settings: The recipe.
-        device: Where training will run.
-        shape: C, H and W of an image.
+    The new network is moved to the device, where training will run, and its weights change; nothing
+    is compiled. `shape` is C, H and W of an image.
     """
-    network.to(device).train()
-    if settings.channels_last:
-        network.to(memory_format=torch.channels_last)
-    optimizer = make_optimizer(network, settings)
-    precision = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(settings.precision)
+    recipe = replace(settings, compile=None, micro_batch_size=None)
+    steps = Steps(network.train(), recipe, device, steps_per_epoch=2 * _MOST_STEPS)
 
     def seconds(batch: int) -> float:
         images = torch.rand(batch, *shape, device=device)
-        if settings.channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
         labels = torch.zeros(batch, dtype=torch.long, device=device)
         times: list[float] = []
         # The first step allocates memory and chooses algorithms, so it does not count.
-        while len(times) < 2 or (len(times) < 3 and times[-1] < _LONG_SECONDS):
+        while len(times) < 2 or (len(times) < _MOST_STEPS and times[-1] < _LONG_SECONDS):
             start = time.perf_counter()
-            optimizer.zero_grad()
-            with torch.autocast(device, precision, enabled=precision is not None):
-                loss = cross_entropy(network(images), labels)
-            torch.autograd.backward(loss)
-            optimizer.step()
+            loss, _ = steps.take(images, labels, batch)
             loss.item()  # waits for the device
             times.append(time.perf_counter() - start)
         return min(times[1:])

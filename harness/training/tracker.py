@@ -1,16 +1,19 @@
-"""The interface of experiment trackers, and a tracker that does nothing."""
+"""The interface of experiment trackers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from harness.records.cell import Record
 
 
-class Tracker(Protocol):
-    """Follows one cell while it runs; it changes no result and never breaks a cell."""
+class Tracker:
+    """Follows one cell while it runs; it changes no result and never breaks a cell.
+
+    This one does nothing; subclasses replace what they follow.
+    """
 
     def begin(self, parameters: Mapping[str, Any]) -> None:
         """Log the parameters of the cell: fields of its record, including settings."""
@@ -23,25 +26,7 @@ class Tracker(Protocol):
         """
 
     def log_record(self, record: Record, path: Path) -> None:
-        """Log the results of the cell, and the files that belong to it.
-
-        Args:
-            record: The record of the cell, ok or failed.
-            path: The file of the record.
-        """
+        """Log the results of the cell, ok or failed, and the file of its record."""
 
 
-class Untracked:
-    """A tracker that does nothing."""
-
-    def begin(self, parameters: Mapping[str, Any]) -> None:
-        """Do nothing."""
-
-    def log_epoch(self, entry: Mapping[str, Any]) -> None:
-        """Do nothing."""
-
-    def log_record(self, record: Record, path: Path) -> None:
-        """Do nothing."""
-
-
-UNTRACKED: Tracker = Untracked()
+UNTRACKED = Tracker()

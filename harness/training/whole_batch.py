@@ -22,21 +22,13 @@ from torch.overrides import TorchFunctionMode
 
 from harness.data.shares import Share
 
-_DROPOUTS = (
-    functional.dropout,
-    functional.dropout1d,
-    functional.dropout2d,
-    functional.dropout3d,
-)
+_DROPOUTS = {getattr(functional, f"dropout{dimensions}") for dimensions in ("", "1d", "2d", "3d")}
 
 
 class WholeBatch(TorchFunctionMode):
-    """Lets layers see the whole batch while the block runs.
+    """Lets layers see the whole batch of `count` images while the block runs.
 
-    Args:
-        share: The share of this process.
-        count: Number of images in the batch.
-        synced: Whether batch norm takes its statistics from the whole batch.
+    `synced` says whether batch norm takes its statistics from it.
     """
 
     def __init__(self, share: Share, count: int, *, synced: bool) -> None:
@@ -83,13 +75,10 @@ class WholeBatch(TorchFunctionMode):
 
     def _whole(self, part: Tensor) -> Tensor:
         """Return an empty tensor for the whole batch, in the layout of that for a share."""
-        in_order = part.ndim != 4 or not part.is_contiguous(memory_format=torch.channels_last)
-        return torch.empty(
-            (self.count * self._times(part), *part.shape[1:]),
-            dtype=part.dtype,
-            device=part.device,
-            memory_format=torch.contiguous_format if in_order else torch.channels_last,
-        )
+        turned = part.ndim == 4 and part.is_contiguous(memory_format=torch.channels_last)
+        layout = torch.channels_last if turned else torch.contiguous_format
+        rows = self.count * self._times(part)
+        return part.new_empty((rows, *part.shape[1:])).contiguous(memory_format=layout)
 
     def _own(self, whole: Tensor) -> Tensor:
         """Return the rows of this process's images."""

@@ -19,7 +19,8 @@ from harness.measure.environment import device_name
 from harness.measure.operations import count_parameters, measure_operations
 from harness.networks.adapter import adapt
 from harness.networks.build import build_network
-from harness.networks.weights import read_sidecar, trained_weights_path
+from harness.networks.weights import read_sidecar
+from harness.networks.weights_files import trained_weights_path
 from harness.records.cell import Record
 from harness.records.predictions import make_predictions
 from harness.registry import find_dataset

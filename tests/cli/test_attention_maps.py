@@ -12,7 +12,8 @@ from harness.data.loading import load_job_data
 from harness.jobs import Cell, Request
 from harness.networks.attention import attention_maps as maps_of
 from harness.networks.build import build_network, make_preprocess
-from harness.networks.weights import Sidecar, save_weights, trained_weights_path
+from harness.networks.weights import Sidecar, save_weights
+from harness.networks.weights_files import trained_weights_path
 from harness.plan.jobs import make_job
 from harness.report import canvas
 from harness.report.attention import AttentionPicture, plot_attention

@@ -12,7 +12,7 @@ from harness.data.loading import DataSource, ImageData
 from harness.data.splits import MemorySplit
 from harness.errors import RequestError
 from harness.jobs import Cell, Job
-from harness.networks.weights import stages_folder, trained_weights_path, unfinished_path
+from harness.networks.weights_files import stages_folder, trained_weights_path, unfinished_path
 from harness.run import provision
 from harness.run.provision import discard_checkpoint, ready_network
 from harness.settings_spec import Settings, TrainingSettings, TreeSettings

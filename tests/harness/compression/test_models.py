@@ -9,12 +9,8 @@ import torch
 
 from harness.compression import models, quantization
 from harness.errors import RequestError
-from harness.networks.weights import (
-    base_job,
-    read_sidecar,
-    trained_weights_path,
-    unfinished_path,
-)
+from harness.networks.weights import read_sidecar
+from harness.networks.weights_files import base_job, trained_weights_path, unfinished_path
 from harness.run import provision
 from harness.run.provision import ready_network
 from harness.settings_spec import PruningSettings, TrainingSettings
@@ -118,7 +114,6 @@ PHASES = {
     ),
     ("quantization", "preparation"): lambda m: interrupt_call(m, quantization, "prepare"),
     ("quantization", "training"): lambda m: interrupt_training(m, " quantization", 3),
-    ("quantization", "freezing"): lambda m: interrupt_call(m, quantization, "freeze"),
     ("quantization", "conversion"): lambda m: interrupt_call(m, quantization, "convert"),
     ("quantization", "saving"): lambda m: interrupt_call(m, fit, "save_weights"),
     ("pruning", "float training"): lambda m: interrupt_training(m, "tiny-cpu", 3),

@@ -14,14 +14,8 @@ from torch import nn
 
 from harness.errors import CellError, RequestError
 from harness.jobs import Cell, Job
-from harness.networks.weights import (
-    Sidecar,
-    load_state,
-    load_weights,
-    read_sidecar,
-    save_weights,
-    trained_weights_path,
-)
+from harness.networks.weights import Sidecar, load_state, load_weights, read_sidecar, save_weights
+from harness.networks.weights_files import trained_weights_path
 from harness.settings import recipe_hash
 from harness.settings_spec import Settings, TrainingSettings
 from harness.training.checkpoints import save_checkpoint
@@ -69,17 +63,7 @@ def test_what_is_read_is_what_was_written(saved):
 
 
 def test_another_recipe_or_other_data_is_another_file(tmp_path):
-    jobs = [
-        Job(
-            cell=Cell(dataset="digits", model="net", device="cpu"),
-            settings=Settings(seed=seed),
-            **dict.fromkeys(("data_dir", "weights_dir", "results_dir"), tmp_path),
-            data_file=None,
-            offline=True,
-            command="",
-        )
-        for seed in (1, 2)
-    ]
+    jobs = [make_job(tmp_path, seed) for seed in (1, 2)]
     assert len({trained_weights_path(job, data) for job in jobs for data in "xy"}) == 4
 
 
@@ -98,15 +82,9 @@ def test_a_changed_file_is_refused(saved):
         load_weights(path, network, sidecar)
 
 
-def test_a_broken_sidecar_is_refused(saved):
-    path, _, _ = saved
-    path.with_suffix(".json").write_text(json.dumps({"dataset": "digits"}))
-    with pytest.raises(RequestError, match="not a sidecar"):
-        read_sidecar(path)
-
-
 SPOILED = {
     "no object": lambda text: "[1]",
+    "a missing field": lambda text: '{"dataset": "digits"}',
     "another type": lambda text: text.replace('"num_classes": 3', '"num_classes": "3"'),
     "no class": lambda text: text.replace('"num_classes": 3', '"num_classes": 0'),
     "logs of no epoch": lambda text: text.replace('"epoch": 1,', ""),
@@ -156,10 +134,10 @@ def test_numbers_of_another_type_are_refused(kind):
         load_state(make_network(), state, "file")
 
 
-def make_job(folder):
+def make_job(folder, seed=1):
     return Job(
         cell=Cell(dataset="digits", model="net", device="cpu"),
-        settings=Settings(image_size=8, seed=1, training=TrainingSettings(start="random")),
+        settings=Settings(image_size=8, seed=seed, training=TrainingSettings(start="random")),
         **dict.fromkeys(("data_dir", "weights_dir", "results_dir"), folder),
         data_file=None,
         offline=True,

@@ -13,14 +13,10 @@ from harness.data.loading import DataSource, ImageData
 from harness.data.splits import MemorySplit
 from harness.errors import CellError, RequestError
 from harness.measure.operations import count_trainable_parameters
-from harness.networks import published, weights
+from harness.networks import published, weights_files
 from harness.networks.build import build_network, check_fit, make_preprocess
-from harness.networks.weights import (
-    read_sidecar,
-    trained_weights_path,
-    unfinished_path,
-    with_start,
-)
+from harness.networks.weights import read_sidecar
+from harness.networks.weights_files import trained_weights_path, unfinished_path, with_start
 from harness.run import provision
 from harness.run.provision import ready_network
 from harness.settings_spec import Settings, TrainingSettings
@@ -272,13 +268,13 @@ def test_the_sidecar_says_where_the_weights_are_from(make_job, data):
 def test_weights_from_before_the_code_was_noted_are_found_and_those_of_other_code_are_not(
     make_job, data, monkeypatch
 ):
-    monkeypatch.setattr(weights, "model_code", lambda _: "")
+    monkeypatch.setattr(weights_files, "model_code", lambda _: "")
     old = ready_network(make_job(), SPEC, data)
-    monkeypatch.setattr(weights, "model_code", lambda _: "first")
+    monkeypatch.setattr(weights_files, "model_code", lambda _: "first")
     assert ready_network(make_job(), SPEC, data).sha256 == old.sha256
     first = ready_network(make_job("train"), SPEC, data)
     path = trained_weights_path(make_job(), data.source.sha256)
-    monkeypatch.setattr(weights, "model_code", lambda _: "second")
+    monkeypatch.setattr(weights_files, "model_code", lambda _: "second")
     assert trained_weights_path(make_job(), data.source.sha256) != path
     assert first.sidecar.code == fit.model_code("net")
 

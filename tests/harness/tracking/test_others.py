@@ -7,7 +7,7 @@ import time
 import pytest
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
 
-from harness.networks.weights import trained_weights_path
+from harness.networks.weights_files import trained_weights_path
 
 
 def read_mlflow(job):

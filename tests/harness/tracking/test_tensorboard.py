@@ -6,7 +6,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.summary.writer import event_file_writer
 
-from harness.networks.weights import tracking_path, unfinished_path
+from harness.networks.weights_files import tracking_path, unfinished_path
 from harness.records.cell import CELLS
 from harness.run.provision import ready_network
 from harness.tracking.adapters import TensorBoard

@@ -72,9 +72,9 @@ def run(checkpoint, batches=None, recipe=RECIPE, network=None):
 
 def test_it_learns_and_logs_every_epoch(tmp_path):
     network, logs = run(tmp_path / "c")
-    assert [log.epoch for log in logs] == [1, 2, 3, 4]
-    assert logs[-1].loss < logs[0].loss
-    assert logs[-1].accuracy > logs[0].accuracy
+    assert [log["epoch"] for log in logs] == [1, 2, 3, 4]
+    assert logs[-1]["loss"] < logs[0]["loss"]
+    assert logs[-1]["accuracy"] > logs[0]["accuracy"]
     assert not network.training
     assert accuracy(network) > 0.9
 
@@ -91,7 +91,7 @@ def test_a_continued_run_ends_with_the_same_bits(tmp_path, monkeypatch, stop_aft
     parts, logs = run(tmp_path / "parts", network=make_network(seed=5))
     for key, value in whole.state_dict().items():
         assert torch.equal(value, parts.state_dict()[key]), key
-    assert [log.loss for log in logs] == [log.loss for log in whole_logs]
+    assert [log["loss"] for log in logs] == [log["loss"] for log in whole_logs]
 
 
 def test_averaged_weights_are_those_of_all_steps(tmp_path, monkeypatch):
@@ -100,7 +100,7 @@ def test_averaged_weights_are_those_of_all_steps(tmp_path, monkeypatch):
 
     def noted(self, *batch):
         found = step(self, *batch)
-        steps.append({k: v.clone() for k, v in self.network.state_dict().items()})
+        steps.append({k: v.clone() for k, v in self.steps.network.state_dict().items()})
         return found
 
     monkeypatch.setattr(loop._Run, "_step", noted)

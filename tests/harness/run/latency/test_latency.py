@@ -14,7 +14,8 @@ from harness.errors import CellError, RequestError
 from harness.measure.conditions import default_threads
 from harness.networks.adapter import RoutedAdapter
 from harness.networks.build import build_network
-from harness.networks.weights import Sidecar, save_weights, trained_weights_path
+from harness.networks.weights import Sidecar, save_weights
+from harness.networks.weights_files import trained_weights_path
 from harness.records.latency import LATENCIES
 from harness.run import latency
 from harness.run.latency import time_models
