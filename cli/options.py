@@ -76,8 +76,22 @@ Trackers = Annotated[
     ),
 ]
 RunsDir = Annotated[Path, Option(help="Folder of what is tracked here.", show_default="runs")]
+Tune = Annotated[
+    int,
+    Option(
+        min=0, metavar="NUMBER", help="Trials of a search for each model's recipe: docs/tuning.md."
+    ),
+]
+TuneBudget = Annotated[
+    str, Option(metavar="NxEPOCHS", help="With --tune: images and epochs of a trial, as 4000x3.")
+]
+TuneSpace = Annotated[
+    Path | None,
+    Option(help="With --tune: where to search.", show_default="configs/tuning/default.yaml"),
+]
 Fair = Annotated[
-    bool, Option("--fair", help="Refuse models whose settings differ: see docs/tracking.md.")
+    str,
+    Option(metavar="WHAT", help="Refuse unequal settings, or budget of tuning: docs/tracking.md."),
 ]
 Offline = Annotated[bool, Option("--offline", help="Never use the network.")]
 Force = Annotated[bool, Option("--force", help="Run cells again that are done.")]
@@ -120,6 +134,8 @@ def make_request(options: Mapping[str, Any]) -> Request:
     given = {name: value for name, value in options.items() if value not in (None, ())}
     given |= {several: [given[one]] for one, several in _LISTS.items() if one in given}
     overrides = {key: given[name] for name, key in _SETTINGS.items() if name in given}
+    if given.get("tune") and given.get("measure") == "all":
+        given["measure"] = "tune"
     names = [field.name for field in dataclasses.fields(Request) if field.name in given]
     return Request(**_DEFAULTS | {name: given[name] for name in names}, overrides=overrides)
 

@@ -122,7 +122,10 @@ class Request:
         reference: The model that latencies are compared with; empty: ResNet-50 where it is among
             the models, else the first.
         trackers: Names or comma lists; empty: TensorBoard's files.
-        fair: Refuse cells whose accuracies could not be compared.
+        tune: Number of trials of a search for each model's recipe; 0: none is searched.
+        tune_budget: Images and epochs of a trial, as 4000x3, in place of the space's.
+        tune_space: The search space, in place of `configs/tuning/default.yaml`.
+        fair: What must be the same for all cells, settings or budget; empty: nothing.
         seeds: Seeds to run each cell with, as a comma list; None: that of the settings alone.
         launcher: local (child processes of this one) or slurm (jobs of a cluster).
         launcher_config: Settings of the cluster, in place of `configs/launch/slurm.yaml`.
@@ -148,7 +151,10 @@ class Request:
     reference: str = ""
     trackers: list[str] = field(default_factory=list)
     runs_dir: Path | None = None
-    fair: bool = False
+    tune: int = 0
+    tune_budget: str = ""
+    tune_space: Path | None = None
+    fair: str = ""
     seeds: str | None = None
     launcher: str = "local"
     launcher_config: Path | None = None

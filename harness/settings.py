@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, is_dataclass, replace
 from functools import cache, reduce
 from itertools import product
@@ -34,6 +34,7 @@ _NOT_IN_WEIGHTS = {
     "threads",
     "weights",
     "memory_limit_gb",
+    "tuning",
     "checkpoint_minutes",
     "evaluation",
     "measurement",
@@ -70,21 +71,23 @@ def load_settings(
     Raises:
         RequestError: A broken file, an unknown recipe or key, or a value that does not fit.
     """
-    from pydantic import ValidationError
-
     merged: Tree = {}
     where: dict[str, str] = {}
     for path in _files(folder, model, recipe):
-        sections = _read_sections(path)
+        sections = read_sections(path, {"all", *dataset_files()}) if path.exists() else {}
         for section in ("all", dataset):
             _merge(merged, sections.get(section) or {}, f"{path.name}, {section}", where)
-    for key, value in (overrides or {}).items():
-        nested = reduce(lambda tree, part: {part: tree}, reversed(key.split(".")), value)
-        _merge(merged, nested, "command line", where)
-    try:
-        return settings_adapter().validate_python(merged)
-    except ValidationError as error:
-        raise _explain(error.errors()[0], where) from None
+    _merge_dotted(merged, overrides or {}, "command line", where)
+    if "tuning" in merged:
+        raise RequestError("setting tuning: only --recipe tuned sets it; leave it out")
+    return _validate(merged, where)
+
+
+def with_values(settings: Settings, values: Mapping[str, Any], source: str) -> Settings:
+    """Return settings with other values, by dotted key; a RequestError names one that is wrong."""
+    tree, where = asdict(settings), dict[str, str]()
+    _merge_dotted(tree, values, source, where)
+    return _validate(tree, where)
 
 
 def complete_settings(
@@ -247,9 +250,8 @@ def _files(folder: Path, model: str, recipe: str) -> list[Path]:
     return [*files, own]
 
 
-def _read_sections(path: Path) -> Tree:
-    if not path.exists():
-        return {}
+def read_sections(path: Path, known: Collection[str]) -> Tree:
+    """Return the sections of a YAML file, or raise a RequestError that says what is wrong."""
     try:
         text = regular_file(path).read_text(encoding="utf-8")
     except OSError as error:
@@ -260,7 +262,6 @@ def _read_sections(path: Path) -> Tree:
     if not isinstance(sections, dict):
         found = reprlib.repr(sections)
         raise RequestError(f"{path.name}: sections wanted (all:, digits:, ...), found {found}")
-    known = {"all", *dataset_files()}
     for name, section in sections.items():
         if name not in known:
             raise unknown_name(f"section in {path.name}", str(name), known)
@@ -268,6 +269,23 @@ def _read_sections(path: Path) -> Tree:
             found = reprlib.repr(section)
             raise RequestError(f"{path.name}: section {name}: keys wanted, found {found}")
     return sections
+
+
+def _validate(tree: Tree, where: Mapping[str, str]) -> Settings:
+    from pydantic import ValidationError
+
+    try:
+        return settings_adapter().validate_python(tree)
+    except ValidationError as error:
+        raise _explain(error.errors()[0], where) from None
+
+
+def _merge_dotted(
+    into: Tree, values: Mapping[str, Any], source: str, where: dict[str, str]
+) -> None:
+    for key, value in values.items():
+        nested = reduce(lambda tree, part: {part: tree}, reversed(key.split(".")), value)
+        _merge(into, nested, source, where)
 
 
 def _merge(into: Tree, tree: Tree, source: str, where: dict[str, str], prefix: str = "") -> None:
@@ -289,7 +307,7 @@ def settings_adapter() -> TypeAdapter[Settings]:
     return TypeAdapter(Settings)
 
 
-def _explain(error: ErrorDetails, where: dict[str, str]) -> RequestError:
+def _explain(error: ErrorDetails, where: Mapping[str, str]) -> RequestError:
     parts = [str(part) for part in error["loc"]]
     key, sections = ".".join(parts), [".".join(parts[:end]) for end in range(len(parts), 0, -1)]
     source = next((where[section] for section in sections if section in where), "settings")

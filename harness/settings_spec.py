@@ -174,6 +174,25 @@ class DataSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TuningSettings:
+    """The search that a recipe was found by (`--tune`); `--recipe tuned` fills it in.
+
+    Attributes:
+        trials: Number of recipes that were tried.
+        images: Training images that each saw in an epoch.
+        epochs: How often it saw them, unless it was given up.
+        searched: Dotted keys of the settings that the trials drew.
+        space: Digest of the search space.
+    """
+
+    trials: _Count
+    images: Annotated[int, Ge(1)]
+    epochs: _Count
+    searched: tuple[str, ...]
+    space: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluationSettings:
     """How accuracy is measured."""
 
@@ -227,3 +246,4 @@ class Settings:
     pruning: PruningSettings | None = None
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     measurement: MeasurementSettings = field(default_factory=MeasurementSettings)
+    tuning: TuningSettings | None = None

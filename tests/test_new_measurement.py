@@ -53,7 +53,7 @@ def test_it_is_named_in_the_help_and_in_refusals(project):
         2,
         "error: unknown --measure 'parameter': did you mean parameters?\n",
     )
-    refused = run(project, "comparisons.py", *CELLS, "--fair")
+    refused = run(project, "comparisons.py", *CELLS, "--fair", "settings")
     assert (refused.returncode, refused.stderr) == (
         2,
         "error: --fair goes with --measure all: --measure parameters trains nothing\n",

@@ -25,17 +25,17 @@ def make_request(tmp_path, **changes):
         ({"trackers": ["aim"], "offline": False}, ["tracker aim needs aim: pip install aim"]),
         ({"trackers": ["mlflow"], "measure": "latency"}, ["--tracker goes with --measure all"]),
         (
-            {"fair": True, "measure": "latency"},
+            {"fair": "settings", "measure": "latency"},
             ["--fair goes with --measure all: --measure latency trains nothing"],
         ),
         (
-            {"fair": True, "measure": "cost"},
+            {"fair": "settings", "measure": "cost"},
             ["--fair goes with --measure all: --measure cost trains nothing"],
         ),
         (
-            {"fair": True},
+            {"fair": "settings"},
             [
-                "--fair: digits: epochs (10, 12)",
+                "--fair settings: digits: epochs (10, 12)",
                 "differ between mobilenet, resnet",
                 "--set training.epochs=12",
                 "--set training.precision=fp32",
@@ -54,9 +54,9 @@ def test_what_is_refused(capsys, tmp_path, monkeypatch, plan, changes, words):
 
 
 def test_what_fair_asks_for_is_fair(capsys, tmp_path):
-    commands.carry_out(make_request(tmp_path, fair=True), plan=True)
+    commands.carry_out(make_request(tmp_path, fair="settings"), plan=True)
     options = capsys.readouterr().err.strip().split(" --set ")[1:]
-    request = make_request(tmp_path, fair=True, assignments=options)
+    request = make_request(tmp_path, fair="settings", assignments=options)
     one, other = (item.job.settings.training for item in plan_request(request))
     assert one == other
 

@@ -28,7 +28,7 @@ def part_of(
         launcher="local",
         launcher_config=None,
         retry=0,
-        fair=False,
+        fair="",
     )
     paths: dict[str, Any] = {
         name: value.absolute() for name, value in vars(own).items() if isinstance(value, Path)

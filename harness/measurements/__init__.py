@@ -11,7 +11,8 @@ from harness.measurements.cell import WholeCell
 from harness.measurements.contract import Measurement
 from harness.measurements.cost import CountedCosts
 from harness.measurements.latency import LatencySideBySide
+from harness.measurements.tuning import Tuning
 
 MEASUREMENTS: dict[str, Measurement[Any, Any]] = {
-    each.name: each for each in (WholeCell(), LatencySideBySide(), CountedCosts())
+    each.name: each for each in (WholeCell(), LatencySideBySide(), CountedCosts(), Tuning())
 }

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 
 from harness.catalog import load_model
 from harness.data.loading import DataSource, images_key, load_job_data
+from harness.errors import unknown_name
 from harness.jobs import Cell, Job, Request
 from harness.networks.build import check_fit
 from harness.networks.published import require_published
@@ -33,7 +34,7 @@ from harness.plan.jobs import (
     resolve_device,
 )
 from harness.records.cell import Record, find_record
-from harness.records.comparability import require_fair
+from harness.records.comparability import FAIR, require_fair
 from harness.registry import expand_names, model_code, model_files
 from harness.settings import settings_hash, settings_with_start
 from harness.spec import ModelSpec
@@ -94,7 +95,10 @@ def plan_request(request: Request) -> list[Planned]:
     plans = [partial(_plan_cell, request, cell, seed, seen) for cell in cells for seed in seeds]
     planned = plan_published(request, plans)
     if request.fair:
-        require_fair([(each.job, each.spec) for each in planned if each.action != "unsupported"])
+        if request.fair not in FAIR:
+            raise unknown_name("--fair", request.fair, FAIR)
+        runnable = [(each.job, each.spec) for each in planned if each.action != "unsupported"]
+        require_fair(runnable, request.fair)
     return planned
 
 

@@ -14,7 +14,9 @@ from harness.catalog import load_model
 from harness.errors import NotPublishedError, RequestError, printable
 from harness.jobs import Cell, Device, Job, Request
 from harness.plan.images import own_name
+from harness.records.tuning import find_tuned
 from harness.registry import (
+    REFERENCE_RESULTS,
     dataset_files,
     expand_names,
     find_dataset,
@@ -121,7 +123,12 @@ def make_job(request: Request, cell: Cell, seed: int | None = None) -> tuple[Job
     """Return the job of a request's cell, with a seed of `--seeds` if any, and its model."""
     spec = load_model(cell.model)
     overrides = dict(request.overrides) | dict(map(parse_assignment, request.assignments))
-    settings = load_settings(cell.dataset, cell.model, overrides, recipe=request.recipe)
+    recipe, tuning = request.recipe, None
+    if recipe == "tuned":
+        found = find_tuned((request.results_dir, REFERENCE_RESULTS), cell)
+        recipe, tuning, overrides = "", found.budget, {**found.recipe, **overrides}
+    settings = load_settings(cell.dataset, cell.model, overrides, recipe=recipe)
+    settings = dataclasses.replace(settings, tuning=tuning)
     own_seed = settings.seed
     if seed is not None:
         if "seed" in overrides:
@@ -211,6 +218,12 @@ def describe_command(request: Request, dataset: str, models: str, device: Device
     parts += [f"--set {shlex.quote(text)}" for text in request.assignments]
     if request.recipe:
         parts.append(f"--recipe {request.recipe}")
+    if request.tune:
+        parts.append(f"--tune {request.tune}")
+    if request.tune_budget:
+        parts.append(f"--tune-budget {request.tune_budget}")
+    if request.tune_space:
+        parts.append(f"--tune-space {shlex.quote(request.tune_space.name)}")
     if request.published_dir:
         parts.append(f"--published-dir {shlex.quote(request.published_dir.name)}")
     if request.data_file:

@@ -1,7 +1,11 @@
-"""Fairness of comparisons: in which settings the cells of one data set differ.
+"""Fairness of comparisons: in which settings, or tuning budgets, cells of one data set differ.
 
 Some settings belong to a model by its design; they are named, but do not make a comparison unfair:
 the image size that a model is built for, the stages of a tree, the compression of a network.
+
+Models may also be compared by their best settings, if each had the same chances to find them
+(AlgoPerf, arXiv:2306.07179; DomainBed, arXiv:2007.01434): as many trials, of as many images, in the
+same search space. Settings that were searched may then differ.
 """
 
 from __future__ import annotations
@@ -33,16 +37,25 @@ _ONLY_WITH: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "step_factor": ("schedule", ("step",)),
     "processes": ("norm_statistics", ("local",)),
 }
+FAIR = ("settings", "budget")
+"""What `--fair` may ask to be the same."""
 # The layout of images in memory changes rounding alone.
 _NO_MATTER = ("channels_last",)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Conditions:
-    """What an accuracy depends on, by name, and which names are the model's own by its design."""
+    """What an accuracy depends on, by name.
+
+    Attributes:
+        values: The conditions.
+        own: Names of those that are the model's own, by its design.
+        tuning: The `TuningSettings` that the recipe was found with; None: it was not searched.
+    """
 
     values: Mapping[str, Any]
     own: frozenset[str]
+    tuning: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,21 +89,58 @@ def compare(conditions: Sequence[Conditions]) -> Fairness:
     return Fairness(differing=differing, by_design=by_design)
 
 
+def compare_budgets(conditions: Sequence[Conditions]) -> Fairness:
+    """Return what differs apart from settings that were searched, and between the searches."""
+    searches = [each.tuning or {"searched": ()} for each in conditions]
+    searched = {name.removeprefix("training.") for each in searches for name in each["searched"]}
+    reduced = []
+    for each in conditions:
+        values = {name: value for name, value in each.values.items() if name not in searched}
+        values["tuning"] = _describe_budget(each.tuning)
+        reduced.append(dataclasses.replace(each, values=values))
+    return compare(reduced)
+
+
+def _describe_budget(tuning: Mapping[str, Any] | None) -> str:
+    if tuning is None:
+        return "none"
+    images = f"{tuning['images']:,} images × {tuning['epochs']} epochs"
+    return f"{tuning['trials']} trials of {images} in {tuning['space'][:8]}"
+
+
+def describe_budgets(records: Sequence[Record]) -> str | None:
+    """Return whether tuned models had the same budget; None where fewer than two are tuned."""
+    compared = [record for record in records if record.accuracy.accuracy_top1 is not None]
+    found = [conditions_of_record(record) for record in compared]
+    tuned = [each for each in found if each.tuning is not None]
+    return str(compare_budgets(found)) if len(tuned) > 1 else None
+
+
 def describe_fairness(records: Sequence[Record]) -> str | None:
     """Return whether accuracies on one data set may be compared; None for fewer than two."""
     compared = [record for record in records if record.accuracy.accuracy_top1 is not None]
     return str(compare(list(map(conditions_of_record, compared)))) if len(compared) > 1 else None
 
 
-def require_fair(jobs: Sequence[tuple[Job, ModelSpec]]) -> None:
-    """Refuse cells of one data set under different conditions, and say what to set."""
+def require_fair(jobs: Sequence[tuple[Job, ModelSpec]], by: str = "settings") -> None:
+    """Refuse cells of one data set under different conditions, and say what to set.
+
+    They are to be equal in their settings, or, by "budget", in all that was not tuned and in the
+    budget of tuning.
+    """
     for dataset in dict.fromkeys(job.cell.dataset for job, _ in jobs):
         chosen = [(job, spec) for job, spec in jobs if job.cell.dataset == dataset]
-        fairness = compare([conditions_of_job(job, spec) for job, spec in chosen])
-        if not fairness.fair:
-            models = ", ".join(job.cell.model for job, _ in chosen)
+        conditions = [conditions_of_job(job, spec) for job, spec in chosen]
+        fairness = compare_budgets(conditions) if by == "budget" else compare(conditions)
+        models = ", ".join(job.cell.model for job, _ in chosen)
+        if "tuning" in fairness.differing or (by == "budget" and conditions[0].tuning is None):
             raise RequestError(
-                f"--fair: {dataset}: {_list(fairness.differing)} differ between {models}; the same "
+                f"--fair budget: {dataset}: not all of {models} were tuned alike: tune all with "
+                "the same --tune and --tune-budget, then add --recipe tuned"
+            )
+        if not fairness.fair:
+            raise RequestError(
+                f"--fair {by}: {dataset}: {_list(fairness.differing)} differ between {models}; the same "
                 f"for all: {' '.join(_assignments(chosen[0][0].settings, fairness))}"
             )
 
@@ -119,7 +169,7 @@ def conditions_of_record(record: Record) -> Conditions:
         values["compression"] = record.title
         if record.accuracy.precision == "int8":
             del values["evaluation.precision"]
-    return Conditions(values=values, own=frozenset(own))
+    return Conditions(values=values, own=frozenset(own), tuning=settings.get("tuning"))
 
 
 def conditions_of_job(job: Job, spec: ModelSpec) -> Conditions:
@@ -142,7 +192,8 @@ def conditions_of_job(job: Job, spec: ModelSpec) -> Conditions:
         if spec.section == "quantization":
             del values["evaluation.precision"]
     # A request sets one size for all; where they differ, it is the models that do.
-    return Conditions(values=values, own=frozenset({"image_size", "tree", "compression"}))
+    own = frozenset({"image_size", "tree", "compression"})
+    return Conditions(values=values, own=own, tuning=settings["tuning"])
 
 
 def _training(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from itertools import chain, count, groupby, product
 from string import ascii_lowercase
 
 from harness.records.cell import Record
-from harness.records.comparability import describe_fairness
+from harness.records.comparability import describe_budgets, describe_fairness
 from harness.records.parts import Compression
 from harness.report.columns import columns_of
 from harness.report.rows import Row, make_rows
@@ -41,6 +41,8 @@ def print_records(records: Sequence[Record], title: str = "measured beside publi
         print_table(Table.of(rows, (_MODEL, *columns_of(rows), notes), f"{dataset}: {title}"))
         if fairness := describe_fairness(members):
             print(f"fair: {fairness}")
+        if budgets := describe_budgets(members):
+            print(f"same tuning budget: {budgets}")
 
 
 def render_markdown(rows: Sequence[Row], records: Sequence[Record]) -> str:
@@ -131,5 +133,9 @@ def _sources(records: Sequence[Record]) -> list[str]:
             f"in {'int8' if precision == 'int8' else 'fp32'}, accuracy in {precision}"
         )
     lines = list(dict.fromkeys([*images, *machines]))
-    fairness = describe_fairness(ran)
-    return [*lines, f"- Fair (same settings): {fairness}"] if fairness else lines
+    for what, answer in (
+        ("same settings", describe_fairness(ran)),
+        ("same tuning budget", describe_budgets(ran)),
+    ):
+        lines += [f"- Fair ({what}): {answer}"] if answer else []
+    return lines

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Trained:
+class Trained:
     """A trained network: the start of its weights, a log of every epoch, its layout, notes."""
 
     network: nn.Module
@@ -71,7 +71,9 @@ def learn(
     sizes = (len(data.classes), data.channels)
     try:
         if spec.fit is None:
-            trained = _train_alike(job, spec, data, path, tracker, share)
+            trained = train_network(
+                job, spec, data, path, lambda _, log: tracker.log_epoch(log), share
+            )
         else:
             trained = _train_in_stages(spec.fit, job, spec, data, path, tracker, base)
     except (RuntimeError, ValueError) as error:
@@ -124,10 +126,18 @@ def learn(
     return trained.network, sidecar
 
 
-def _train_alike(
-    job: Job, spec: ModelSpec, data: ImageData, path: Path, tracker: Tracker, share: Share
-) -> _Trained:
-    """Train one network by one recipe, as for most models."""
+def train_network(
+    job: Job,
+    spec: ModelSpec,
+    data: ImageData,
+    path: Path,
+    on_epoch: Callable[[nn.Module, Mapping[str, Any]], None],
+    share: Share | None = None,
+) -> Trained:
+    """Train one network by one recipe, as for most models; see `learn`.
+
+    `on_epoch` takes the network, as the epoch left it on its device, and the epoch's log.
+    """
     settings, device, recipe = job.settings, job.training_device, job.settings.training
     checkpoint, preprocess = checkpoint_path(path), make_preprocess(settings, spec)
     network, start = _start(job, spec, data, checkpoint)
@@ -148,9 +158,9 @@ def _train_alike(
         checkpoint_seconds=60 * settings.checkpoint_minutes,
         start=start,
         title=str(job.cell),
-        on_epoch=tracker.log_epoch,
+        on_epoch=lambda log: on_epoch(network, log),
     )
-    return _Trained(network=network, start=start, logs=logs, channels_last=channels_last)
+    return Trained(network=network, start=start, logs=logs, channels_last=channels_last)
 
 
 def _train_in_stages(
@@ -161,7 +171,7 @@ def _train_in_stages(
     path: Path,
     tracker: Tracker,
     base: Base | None,
-) -> _Trained:
+) -> Trained:
     """Train with the `fit` function of the model."""
     settings, device = job.settings, job.training_device
     stages = Stages(
@@ -194,7 +204,7 @@ def _train_in_stages(
         )
     )
     last = settings.quantization or settings.pruning or settings
-    return _Trained(
+    return Trained(
         network=network,
         start=base.name if base else "random",
         logs=stages.logs,

@@ -1,0 +1,106 @@
+"""Studies: trials in order, given up, failed, and continued after a kill."""
+
+import pytest
+
+from harness.errors import CellError
+from harness.tuning.space import Domain, Space
+from harness.tuning.study import best_of, run_trials
+
+SPACE = Space(
+    held_out=0.1,
+    images=10,
+    epochs=2,
+    search={
+        "training.learning_rate": Domain(low=1e-4, high=1e-2, log=True),
+        "training.shift_pixels": Domain(choices=(0, 2, 4)),
+    },
+)
+USUAL = {"training.learning_rate": 1e-3, "training.shift_pixels": 2}
+
+
+def accuracy_of(values):
+    return 50 + 10 * values["training.shift_pixels"] - 1000 * values["training.learning_rate"]
+
+
+def train(number, values, report):
+    for epoch in (1, 2):
+        report({"epoch": epoch, "seconds": 1.5}, accuracy_of(values))
+    return accuracy_of(values)
+
+
+def test_the_usual_recipe_comes_first_and_the_best_is_found(tmp_path):
+    trials = run_trials(tmp_path / "study", SPACE, 8, 0, USUAL, train)
+    assert [each.number for each in trials] == list(range(8))
+    assert trials[0].values == USUAL
+    assert (trials[0].epochs, trials[0].seconds, trials[0].accuracy) == (2, 3.0, 69.0)
+    best = best_of(trials)
+    assert best.accuracy == max(t.accuracy for t in trials if t.state == "complete")
+    assert best.accuracy == accuracy_of(best.values)
+
+
+def test_a_recipe_outside_the_space_is_no_trial(tmp_path):
+    usual = USUAL | {"training.shift_pixels": 3}
+    (trial,) = run_trials(tmp_path / "study", SPACE, 1, 0, usual, train)
+    assert trial.values["training.shift_pixels"] in (0, 2, 4)
+
+
+def test_a_study_that_was_killed_goes_on_in_its_trial_and_has_the_same_trials(tmp_path):
+    whole = run_trials(tmp_path / "whole", SPACE, 7, 3, USUAL, train)
+    begun = []
+
+    def killed(number, values, report):
+        begun.append(number)
+        if len(begun) == 5:
+            report({"epoch": 1, "seconds": 1.5}, accuracy_of(values))
+            raise SystemExit
+        return train(number, values, report)
+
+    with pytest.raises(SystemExit):
+        run_trials(tmp_path / "cut", SPACE, 7, 3, USUAL, killed)
+
+    def resumed(number, values, report):
+        begun.append(number)
+        if number == 4:
+            # The checkpoint brings the first epoch.
+            report({"epoch": 2, "seconds": 1.5}, accuracy_of(values))
+            return accuracy_of(values)
+        return train(number, values, report)
+
+    assert run_trials(tmp_path / "cut", SPACE, 7, 3, USUAL, resumed) == whole
+    assert begun == [0, 1, 2, 3, 4, 4, 5, 6]
+
+
+def test_more_trials_go_on_after_those_that_are_there(tmp_path):
+    first = run_trials(tmp_path / "study", SPACE, 3, 0, USUAL, train)
+    assert run_trials(tmp_path / "study", SPACE, 5, 0, USUAL, train)[:3] == first
+
+
+def test_a_hopeless_trial_is_given_up_after_an_epoch(tmp_path):
+    def falling(number, values, report):
+        report({"epoch": 1, "seconds": 1.0}, 90.0 - 10 * number)
+        report({"epoch": 2, "seconds": 1.0}, 90.0 - 10 * number)
+        return 90.0 - 10 * number
+
+    trials = run_trials(tmp_path / "study", SPACE, 6, 0, USUAL, falling)
+    assert [each.state for each in trials] == ["complete"] * 4 + ["pruned"] * 2
+    assert [(each.epochs, each.accuracy) for each in trials[4:]] == [(1, 50.0), (1, 40.0)]
+
+
+def test_a_trial_that_breaks_is_counted_and_says_why(tmp_path):
+    def breaking(number, values, report):
+        if number == 1:
+            raise CellError("the loss is not finite")
+        return train(number, values, report)
+
+    trials = run_trials(tmp_path / "study", SPACE, 3, 0, USUAL, breaking)
+    assert [each.state for each in trials] == ["complete", "failed", "complete"]
+    assert (trials[1].reason, trials[1].accuracy) == ("the loss is not finite", None)
+
+
+def test_where_no_trial_ends_there_is_no_best(tmp_path):
+    def breaking(*_):
+        raise CellError("the loss is not finite")
+
+    trials = run_trials(tmp_path / "study", SPACE, 2, 0, USUAL, breaking)
+    with pytest.raises(CellError, match="no trial came to its end: the loss is not finite"):
+        best_of(trials)

@@ -1,0 +1,134 @@
+"""`--tune` as a whole command: killed, continued, its winner used; test images choose nothing."""
+
+import json
+import time
+
+import numpy as np
+import pytest
+
+from harness.jobs import Cell
+from harness.records.cell import CELLS
+from harness.records.tuning import TUNINGS, tuning_place
+from tests.commands import Running, copy_project, run
+
+NETWORK = '''"""A small convolutional network."""
+
+from torch import nn
+
+from harness.spec import ModelSpec
+
+
+def build(num_classes, in_channels, pretrained):
+    return nn.Sequential(
+        nn.Conv2d(in_channels, 8, 3, stride=2, padding=1), nn.BatchNorm2d(8), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Dropout(0.1), nn.Linear(128, num_classes),
+    )
+
+
+SPEC = ModelSpec(label="Small", build=build, image_size=16)
+'''
+TUNE = ("comparisons.py", "--model", "small", "--threads", "1", "--tune", "6", "--offline")
+BUDGET = ("--tune-budget", "200x3")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    copy = tmp_path_factory.mktemp("project")
+    copy_project(copy)
+    folder = copy / "monolithic_architectures" / "small"
+    folder.mkdir()
+    (folder / "model.py").write_text(NETWORK)
+    rng = np.random.default_rng(0)
+    labels = np.arange(300) % 3
+    images = (rng.integers(0, 120, (300, 16, 16)) + 40 * labels[:, None, None]).astype(np.uint8)
+    arrays = {
+        "train_images": images,
+        "train_labels": labels,
+        "test_images": images[:60],
+        "classes": np.array(["dark", "grey", "light"]),
+    }
+    np.savez(copy / "shades.npz", test_labels=labels[:60], **arrays)
+    np.savez(copy / "swapped.npz", test_labels=2 - labels[:60], **arrays)
+    return copy
+
+
+def read(project, data="shades"):
+    place = tuning_place(Cell(dataset=data, model="small", device="cpu"))
+    return TUNINGS.read(project / "results/own" / place)
+
+
+def test_a_killed_search_goes_on_and_its_winner_is_used(project):
+    running = Running(project, *TUNE, *BUDGET, "--data-file", "shades.npz")
+    studies = project / "weights/shades/tuning"
+    while not running.ended and len(list(studies.glob("*-2.checkpoint"))) < 1:
+        time.sleep(0.01)
+    running.kill()
+    done = run(project, *TUNE, *BUDGET, "--data-file", "shades.npz")
+    assert done.returncode == 0, done.stderr
+    assert not list(studies.glob("*.checkpoint"))
+    record = read(project)
+    assert [trial.number for trial in record.trials] == list(range(6))
+    assert (record.held_out, record.budget.images, record.budget.epochs) == (30, 200, 3)
+    assert record.images_seen == 200 * sum(trial.epochs for trial in record.trials)
+    again = run(project, *TUNE, *BUDGET, "--data-file", "shades.npz")
+    assert "done: an equal search exists" in again.stderr
+
+    train = ("comparisons.py", "--model", "small", "--threads", "1", "--epochs", "2", "--offline")
+    quick = ("--set", "measurement.latency_seconds=0.2")
+    done = run(project, *train, *quick, "--data-file", "shades.npz", "--recipe", "tuned")
+    assert done.returncode == 0, done.stderr
+    cell = CELLS.read(project / "results/own/records/shades/small-cpu.json")
+    recipe = cell.settings.settings["training"]
+    for name, value in record.recipe.items():
+        assert recipe[name.removeprefix("training.")] == json.loads(json.dumps(value))
+    assert recipe["epochs"] == 2
+    assert cell.settings.settings["tuning"]["trials"] == 6
+
+
+def test_test_images_choose_nothing(project):
+    for name in ("shades", "swapped"):
+        done = run(project, *TUNE, *BUDGET, "--data-file", f"{name}.npz")
+        assert done.returncode == 0, done.stderr
+    first, second = read(project), read(project, "swapped")
+    assert first.data_sha256 != second.data_sha256
+    assert [t.values for t in first.trials] == [t.values for t in second.trials]
+    assert [t.accuracy for t in first.trials] == [t.accuracy for t in second.trials]
+    assert first.recipe == second.recipe
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--tune-budget", "271x1"), "has 270 images to train on beside 30 that trials"),
+        (("--tune-budget", "many"), "as 4000x3"),
+        (("--recipe", "tuned"), "leave out --recipe tuned"),
+        (("--measure", "latency"), "--tune goes without --measure latency"),
+        (("--set", "tuning.trials=3"), "only --recipe tuned sets it"),
+        (("--tune-space", "absent.yaml"), "absent.yaml"),
+    ],
+)
+def test_what_is_refused(project, options, words):
+    refused = run(project, *TUNE, "--data-file", "shades.npz", *options)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert words in refused.stderr
+    assert refused.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [("trunk", "trains in stages"), ("vgg_pruned", "is made from vgg_bn: tune that")],
+)
+def test_models_without_one_recipe_are_refused(project, model, words):
+    refused = run(
+        project, "comparisons.py", "--dataset", "digits", "--model", model, "--tune", "2"
+    )
+    assert refused.returncode == 2
+    assert words in refused.stderr
+
+
+def test_a_recipe_that_was_not_searched_is_named(project):
+    refused = run(
+        project, *TUNE[:3], "--dataset", "digits", "--model", "deit", "--recipe", "tuned"
+    )
+    assert refused.returncode == 2
+    assert "digits/deit-cpu has not been tuned" in refused.stderr
