@@ -2,7 +2,8 @@
 
 A command and its worker take ten seconds each to import torch and torchvision. Here both are forks
 of one process that has imported them, so that all code of the project runs as it does for a user,
-in processes of its own; `test_newcomer` runs the same without this short cut.
+in processes of its own. Figures, which take as long as a small training, are empty pictures.
+`test_newcomer` runs the same without these short cuts.
 """
 
 import logging
@@ -14,8 +15,11 @@ import subprocess
 import sys
 import tempfile
 import traceback
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+
+from matplotlib.figure import Figure
 
 ROOT = Path(__file__).resolve().parent.parent
 _ROOMS = ("harness", "cli", "configs", "datasets", "monolithic_architectures")
@@ -88,6 +92,9 @@ def _run_script(project, arguments, output, environment):
     sys.path[:] = [str(home), *(path for path in sys.path if path not in ("", str(ROOT)))]
     sys.argv = arguments
     fork_children()
+    from harness.report import figures
+
+    figures.save_figure = partial(_save_empty, figures.save_figure)
     runpy.run_path(arguments[0], run_name="__main__")
 
 
@@ -100,6 +107,10 @@ def fork_children():
     process_memory.multiprocessing = SimpleNamespace(
         get_context=lambda _: multiprocessing.get_context("fork")
     )
+
+
+def _save_empty(save, plot, files, **options):
+    save(lambda: Figure(figsize=(0.2, 0.2)), files, **options)
 
 
 class _ForkedWorker:
