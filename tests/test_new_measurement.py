@@ -12,7 +12,7 @@ ENTRIES = (
         "from harness.measurements.latency import LatencySideBySide\n"
         "from harness.measurements.parameters import Parameters\n",
     ),
-    ("CountedCosts())", "CountedCosts(), Parameters())"),
+    ("Tuning())", "Tuning(), Parameters())"),
 )
 CELLS = ("--dataset", "digits", "--model", "mobilenet,deit", "--measure", "parameters")
 

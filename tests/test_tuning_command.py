@@ -10,6 +10,7 @@ from harness.jobs import Cell
 from harness.records.cell import CELLS
 from harness.records.tuning import TUNINGS, tuning_place
 from tests.commands import Running, copy_project, run
+from tests.refusals import make_request, refuse
 
 NETWORK = '''"""A small convolutional network."""
 
@@ -115,20 +116,24 @@ def test_what_is_refused(project, options, words):
 
 
 @pytest.mark.parametrize(
-    ("model", "words"),
-    [("trunk", "trains in stages"), ("vgg_pruned", "is made from vgg_bn: tune that")],
+    ("changes", "words"),
+    [
+        ({"models": ["trunk"], "tune": 2}, "TRUNK trains in stages"),
+        ({"models": ["vgg_pruned"], "tune": 2}, "is made from vgg_bn: tune that"),
+        ({}, "--measure tune wants --tune NUMBER"),
+    ],
 )
-def test_models_without_one_recipe_are_refused(project, model, words):
-    refused = run(
-        project, "comparisons.py", "--dataset", "digits", "--model", model, "--tune", "2"
-    )
-    assert refused.returncode == 2
-    assert words in refused.stderr
+def test_models_without_one_recipe_are_refused(capsys, tmp_path, changes, words):
+    refuse(capsys, tmp_path, make_request(tmp_path, measure="tune", **changes), words)
 
 
-def test_a_recipe_that_was_not_searched_is_named(project):
-    refused = run(
-        project, *TUNE[:3], "--dataset", "digits", "--model", "deit", "--recipe", "tuned"
-    )
-    assert refused.returncode == 2
-    assert "digits/deit-cpu has not been tuned" in refused.stderr
+def test_a_recipe_that_was_not_searched_is_named(capsys, tmp_path):
+    request = make_request(tmp_path, recipe="tuned")
+    refuse(capsys, tmp_path, request, "digits/resnet-cpu has not been tuned")
+
+
+def test_models_that_were_not_tuned_are_not_alike_by_budget(capsys, tmp_path):
+    request = make_request(tmp_path, models=["resnet,mobilenet"], fair="budget")
+    refuse(capsys, tmp_path, request, "tune all with the same --tune and --tune-budget")
+    request = make_request(tmp_path, models=["resnet,mobilenet"], fair="budgets")
+    refuse(capsys, tmp_path, request, "unknown --fair 'budgets': did you mean budget?")

@@ -139,9 +139,10 @@ def require_fair(jobs: Sequence[tuple[Job, ModelSpec]], by: str = "settings") ->
                 "the same --tune and --tune-budget, then add --recipe tuned"
             )
         if not fairness.fair:
+            same = " ".join(_assignments(chosen[0][0].settings, fairness))
             raise RequestError(
-                f"--fair {by}: {dataset}: {_list(fairness.differing)} differ between {models}; the same "
-                f"for all: {' '.join(_assignments(chosen[0][0].settings, fairness))}"
+                f"--fair {by}: {dataset}: {_list(fairness.differing)} differ between {models}; "
+                f"the same for all: {same}"
             )
 
 

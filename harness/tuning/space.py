@@ -175,7 +175,7 @@ def load_space(dataset: str, model: str, path: Path | None = None, budget: str =
 
     path = path or SPACE_FILE
     sections = read_sections(path, {"all", "models", *dataset_files()})
-    own = sections.pop("models", None) or {}
+    own = sections.get("models") or {}
     for name, section in own.items():
         if name not in model_files():
             raise unknown_name(f"model in {path.name}", str(name), model_files())

@@ -201,7 +201,9 @@ def test_cells_that_are_alike_may_run():
 
 def test_cells_that_differ_are_refused_with_what_to_set():
     text = refusal(make_pair("a", epochs=4, rand_augment=(2, 9)), make_pair("b", epochs=5))
-    assert text.startswith("--fair settings: digits: epochs (4, 5), rand_augment ([2, 9], none) differ")
+    assert text.startswith(
+        "--fair settings: digits: epochs (4, 5), rand_augment ([2, 9], none) differ"
+    )
     assert "between a, b;" in text
     assert text.endswith("--set training.epochs=4 --set 'training.rand_augment=[2, 9]'")
 
