@@ -106,6 +106,7 @@ def test_test_images_choose_nothing(project):
         (("--measure", "latency"), "--tune goes without --measure latency"),
         (("--set", "tuning.trials=3"), "only --recipe tuned sets it"),
         (("--tune-space", "absent.yaml"), "absent.yaml"),
+        (("--set", "image_size=4"), "setting training.shift_pixels: 4 pixels, images have 4"),
     ],
 )
 def test_what_is_refused(project, options, words):

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Hashable
 from dataclasses import replace
+from importlib.util import find_spec
 
 from harness.data.loading import ImageData, images_key, load_job_data
 from harness.errors import RequestError
-from harness.jobs import Cell, Request
+from harness.jobs import Cell, Job, Request
 from harness.networks.build import check_fit
 from harness.plan.images import accept_images
 from harness.plan.jobs import make_job, name_datasets, resolve_device
-from harness.registry import expand_names, model_files
-from harness.settings import with_values
-from harness.tuning.space import TuneJob, held_out_rows, load_space, read_budget
+from harness.registry import expand_names, find_dataset, model_files
+from harness.settings import complete_settings, with_values
+from harness.spec import ModelSpec
+from harness.tuning.space import Space, TuneJob, held_out_rows, load_space
 
 
 def plan_tuning(request: Request) -> list[TuneJob]:
@@ -24,38 +27,56 @@ def plan_tuning(request: Request) -> list[TuneJob]:
     """
     if not request.tune:
         raise RequestError("--measure tune wants --tune NUMBER, the trials of each model")
+    if find_spec("optuna") is None:
+        raise RequestError(
+            "--tune needs Optuna: uv sync --extra tune, or pip install optuna (version in "
+            "pyproject.toml)"
+        )
     if request.recipe == "tuned":
         raise RequestError("--tune searches for the recipe: leave out --recipe tuned")
     device = resolve_device(request.device, elsewhere=request.launcher != "local")
-    seen: dict[object, ImageData] = {}
+    seen: dict[Hashable, ImageData] = {}
     jobs, left_out = [], []
     for dataset in name_datasets(request):
         for model in expand_names("model", request.models, model_files()):
             job, spec = make_job(request, Cell(dataset=dataset, model=model, device=device))
-            if spec.fit is not None:
+            if spec.fit is None:
+                jobs.append(_plan_study(request, job, spec, seen))
+            else:
                 why = f"is made from {spec.base}: tune that" if spec.base else "trains in stages"
                 left_out.append(f"{model}: {spec.label} {why}")
-                continue
-            space = load_space(dataset, model, request.tune_space, request.tune_budget)
-            key = images_key(job, spec)
-            if key not in seen:
-                seen[key] = load_job_data(job, spec)
-                accept_images(job, seen[key].source, force=request.force)
-            data = seen[key]
-            rest = int((~held_out_rows(data.train.labels, space.held_out, job.settings.seed)).sum())
-            if read_budget(request.tune_budget) and space.images > rest:
-                raise RequestError(
-                    f"--tune-budget {request.tune_budget}: {dataset} has {rest} images to train on "
-                    f"beside {len(data.train) - rest} that trials are judged by"
-                )
-            space = replace(space, images=min(space.images, rest))
-            settings = with_values(job.settings, space.usual(job.settings), "search space")
-            check_fit(settings, spec, len(data.classes), data.channels, space.images)
-            jobs.append(
-                TuneJob(job=job, trials=request.tune, space=space, data_sha256=data.source.sha256)
-            )
     if left_out and (not jobs or "all" not in ",".join(request.models).split(",")):
         raise RequestError(f"--tune: {left_out[0]}")
     for line in left_out:
         print(f"left out: {line}", file=sys.stderr)
     return jobs
+
+
+def _plan_study(
+    request: Request, job: Job, spec: ModelSpec, seen: dict[Hashable, ImageData]
+) -> TuneJob:
+    space = load_space(job.cell.dataset, job.cell.model, request.tune_space, request.tune_budget)
+    key = images_key(job, spec)
+    if key not in seen:
+        seen[key] = load_job_data(job, spec)
+        accept_images(job, seen[key].source, force=request.force)
+    data, seed = seen[key], job.settings.seed
+    rest = int((~held_out_rows(data.train.labels, space.held_out, seed)).sum())
+    if request.tune_budget and space.images > rest:
+        raise RequestError(
+            f"--tune-budget {request.tune_budget}: {job.cell.dataset} has {rest} images to train "
+            f"on beside {len(data.train) - rest} that trials are judged by"
+        )
+    space = replace(space, images=min(space.images, rest))
+    _check_space(job, spec, space, data)
+    return TuneJob(job=job, trials=request.tune, space=space, data_sha256=data.source.sha256)
+
+
+def _check_space(job: Job, spec: ModelSpec, space: Space, data: ImageData) -> None:
+    """Refuse a space with a value that no trial of this model could have."""
+    settings = with_values(job.settings, space.usual(job.settings), "search space")
+    for name, domain in space.search.items():
+        for value in domain.choices or (domain.low, domain.high):
+            tried = with_values(settings, {name: value}, "search space")
+            complete_settings(tried, spec, find_dataset(job.cell.dataset))
+    check_fit(settings, spec, len(data.classes), data.channels, space.images)

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any, Literal
 from harness.errors import CellError
 from harness.records.tuning import TrialResult
 from harness.tuning.space import Space
+from harness.util.error_text import describe_error
 
 if TYPE_CHECKING:
     import optuna
 
 # Trials before the sampler follows a model of what it saw, and before trials are given up.
 _FIRST_TRIALS = 4
+# Exceptions of reading a study whose lines are cut off or altered.
+_DAMAGED = (ValueError, LookupError, TypeError, AttributeError)
 _STATES: dict[str, Literal["complete", "pruned", "failed"]] = {
     "COMPLETE": "complete",
     "PRUNED": "pruned",
@@ -49,13 +52,18 @@ def run_trials(
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     path.parent.mkdir(parents=True, exist_ok=True)
-    study = optuna.create_study(
-        storage=optuna.storages.JournalStorage(JournalFileBackend(str(path))),
-        study_name="tuning",
-        direction="maximize",
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=_FIRST_TRIALS),
-        load_if_exists=True,
-    )
+    try:
+        study = optuna.create_study(
+            storage=optuna.storages.JournalStorage(JournalFileBackend(str(path))),
+            study_name="tuning",
+            direction="maximize",
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=_FIRST_TRIALS),
+            load_if_exists=True,
+        )
+    except _DAMAGED as error:
+        raise CellError(
+            f"{path}: a damaged study ({describe_error(error)}): delete it to start anew"
+        ) from error
     while len(ended := [each for each in study.trials if each.state.is_finished()]) < count:
         study.sampler = optuna.samplers.TPESampler(
             n_startup_trials=_FIRST_TRIALS, multivariate=True, seed=seed + len(ended)

@@ -104,3 +104,11 @@ def test_where_no_trial_ends_there_is_no_best(tmp_path):
     trials = run_trials(tmp_path / "study", SPACE, 2, 0, USUAL, breaking)
     with pytest.raises(CellError, match="no trial came to its end: the loss is not finite"):
         best_of(trials)
+
+
+@pytest.mark.parametrize("text", ["no JSON\n{}\n", "[]\n", '{"op_code": 4}\n', '{"op_code": 0}\n'])
+def test_a_damaged_study_is_named(tmp_path, text):
+    path = tmp_path / "study"
+    path.write_text(text)
+    with pytest.raises(CellError, match="study: a damaged study .*: delete it to start anew"):
+        run_trials(path, SPACE, 1, 0, USUAL, train)
