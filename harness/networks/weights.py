@@ -153,11 +153,10 @@ def write_state(path: Path, network: nn.Module) -> None:
         CellError: The disk is full or the folder cannot be written to.
     """
     state = state_to_save(network)
+    # Not `save_file`: it writes a file of another name first, which a kill would leave for ever.
+    content = safetensors.torch.save(state)
     with atomic_path(path) as temporary:
-        try:
-            safetensors.torch.save_file(state, temporary)
-        except SafetensorError as error:
-            raise OSError(str(error)) from error
+        temporary.write_bytes(content)
 
 
 def state_to_save(network: nn.Module) -> dict[str, Tensor]:

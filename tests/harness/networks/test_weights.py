@@ -3,7 +3,9 @@
 import dataclasses
 import json
 import os
+import resource
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -60,6 +62,21 @@ def test_what_is_read_is_what_was_written(saved):
         "net-01234567.json",
         "net-01234567.safetensors",
     ]
+
+
+def test_what_a_kill_leaves_is_deleted_by_the_next_writing(saved):
+    path, network, sidecar = saved
+    child = os.fork()
+    if not child:
+        # The kernel ends the process in the middle of the file.
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        save_weights(path, network, sidecar)
+    assert os.waitpid(child, 0)[1] & 0x7F == signal.SIGXFSZ
+    assert len(list(path.parent.iterdir())) == 3
+    save_weights(path, network, sidecar)
+    assert len(list(path.parent.iterdir())) == 2
 
 
 def test_another_recipe_or_other_data_is_another_file(tmp_path):
