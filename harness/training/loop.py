@@ -47,11 +47,15 @@ class Batches(Protocol):
 
 @dataclass(kw_only=True)
 class _Tally:
-    """The running sums of an epoch; loss and number of right images stay on the device."""
+    """The running sums of an epoch; loss and number of right images stay on the device.
+
+    `learning_rate` is that of its first step.
+    """
 
     step: int = 0
     images: int = 0
     seconds: float = 0.0
+    learning_rate: float | None = None
     # The first sums are scalars on the CPU, which may be added to those of any device.
     loss_sum: Tensor = field(default_factory=lambda: torch.zeros(()))
     correct: Tensor = field(default_factory=lambda: torch.zeros(()))
@@ -154,7 +158,8 @@ class _Run:
         """Train for one epoch, or for the rest of an interrupted one."""
         self.steps.network.train()
         tally, number, means = self.tally, len(self.logs) + 1, None
-        learning_rate = self.steps.learning_rate
+        if tally.learning_rate is None:
+            tally.learning_rate = self.steps.learning_rate
         saved = time.perf_counter()
         start = saved - tally.seconds
         title = f"{self.title}, epoch {number}/{self.settings.epochs}"
@@ -180,7 +185,7 @@ class _Run:
                 "epoch": number,
                 "loss": loss,
                 "accuracy": accuracy,
-                "learning_rate": learning_rate,
+                "learning_rate": tally.learning_rate,
                 "seconds": tally.seconds,
             }
         )
