@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -30,6 +31,7 @@ from harness.training.checkpoints import delete_checkpoint
 from harness.training.fit import train_network
 from harness.tuning.space import TuneJob, held_out_rows
 from harness.tuning.study import Report, best_of, run_trials
+from harness.util.error_text import describe_error
 from harness.util.hashing import hash_json
 from harness.util.locks import shared_lock
 
@@ -47,14 +49,15 @@ def tune(tuning: TuneJob) -> TuningRecord:
     data = _shared_out(load_job_data(job, spec), tuning)
     parts = (recipe_hash(job.settings), dataclasses.asdict(space), data.source.sha256)
     key = hash_json([*parts, model_code(job.cell.model)])
-    folder = job.weights_dir / job.cell.dataset / "tuning"
+    study = job.weights_dir / job.cell.dataset / "tuning" / f"{job.cell.model}-{key}.jsonl"
 
     def train(number: int, values: Mapping[str, Any], report: Report) -> float:
         settings = with_values(
             job.settings, {**space.fixed, "training.epochs": space.epochs, **values}, "search space"
         )
         trial = dataclasses.replace(job, settings=settings)
-        path = folder / f"{job.cell.model}-{key}-{number}.safetensors"
+        path = study.with_name(f"{study.stem}-{number}.safetensors")
+        _discard_checkpoints(study, but=path)
 
         def on_epoch(network: nn.Module, log: Mapping[str, Any]) -> None:
             # The last epoch is judged with what the training leaves, such as a moving average.
@@ -63,14 +66,14 @@ def tune(tuning: TuneJob) -> TuningRecord:
 
         try:
             network = train_network(trial, spec, data, path, on_epoch).network
-            return _judge(network, trial, spec, data)
-        finally:
-            delete_checkpoint(checkpoint_path(path))
+        except (RuntimeError, ValueError) as error:
+            raise CellError(f"training broke: {describe_error(error)}") from error
+        return _judge(network, trial, spec, data)
 
-    study = folder / f"{job.cell.model}-{key}.jsonl"
     with shared_lock(study.with_suffix(".lock")):
         usual = space.usual(job.settings)
         trials = run_trials(study, space, tuning.trials, job.settings.seed, usual, train)
+        _discard_checkpoints(study)
     best = best_of(trials)
     environment = describe_environment(job.cell.device)
     return TuningRecord(
@@ -90,6 +93,13 @@ def tune(tuning: TuneJob) -> TuningRecord:
         settings_hash=settings_hash(job.settings),
         provenance=make_provenance(environment, started, job.command),
     )
+
+
+def _discard_checkpoints(study: Path, but: Path | None = None) -> None:
+    """Delete the checkpoints of trials that the study says have ended."""
+    for checkpoint in study.parent.glob(f"{study.stem}-*.checkpoint"):
+        if but is None or checkpoint != checkpoint_path(but):
+            delete_checkpoint(checkpoint)
 
 
 def _shared_out(data: ImageData, tuning: TuneJob) -> ImageData:
