@@ -191,7 +191,7 @@ def test_each_trouble_is_named_and_ends_nothing_else(cluster, project):
     bad = (*folders("trouble"), "--epochs", "1")
     cluster.call("scontrol", "update", "NodeName=n1,n2", "State=drain", "Reason=test")
     asked = (*CELLS, *QUICK, *LAUNCH, *bad)
-    broken = (*asked, "--set", "training.learning_rate=1e30", "--set", "training.optimizer=sgd")
+    broken = (*asked, "--set", "training.learning_rate=1e4", "--set", "training.optimizer=sgd")
     assert cluster.run(project, *broken, "--detach").returncode == 0
     assert cluster.run(project, *asked, "--seeds", "1", "--detach").returncode == 0
     changed = project / "harness" / "jobs.py"
