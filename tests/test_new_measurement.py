@@ -56,7 +56,7 @@ def test_it_is_named_in_the_help_and_in_refusals(project):
     refused = run(project, "comparisons.py", *CELLS, "--fair", "settings")
     assert (refused.returncode, refused.stderr) == (
         2,
-        "error: --fair goes with --measure all: --measure parameters trains nothing\n",
+        "error: --fair goes with --measure all: --measure parameters trains no cell\n",
     )
 
 

@@ -26,11 +26,11 @@ def make_request(tmp_path, **changes):
         ({"trackers": ["mlflow"], "measure": "latency"}, ["--tracker goes with --measure all"]),
         (
             {"fair": "settings", "measure": "latency"},
-            ["--fair goes with --measure all: --measure latency trains nothing"],
+            ["--fair goes with --measure all: --measure latency trains no cell"],
         ),
         (
             {"fair": "settings", "measure": "cost"},
-            ["--fair goes with --measure all: --measure cost trains nothing"],
+            ["--fair goes with --measure all: --measure cost trains no cell"],
         ),
         (
             {"fair": "settings"},

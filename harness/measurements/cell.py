@@ -30,8 +30,8 @@ class WholeCell(Measurement["Planned", Job]):
     help_text = "all"
     job_type = Job
     own_options: ClassVar = {
-        "trackers": "--tracker goes with --measure all: --measure {measure} trains nothing",
-        "fair": "--fair goes with --measure all: --measure {measure} trains nothing",
+        "trackers": "--tracker goes with --measure all: --measure {measure} trains no cell",
+        "fair": "--fair goes with --measure all: --measure {measure} trains no cell",
         "seeds": "--seeds goes with training: leave it out with --measure {measure}",
     }
     after_interruption = "goes on from the last checkpoint"
