@@ -67,7 +67,7 @@ def test_weights_of_the_base_are_taken_as_they_are(
 ):
     job, spec = make_job(way), make_spec(way)
     copy_weights(base_job(finished[way][0], spec), base_job(job, spec), data)
-    monkeypatch.setattr(fit, "_train_alike", lambda *a: pytest.fail("trained again"))
+    monkeypatch.setattr(fit, "train_network", lambda *a: pytest.fail("trained again"))
     assert ready_network(job, spec, data).origin == "trained"
 
 
