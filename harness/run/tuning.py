@@ -60,9 +60,7 @@ def tune(tuning: TuneJob) -> TuningRecord:
         _discard_checkpoints(study, but=path)
 
         def on_epoch(network: nn.Module, log: Mapping[str, Any]) -> None:
-            # The last epoch is judged with what the training leaves, such as a moving average.
-            accuracy = 0.0 if log["epoch"] == space.epochs else _judge(network, trial, spec, data)
-            report(log, accuracy)
+            report(log, lambda: _judge(network, trial, spec, data))
 
         try:
             network = train_network(trial, spec, data, path, on_epoch).network

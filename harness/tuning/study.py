@@ -24,8 +24,9 @@ _STATES: dict[str, Literal["complete", "pruned", "failed"]] = {
     "FAIL": "failed",
 }
 
-Report = Callable[[Mapping[str, Any], float], None]
-"""Takes the log of an epoch and the accuracy after it; raises where the trial is given up."""
+Report = Callable[[Mapping[str, Any], Callable[[], float]], None]
+"""Takes the log of an epoch and what measures the accuracy after it, which is called unless the
+study has that epoch already; raises where the trial is given up."""
 Train = Callable[[int, Mapping[str, Any], Report], float]
 """Trains by the settings of a numbered trial, and returns its accuracy, percent."""
 
@@ -82,11 +83,16 @@ def run_trials(
 def _run(study: optuna.Study, trial: optuna.Trial, space: Space, train: Train) -> None:
     import optuna
 
-    def report(log: Mapping[str, Any], accuracy: float) -> None:
+    def report(log: Mapping[str, Any], judge: Callable[[], float]) -> None:
+        if log["epoch"] <= trial.user_attrs.get("epochs", 0):
+            return  # A checkpoint brings the epochs before it.
+        # The last epoch is judged with what the training leaves, such as a moving average.
+        last = log["epoch"] >= space.epochs
+        if not last:
+            trial.report(judge(), log["epoch"])
         trial.set_user_attr("seconds", trial.user_attrs.get("seconds", 0.0) + log["seconds"])
         trial.set_user_attr("epochs", log["epoch"])
-        trial.report(accuracy, log["epoch"])
-        if log["epoch"] < space.epochs and trial.should_prune():
+        if not last and trial.should_prune():
             raise optuna.TrialPruned
 
     accuracy, state = None, optuna.trial.TrialState.COMPLETE

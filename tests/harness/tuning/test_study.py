@@ -24,7 +24,7 @@ def accuracy_of(values):
 
 def train(number, values, report):
     for epoch in (1, 2):
-        report({"epoch": epoch, "seconds": 1.5}, accuracy_of(values))
+        report({"epoch": epoch, "seconds": 1.5}, lambda: accuracy_of(values))
     return accuracy_of(values)
 
 
@@ -51,7 +51,7 @@ def test_a_study_that_was_killed_goes_on_in_its_trial_and_has_the_same_trials(tm
     def killed(number, values, report):
         begun.append(number)
         if len(begun) == 5:
-            report({"epoch": 1, "seconds": 1.5}, accuracy_of(values))
+            report({"epoch": 1, "seconds": 1.5}, lambda: accuracy_of(values))
             raise SystemExit
         return train(number, values, report)
 
@@ -61,8 +61,9 @@ def test_a_study_that_was_killed_goes_on_in_its_trial_and_has_the_same_trials(tm
     def resumed(number, values, report):
         begun.append(number)
         if number == 4:
-            # The checkpoint brings the first epoch.
-            report({"epoch": 2, "seconds": 1.5}, accuracy_of(values))
+            # The checkpoint brings the first epoch, which is neither judged nor counted again.
+            report({"epoch": 1, "seconds": 1.5}, lambda: pytest.fail("judged again"))
+            report({"epoch": 2, "seconds": 1.5}, lambda: accuracy_of(values))
             return accuracy_of(values)
         return train(number, values, report)
 
@@ -77,8 +78,8 @@ def test_more_trials_go_on_after_those_that_are_there(tmp_path):
 
 def test_a_hopeless_trial_is_given_up_after_an_epoch(tmp_path):
     def falling(number, values, report):
-        report({"epoch": 1, "seconds": 1.0}, 90.0 - 10 * number)
-        report({"epoch": 2, "seconds": 1.0}, 90.0 - 10 * number)
+        report({"epoch": 1, "seconds": 1.0}, lambda: 90.0 - 10 * number)
+        report({"epoch": 2, "seconds": 1.0}, lambda: 90.0 - 10 * number)
         return 90.0 - 10 * number
 
     trials = run_trials(tmp_path / "study", SPACE, 6, 0, USUAL, falling)
