@@ -46,7 +46,8 @@ def grow_and_judge(request: Request, volatilities: list[float]) -> Iterator[Row]
 
     jobs = []
     for value in volatilities:
-        own = [f"tree.volatility={value}", "tree.root_volatility=null", "tree.joint=null"]
+        absent = ("root_volatility", "joint", "distillation")
+        own = [f"tree.volatility={value}", *(f"tree.{name}=null" for name in absent)]
         assignments = [*request.assignments, *own]
         jobs.append(make_tree_job(dataclasses.replace(request, assignments=assignments)))
     data = load_job_data(*jobs[0])

@@ -106,6 +106,9 @@ class TreeSettings:
         feature_views: How many times the images are augmented anew for the kept feature maps.
         fold: Whether a node that is worse than leaves in its place is taken out.
         joint: Trains all nodes together on the true path at the end; None: not done.
+        distillation: Share of a teacher's probabilities in the targets of joint training. The
+            teacher is trained first, by `joint`, to tell all classes apart; None: there is none.
+        teacher_layers: Layer list of the teacher.
     """
 
     backbone: Literal["compact", "efficient", "efficient_s", "efficient_xs", "mobilenet", "vgg"] = (
@@ -124,6 +127,8 @@ class TreeSettings:
     feature_views: Annotated[int, Ge(1), Le(1000)] = 1
     fold: bool = False
     joint: TrainingSettings | None = None
+    distillation: Annotated[float, Gt(0), Le(1)] | None = None
+    teacher_layers: str = "flat"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,10 +26,16 @@ from harness.settings_spec import TrainingSettings, TreeSettings
 from harness.training.stages import Fitting
 from trunk.features import NodeInputs, softmax_of
 from trunk.grouping import averaged_softmax, child_groups
-from trunk.nodes import NodeModule, build_node, feature_shape
+from trunk.nodes import NodeModule, Shape, build_node, feature_shape
 from trunk.routing import Trunk
 from trunk.tree import Groups, Node, NodeNetwork, NodePath, Tree, node_name
-from trunk.true_path import Branches, along_true_paths, child_of_class, true_path_loss
+from trunk.true_path import (
+    Branches,
+    Teacher,
+    along_true_paths,
+    child_of_class,
+    true_path_loss,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +82,8 @@ class _Grower:
             raise RequestError(
                 "tree.fold compares on held-out images: tree.held_out must be above 0"
             )
+        if settings.distillation is not None and settings.joint is None:
+            raise RequestError("tree.distillation softens joint training: tree.joint is not set")
         train, val = fitting.split, fitting.val if settings.held_out else None
         if val is not None:
             seen = val.labels.bincount(minlength=fitting.num_classes)
@@ -94,6 +102,8 @@ class _Grower:
             self.held_out = ~self.trained
         self.grown: dict[NodePath, _Grown] = {}
         self._check_images()
+        if settings.distillation is not None:
+            self._build_teacher()
 
     def _check_images(self) -> None:
         """Refuse images of which a node that can come about has too few to learn or to group."""
@@ -132,11 +142,33 @@ class _Grower:
         trunk = self._assemble()
         recipe = self.settings.joint
         if recipe is not None:
+            teacher = self._train_teacher(recipe)
             self.fitting.seed_all("joint")
-            objective = partial(true_path_loss, label_smoothing=recipe.label_smoothing)
+            objective = partial(
+                true_path_loss, label_smoothing=recipe.label_smoothing, teacher=teacher
+            )
             batches = self.fitting.image_batches(recipe, self.labels.where(self.trained, -1))
             self.fitting.stages.train("joint", trunk, batches, recipe, objective)
         return trunk.eval()
+
+    def _build_teacher(self) -> NodeModule:
+        network = NodeNetwork(
+            backbone=self.settings.backbone,
+            layers=self.settings.teacher_layers,
+            input_shape=self._image_shape(),
+            outputs=self.fitting.num_classes,
+        )
+        return build_node(network)
+
+    def _train_teacher(self, recipe: TrainingSettings) -> Teacher | None:
+        """Train a network to tell all classes apart, if there is a teacher."""
+        if self.settings.distillation is None:
+            return None
+        self.fitting.seed_all("teacher")
+        network = self._build_teacher()
+        batches = self.fitting.image_batches(recipe, self.labels.where(self.trained, -1))
+        self.fitting.stages.train("teacher", Logits(network), batches, recipe)
+        return Teacher(network, self.settings.distillation)
 
     def _grow_node(self, path: NodePath, classes: tuple[int, ...]) -> _Grown:
         name, recipe = node_name(path), self._recipe("classes", path)
@@ -258,13 +290,16 @@ class _Grower:
             return at_root if not path else settings.class_below or at_root
         return settings.grouping if not path else settings.grouping_below or settings.grouping
 
+    def _image_shape(self) -> Shape:
+        size = self.fitting.preprocess.image_size
+        return self.fitting.channels, size, size
+
     def _describe_network(self, path: NodePath, outputs: int) -> NodeNetwork:
         if path:
             shape = feature_shape(self.grown[path[:-1]].node.network)
             layers = self.settings.layers_by_outputs.get(outputs, "other")
         else:
-            size = self.fitting.preprocess.image_size
-            shape, layers = (self.fitting.channels, size, size), self.settings.root_layers
+            shape, layers = self._image_shape(), self.settings.root_layers
         return NodeNetwork(
             backbone=self.settings.backbone, layers=layers, input_shape=shape, outputs=outputs
         )
@@ -290,7 +325,7 @@ def _accuracy(branches: Branches, start: NodePath, maps: Tensor, labels: Tensor)
         network.to(maps.device).eval()
     right = torch.ones_like(labels, dtype=torch.bool)
     with torch.no_grad():
-        for rows, logits, targets in along_true_paths(branches, start, maps, labels):
+        for rows, logits, targets, _ in along_true_paths(branches, start, maps, labels):
             right[rows] &= logits.argmax(1) == targets
     return right.double().mean().item()
 

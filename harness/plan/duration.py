@@ -50,4 +50,7 @@ def count_epochs(settings: Settings) -> int:
         return settings.training.epochs
     below = tree.class_below or settings.training
     joint = tree.joint.epochs if tree.joint else 0
+    if tree.distillation is not None:
+        # The teacher's.
+        joint *= 2
     return settings.training.epochs + tree.grouping.epochs + below.epochs + joint

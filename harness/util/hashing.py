@@ -14,6 +14,7 @@ _ABSENT_VALUES = {
     "norm_statistics": "sync",
     "processes": 1,
     "root_layers": "root",
+    "teacher_layers": "flat",
     "test_seed": 0,
 }
 

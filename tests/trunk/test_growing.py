@@ -217,6 +217,38 @@ def test_joint_training_changes_every_node(continue_whole, whole):
     assert joint[-1] < joint[0]
 
 
+def test_a_teacher_is_trained_once_and_changes_joint_training(continue_whole):
+    def grown(**changes):
+        return grow(continue_whole(tree=dataclasses.replace(TREE, joint=QUICK, **changes)))
+
+    alone = grown()
+    taught = {"distillation": 0.5, "teacher_layers": "root"}
+    continue_whole().stages._file("joint", "safetensors").unlink()
+    first = grown(**taught)
+    folder = continue_whole().stages.folder
+    teacher = read_tensors(folder / "teacher.safetensors")
+    assert teacher["node.classifier.0.weight"].shape[0] == CLASSES
+    assert not same_weights(alone, first)
+    (folder / "joint.safetensors").unlink()
+    again = grown(**taught)
+    assert same_weights(first, again)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"joint": None, "teacher_layers": "root"}, "tree.joint is not set"),
+        ({"joint": QUICK, "teacher_layers": "rot"}, "unknown layer list of compact 'rot'.*root"),
+    ],
+)
+def test_a_teacher_that_cannot_be_is_refused_before_training(make_fitting, changes, said):
+    tree = dataclasses.replace(TREE, distillation=0.5, **changes)
+    fitting = make_fitting(tree=tree)
+    with pytest.raises(RequestError, match=said):
+        grow(fitting)
+    assert not fitting.stages.folder.exists()
+
+
 def test_a_warm_start_begins_with_the_features_of_the_first_stage(continue_whole, monkeypatch):
     seen = {}
 
@@ -325,7 +357,9 @@ def test_validation_images_are_the_held_out_ones(make_fitting, monkeypatch):
 
 @pytest.mark.gpu
 def test_a_tree_grows_on_a_gpu(make_fitting, split):
-    tree = dataclasses.replace(TREE, held_out=0.2, fold=True, joint=STAGE)
+    tree = dataclasses.replace(
+        TREE, held_out=0.2, fold=True, joint=STAGE, distillation=0.5, teacher_layers="root"
+    )
     fitting = make_fitting(tree=tree)
     fitting = dataclasses.replace(fitting, device="cuda")
     fitting.stages.device = "cuda"

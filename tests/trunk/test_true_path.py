@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from trunk.routing import Trunk
-from trunk.true_path import along_true_paths, child_of_class, true_path_loss
+from trunk.true_path import Teacher, along_true_paths, child_of_class, true_path_loss
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ IMAGES = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(1))
 def test_every_node_sees_the_images_of_its_classes(trunk):
     seen = [
         (rows.tolist(), tuple(logits.shape), targets.tolist())
-        for rows, logits, targets in along_true_paths(trunk.branches(), (), IMAGES, LABELS)
+        for rows, logits, targets, _ in along_true_paths(trunk.branches(), (), IMAGES, LABELS)
     ]
     assert seen == [
         ([0, 1, 2, 3, 4, 5], (6, 3), [0, 1, 0, 0, 2, 1]),
@@ -33,7 +33,7 @@ def test_every_node_sees_the_images_of_its_classes(trunk):
 def test_it_can_start_below_the_root(trunk):
     maps = trunk.networks["root"](IMAGES[[0, 2]])[0]
     steps = along_true_paths(trunk.branches(), (0,), maps, LABELS[[0, 2]])
-    assert [targets.tolist() for _, _, targets in steps] == [[0, 1], [1]]
+    assert [targets.tolist() for _, _, targets, _ in steps] == [[0, 1], [1]]
 
 
 def test_the_loss_is_minus_the_log_probability_of_the_class(trunk):
@@ -60,10 +60,47 @@ def test_smoothing_is_that_of_each_node(trunk):
     smooth, _ = true_path_loss(trunk, IMAGES, LABELS, label_smoothing=0.3)
     wanted = sum(
         nn.functional.cross_entropy(logits, targets, reduction="sum", label_smoothing=0.3)
-        for _, logits, targets in along_true_paths(trunk.branches(), (), IMAGES, LABELS)
+        for _, logits, targets, _ in along_true_paths(trunk.branches(), (), IMAGES, LABELS)
     )
     torch.testing.assert_close(smooth, wanted / 6)
     assert smooth != plain
+
+
+class _Opinion(nn.Module):
+    """Gives the same logits for every image."""
+
+    def __init__(self, probabilities):
+        super().__init__()
+        self.logits = torch.tensor(probabilities).log()
+
+    def forward(self, images):
+        return images, self.logits.expand(len(images), -1)
+
+
+def test_a_teacher_is_asked_about_the_children_of_each_node(trunk):
+    """Of (0.1, 0.2, 0.3, 0.1, 0.3), the root's children (0 3 4), 1, 2 get 0.5, 0.2 and 0.3."""
+    teacher = Teacher(_Opinion([0.1, 0.2, 0.3, 0.1, 0.3]), share=1.0)
+    loss, _ = true_path_loss(trunk, IMAGES[:1], LABELS[:1], label_smoothing=0.0, teacher=teacher)
+    wanted = {(): [0.5, 0.2, 0.3], (0,): [0.8, 0.2], (0, 0): [0.25, 0.75]}
+    steps = along_true_paths(trunk.branches(), (), IMAGES[:1], LABELS[:1])
+    expected = sum(
+        -(torch.tensor(soft) * logits.log_softmax(1)).sum()
+        for soft, (_, logits, _, _) in zip(wanted.values(), steps, strict=True)
+    )
+    torch.testing.assert_close(loss, expected)
+
+
+def test_the_share_of_a_teacher(trunk):
+    def loss(share):
+        teacher = share and Teacher(_Opinion([0.1, 0.2, 0.3, 0.1, 0.3]), share=share)
+        return true_path_loss(trunk, IMAGES, LABELS, label_smoothing=0.1, teacher=teacher)[0]
+
+    torch.testing.assert_close(loss(0.25), 0.75 * loss(None) + 0.25 * loss(1.0))
+
+
+def test_a_teacher_that_is_certain_of_another_node_gives_finite_targets(trunk):
+    teacher = Teacher(_Opinion([0.0, 1.0, 0.0, 0.0, 0.0]), share=1.0)
+    assert true_path_loss(trunk, IMAGES, LABELS, label_smoothing=0.0, teacher=teacher)[0].isfinite()
 
 
 def test_every_node_on_a_path_learns_and_no_other(trunk):
