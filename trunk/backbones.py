@@ -133,7 +133,7 @@ BACKBONES: Mapping[str, Backbone] = {
         _residuals(64, 64, 64, stride=2),
     ),
     "efficient_xs": _residual_family(
-        (Conv(32), MaxPool(2), *_residuals(32, 32)),
-        _residuals(64, 64, stride=2),
+        (Conv(32), MaxPool(2), *_residuals(32, 32), *_residuals(64, 64, stride=2)),
+        _residuals(96, stride=2),
     ),
 }
