@@ -1,10 +1,14 @@
-"""Measure what each part of our TRUNK recipe brings: grow trees with one part more each time.
+"""Measure what each part of our TRUNK recipes brings: grow trees with one part more each time.
 
     python studies/trunk_recipe.py --dataset emnist --data-file ../shared/data/emnist47.npz \
         --every 10 --seeds 1,2 --out ablation
+    python studies/trunk_recipe.py --dataset cifar10 --data-file cifar10_jpeg --recipe efficient \
+        --every 10 --epochs 40 --seeds 1,2,3 --out residual
 
 Each tree is a run of comparisons.py with a results folder of its own under --out. A tree whose
-record is there is not grown again, so an interrupted run goes on where it was.
+record is there is not grown again, so an interrupted run goes on where it was. Of the residual
+recipe the first row is the control, one network of a path's layers, and `--epochs` are those of
+joint training.
 """
 
 from __future__ import annotations
@@ -12,11 +16,12 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import typer
@@ -25,9 +30,11 @@ from typer import Option
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from harness.plan.duration import count_epochs
 from harness.records.cell import CELLS, Record
 from harness.report.frame import frame_records
 from harness.report.table import Table
+from harness.settings import load_settings
 
 _STAGES = ("training", "tree.grouping", "tree.class_below")
 _NOTHING = {
@@ -48,6 +55,8 @@ _PARTS: dict[str, dict[str, object]] = {
     "+ joint training": {},
     "+ folding": {"tree.fold": True},
 }
+_EFFICIENT = ["--recipe", "efficient"]
+_FLAT = {"tree.root_layers": "flat", "tree.volatility": 1e6, "tree.root_volatility": None}
 # The table needs accuracy and operations, so speed is measured as briefly as possible.
 _QUICK = (
     "measurement.latency_rounds=20",
@@ -61,8 +70,9 @@ Dataset = Annotated[str, Option(help="A data set's name.")]
 DataFile = Annotated[Path, Option(help="An .npz file with its images.")]
 Out = Annotated[Path, Option(help="Folder of the trees and their records.")]
 Every = Annotated[int, Option(help="Train on every n-th image.", min=1)]
-Epochs = Annotated[int, Option(help="Of every stage.", min=1)]
-Volatility = Annotated[float, Option(help="Of every tree.")]
+Epochs = Annotated[int, Option(help="Of every stage, or of joint training.", min=1)]
+Volatility = Annotated[float, Option(help="Of every tree of the usual recipe.")]
+RecipeName = Annotated[Literal["usual", "efficient"], Option(help="Whose parts are compared.")]
 Seeds = Annotated[str, Option(help="A tree of each recipe for each of them.")]
 
 
@@ -74,40 +84,76 @@ def main(
     epochs: Epochs = 6,
     volatility: Volatility = 3.0,
     seeds: Seeds = "1",
+    recipe: RecipeName = "usual",
 ) -> None:
     """Grow the trees and print a table of them."""
     out.mkdir(parents=True, exist_ok=True)
     images = _thin(data_file, every, out)
     rows = []
-    for name, options in _recipes(epochs).items():
+    recipes = _usual(epochs, volatility) if recipe == "usual" else _residual(dataset, epochs)
+    for name, options in recipes.items():
         records = []
         for seed in seeds.split(","):
-            own = [*options, f"tree.volatility={volatility}", f"seed={seed}"]
+            own = [*options, f"seed={seed}"]
             folder = out / f"{re.sub('[^a-z]+', '-', name.lower()).strip('-')}-seed{seed}"
             records.append(_grow(dataset, images, own, out / "weights", folder))
         rows.append(_row(name, records))
     print(Table.of_texts(_HEADER, rows).markdown(), end="")
 
 
-def _recipes(epochs: int) -> dict[str, list[str]]:
+def _usual(epochs: int, volatility: float) -> dict[str, list[str]]:
     """Return the options of each recipe, by its name."""
     alike = [f"training.epochs={epochs}", f"tree.grouping.epochs={epochs}"]
+    alike.append(f"tree.volatility={volatility}")
     recipes = {"published": ["--recipe", "published", "tree.backbone=compact", *alike]}
     settings: dict[str, object] = {f"{stage}.epochs": epochs for stage in _STAGES}
-    settings |= _NOTHING
+    settings |= {**_NOTHING, "tree.volatility": volatility}
     for name, part in _PARTS.items():
         settings |= part
         if "joint" in name:
             del settings["tree.joint"]
             settings["tree.joint.epochs"] = epochs
-        recipes[name] = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
+        recipes[name] = _assign(settings)
     return recipes
 
 
+def _residual(dataset: str, epochs: int) -> dict[str, list[str]]:
+    """Return the options of each recipe of residual nodes, by its name.
+
+    All have as many epochs, summed over the levels of a tree.
+    """
+    settings: dict[str, Any] = {"tree.joint.epochs": epochs, "tree.joint.ema_decay": None}
+    whole = load_settings(dataset, "trunk", settings, recipe="efficient")
+    flat = {**_FLAT, "tree.joint.epochs": count_epochs(whole) - whole.training.epochs}
+    recipes = {"control: one network": [*_EFFICIENT, *_assign(flat)]}
+    parts: dict[str, dict[str, Any]] = {"tree": {}}
+    if whole.training.alternate_flip:
+        settings |= {"tree.joint.alternate_flip": False, "tree.joint.horizontal_flip": True}
+        on = {"tree.joint.alternate_flip": True, "tree.joint.horizontal_flip": False}
+        parts["+ alternating flip"] = on
+    parts["+ moving average of the weights"] = {"tree.joint.ema_decay": 0.999}
+    # The teacher is trained for as many epochs as the tree.
+    half = {"tree.distillation": 0.5, "tree.joint.epochs": epochs // 2}
+    parts["+ teacher, half the epochs each"] = half
+    for name, part in parts.items():
+        settings |= part
+        recipes[name] = [*_EFFICIENT, *_assign(settings)]
+    return recipes
+
+
+def _assign(settings: dict[str, object]) -> list[str]:
+    return [f"{key}={json.dumps(value)}" for key, value in settings.items()]
+
+
 def _thin(data_file: Path, every: int, out: Path) -> Path:
-    """Write a data file with every n-th training image and all test images; return its path."""
+    """Write images anew with every n-th training image and all test images; return their path.
+
+    They are an .npz file, or a folder train/<class>/ and test/<class>/ of image files.
+    """
     if every == 1:
         return data_file
+    if data_file.is_dir():
+        return _thin_folder(data_file, every, out / f"{data_file.name}_every{every}")
     path = out / f"{data_file.stem}_every{every}.npz"
     if not path.exists():
         with np.load(data_file) as arrays:
@@ -117,6 +163,21 @@ def _thin(data_file: Path, every: int, out: Path) -> Path:
             }
         np.savez_compressed(path, **kept)
     return path
+
+
+def _thin_folder(folder: Path, every: int, thinned: Path) -> Path:
+    if not thinned.exists():
+        unfinished = thinned.with_name(f"{thinned.name}.unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        for part in sorted(folder.glob("*/*")):
+            files = sorted(part.iterdir())
+            kept = files[::every] if part.parent.name == "train" else files
+            target = unfinished / part.relative_to(folder)
+            target.mkdir(parents=True)
+            for file in kept:
+                shutil.copyfile(file, target / file.name)
+        unfinished.rename(thinned)
+    return thinned
 
 
 def _grow(

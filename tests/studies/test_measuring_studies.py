@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from harness.plan.duration import count_epochs
 from harness.settings import load_settings, parse_assignment
 from studies import repeatability, trunk_recipe
 from studies.evaluation_speed import compiled_way, eager_way, published_way
@@ -44,7 +45,7 @@ def test_variation_is_the_standard_deviation_of_the_ratios_by_method():
 
 
 def test_each_recipe_is_valid_and_has_one_part_more_than_the_one_before():
-    recipes = trunk_recipe._recipes(epochs=3)
+    recipes = trunk_recipe._usual(epochs=3, volatility=3.0)
     published, *ours = recipes.values()
     assert published[:2] == ["--recipe", "published"]
     settings = [
@@ -55,3 +56,30 @@ def test_each_recipe_is_valid_and_has_one_part_more_than_the_one_before():
     assert [each.tree.fold for each in settings] == [False] * 6 + [True]
     assert [each.training.balance_classes for each in settings] == [False] + [True] * 6
     assert all(a != b for a, b in pairwise(settings))
+
+
+@pytest.mark.parametrize(("dataset", "trees"), [("emnist", 3), ("cifar10", 4)])
+def test_each_residual_recipe_is_valid_and_has_the_epochs_of_its_control(dataset, trees):
+    control, *parts = [
+        load_settings(dataset, "trunk", dict(map(parse_assignment, options[2:])), recipe=options[1])
+        for options in trunk_recipe._residual(dataset, epochs=10).values()
+    ]
+    assert len(parts) == trees
+    assert all(a != b for a, b in pairwise(parts))
+    assert control.tree.root_layers == "flat"
+    assert control.tree.joint.epochs == count_epochs(parts[0]) - parts[0].training.epochs
+    assert {count_epochs(each) for each in parts} == {count_epochs(parts[0])}
+    mirrored = [each.tree.joint.horizontal_flip for each in parts]
+    assert mirrored == ([True, False, False, False] if dataset == "cifar10" else [False] * 3)
+
+
+def test_a_folder_is_thinned_in_training_alone(tmp_path):
+    for part in ("train", "test"):
+        for name in ("a", "b"):
+            (tmp_path / "images" / part / name).mkdir(parents=True)
+            for index in range(5):
+                (tmp_path / "images" / part / name / f"{index}.png").write_bytes(b"x")
+    thinned = trunk_recipe._thin(tmp_path / "images", 2, tmp_path)
+    kept = {part: len(list((thinned / part).glob("*/*"))) for part in ("train", "test")}
+    assert kept == {"train": 6, "test": 10}
+    assert trunk_recipe._thin(tmp_path / "images", 2, tmp_path) == thinned
