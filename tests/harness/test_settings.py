@@ -134,6 +134,25 @@ def test_options_that_freeze_nothing_change_no_hash(folder):
     assert hash_json({"shift_pixels": 0}) != hash_json({})
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"warmup_epochs": 0.5},
+        {"layer_decay": 0.75},
+        {"random_resized_crop": [0.35, 1]},
+        {"mixup_alpha": 0.2},
+        {"cutmix_alpha": 1},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_setting_that_is_younger_than_records_counts_only_where_it_is_set(folder, change):
+    base = hashes(folder)
+    before = dataclasses.asdict(load_settings("digits", "net", folder=folder))
+    assert before["training"].pop(*change) is None
+    assert settings.stored_settings_hash(before) == base[0]
+    assert not set(hashes(folder, **change)) & set(base)
+
+
 @pytest.fixture
 def compressed(monkeypatch):
     """Make `small` a model that is made from `net`."""
