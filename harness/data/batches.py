@@ -54,7 +54,7 @@ class ImageBatches:
         """Yield float images B×C×S×S and labels B from a step of an epoch on, on the device.
 
         Where the recipe mixes images, shares of the classes, B×K, stand in place of the labels; K
-        is the largest label and 1.
+        is the largest label plus 1.
         """
         if first_step >= self.steps:
             return

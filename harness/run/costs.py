@@ -185,8 +185,8 @@ def _measure_training_mb(
     if adapter.precision:
         return None, f"a network in {adapter.precision} is not trained here"
     recipe = job.settings.pruning.training if job.settings.pruning else job.settings.training
-    # The fused kernels take no tensors without data; their state is the same, whatever the rates.
-    usual = replace(recipe, fused_optimizer=False, layer_decay=None)
+    # The fused kernels take no tensors without data; their state is the same.
+    usual = replace(recipe, fused_optimizer=False)
     images = min(recipe.batch_size, recipe.micro_batch_size or recipe.batch_size)
     try:
         return measure_training_peak_mb(

@@ -188,6 +188,21 @@ def test_sections_are_for_their_models(folder):
         complete_settings(theirs, plain, None)
 
 
+def test_the_base_of_a_compressed_model_is_trained_as_it_is_by_itself(folder):
+    recipe = {"layer_decay": 0.7, "mixup_alpha": 0.2, "warmup_epochs": 0.5, "epochs": 2}
+    changes = {f"training.{name}": value for name, value in recipe.items()}
+    found = load_settings("digits", "net", changes, folder)
+    plain = ModelSpec(label="Plain", build=print, image_size=8)
+    pruned = dataclasses.replace(plain, label="Pruned", base="net", section="pruning", fit=print)
+    for spec in (plain, pruned):
+        assert complete_settings(found, spec, None).training == found.training
+    mixed = load_settings("digits", "net", {"pruning.training.mixup_alpha": 0.2}, folder)
+    assert complete_settings(mixed, pruned, None).pruning.training.mixup_alpha == 0.2
+    slower = load_settings("digits", "net", {"pruning.training.layer_decay": 0.7}, folder)
+    with pytest.raises(RequestError, match="Pruned trains in stages of its own and has one learn"):
+        complete_settings(slower, pruned, None)
+
+
 def test_setting_names_are_dotted_and_complete():
     names = setting_names()
     assert {"seed", "training.epochs", "measurement.latency_rounds"} <= set(names)

@@ -1,12 +1,14 @@
 """Layer groups of arbitrary networks, and what freezing the first of them keeps from changing."""
 
 import copy
+from contextlib import nullcontext
 
 import pytest
 import torch
 from torch import nn
 
 from harness.errors import RequestError
+from harness.networks.build import build_network
 from harness.networks.freezing import (
     check_layer_depths,
     find_head,
@@ -15,6 +17,8 @@ from harness.networks.freezing import (
     layer_depths,
     layer_groups,
 )
+from harness.settings_spec import Settings, TrainingSettings
+from harness.spec import ModelSpec
 
 
 def conv(inputs=4):
@@ -210,3 +214,17 @@ def test_convnext_has_stages_for_layers():
 def test_a_single_layer_has_no_order(network):
     with pytest.raises(RequestError, match="layer_decay: Mine has no order of layers"):
         check_layer_depths(network, "Mine")
+
+
+@pytest.mark.parametrize(("layers", "refused"), [(1, True), (2, False)])
+def test_a_network_without_order_is_refused_when_it_is_built(layers, refused):
+    def build(classes, channels, _pretrained):
+        hidden = [nn.Linear(4 * channels, 4)] if layers == 2 else []
+        return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(4, classes))
+
+    spec = ModelSpec(label="Mine", build=build, image_size=2)
+    settings = Settings(training=TrainingSettings(layer_decay=0.7))
+    expected = pytest.raises(RequestError, match="layer_decay: Mine") if refused else nullcontext()
+    with expected:
+        build_network(spec, settings, 3, 1)
+    build_network(spec, Settings(), 3, 1)
