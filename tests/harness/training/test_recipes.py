@@ -174,6 +174,12 @@ def test_frozen_layers_have_no_rate_and_the_others_keep_theirs():
     assert rates_by_name(network) == free | {"conv_proj.weight": None, "conv_proj.bias": None}
 
 
+def test_parameters_without_layers_have_the_whole_rate():
+    # As the memory of a training step is measured.
+    loose = nn.ParameterList([torch.zeros(2), torch.zeros(3)])
+    assert set(rates_by_name(loose).values()) == {1}
+
+
 @pytest.mark.parametrize(
     ("schedule", "settings"),
     [("one_cycle", {}), ("cosine", {"warmup_epochs": 1}), ("step", {"step_epochs": (1,)})],
