@@ -6,7 +6,6 @@ import reprlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, is_dataclass, replace
 from functools import cache, reduce
-from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
@@ -145,20 +144,49 @@ def _mistakes(settings: Settings, model: ModelSpec) -> Iterator[str]:
             f"evaluation.precision: {model.title(settings)} runs in {own}, not in {precision}; "
             "leave it at fp32"
         )
-    named = recipes(settings)
-    keys = ("freeze_layers", "freeze_backbone") if model.fit is not None else ()
-    for name, key in product(named, keys):
-        if getattr(named[name], key):
-            yield f"{name}.{key}: {model.label} trains in stages of its own and freezes no layers"
-    for name, recipe in named.items():
+    for name, recipe in recipes(settings).items():
+        yield from _mistakes_of_recipe(name, recipe, size)
+        if model.fit is not None:
+            yield from _mistakes_of_stages(name, recipe, model)
         if recipe.processes > 1:
             own_stages = name != "training" or (model.fit is not None and not model.base)
             yield from _mistakes_of_processes(name, recipe, model.label if own_stages else "")
-    for name, recipe in named.items():
-        shift, (_, side) = recipe.shift_pixels, recipe.cutout or (0, 0)
-        for key, pixels, most in (("shift_pixels", shift, size - 1), ("cutout", side, size)):
-            if pixels > most:
-                yield f"{name}.{key}: {pixels} pixels, images have {size}: at most {most} wanted"
+
+
+def _mistakes_of_recipe(name: str, recipe: TrainingSettings, size: int) -> Iterator[str]:
+    """Yield what contradicts itself in a recipe for images of a size."""
+    shift, (_, side) = recipe.shift_pixels, recipe.cutout or (0, 0)
+    for key, pixels, most in (("shift_pixels", shift, size - 1), ("cutout", side, size)):
+        if pixels > most:
+            yield f"{name}.{key}: {pixels} pixels, images have {size}: at most {most} wanted"
+    low, high = recipe.random_resized_crop or (1, 1)
+    if low > high:
+        yield f"{name}.random_resized_crop: [{low:g}, {high:g}]: the smaller share comes first"
+    if recipe.warmup_epochs is None:
+        return
+    where = f"{name}.warmup_epochs: {recipe.warmup_epochs:g}"
+    if recipe.schedule == "one_cycle":
+        yield f"{where}, but one_cycle has a warm-up of its own: set {name}.warmup_fraction"
+    ends = {"epochs": recipe.epochs}
+    if recipe.schedule == "cosine" and recipe.cosine_epochs is not None:
+        ends["cosine_epochs"] = recipe.cosine_epochs
+    if recipe.schedule == "step" and recipe.step_epochs:
+        ends["step_epochs"] = min(recipe.step_epochs)
+    for key, end in ends.items():
+        if recipe.warmup_epochs >= end:
+            yield f"{where}, but {name}.{key} is {end}: fewer wanted"
+
+
+def _mistakes_of_stages(name: str, recipe: TrainingSettings, model: ModelSpec) -> Iterator[str]:
+    """Yield what a recipe asks of a model with stages of its own that it cannot do."""
+    cannot = dict.fromkeys(("freeze_layers", "freeze_backbone"), "freezes no layers")
+    if name != "training" or not model.base:
+        cannot["layer_decay"] = "has one learning rate for all layers"
+    if not model.base:
+        cannot |= dict.fromkeys(("mixup_alpha", "cutmix_alpha"), "needs one class an image")
+    for key, why in cannot.items():
+        if getattr(recipe, key):
+            yield f"{name}.{key}: {model.label} trains in stages of its own and {why}"
 
 
 def _mistakes_of_processes(name: str, recipe: TrainingSettings, in_stages: str) -> Iterator[str]:

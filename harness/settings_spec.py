@@ -21,6 +21,8 @@ _Count = Annotated[int, Ge(1), Le(100_000)]
 _Batch = Annotated[int, Ge(1), Le(65_536)]
 _Pixels = Annotated[int, Ge(1), Le(4096)]
 _Seconds = Annotated[float, Gt(0), Le(86_400)]
+_Share = Annotated[float, Gt(0), Le(1)]
+_Alpha = Annotated[float, Ge(0.01), Le(100)]
 
 _STRICT = {"extra": "forbid", "allow_inf_nan": False}
 
@@ -30,16 +32,33 @@ class TrainingSettings:
     """A recipe: everything that the trained weights depend on, apart from data and seed.
 
     `start` auto is ImageNet weights where they can be had, else a random start; the record and the
-    key of the weights say which. Training images are changed at random, at the network's
-    resolution, by `rand_augment` (operations an image, magnitude), `shift_pixels`,
-    `horizontal_flip` and `cutout` (squares an image, side in pixels). `alternate_flip` mirrors an
-    image in every second epoch instead of at random (K. Jordan, 2024, arXiv:2404.00498).
-    `balance_classes` shows each
-    class equally often. `cosine_epochs` is when the cosine schedule would reach 0; None: at the
-    last epoch. `freeze_layers` is how many of the first layer groups are not trained, and
-    `freeze_backbone` leaves all but the head untrained: see `harness/networks/freezing.py`.
-    `ema_decay`: the network ends with the exponential moving average of its
-    weights and statistics after each step, which keeps this share of the average before it.
+    key of the weights say which. `balance_classes` shows each class equally often.
+    `freeze_layers` is how many of the first layer groups are not trained, and `freeze_backbone`
+    leaves all but the head untrained: see `harness/networks/freezing.py`.
+
+    Learning rate: `warmup_epochs`, which need not be whole, are those in which it rises linearly
+    to `learning_rate` (Goyal et al., 2017, arXiv:1706.02677); the schedule follows (cosine:
+    Loshchilov and Hutter, 2016, arXiv:1608.03983). `one_cycle` (Smith and Topin, 2017,
+    arXiv:1708.07120) rises for `warmup_fraction` of all steps instead. `cosine_epochs` is when the
+    cosine schedule would reach 0; None: at the last epoch. `layer_decay` multiplies the rate of a
+    layer once for each layer between it and the output (Bao et al., BEiT, 2021, arXiv:2106.08254);
+    `harness.networks.freezing.layer_depths` says what a layer is. `max_gradient_norm` scales
+    longer gradients down to this norm (Pascanu et al., 2012, arXiv:1211.5063). `ema_decay`: the
+    network ends with the exponential moving average of its weights and statistics after each step,
+    which keeps this share of the average before it (Polyak and Juditsky, 1992,
+    doi:10.1137/0330046).
+
+    Training images are changed at random, at the network's resolution, by `random_resized_crop`
+    (smallest and largest share of the area that is enlarged to the whole; Szegedy et al., 2014,
+    arXiv:1409.4842), `rand_augment` (operations an image, magnitude; Cubuk et al., 2019,
+    arXiv:1909.13719), `shift_pixels`, `horizontal_flip` and `cutout` (squares an image, side in
+    pixels; DeVries and Taylor, 2017, arXiv:1708.04552). `alternate_flip` mirrors an image in every
+    second epoch instead of at random (K. Jordan, 2024, arXiv:2404.00498). `mixup_alpha` (Zhang et
+    al., 2017, arXiv:1710.09412) and `cutmix_alpha` (Yun et al., 2019, arXiv:1905.04899) mix the
+    images of a batch in pairs, and their targets; with both, each batch is mixed by one of them,
+    drawn with equal chances. Targets are softened by `label_smoothing` (Szegedy et al., 2015,
+    arXiv:1512.00567).
+
     `micro_batch_size` adds up the gradients of a batch in parts that fit into memory; batch norm
     sees the parts. `fused_optimizer` updates all weights in one kernel, and `compile` is
     torch.compile's mode: see docs/gpu.md. `processes` train one network together, each with its
@@ -58,15 +77,20 @@ class TrainingSettings:
     momentum: Annotated[float, Ge(0), Lt(1)] = 0.9
     schedule: Literal["constant", "cosine", "one_cycle", "step"] = "constant"
     warmup_fraction: Annotated[float, Gt(0), Lt(1)] = 0.3
+    warmup_epochs: Annotated[float, Gt(0), Le(100_000)] | None = None
     cosine_epochs: _Count | None = None
     step_epochs: Annotated[tuple[_Count, ...], Len(0, 1000)] = ()
     step_factor: Annotated[float, Gt(0), Le(1)] = 0.1
+    layer_decay: Annotated[float, Gt(0), Lt(1)] | None = None
     label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0
     shift_pixels: Annotated[int, Ge(0), Le(4096)] = 0
     horizontal_flip: bool = False
     alternate_flip: bool = False
+    random_resized_crop: tuple[_Share, _Share] | None = None
     rand_augment: tuple[Annotated[int, Ge(1), Le(100)], Annotated[int, Ge(0), Le(30)]] | None = None
     cutout: tuple[Annotated[int, Ge(1), Le(100)], _Pixels] | None = None
+    mixup_alpha: _Alpha | None = None
+    cutmix_alpha: _Alpha | None = None
     balance_classes: bool = False
     ema_decay: Annotated[float, Gt(0), Lt(1)] | None = None
     max_gradient_norm: Annotated[float, Gt(0)] | None = None

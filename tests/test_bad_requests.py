@@ -147,6 +147,31 @@ def test_a_list_that_names_nothing_is_one_line(capsys, tmp_path, nothing, field,
         ("resnet", "training.shift_pixels=1000000", ["training.shift_pixels", "4096"]),
         ("resnet", "training.cutout=[1, 33]", ["training.cutout: 33", "at most 32"]),
         ("resnet", "training.cutout=[1000000, 1]", ["training.cutout", "100"]),
+        ("resnet", "training.warmup_epochs=0", ["training.warmup_epochs", "greater than 0"]),
+        ("resnet", "training.warmup_epochs=1000000", ["training.warmup_epochs", "100000"]),
+        ("resnet", "training.layer_decay=1", ["training.layer_decay", "less than 1"]),
+        ("resnet", "training.random_resized_crop=[0, 1]", ["random_resized_crop", "than 0"]),
+        ("resnet", "training.random_resized_crop=[0.1, 2]", ["random_resized_crop", "to 1"]),
+        (
+            "resnet",
+            "training.random_resized_crop=[1, 0.1]",
+            ["training.random_resized_crop: [1, 0.1]: the smaller share comes first"],
+        ),
+        ("resnet", "training.mixup_alpha=0", ["training.mixup_alpha", "0.01"]),
+        ("resnet", "training.cutmix_alpha=.inf", ["training.cutmix_alpha", "finite"]),
+        *(
+            ("trunk", f"{recipe}.{key}=1", [f"{recipe}.{key}: TRUNK trains", "one class an image"])
+            for recipe in ("training", "tree.grouping", "tree.joint")
+            for key in ("mixup_alpha", "cutmix_alpha")
+        ),
+        *(
+            (model, f"{recipe}.layer_decay=0.7", [recipe, "one learning rate for all layers"])
+            for model, recipe in (
+                *(("trunk", "training"), ("trunk", "tree.joint")),
+                *(("vgg_pruned", "pruning.training"),),
+                *(("resnet_quantized", "quantization.training"),),
+            )
+        ),
         ("trunk", "tree.grouping.shift_pixels=40", ["tree.grouping.shift_pixels", "most 31"]),
         ("trunk", "tree.feature_views=1000000", ["tree.feature_views", "1000"]),
         ("vgg_pruned", "pruning.steps=1000000000", ["pruning.steps", "100000"]),
@@ -163,6 +188,21 @@ def test_a_list_that_names_nothing_is_one_line(capsys, tmp_path, nothing, field,
 def test_a_number_or_a_tree_without_measure_is_one_line(capsys, tmp_path, model, assignment, words):
     request = make_request(tmp_path, models=[model], assignments=[assignment])
     refuse(capsys, tmp_path, request, *words)
+
+
+@pytest.mark.parametrize(
+    ("assignments", "words"),
+    [
+        (["schedule=one_cycle"], "but one_cycle has a warm-up of its own: set training.warmup_fr"),
+        (["schedule=cosine", "epochs=3"], "training.warmup_epochs: 3, but training.epochs is 3"),
+        (["schedule=constant", "epochs=2"], "but training.epochs is 2: fewer wanted"),
+        (["schedule=cosine", "cosine_epochs=2"], "but training.cosine_epochs is 2"),
+        (["schedule=step", "step_epochs=[5, 2]"], "but training.step_epochs is 2"),
+    ],
+)
+def test_a_warm_up_that_does_not_fit_the_schedule_is_one_line(capsys, tmp_path, assignments, words):
+    chosen = [f"training.{each}" for each in ("epochs=9", "warmup_epochs=3", *assignments)]
+    refuse(capsys, tmp_path, make_request(tmp_path, assignments=chosen), words)
 
 
 @pytest.mark.parametrize("seeds", ["4294967296", "9" * 5000])

@@ -133,12 +133,31 @@ def test_a_cell_is_trained_stopped_resumed_and_measured(cuda, tmp_path, images, 
     assert resumed.sha256 == whole.weights.weights_sha256
 
 
-def test_a_step_never_waits_for_the_device(cuda):
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {
+            "random_resized_crop": (0.3, 1.0),
+            "mixup_alpha": 0.2,
+            "cutmix_alpha": 1.0,
+            "label_smoothing": 0.1,
+            "schedule": "cosine",
+            "warmup_epochs": 0.5,
+            "layer_decay": 0.7,
+            "ema_decay": 0.9,
+            "epochs": 2,
+        },
+    ],
+    ids=["plain", "all"],
+)
+def test_a_step_never_waits_for_the_device(cuda, more):
     steps = 40
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(256, (2 * steps, 3, 10, 10), dtype=torch.uint8, generator=generator)
     split = MemorySplit(images, torch.arange(2 * steps) % 3)
-    recipe = TrainingSettings(batch_size=2, shift_pixels=1, horizontal_flip=True, cutout=(1, 3))
+    moves = {"shift_pixels": 1, "horizontal_flip": True, "cutout": (1, 3)}
+    recipe = TrainingSettings(batch_size=2, **moves, **more)
     preprocess = Preprocess(image_size=8, mean=(0.5,) * 3, std=(0.5,) * 3)
     batches = ImageBatches(split, preprocess, recipe, 0, "cuda")
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 6 * 6, 3))

@@ -42,9 +42,9 @@ class NodeInputs:
         """
         self.fitting, self.rows, self.recipe = fitting, rows, recipe
         self._ancestors = [network.to(fitting.device).eval() for network in ancestors]
-        augments = (recipe.rand_augment, recipe.shift_pixels, recipe.cutout)
-        flips = recipe.horizontal_flip or recipe.alternate_flip
-        self._views = views if flips or any(augments) else 1
+        augments = (recipe.random_resized_crop, recipe.rand_augment, recipe.cutout)
+        moves = recipe.shift_pixels or recipe.horizontal_flip or recipe.alternate_flip
+        self._views = views if moves or any(augments) else 1
 
     def batches(self, recipe: TrainingSettings, targets: Tensor) -> Batches:
         """Return the inputs of `rows`, and their targets, int64, in the batches of a recipe."""

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import contextlib
+import functools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.functional import grid_sample
 
 from harness.data.preprocess import draw_shifts, shift_images
 from harness.settings_spec import TrainingSettings
+
+# Of torchvision's RandomResizedCrop.
+_ASPECT_RATIOS, _TRIES = (3 / 4, 4 / 3), 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,11 +25,14 @@ class Changes:
 
     Attributes:
         seed: Seed of RandAugment; 0 where it is not asked for.
+        mixing_seed: Seed of `mix`; 0 where it is not asked for.
         rows: One row an image, of what is asked for: "shifts" of `draw_shifts`, "corners" of
-            `draw_corners`, and "flipped", which images are mirrored, bool B.
+            `draw_corners`, "crops" of `draw_crops`, and "flipped", which images are mirrored,
+            bool B.
     """
 
     seed: int
+    mixing_seed: int
     rows: dict[str, Tensor]
 
 
@@ -38,7 +48,7 @@ def draw_changes(
     The generator is on the CPU, so that a seed means the same changes on every device. `in_turn`
     says whose turn it is to be mirrored under `alternate_flip`, bool `count`.
     """
-    seed, rows = 0, {}
+    seed, mixing_seed, rows = 0, 0, {}
     if recipe.rand_augment is not None:
         seed = int(torch.randint(2**31, (), generator=generator))
     if recipe.shift_pixels:
@@ -49,7 +59,11 @@ def draw_changes(
         rows["flipped"] = torch.rand(count, generator=generator) < 0.5
     if recipe.cutout is not None:
         rows["corners"] = draw_corners(count, image_size, *recipe.cutout, generator)
-    return Changes(seed=seed, rows=rows)
+    if recipe.random_resized_crop is not None:
+        rows["crops"] = draw_crops(count, image_size, recipe.random_resized_crop, generator)
+    if mixes(recipe):
+        mixing_seed = int(torch.randint(2**31, (), generator=generator))
+    return Changes(seed=seed, mixing_seed=mixing_seed, rows=rows)
 
 
 def move_changes(changes: Sequence[Changes], device: str) -> list[Changes]:
@@ -60,16 +74,18 @@ def move_changes(changes: Sequence[Changes], device: str) -> list[Changes]:
         whole = torch.cat(parts).to(device, non_blocking=True)
         for into, part in zip(moved, torch.split(whole, [*map(len, parts)]), strict=True):
             into[name] = part
-    return [Changes(seed=each.seed, rows=on) for each, on in zip(changes, moved, strict=True)]
+    return [replace(each, rows=on) for each, on in zip(changes, moved, strict=True)]
 
 
 def augment(images: Tensor, recipe: TrainingSettings, changes: Changes) -> Tensor:
     """Return images changed as the recipe says, each in its own way.
 
     What comes in at a border and what is cut out is black, so this goes before normalising. The
-    images are uint8 B×C×H×W, on the device of the changes.
+    images are uint8 B×C×S×S, on the device of the changes.
     """
     rows = changes.rows
+    if "crops" in rows:
+        images = enlarge_crops(images, rows["crops"])
     if recipe.rand_augment is not None:
         images = _rand_augment(images, *recipe.rand_augment, changes.seed)
     if "shifts" in rows:
@@ -104,12 +120,85 @@ def cut_out(images: Tensor, side: int, corners: Tensor) -> Tensor:
     return images * kept
 
 
+def draw_crops(
+    count: int, image_size: int, scale: tuple[float, float], generator: torch.Generator
+) -> Tensor:
+    """Return boxes in square images as torchvision's RandomResizedCrop draws them, int64 count×4.
+
+    A row is top, left, height and width, in pixels; `scale` is the range of areas, as shares of the
+    image's.
+    """
+    areas = torch.empty(count, _TRIES).uniform_(*scale, generator=generator) * image_size**2
+    logs = torch.empty(count, _TRIES).uniform_(*map(math.log, _ASPECT_RATIOS), generator=generator)
+    sides = torch.stack([areas / logs.exp(), areas * logs.exp()], 2).sqrt().round().long()
+    fits = ((sides > 0) & (sides <= image_size)).all(2)
+    chosen = sides[torch.arange(count), fits.int().argmax(1)]
+    chosen[~fits.any(1)] = image_size
+    room = image_size - chosen + 1
+    corners = (torch.rand(count, 2, generator=generator) * room).long()
+    return torch.cat([corners, chosen], 1)
+
+
+def enlarge_crops(images: Tensor, crops: Tensor) -> Tensor:
+    """Return boxes of uint8 images B×C×S×S, one of each, enlarged bilinearly to S×S.
+
+    Szegedy et al., "Going deeper with convolutions", 2014, arXiv:1409.4842. Pixels outside a box
+    are not looked at. All boxes are enlarged at once, on the device.
+    """
+    size = images.shape[-1]
+    starts, sides = torch.split(crops[..., None].float(), 2, dim=1)
+    places = (torch.arange(size, device=images.device) + 0.5) / size
+    pixels = (starts + sides * places - 0.5).clamp(starts, starts + sides - 1)
+    # From pixels to what grid_sample wants: -1 and 1 are the borders of the image.
+    rows, columns = ((2 * pixels + 1) / size - 1).unbind(1)
+    across, down = columns[:, None], rows[:, :, None]
+    grid = torch.stack([across.expand(-1, size, -1), down.expand(-1, -1, size)], 3)
+    return grid_sample(images.float(), grid, align_corners=False).round_().to(torch.uint8)
+
+
+def mixes(recipe: TrainingSettings) -> bool:
+    """Whether a recipe mixes the images of a batch, so that `mix` is called."""
+    return recipe.mixup_alpha is not None or recipe.cutmix_alpha is not None
+
+
+def mix(
+    images: Tensor, labels: Tensor, classes: int, recipe: TrainingSettings, seed: int
+) -> tuple[Tensor, Tensor]:
+    """Return network input B×C×S×S, each mixed with the one before it in the batch, and targets.
+
+    The labels are int64 B; the targets are the shares of the `classes` in an image, float32
+    B×classes. The whole batch is mixed in the same way, which the seed decides.
+    """
+    targets = (labels[:, None] == torch.arange(classes, device=labels.device)).float()
+    mixing = _mixing(recipe.mixup_alpha, recipe.cutmix_alpha)
+    with _seeded(seed):
+        images, targets = mixing(images, targets)
+    return images, targets
+
+
+@functools.cache
+def _mixing(mixup_alpha: float | None, cutmix_alpha: float | None) -> nn.Module:
+    from torchvision.transforms.v2 import CutMix, MixUp, RandomChoice
+
+    ways = ((MixUp, mixup_alpha), (CutMix, cutmix_alpha))
+    chosen = [way(alpha=alpha) for way, alpha in ways if alpha is not None]
+    mixing: nn.Module = RandomChoice(chosen)
+    return mixing
+
+
+@contextlib.contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Seed the CPU's global generator, which torchvision draws from, while the block runs."""
+    with torch.random.fork_rng(devices=[]):
+        # torch.manual_seed would also seed the GPU's, which fork_rng does not restore here.
+        torch.default_generator.manual_seed(seed)
+        yield
+
+
 def _rand_augment(images: Tensor, operations: int, magnitude: int, seed: int) -> Tensor:
     """Apply torchvision's RandAugment (Cubuk et al., 2019, arXiv:1909.13719) image by image."""
     from torchvision.transforms.v2 import RandAugment
 
     change = RandAugment(operations, magnitude)
-    # RandAugment draws from the global generator, whose state is restored afterwards.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with _seeded(seed):
         return torch.stack([change(image) for image in images])

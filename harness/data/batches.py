@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from harness.data.augment import Changes, augment, draw_changes, move_changes
+from harness.data.augment import Changes, augment, draw_changes, mix, mixes, move_changes
 from harness.data.preprocess import Preprocess, resize_uint8
 from harness.data.shares import Share
 from harness.data.splits import MemorySplit, Split
@@ -51,7 +51,11 @@ class ImageBatches:
         self.steps, self.images = count_steps(len(self._used), recipe)
 
     def epoch(self, number: int, first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield float images B×C×S×S and labels B from a step of an epoch on, on the device."""
+        """Yield float images B×C×S×S and labels B from a step of an epoch on, on the device.
+
+        Where the recipe mixes images, shares of the classes, B×K, stand in place of the labels; K
+        is the largest label plus 1.
+        """
         if first_step >= self.steps:
             return
         recipe, size = self.recipe, self.recipe.batch_size
@@ -60,8 +64,11 @@ class ImageBatches:
         labels = torch.split(self.labels[rest].to(self.device, non_blocking=True), size)
         turns = torch.split(self._mirrored_first[rest] ^ (number % 2 == 0), size)
         shares = [self.share.rows(len(each)) for each in labels]
-        # RandAugment draws image by image: a share of a batch can only be cut from the whole.
-        read = shares if recipe.rand_augment is None else [slice(0, len(each)) for each in labels]
+        # RandAugment draws image by image, and any two images may be mixed: a share of a batch can
+        # only be cut from the whole.
+        whole = mixes(recipe) or recipe.rand_augment is not None
+        read = [slice(0, len(each)) for each in labels] if whole else shares
+        classes = int(self.labels.max()) + 1
         changes: Iterable[Changes] = self._changes(number, first_step, turns, read)
         if self.device != "cpu":
             # All at once: a copy in every step would make the host wait for the device.
@@ -71,9 +78,10 @@ class ImageBatches:
             self._stored(rows), labels, changes, shares, strict=True
         ):
             images = augment(resize_uint8(stored, self.preprocess.image_size), recipe, change)
-            if recipe.rand_augment is not None:
-                images = images[share]
-            yield self.preprocess(images), wanted[share]
+            images, targets = self.preprocess(images), wanted
+            if mixes(recipe):
+                images, targets = mix(images, wanted, classes, recipe, change.mixing_seed)
+            yield images[share] if whole else images, targets[share]
 
     def _changes(
         self, epoch: int, first_step: int, turns: Sequence[Tensor], read: Sequence[slice]

@@ -11,7 +11,7 @@ from harness.data.batches import batch_sizes, too_few_images
 from harness.data.preprocess import Preprocess
 from harness.errors import RequestError
 from harness.measure.networks import inference
-from harness.networks.freezing import freeze_backbone, freeze_layers
+from harness.networks.freezing import check_layer_depths, freeze_backbone, freeze_layers
 from harness.networks.hub import first_line, from_hub
 from harness.networks.rehearsal import (
     DOES_NOT_RUN,
@@ -146,7 +146,8 @@ def adapted(spec: ModelSpec, settings: Settings, network: nn.Module) -> nn.Modul
     """Return a built network, resized for the settings' images and frozen as they say.
 
     Raises:
-        RequestError: The network cannot take images of that size, or has too few layers to freeze.
+        RequestError: The network cannot take images of that size, or has too few layers to freeze
+            or to train at rates of their own.
     """
     size, recipe = spec.input_size(settings), settings.training
     if size != spec.image_size and spec.resize is not None:
@@ -158,5 +159,7 @@ def adapted(spec: ModelSpec, settings: Settings, network: nn.Module) -> nn.Modul
         freeze_backbone(network, spec.label)
     elif recipe.freeze_layers:
         freeze_layers(network, recipe.freeze_layers, spec.label)
+    if recipe.layer_decay is not None and spec.fit is None:
+        check_layer_depths(network, spec.label)
     network.register_forward_hook(take_logits)
     return network

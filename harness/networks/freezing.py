@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
+from typing import Any, cast
 
 from torch import nn
 
@@ -70,6 +71,32 @@ def layer_groups(network: nn.Module) -> tuple[LayerGroup, ...]:
         )
         for index, group in enumerate(_join_norms(parts))
     )
+
+
+def layer_depths(network: nn.Module) -> dict[nn.Parameter, int]:
+    """Return the depth of the layer that each parameter belongs to, 0 for the first.
+
+    A timm network has layers of its own (its `group_matcher`); those of another one are its layer
+    groups, and its head comes after them.
+    """
+    if hasattr(network, "group_matcher"):
+        from timm.models import group_parameters
+
+        named = dict(network.named_parameters())
+        matcher = cast("Any", network).group_matcher()
+        found = group_parameters(network, matcher, reverse=True)
+        return {named[name]: depth for name, depth in found.items()}
+    groups = layer_groups(network)
+    depths = {p: depth for depth, group in enumerate(groups) for p in group.parameters()}
+    return {p: depths.get(p, len(groups)) for p in network.parameters()}
+
+
+def check_layer_depths(network: nn.Module, title: str) -> None:
+    """Raise RequestError where all parameters of a network belong to one layer."""
+    if len(set(layer_depths(network).values())) < 2:
+        raise RequestError(
+            f"layer_decay: {title} has no order of layers: all parameters are in one; leave it out"
+        )
 
 
 def freeze_layers(network: nn.Module, count: int, title: str = "") -> None:

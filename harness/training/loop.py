@@ -39,8 +39,9 @@ class Batches(Protocol):
     images: int
 
     def epoch(self, number: int, first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield network input and labels, on the device, for steps `first_step` to `steps` - 1.
+        """Yield network input and targets, on the device, for steps `first_step` to `steps` - 1.
 
+        What targets are is up to the objective; the usual one is `steps.cross_entropy`.
         Of several processes that train together, each yields its share of every batch.
         """
 

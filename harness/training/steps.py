@@ -22,7 +22,7 @@ from harness.training.optimizers import make_optimizer, make_schedule
 from harness.training.whole_batch import WholeBatch
 
 Objective = Callable[[nn.Module, Tensor, Tensor], tuple[Tensor, Tensor]]
-"""Takes a network, its inputs and their labels; returns the mean loss of the batch, which training
+"""Takes a network, its inputs and their targets; returns the mean loss of the batch, which training
 makes smaller, and which of the N images the network has right."""
 
 # Some networks have parameters that are not used.
@@ -32,10 +32,18 @@ _PARALLEL = DistributedDataParallelKwargs(find_unused_parameters=True)
 def cross_entropy(
     network: nn.Module, inputs: Tensor, labels: Tensor, *, label_smoothing: float
 ) -> tuple[Tensor, Tensor]:
-    """Return the cross entropy of N×K logits with smoothed targets, as an `Objective` does."""
+    """Return the cross entropy of N×K logits with smoothed targets, as an `Objective` does.
+
+    The labels are classes, int64 N, or the share of each class in mixed images, float N×(K or
+    fewer). A mixed image is right when the class with the largest share is found.
+    """
     logits = network(inputs).float()
-    loss = nn.functional.cross_entropy(logits, labels, label_smoothing=label_smoothing)
-    return loss, logits.argmax(1) == labels
+    targets, classes = labels, labels
+    if labels.ndim == 2:
+        targets = nn.functional.pad(labels, (0, logits.shape[1] - labels.shape[1]))
+        classes = labels.argmax(1)
+    loss = nn.functional.cross_entropy(logits, targets, label_smoothing=label_smoothing)
+    return loss, logits.argmax(1) == classes
 
 
 class Steps:
@@ -87,8 +95,8 @@ class Steps:
 
     @property
     def learning_rate(self) -> float:
-        """The learning rate of the next step."""
-        return float(self.schedule.get_last_lr()[0])
+        """The learning rate of the next step; that of the last layer, where they differ."""
+        return float(max(self.schedule.get_last_lr()))
 
     def take(self, inputs: Tensor, labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """Take a step on this process's share of a batch of `count` images.

@@ -134,6 +134,25 @@ def test_options_that_freeze_nothing_change_no_hash(folder):
     assert hash_json({"shift_pixels": 0}) != hash_json({})
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"warmup_epochs": 0.5},
+        {"layer_decay": 0.75},
+        {"random_resized_crop": [0.35, 1]},
+        {"mixup_alpha": 0.2},
+        {"cutmix_alpha": 1},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_setting_that_is_younger_than_records_counts_only_where_it_is_set(folder, change):
+    base = hashes(folder)
+    before = dataclasses.asdict(load_settings("digits", "net", folder=folder))
+    assert before["training"].pop(*change) is None
+    assert settings.stored_settings_hash(before) == base[0]
+    assert not set(hashes(folder, **change)) & set(base)
+
+
 @pytest.fixture
 def compressed(monkeypatch):
     """Make `small` a model that is made from `net`."""
@@ -167,6 +186,21 @@ def test_sections_are_for_their_models(folder):
     assert complete_settings(theirs, pruned, None).pruning.speed_up == 4
     with pytest.raises(RequestError, match="setting pruning: Plain is not pruned"):
         complete_settings(theirs, plain, None)
+
+
+def test_the_base_of_a_compressed_model_is_trained_as_it_is_by_itself(folder):
+    recipe = {"layer_decay": 0.7, "mixup_alpha": 0.2, "warmup_epochs": 0.5, "epochs": 2}
+    changes = {f"training.{name}": value for name, value in recipe.items()}
+    found = load_settings("digits", "net", changes, folder)
+    plain = ModelSpec(label="Plain", build=print, image_size=8)
+    pruned = dataclasses.replace(plain, label="Pruned", base="net", section="pruning", fit=print)
+    for spec in (plain, pruned):
+        assert complete_settings(found, spec, None).training == found.training
+    mixed = load_settings("digits", "net", {"pruning.training.mixup_alpha": 0.2}, folder)
+    assert complete_settings(mixed, pruned, None).pruning.training.mixup_alpha == 0.2
+    slower = load_settings("digits", "net", {"pruning.training.layer_decay": 0.7}, folder)
+    with pytest.raises(RequestError, match="Pruned trains in stages of its own and has one learn"):
+        complete_settings(slower, pruned, None)
 
 
 def test_setting_names_are_dotted_and_complete():

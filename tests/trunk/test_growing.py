@@ -191,8 +191,9 @@ def test_kept_maps_are_the_parents_features(make_fitting, whole, split):
     torch.testing.assert_close(inputs.kept[0], wanted)
 
 
-def test_views_differ_when_images_are_augmented(make_fitting, whole):
-    recipe = dataclasses.replace(STAGE, shift_pixels=2)
+@pytest.mark.parametrize("change", [{"shift_pixels": 2}, {"random_resized_crop": (0.2, 1.0)}])
+def test_views_differ_when_images_are_augmented(make_fitting, whole, change):
+    recipe = dataclasses.replace(STAGE, **change)
     rows = torch.arange(20)
     inputs = NodeInputs(make_fitting(), [whole[0].networks["root"]], rows, recipe, 2)
     assert len(inputs.kept) == 2

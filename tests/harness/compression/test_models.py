@@ -145,6 +145,35 @@ def test_a_killed_run_ends_with_the_same_weights(
     assert timeless[0] == timeless[1]
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_mixed_images_are_fine_tuned_on_and_a_killed_run_ends_the_same(
+    finished, make_spec, data, way, tmp_path, monkeypatch
+):
+    mixed = dataclasses.replace(
+        RECIPE,
+        mixup_alpha=1.0,
+        cutmix_alpha=1.0,
+        random_resized_crop=(0.5, 1.0),
+        label_smoothing=0.1,
+        balance_classes=True,
+        schedule="cosine",
+        warmup_epochs=1.5,
+    )
+    section, spec = {way: dataclasses.replace(SECTIONS[way], training=mixed)}, make_spec(way)
+    whole_job, job = (job_in(tmp_path / name, way, **section) for name in ("whole", "parts"))
+    for each in (whole_job, job):
+        copy_weights(base_job(finished[way][0], spec), base_job(each, spec), data)
+    whole = ready_network(whole_job, spec, data)
+    with monkeypatch.context() as patch:
+        interrupt_training(
+            patch, {"quantization": " quantization", "pruning": " fine_tuning"}[way], 2
+        )
+        with pytest.raises(Killed):
+            ready_network(job, spec, data)
+    again = ready_network(job, spec, data)
+    assert again.sha256 == whole.sha256 != finished[way][1].sha256
+
+
 def test_pruned_shapes_are_in_the_sidecar(finished, data):
     job, ready = finished["pruning"]
     path = trained_weights_path(job, data.source.sha256)

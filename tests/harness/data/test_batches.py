@@ -6,6 +6,7 @@ import torch
 
 from harness.data.batches import ImageBatches, count_steps, seeded_generator, shuffled
 from harness.data.preprocess import Preprocess
+from harness.data.shares import Share
 from harness.data.splits import MemorySplit
 from harness.settings_spec import TrainingSettings
 
@@ -74,6 +75,26 @@ def test_an_epoch_taken_up_at_a_step_shows_the_rest():
     assert rest == whole[1:]
     # A checkpoint may be written after the last step, before the epoch is closed.
     assert list(batches_of(RECIPE, labels).epoch(2, 2)) == []
+
+
+def test_mixed_batches_are_shared_out_and_taken_up_like_others():
+    recipe = dataclasses.replace(RECIPE, mixup_alpha=1.0, cutmix_alpha=1.0)
+    labels = torch.tensor([-1, 2, 0, 1, 2, 0, 1, 2, 0, 1])
+    whole = list(batches_of(recipe, labels).epoch(2, 0))
+    assert [tuple(targets.shape) for _, targets in whole] == [(4, 3), (4, 3), (1, 3)]
+    rest = list(batches_of(recipe, labels).epoch(2, 1))
+    parts = []
+    for rank in range(2):
+        batches = batches_of(recipe, labels)
+        batches.share = Share(rank=rank, processes=2)
+        parts.append(list(batches.epoch(2, 0)))
+    for kind in range(2):
+        assert all(torch.equal(a[kind], b[kind]) for a, b in zip(rest, whole[1:], strict=True))
+        for step in range(2):
+            joined = torch.cat([part[step][kind] for part in parts])
+            assert torch.equal(joined, whole[step][kind])
+        # Both processes take the only image of the last batch.
+        assert torch.equal(parts[1][2][kind], whole[2][kind])
 
 
 def test_the_generator_of_a_step_is_its_own():

@@ -1,13 +1,24 @@
 """Layer groups of arbitrary networks, and what freezing the first of them keeps from changing."""
 
 import copy
+from contextlib import nullcontext
 
 import pytest
 import torch
 from torch import nn
 
 from harness.errors import RequestError
-from harness.networks.freezing import find_head, freeze_backbone, freeze_layers, layer_groups
+from harness.networks.build import build_network
+from harness.networks.freezing import (
+    check_layer_depths,
+    find_head,
+    freeze_backbone,
+    freeze_layers,
+    layer_depths,
+    layer_groups,
+)
+from harness.settings_spec import Settings, TrainingSettings
+from harness.spec import ModelSpec
 
 
 def conv(inputs=4):
@@ -151,3 +162,69 @@ def test_without_a_head_something_must_be_left():
         freeze_layers(network, 4)
     with pytest.raises(RequestError, match="freeze_backbone: Tokens has no head"):
         freeze_backbone(network)
+
+
+def depths(network):
+    found = layer_depths(network)
+    return {name: found[parameter] for name, parameter in network.named_parameters()}
+
+
+def test_depths_are_those_of_the_groups_and_the_head_comes_last():
+    found = depths(Tokens(head=True))
+    assert [found[name] for name in ("token", "encoder.positions", "embedding.weight")] == [0] * 3
+    assert [found[f"encoder.blocks.{layer}.bias"] for layer in range(3)] == [1, 2, 3]
+    assert (found["encoder.norm.weight"], found["head.weight"]) == (3, 4)
+    assert max(depths(Tokens(head=False)).values()) == 3
+
+
+def test_parameters_that_two_layers_share_belong_to_one():
+    network = Tokens(head=True)
+    network.encoder.blocks[2].weight = network.encoder.blocks[0].weight
+    assert len(layer_depths(network)) == len(list(network.parameters()))
+
+
+def test_a_vit_of_transformers_has_its_blocks_in_order():
+    transformers = pytest.importorskip("transformers")
+    config = transformers.ViTConfig(
+        image_size=8, patch_size=4, hidden_size=8, num_hidden_layers=4, num_attention_heads=2,
+        intermediate_size=8, num_labels=3,
+    )  # fmt: skip
+    found = depths(transformers.ViTForImageClassification(config))
+    assert {depth for name, depth in found.items() if "embeddings" in name} == {0}
+    for layer in range(4):
+        block = {
+            d for name, d in found.items() if f".{layer}." in name and "embeddings" not in name
+        }
+        assert block == {layer + 1}
+    assert found["vit.layernorm.weight"] == 4
+    assert found["classifier.weight"] == 5
+
+
+def test_convnext_has_stages_for_layers():
+    from torchvision.models.convnext import CNBlockConfig, ConvNeXt
+
+    stages = [CNBlockConfig(4, 4, 2), CNBlockConfig(4, 4, 2), CNBlockConfig(4, None, 2)]
+    found = depths(ConvNeXt(stages, num_classes=3))
+    by_stage = {int(name.split(".")[1]): d for name, d in found.items() if "features" in name}
+    assert by_stage == {stage: stage for stage in range(6)}
+    assert (found["classifier.0.weight"], found["classifier.2.weight"]) == (5, 6)
+
+
+@pytest.mark.parametrize("network", [nn.Linear(4, 2), nn.Sequential(nn.Conv2d(1, 4, 3))])
+def test_a_single_layer_has_no_order(network):
+    with pytest.raises(RequestError, match="layer_decay: Mine has no order of layers"):
+        check_layer_depths(network, "Mine")
+
+
+@pytest.mark.parametrize(("layers", "refused"), [(1, True), (2, False)])
+def test_a_network_without_order_is_refused_when_it_is_built(layers, refused):
+    def build(classes, channels, _pretrained):
+        hidden = [nn.Linear(4 * channels, 4)] if layers == 2 else []
+        return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(4, classes))
+
+    spec = ModelSpec(label="Mine", build=build, image_size=2)
+    settings = Settings(training=TrainingSettings(layer_decay=0.7))
+    expected = pytest.raises(RequestError, match="layer_decay: Mine") if refused else nullcontext()
+    with expected:
+        build_network(spec, settings, 3, 1)
+    build_network(spec, Settings(), 3, 1)

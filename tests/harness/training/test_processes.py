@@ -36,6 +36,7 @@ RECIPE = TrainingSettings(
     label_smoothing=0.1,
     channels_last=False,
 )
+MIXED = {"mixup_alpha": 0.5, "cutmix_alpha": 1.0, "random_resized_crop": (0.3, 1.0)}
 NORMS = {
     "none": lambda channels: nn.ReLU(),
     "batch_norm": nn.BatchNorm2d,
@@ -172,6 +173,7 @@ def test_two_processes_make_the_steps_of_one(tmp_path, norm, draws, images):
         ("with_activation", dataclasses.replace(RECIPE, channels_last=True)),
         ("batch_norm", dataclasses.replace(RECIPE, rand_augment=(1, 5))),
         ("batch_norm", dataclasses.replace(RECIPE, max_gradient_norm=0.1)),
+        ("batch_norm", dataclasses.replace(RECIPE, **MIXED)),
     ],
 )
 def test_three_processes_make_the_steps_of_one(tmp_path, norm, recipe):
