@@ -83,7 +83,7 @@ def main(records: Count = 10_000) -> None:
         print(f"{records:,} records")
         for what in ("first time", "again"):
             start, used = perf_counter(), process_time()
-            write_texts(results, make_findings(read_material(results)))
+            write_texts(results, make_findings(results, read_material(results)))
             seconds, used = perf_counter() - start, process_time() - used
             print(f"tables and page, {what}: {seconds:.1f} s, {used:.1f} s of them on the CPU")
         page = results / "index.html"
