@@ -37,8 +37,9 @@ class Material:
     @property
     def datasets(self) -> list[str]:
         """The names of the data sets that have records of any kind."""
-        names = {each.cell.dataset for each in (*self.records, *self.tunings)}
-        return sorted(names | {each.dataset for each in (*self.costs, *self.latencies)})
+        names = {r.cell.dataset for r in self.records} | {c.dataset for c in self.costs}
+        names |= {each.dataset for each in self.latencies}
+        return sorted(names | {each.cell.dataset for each in self.tunings})
 
     def cost(
         self, dataset: str, model: str, size: int | None = None, *, variant: str = ""

@@ -66,7 +66,7 @@ def stale_figures(
 def list_figures(
     results: Path, records: Sequence[Record], tunings: Sequence[TuningRecord] = ()
 ) -> Iterator[FigureSpec]:
-    """Yield up to two figures of each cell and search, three of each data set, one of each roofline.
+    """Yield the figures: up to two of a cell or search, three of a data set, one of a roofline.
 
     Runs with other seeds have none.
     """

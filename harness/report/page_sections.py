@@ -160,8 +160,8 @@ def tuning_sections(material: Material) -> list[Section]:
         anchor="tuning",
         title="Tuning",
         texts=[
-            "Every model has as many trials, on as many images; they are judged by training images "
-            "that are held out. The figures are Optuna's, of complete trials."
+            "Trials are judged by training images that are held out, never by test images. The "
+            "figures are Optuna's, of complete trials."
         ],
         tables=[PageTable(table=tuning_table(material.tunings))],
         pictures=pictures,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, permutations
 
 from harness.records.cell import Record
@@ -25,7 +25,7 @@ FindPredictions = Callable[[Record], tuple[Predictions | None, str]]
 LEVEL = 0.05
 # Pairs grow with the square; of more cells than this on one test set, only the best are paired.
 MOST_PAIRED = 40
-_HEADER = ("Rank (95%)", "Model", "Top-1 % (95%)", "Detectable", "Not told apart from")
+_HEADER = ("Rank (95%)", "Model", "Top-1 % (95%)", "Detectable difference", "Not told apart from")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,14 +34,15 @@ class Pair:
 
     first: Record
     second: Record
+    images: int
     test: McNemarTest
     p_holm: float
 
     @property
     def detectable(self) -> float | None:
         """The smallest difference that the test would find, percent; see `detectable_paired`."""
-        discordant, images = self.test.only_first + self.test.only_second, _images(self.first)
-        return _percent(detectable_paired(discordant / images, images))
+        discordant = (self.test.only_first + self.test.only_second) / self.images
+        return _percent(detectable_paired(discordant, self.images))
 
     @property
     def different(self) -> bool:
@@ -54,15 +55,18 @@ class SameImages:
     """The cells that were evaluated on the same images, best first.
 
     Attributes:
-        ranks: Of each cell, one more than the number of more accurate ones, and the ends of its
-            95% interval.
+        images: The number of test images; None where the records do not have it.
+        ranks: Of each cell, one more than the number of more accurate ones.
+        intervals: The 95% interval of each rank; empty where `images` is None.
         resampled: The cells whose ranks are from images drawn for all of them alike.
         pairs: Every two cells whose predictions are kept.
         left_out: Why the predictions of the other cells cannot be used, by title.
     """
 
     records: Sequence[Record]
-    ranks: Sequence[tuple[int, int, int]]
+    images: int | None
+    ranks: Sequence[int]
+    intervals: Sequence[tuple[int, int]]
     resampled: Sequence[Record]
     pairs: Sequence[Pair]
     left_out: dict[str, str]
@@ -72,7 +76,7 @@ def compare_cells(records: Sequence[Record], find: FindPredictions) -> list[Same
     """Return the cells of one data set in groups of two or more, each on images of its own."""
     alike: dict[tuple[str, int | None], list[Record]] = {}
     for first, *_ in group_runs(records):
-        if first.status == "ok" and None not in (first.accuracy.accuracy_top1, first.accuracy.n_test):
+        if first.status == "ok" and first.accuracy.accuracy_top1 is not None:
             alike.setdefault((first.data.data_sha256, first.accuracy.n_test), []).append(first)
     return [_compare(group, find) for group in alike.values() if len(group) > 1]
 
@@ -89,7 +93,8 @@ def render_ranking(groups: Sequence[SameImages], csv_name: str) -> str:
 
 def ranking_title(group: SameImages) -> str:
     """Return the test images of a group in words."""
-    return f"{_images(group.records[0])} test images of {group.records[0].data.data_name}"
+    images = "" if group.images is None else f"{group.images} "
+    return f"{images}test images of {group.records[0].data.data_name}"
 
 
 def ranking_table(group: SameImages) -> Table:
@@ -103,37 +108,24 @@ def ranking_table(group: SameImages) -> Table:
     ties = {stem: ", ".join(names) or "none: all are told apart" for stem, names in alike.items()}
     paired = {(pair.first.stem, pair.second.stem): pair for pair in group.pairs}
     rows = []
-    above: Record | None = None
-    for (rank, low, high), record in zip(group.ranks, group.records, strict=True):
-        address = f"{record.cell.dataset}/{record.stem}"
+    for place, record in enumerate(group.records):
+        interval = "({}–{})".format(*group.intervals[place]) if group.intervals else ""
+        above = group.records[place - 1] if place else None
         rows.append(
             (
-                f"{rank} ({low}–{high})",
-                Shown(text=_name(record), link=address),
+                f"{group.ranks[place]} {interval}".rstrip(),
+                Shown(text=_name(record), link=f"{record.cell.dataset}/{record.stem}"),
                 f"{record.accuracy.accuracy_top1:.2f} {accuracy_interval(record)}".rstrip(),
                 _detectable(above, record, paired),
                 ties.get(record.stem),
             )
         )
-        above = record
     return Table.of_texts(_HEADER, rows, align="rlrrl")
 
 
 def ranking_rules(group: SameImages, csv_link: str) -> list[str]:
     """Return how the table of a group is to be read, a paragraph each."""
-    count, images = len(group.resampled), _images(group.records[0])
-    alone = [_name(record) for record in group.records if record not in group.resampled]
-    drawn = f"of the test images, the same for the {count} models with predictions" if count else ""
-    drawn += "; " if count and alone else ""
-    drawn += f"of the number right, binomial, for {', '.join(alone)}" if alone else ""
-    most = _percent(detectable_unpaired(0.5, images))
-    lines = [
-        f"Rank: by accuracy; its 95% interval is from {RESAMPLES} bootstrap samples {drawn}.",
-        "Detectable: the difference in points from the model above that these images would show "
-        "(power 80%, two-sided level 5%), by McNemar's test on the share of images that only one "
-        "has right, or unpaired where predictions are not kept. "
-        f"Whatever the accuracies, {images} images show {_points(most)} points, unpaired.",
-    ]
+    lines = _rank_rules(group, group.images) if group.images else ["Rank: by accuracy."]
     if group.pairs:
         lines.append(
             "Pairs: McNemar's test on the same images, mid-p, corrected for all "
@@ -182,30 +174,31 @@ def _compare(group: list[Record], find: FindPredictions) -> SameImages:
             left_out[_name(record)] = reason
         else:
             kept.append((record, predictions))
-    ranks, resampled = _rank(best, kept)
+    scores = [record.accuracy.accuracy_top1 for record in best]
+    images = best[0].accuracy.n_test
+    alike = [each for each in kept if _order(each[1]) == (kept[0][1].labels_sha256, images)]
     return SameImages(
-        records=best, ranks=ranks, resampled=resampled, pairs=_pair_up(kept), left_out=left_out
+        records=best,
+        images=images,
+        ranks=[1 + scores.index(score) for score in scores],
+        intervals=[] if images is None else _intervals(best, alike, images),
+        resampled=[record for record, _ in alike],
+        pairs=_pair_up(kept),
+        left_out=left_out,
     )
 
 
-def _rank(
-    best: Sequence[Record], kept: Sequence[tuple[Record, Predictions]]
-) -> tuple[list[tuple[int, int, int]], list[Record]]:
-    """Return `SameImages.ranks` and `SameImages.resampled`."""
-    images = _images(best[0])
-    alike = [
-        (record, found)
-        for record, found in kept
-        if _order(found) == (kept[0][1].labels_sha256, images)
-    ]
+def _intervals(
+    best: Sequence[Record], alike: Sequence[tuple[Record, Predictions]], images: int
+) -> list[tuple[int, int]]:
+    """Return `SameImages.intervals`; `alike` have predictions of the same images in one order."""
     resampled = {record.stem: found.right_array for record, found in alike}
     others = [record for record in best if record.stem not in resampled]
     accuracies = [(record.accuracy.accuracy_top1 or 0) / 100 for record in others]
     found = bootstrap_ranks(list(resampled.values()), accuracies, images)
-    intervals = dict(zip([*resampled, *(record.stem for record in others)], found, strict=True))
-    scores = [record.accuracy.accuracy_top1 for record in best]
-    ranks = [(1 + scores.index(s), *intervals[r.stem]) for s, r in zip(scores, best, strict=True)]
-    return ranks, [record for record, _ in alike]
+    stems = [*resampled, *(record.stem for record in others)]
+    intervals = dict(zip(stems, found, strict=True))
+    return [intervals[record.stem] for record in best]
 
 
 def _pair_up(kept: Sequence[tuple[Record, Predictions]]) -> list[Pair]:
@@ -214,24 +207,41 @@ def _pair_up(kept: Sequence[tuple[Record, Predictions]]) -> list[Pair]:
         # The same images in another order cannot be compared one by one.
         if _order(ours) == _order(theirs):
             a, b = ours.right_bits, theirs.right_bits
-            found.append((first, second, mcnemar((a & ~b).bit_count(), (b & ~a).bit_count())))
-    corrected = holm([test.p_mid for _, _, test in found])
+            test = mcnemar((a & ~b).bit_count(), (b & ~a).bit_count())
+            found.append(Pair(first=first, second=second, images=ours.images, test=test, p_holm=1))
+    corrected = holm([pair.test.p_mid for pair in found])
+    return [replace(pair, p_holm=p) for pair, p in zip(found, corrected, strict=True)]
+
+
+def _rank_rules(group: SameImages, images: int) -> list[str]:
+    alone = [_name(record) for record in group.records if record not in group.resampled]
+    drawn = []
+    if count := len(group.resampled):
+        drawn.append(f"paired, by the test images, for the {count} whose predictions are kept")
+    if alone:
+        drawn.append(f"parametric, by a binomial number of right images, for {', '.join(alone)}")
+    most = _percent(detectable_unpaired(0.5, images))
     return [
-        Pair(first=first, second=second, test=test, p_holm=p)
-        for (first, second, test), p in zip(found, corrected, strict=True)
+        f"Rank: by accuracy; its 95% interval is from {RESAMPLES} bootstrap samples: "
+        f"{'; '.join(drawn)}.",
+        "Detectable difference: the smallest, in points, between a model and the one above it that "
+        "a test would find (power 80%, two-sided level 5%): McNemar's, given the share of images "
+        "that only one of both has right, or unpaired where predictions are not kept. "
+        f"Between any two models, {images} images are enough for {_points(most)} points, unpaired.",
     ]
 
 
 def _detectable(
     above: Record | None, record: Record, paired: Mapping[tuple[str, str], Pair]
 ) -> str | None:
-    if above is None:
+    images = record.accuracy.n_test
+    if above is None or images is None:
         return None
     pair = paired.get((above.stem, record.stem))
     if pair is not None:
         return _points(pair.detectable)
     mean = ((above.accuracy.accuracy_top1 or 0) + (record.accuracy.accuracy_top1 or 0)) / 200
-    return f"{_points(_percent(detectable_unpaired(mean, _images(record))))} (unpaired)"
+    return f"{_points(_percent(detectable_unpaired(mean, images)))} (unpaired)"
 
 
 def _points(percent: float | None) -> str:
@@ -240,10 +250,6 @@ def _points(percent: float | None) -> str:
 
 def _percent(share: float | None) -> float | None:
     return None if share is None else 100 * share
-
-
-def _images(record: Record) -> int:
-    return record.accuracy.n_test or 0
 
 
 def _order(predictions: Predictions) -> tuple[str, int]:

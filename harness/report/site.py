@@ -126,9 +126,7 @@ def _render_project(root: Path, findings: Findings) -> dict[Path, str]:
 
 def _render_all(results: Path, findings: Findings) -> dict[Path, str]:
     files = render_files(findings)
-    files |= render_page_files(
-        results, findings.material, findings.reproduction, findings.compared
-    )
+    files |= render_page_files(results, findings.material, findings.reproduction, findings.compared)
     return {results / path: text for path, text in files.items()}
 
 

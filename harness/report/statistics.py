@@ -110,10 +110,10 @@ def bootstrap_ranks(
 ) -> list[tuple[int, int]]:
     """Return the 95% interval of each classifier's rank, by the percentile bootstrap.
 
-    Efron and Tibshirani (1993), An Introduction to the Bootstrap, chapter 13. Each of 2000 resamples
-    draws as many test images as there are, with replacement, the same for all classifiers in
-    `right`; the number that each other one has right is drawn from its binomial distribution. A
-    rank is one more than the number of classifiers that are right more often.
+    Efron and Tibshirani (1993), An Introduction to the Bootstrap, chapter 13. Each sample draws as
+    many test images as there are, with replacement, the same for all classifiers in `right`; the
+    number that each other one has right is drawn from its binomial distribution. A rank is one more
+    than the number of classifiers that are right more often. The seed is fixed.
 
     Args:
         right: For each of K classifiers, whether it is right on each image.

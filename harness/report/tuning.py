@@ -6,10 +6,11 @@ import json
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from harness.errors import CellError
 from harness.records.tuning import TUNINGS, TuningRecord
+from harness.report.canvas import INK, PAPER, SERIES
 from harness.report.labels import shorten
 from harness.report.table import Table
 from harness.report.terminal import print_table
@@ -99,12 +100,37 @@ def _plot(
     with warnings.catch_warnings(), mpl.rc_context({"figure.constrained_layout.use": True}):
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         axes = draw(_study_of(record))
-    figure = axes.get_figure(root=True)
-    assert figure is not None
+    figure: Any = axes.get_figure(root=True)
     plt.close(figure)
+    _restyle(figure)
     figure.set_size_inches(width, 3.8)
+    axes.set_title("")
     axes.set_title(f"{record.label}, {shorten(record.cell.dataset)}: {what}", loc="left")
-    return figure
+    return cast("Figure", figure)
+
+
+def _restyle(figure: Figure) -> None:
+    """Give a figure of Optuna's the colours and numbers of the other figures."""
+    from matplotlib.collections import LineCollection
+    from matplotlib.colors import LinearSegmentedColormap
+    from matplotlib.text import Text
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    for axes in figure.axes:
+        axes.set_facecolor(PAPER)
+        axes.grid(visible=False)
+        if legend := axes.get_legend():
+            legend.remove()
+        if axes.get_yscale() == "log":
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
+            axes.yaxis.set_major_formatter("{x:.7g}")
+            axes.yaxis.set_minor_formatter(NullFormatter())
+        for lines in axes.collections:
+            if isinstance(lines, LineCollection):
+                # Optuna's lightest lines are white.
+                lines.set_cmap(LinearSegmentedColormap.from_list("trials", ("#c3ccd6", SERIES[0])))
+    for text in figure.findobj(Text):
+        text.set_color(INK)
 
 
 def _study_of(record: TuningRecord) -> optuna.Study:
@@ -119,7 +145,7 @@ def _study_of(record: TuningRecord) -> optuna.Study:
         for trial in record.trials:
             if trial.state == "complete":
                 drawn = optuna.trial.FixedTrial(space.encode(trial.values) or {})
-                space.suggest(drawn)
+                space.suggest(cast("optuna.Trial", drawn))  # it has the same methods
                 names = {name: name.removeprefix("training.") for name in drawn.params}
                 study.add_trial(
                     optuna.trial.create_trial(
