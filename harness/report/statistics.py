@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-RESAMPLES = 2000
+RESAMPLES = 1000
 _SEED = 0
 
 

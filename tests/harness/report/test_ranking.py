@@ -69,7 +69,7 @@ GOLDEN = """
 | 3 (2–3) | C | 93.00 (92.0–94.0) | 7.67 | B |
 | 4 (4–4) | D | 80.00 (79.0–81.0) | 13.46 (unpaired) | – |
 
-Rank: by accuracy; its 95% interval is from 2000 bootstrap samples: paired, by the test images, \
+Rank: by accuracy; its 95% interval is from 1000 bootstrap samples: paired, by the test images, \
 for the 3 whose predictions are kept; parametric, by a binomial number of right images, for D.
 Detectable difference: the smallest, in points, between a model and the one above it that a test \
 would find (power 80%, two-sided level 5%): McNemar's, given the share of images that only one of \

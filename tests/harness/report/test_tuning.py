@@ -7,6 +7,7 @@ import pytest
 
 from harness.errors import CellError
 from harness.records.material import Material, read_material
+from harness.records.publishing import publish_records
 from harness.records.tuning import TUNINGS
 from harness.report import figures
 from harness.report.figures import refresh_figures, stale_figures, tuning_stems
@@ -113,3 +114,10 @@ def test_the_page_has_a_table_and_the_figures():
     assert 'alt="ResNet-50 on digits: importance"' in text
     assert tuning_sections(Material(records=[])) == []
     assert render_tuning([]) == ""
+
+
+def test_a_search_is_published_by_its_name(tmp_path):
+    own, results = tmp_path / "own", tmp_path / "results"
+    place = TUNINGS.write(own, make_tuning()).relative_to(own)
+    assert publish_records(own, results, ["tuning/digits/resnet-cpu"]) == [results / place]
+    assert read_material(results).tunings == [make_tuning()]
