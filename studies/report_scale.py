@@ -111,7 +111,9 @@ def make_records(models: Sequence[Record], count: int) -> Iterator[Record]:
                 accuracy_top1_high=min(accuracy + 1, 100),
                 n_test=like.accuracy.n_test,
             ),
-            latency=_scale(like.latency, "latency_ms_p50", factor),
+            latency=_scale(
+                parts.Latency(latency_ms_p50=like.latency.latency_ms_p50), "latency_ms_p50", factor
+            ),
             throughput=_scale(like.throughput, "throughput_images_per_s", factor),
             operations=_scale(like.operations, "gmacs", factor),
             memory=_scale(like.memory, "weights_mb", factor),

@@ -215,6 +215,8 @@ def _pair_up(kept: Sequence[tuple[Record, Predictions]]) -> list[Pair]:
 
 def _rank_rules(group: SameImages, images: int) -> list[str]:
     alone = [_name(record) for record in group.records if record not in group.resampled]
+    if not group.resampled:
+        alone = ["all"]
     drawn = []
     if count := len(group.resampled):
         drawn.append(f"paired, by the test images, for the {count} whose predictions are kept")
