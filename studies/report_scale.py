@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 from harness.errors import RequestError
 from harness.jobs import Cell
+from harness.records import parts
 from harness.records.cell import CELLS, Record
 from harness.records.material import read_material
 from harness.report.site import make_findings, write_texts
@@ -83,7 +84,7 @@ def main(records: Count = 10_000) -> None:
         print(f"{records:,} records")
         for what in ("first time", "again"):
             start, used = perf_counter(), process_time()
-            write_texts(results, make_findings(read_material(results)))
+            write_texts(results, make_findings(results, read_material(results)))
             seconds, used = perf_counter() - start, process_time() - used
             print(f"tables and page, {what}: {seconds:.1f} s, {used:.1f} s of them on the CPU")
         page = results / "index.html"
@@ -97,15 +98,22 @@ def make_records(models: Sequence[Record], count: int) -> Iterator[Record]:
     for index in range(count):
         like = models[index % len(models)]
         dataset, model = divmod(index, _PER_DATASET)
-        factor = chance.uniform(0.5, 2)
+        factor, accuracy = chance.uniform(0.5, 2), chance.uniform(50, 100)
         yield dataclasses.replace(
             like,
             cell=Cell(
                 dataset=f"set{dataset:03d}", model=f"net{model:03d}", device=like.cell.device
             ),
             label=f"{like.label} {model % _MODELS}",
-            accuracy=dataclasses.replace(like.accuracy, accuracy_top1=chance.uniform(50, 100)),
-            latency=_scale(like.latency, "latency_ms_p50", factor),
+            accuracy=parts.Accuracy(
+                accuracy_top1=accuracy,
+                accuracy_top1_low=accuracy - 1,
+                accuracy_top1_high=min(accuracy + 1, 100),
+                n_test=like.accuracy.n_test,
+            ),
+            latency=_scale(
+                parts.Latency(latency_ms_p50=like.latency.latency_ms_p50), "latency_ms_p50", factor
+            ),
             throughput=_scale(like.throughput, "throughput_images_per_s", factor),
             operations=_scale(like.operations, "gmacs", factor),
             memory=_scale(like.memory, "weights_mb", factor),

@@ -34,9 +34,9 @@ def changed(record, **fields):
 
 
 def findings_of(records=(), costs=(), latencies=()):
-    return make_findings(Material(records=records, costs=costs, latencies=latencies))
+    return make_findings(Path(), Material(records=records, costs=costs, latencies=latencies))
 
 
 def files_of(findings):
     """Return the text files that reports make of findings without predictions, by their names."""
-    return {path.as_posix(): text for path, text in render_files(Path(), findings).items()}
+    return {path.as_posix(): text for path, text in render_files(findings).items()}

@@ -15,12 +15,15 @@ from torch import Tensor
 from harness.errors import CellError
 from harness.measure.networks import inference
 
+_CALIBRATION_BINS = 15
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Accuracy:
     """The accuracy of a network on a test set, in percent, with its 95% Wilson interval.
 
     Attributes:
+        expected_calibration_error: See `calibration_error`; in percent.
         accuracy_top5_reason: Why `accuracy_top5` is None.
         confusion_matrix: Number of images by true class (row) and predicted class (column). If a
             network with more logits than classes predicted an index that belongs to no class, the
@@ -33,6 +36,7 @@ class Accuracy:
     accuracy_top1_high: float
     accuracy_top5: float | None
     accuracy_top5_reason: str | None
+    expected_calibration_error: float
     n_test: int
     confusion_matrix: list[list[int]]
     predictions: NDArray[np.uint16]
@@ -51,13 +55,15 @@ def evaluate(
         batches: Images on the network's device, and labels: N integers in [0, `num_classes`).
         num_classes: With five or fewer, a top-5 accuracy would be meaningless and is None.
         classify: Maps images to their classes, int64 N, for a network whose prediction is not its
-            highest logit. The top-5 accuracy still follows the logits.
+            highest logit. The top-5 accuracy and the confidence in that class still follow the
+            logits.
 
     Raises:
         CellError: No images, labels out of range, logits of a wrong shape or not finite.
     """
-    labels, predictions, in_top5 = _run(network, batches, num_classes, classify)
-    n_test, correct = len(labels), int((labels == predictions).sum())
+    labels, predictions, in_top5, confidence = _run(network, batches, num_classes, classify)
+    right = labels == predictions
+    n_test, correct = len(labels), int(right.sum())
     low, high = wilson_interval(correct, n_test)
     few = num_classes <= 5
     return Accuracy(
@@ -66,6 +72,7 @@ def evaluate(
         accuracy_top1_high=100 * high,
         accuracy_top5=None if few else 100 * int(in_top5.sum()) / n_test,
         accuracy_top5_reason=f"only {num_classes} classes" if few else None,
+        expected_calibration_error=100 * calibration_error(confidence, right),
         n_test=n_test,
         confusion_matrix=_confusion(labels, predictions, num_classes).tolist(),
         predictions=predictions.astype(np.uint16),
@@ -88,14 +95,31 @@ def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
     return max(0.0, (middle - half_width) / scale), min(1.0, (middle + half_width) / scale)
 
 
+def calibration_error(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
+    """Return the expected calibration error of N predictions, as a fraction of 1.
+
+    Guo, Pleiss, Sun and Weinberger (2017), arXiv:1706.04599, equation 3: the predictions are put
+    into 15 bins of equal width by their confidence, ((m − 1)/15, m/15]; the error is the mean, over
+    the predictions, of the distance between a bin's accuracy and its mean confidence.
+
+    Args:
+        confidence: The softmax probability of each predicted class.
+        right: Whether each predicted class is the label.
+    """
+    bins = np.clip(np.ceil(confidence * _CALIBRATION_BINS) - 1, 0, _CALIBRATION_BINS - 1)
+    gaps = np.bincount(bins.astype(int), weights=right - confidence)
+    return float(np.abs(gaps).sum() / len(right))
+
+
 def _run(
     network: Callable[[Tensor], Tensor],
     batches: Iterable[tuple[Tensor, Tensor]],
     num_classes: int,
     classify: Callable[[Tensor], Tensor] | None,
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-    """Return label, prediction and whether the label is among the top five, for every image."""
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_], NDArray[np.float64]]:
+    """Return each image's label, prediction, whether the label is among five, and confidence."""
     parts: list[Tensor] = []
+    probabilities: list[Tensor] = []
     with inference(network):
         for images, targets in batches:
             logits = network(images.clone())  # some networks write to their input
@@ -110,6 +134,7 @@ def _run(
             # Kept on the device, so that a GPU does not wait for the CPU between batches.
             found = (labels, chosen, in_top5, logits.isfinite().all(1))
             parts.append(torch.stack([each.long() for each in found]))
+            probabilities.append(logits.float().softmax(1).gather(1, chosen[:, None])[:, 0])
     if not parts:
         raise CellError("there are no images to evaluate on")
     labels, predictions, in_top5, finite = torch.cat(parts, dim=1).cpu().numpy()
@@ -120,7 +145,8 @@ def _run(
             f"non-finite logits for {int((finite == 0).sum())} of {len(finite)} images, "
             f"the first is image {int(finite.argmin())}"
         )
-    return labels, predictions, in_top5.astype(bool)
+    confidence = torch.cat(probabilities).cpu().numpy().astype(np.float64)
+    return labels, predictions, in_top5.astype(bool), confidence
 
 
 def _confusion(

@@ -109,11 +109,13 @@ def _describe_budget(tuning: Mapping[str, Any] | None) -> str:
 
 
 def describe_budgets(records: Sequence[Record]) -> str | None:
-    """Return whether tuned models had the same budget; None where fewer than two are tuned."""
+    """Return whether models had the same budget of tuning; None for fewer than two."""
     compared = [record for record in records if record.accuracy.accuracy_top1 is not None]
     found = [conditions_of_record(record) for record in compared]
-    tuned = [each for each in found if each.tuning is not None]
-    return str(compare_budgets(found)) if len(tuned) > 1 else None
+    if len(found) < 2:
+        return None
+    tuned = any(each.tuning is not None for each in found)
+    return str(compare_budgets(found)) if tuned else "no: no model was tuned"
 
 
 def describe_fairness(records: Sequence[Record]) -> str | None:

@@ -1,4 +1,4 @@
-"""All records of a results folder: its cells, comparisons of latencies and counted costs."""
+"""All records of a results folder: cells, comparisons of latencies, counted costs, tuning."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from harness.records.cell import CELLS, Record
 from harness.records.cost import COSTS, CostRecord
 from harness.records.latency import LATENCIES, LatencyRecord
+from harness.records.tuning import TUNINGS, TuningRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +22,7 @@ class Material:
     records: Sequence[Record]
     latencies: Sequence[LatencyRecord] = ()
     costs: Sequence[CostRecord] = ()
+    tunings: Sequence[TuningRecord] = ()
     broken: Sequence[str] = ()
 
     def of(self, dataset: str) -> Material:
@@ -29,13 +31,15 @@ class Material:
             records=[each for each in self.records if each.cell.dataset == dataset],
             latencies=[each for each in self.latencies if each.dataset == dataset],
             costs=[each for each in self.costs if each.dataset == dataset],
+            tunings=[each for each in self.tunings if each.cell.dataset == dataset],
         )
 
     @property
     def datasets(self) -> list[str]:
         """The names of the data sets that have records of any kind."""
         names = {r.cell.dataset for r in self.records} | {c.dataset for c in self.costs}
-        return sorted(names | {each.dataset for each in self.latencies})
+        names |= {each.dataset for each in self.latencies}
+        return sorted(names | {each.cell.dataset for each in self.tunings})
 
     def cost(
         self, dataset: str, model: str, size: int | None = None, *, variant: str = ""
@@ -59,9 +63,11 @@ def read_material(results: Path) -> Material:
     records, broken_records = CELLS.read_good(results)
     latencies, broken_latencies = LATENCIES.read_good(results)
     costs, broken_costs = COSTS.read_good(results)
+    tunings, broken_tunings = TUNINGS.read_good(results)
     return Material(
         records=records,
         latencies=latencies,
         costs=costs,
-        broken=[*broken_records, *broken_latencies, *broken_costs],
+        tunings=tunings,
+        broken=[*broken_records, *broken_latencies, *broken_costs, *broken_tunings],
     )

@@ -28,6 +28,8 @@ class Accuracy:
         accuracy_top1_low: Lower end of its 95% Wilson interval, percent.
         accuracy_top1_high: Upper end of that interval, percent.
         accuracy_top5: Percent of images whose class is among the five highest logits.
+        expected_calibration_error: Mean distance, in percent, between accuracy and softmax
+            confidence of the predicted class, over 15 bins of confidence; None in older records.
         n_test: Number of test images.
         accuracy_method: How the network was run: what was done to it, precision, batch size.
         precision: Precision of the accuracy pass.
@@ -44,6 +46,7 @@ class Accuracy:
     accuracy_top1_low: Percent | None = None
     accuracy_top1_high: Percent | None = None
     accuracy_top5: Percent | None = None
+    expected_calibration_error: Percent | None = None
     n_test: Positive | None = None
     accuracy_method: str = ""
     precision: str = "fp32"

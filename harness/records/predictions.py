@@ -51,6 +51,14 @@ class Predictions:
         """A number whose bit i is set where image i was classified rightly."""
         return int.from_bytes(_unpack(self.right), "little")
 
+    @property
+    def right_array(self) -> NDArray[np.bool_]:
+        """Whether each image was classified rightly, booleans N."""
+        import numpy as np
+
+        packed = np.frombuffer(_unpack(self.right), np.uint8)
+        return np.unpackbits(packed, count=self.images, bitorder="little").astype(bool)
+
 
 PREDICTIONS = Store(kind="file of predictions", cls=Predictions, schema=Predictions.schema)
 """The predictions beside the records of a results folder, at their `predictions_place`."""

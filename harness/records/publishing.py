@@ -11,23 +11,26 @@ from harness.records.cell import CELLS
 from harness.records.cost import COSTS
 from harness.records.latency import LATENCIES
 from harness.records.store import address_of
+from harness.records.tuning import TUNINGS
 from harness.util.files import atomic_path
+
+_STORES = (CELLS, COSTS, LATENCIES, TUNINGS)
 
 
 def publish_records(own: Path, results: Path, names: Sequence[str]) -> list[Path]:
     """Copy records, with the predictions beside them, from `own` to `results`; return the files.
 
-    Names are `digits/resnet-cpu` for a cell, `latency/digits-cpu-2t` and `costs/digits/resnet-32`
-    for the other kinds; without any, all are copied.
+    Names are `digits/resnet-cpu` for a cell, `latency/digits-cpu-2t`, `costs/digits/resnet-32` and
+    `tuning/digits/resnet-cpu` for the other kinds; without any, all are copied.
 
     Raises:
         RequestError: A name is unknown, or a record is broken; nothing was copied then.
     """
-    for store in (CELLS, COSTS, LATENCIES):
+    for store in _STORES:
         store.read_all(own)
     found = {
         address_of(path.relative_to(own).as_posix()): path
-        for store in (CELLS, COSTS, LATENCIES)
+        for store in _STORES
         for path in own.glob(store.pattern)
     }
     for name in names:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
+from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.records.cell import Record
+from harness.records.tuning import TuningRecord
 from harness.report.canvas import figure_files, is_current, save_figure
 from harness.report.plots import plot_confusion, plot_training
 from harness.report.points import COSTS, measured_points, published_points
 from harness.report.roofline import Roofline, plot_roofline, read_rooflines
 from harness.report.scatter import Scatter, plot_scatter
+from harness.report.tuning import has_importance, plot_importance, plot_trials
 from harness.util.files import file_sha256, regular_file
 from harness.util.hashing import hash_json
 
@@ -26,30 +30,43 @@ _FOLDER = Path(__file__).parent
 
 @dataclass(frozen=True, kw_only=True)
 class FigureSpec:
-    """A figure: its files without .svg and .png, the digest of its data and code, and the code."""
+    """A figure: its files without .svg and .png, the digest of its data and code, and the code.
+
+    `needs` is a module beyond the project's own requirements that draws it; empty: none.
+    """
 
     stem: Path
     digest: str
     plot: Callable[[], Figure]
+    needs: str = ""
 
 
-def refresh_figures(results: Path, records: Sequence[Record]) -> None:
-    """Draw the figures whose data or code changed, by the digest of both that each file carries."""
-    _draw_missing(results, list_figures(results, records))
+def refresh_figures(
+    results: Path, records: Sequence[Record], tunings: Sequence[TuningRecord] = ()
+) -> None:
+    """Draw the figures whose data or code changed, by the digest of both that each file carries.
+
+    Those that Optuna draws are named on the standard error where it is not installed.
+    """
+    _draw_missing(results, list_figures(results, records, tunings))
 
 
-def stale_figures(results: Path, records: Sequence[Record]) -> list[Path]:
+def stale_figures(
+    results: Path, records: Sequence[Record], tunings: Sequence[TuningRecord] = ()
+) -> list[Path]:
     """Return the files of figures that are missing, or whose data or code changed."""
     return [
         path
-        for figure in list_figures(results, records)
+        for figure in list_figures(results, records, tunings)
         if not _is_current(results, figure)
         for path in figure_files(results / figure.stem)
     ]
 
 
-def list_figures(results: Path, records: Sequence[Record]) -> Iterator[FigureSpec]:
-    """Yield up to two figures of each cell, three of each data set, and one of each roofline.
+def list_figures(
+    results: Path, records: Sequence[Record], tunings: Sequence[TuningRecord] = ()
+) -> Iterator[FigureSpec]:
+    """Yield the figures: up to two of a cell or search, three of a data set, one of a roofline.
 
     Runs with other seeds have none.
     """
@@ -58,6 +75,8 @@ def list_figures(results: Path, records: Sequence[Record]) -> Iterator[FigureSpe
         yield from _of_record(record)
     for dataset, group in groupby(records, key=lambda record: record.cell.dataset):
         yield from _of_dataset(dataset, list(group))
+    for tuning in tunings:
+        yield from _of_tuning(tuning)
     for path in results.glob("roofline/*.csv"):
         regular_file(path)
     for roofline in read_rooflines(results, records):
@@ -70,6 +89,11 @@ def roofline_stem(roofline: Roofline) -> Path:
     return Path("figures") / f"roofline-{roofline.name}"
 
 
+def tuning_stems(record: TuningRecord) -> list[Path]:
+    """Return the paths of a search's figures below the results folder, without .svg and .png."""
+    return [figure.stem for figure in _of_tuning(record)]
+
+
 def draw_record(results: Path, record: Record) -> list[Path]:
     """Draw the figures of one record where they are not up to date, and return their files."""
     figures = list(_of_record(record))
@@ -79,9 +103,13 @@ def draw_record(results: Path, record: Record) -> list[Path]:
 
 def _draw_missing(results: Path, figures: Iterable[FigureSpec]) -> None:
     for figure in figures:
-        if not _is_current(results, figure):
-            files = figure_files(results / figure.stem)
-            save_figure(figure.plot, files, digest=figure.digest, palette=True)
+        if _is_current(results, figure):
+            continue
+        if figure.needs and find_spec(figure.needs) is None:
+            print(f"{figure.stem}: not drawn: needs {figure.needs}", file=sys.stderr)
+            continue
+        files = figure_files(results / figure.stem)
+        save_figure(figure.plot, files, digest=figure.digest, palette=True)
 
 
 def _is_current(results: Path, figure: FigureSpec) -> bool:
@@ -99,6 +127,18 @@ def _of_record(record: Record) -> Iterator[FigureSpec]:
         classes, matrix = record.data.classes, record.accuracy.confusion_matrix
         data = [record.title, record.cell.dataset, classes, matrix]
         yield _figure(f"{stem}-confusion", data, partial(plot_confusion, record))
+
+
+def _of_tuning(record: TuningRecord) -> Iterator[FigureSpec]:
+    stem = f"figures/{record.cell.dataset}/{record.cell.model}-{record.cell.device}-tuning"
+    trials = [asdict(trial) for trial in record.trials]
+    data = [record.label, record.cell.dataset, record.space, trials]
+    plots = {"trials": plot_trials} | (
+        {"importance": plot_importance} if has_importance(record) else {}
+    )
+    for name, plot in plots.items():
+        figure = _figure(f"{stem}-{name}", [name, data], partial(plot, record))
+        yield replace(figure, needs="optuna")
 
 
 def _of_dataset(dataset: str, records: Sequence[Record]) -> Iterator[FigureSpec]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -21,8 +21,16 @@ from harness.report.page_data import (
     describe_sources,
     finite,
 )
-from harness.report.page_sections import Picture, Section, first_sections, last_sections
+from harness.report.page_sections import (
+    Picture,
+    Section,
+    first_sections,
+    last_sections,
+    ranking_sections,
+    tuning_sections,
+)
 from harness.report.points import COSTS
+from harness.report.ranking import SameImages
 from harness.report.roofline import read_rooflines
 from harness.reproduction.judging import Reproduction
 
@@ -34,7 +42,10 @@ PLOTLY = Path(__file__).parent / "assets" / "plotly-basic.min.js"
 
 
 def render_page_files(
-    results: Path, material: Material, reproduction: Reproduction
+    results: Path,
+    material: Material,
+    reproduction: Reproduction,
+    compared: Mapping[str, Sequence[SameImages]],
 ) -> dict[Path, str]:
     """Return the page and the files that it needs, by their paths below the results folder."""
     rooflines = [
@@ -48,7 +59,11 @@ def render_page_files(
     page = render_page(
         material,
         first=first_sections(reproduction),
-        last=last_sections(material),
+        last=[
+            *ranking_sections(material, compared),
+            *tuning_sections(material),
+            *last_sections(material),
+        ],
         pictures=find_pictures(results),
         rooflines=rooflines,
         zoo=_ZOO if (results / _ZOO).exists() else "",

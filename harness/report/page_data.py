@@ -38,6 +38,7 @@ class PageColumn(Column[Record]):
     """A column of the page's table; `get` names a field of `Record.flat` or a property.
 
     Columns of priority 1 are always shown; the higher the priority, the wider the page must be.
+    Those of priority 5 are shown when they are asked for.
     `better` says which end comes first when the table is sorted by the column.
     """
 
@@ -50,6 +51,8 @@ COLUMNS = (
     PageColumn(get="title", name="Model", priority=1, align="l"),
     PageColumn(get="dataset", name="Data set", priority=3, align="l"),
     PageColumn(get="accuracy_top1", name="Top-1 %", priority=1, better="high"),
+    PageColumn(get="accuracy_top5", name="Top-5 %", priority=5, better="high"),
+    PageColumn(get="expected_calibration_error", name="ECE %", priority=5),
     PageColumn(get="latency_ms_p50", name="Latency ms", priority=1),
     PageColumn(get="throughput_images_per_s", name="Images/s", priority=2, digits=0, better="high"),
     PageColumn(get="gmacs", name="GMACs", priority=2, digits=3),

@@ -25,6 +25,7 @@ class Cost:
         label: Label of the axis.
         published_as: What the published figure is, where it is another quantity.
         per_machine: Whether costs can only be compared on one machine.
+        sized: Whether the area around a mark shows the size of the weights.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Cost:
     label: str
     published_as: str = ""
     per_machine: bool = False
+    sized: bool = False
 
 
 COSTS = (
@@ -45,6 +47,7 @@ COSTS = (
         label="latency of an image, ms (median, batch 1)",
         published_as="on the authors' machine",
         per_machine=True,
+        sized=True,
     ),
     Cost(
         name="gmacs",
@@ -73,6 +76,7 @@ class Point:
         id: `<data set>/<stem>` of the record.
         group: Cells of one group have comparable costs: the machine, or empty.
         accuracy: Top-1 accuracy, percent; `low` and `high` are the ends of its 95% interval.
+        weights_mb: The size of the weights, MB; None where the figure does not show it.
     """
 
     id: str
@@ -83,6 +87,7 @@ class Point:
     accuracy: float
     low: float
     high: float
+    weights_mb: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,4 +169,5 @@ def _point(record: Record, cost: Cost) -> Point | None:
         accuracy=accuracy,
         low=min(known),
         high=max(known),
+        weights_mb=record.memory.weights_mb if cost.sized else None,
     )

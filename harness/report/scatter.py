@@ -1,8 +1,8 @@
-"""The figure of accuracy against a cost: measured and published cells, and the Pareto front."""
+"""The figure of accuracy against a cost, and of size: cells, and the Pareto front."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _MOST_NAMED = 40
 # Of both names in the title, on one line.
 _MOST_LETTERS = 40
+# The square of the diameter of the largest model, in square points.
+_LARGEST = 2000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +36,8 @@ class Scatter:
 def plot_scatter(scatter: Scatter) -> Figure:
     """Plot top-1 accuracy with its 95% interval against a cost, on a logarithmic axis.
 
-    Published cells are hollow; a step line joins the measured ones that no other beats.
+    Published cells are hollow; a step line joins the measured ones that no other beats. Where the
+    cost is `sized`, the area around a measured cell shows the size of its weights.
     """
     figure = new_figure(7.6, 4.6)
     axes = figure.add_subplot()
@@ -43,10 +46,13 @@ def plot_scatter(scatter: Scatter) -> Figure:
         name = f"measured ({group})" if group else "measured"
         _plot_measured(axes, points, SERIES[index % len(SERIES)], name)
     _plot_published(axes, scatter)
+    _plot_sizes(axes, groups)
     _set_axes(axes, scatter)
     for index, points in enumerate(groups.values()):
         _plot_front(axes, points, SERIES[index % len(SERIES)])
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)
+    axes.legend(
+        loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2 if scatter.cost.sized else 3
+    )
     labels = _labels(scatter)
     if len(labels) <= _MOST_NAMED:
         place_labels(axes, labels)
@@ -59,6 +65,19 @@ def _plot_measured(axes: Axes, points: Sequence[Point], colour: str, name: str) 
     axes.errorbar(
         costs, accuracies, spread, fmt="o", color=colour, markersize=6, elinewidth=1, label=name
     )
+
+
+def _plot_sizes(axes: Axes, groups: Mapping[str, Sequence[Point]]) -> None:
+    largest = max((p.weights_mb or 0 for found in groups.values() for p in found), default=0)
+    if not largest:
+        return
+    for index, points in enumerate(groups.values()):
+        areas = [_LARGEST * (p.weights_mb or 0) / largest for p in points]
+        costs, accuracies = [p.cost for p in points], [p.accuracy for p in points]
+        colour = SERIES[index % len(SERIES)]
+        axes.scatter(costs, accuracies, areas, color=colour, alpha=0.2, linewidths=0, zorder=0)
+    label = f"area: weights (largest: {largest:.3g} MB)"
+    axes.scatter([], [], 90, color=SERIES[0], alpha=0.2, linewidths=0, label=label)
 
 
 def _plot_front(axes: Axes, points: Sequence[Point], colour: str) -> None:
@@ -91,13 +110,14 @@ def _plot_published(axes: Axes, scatter: Scatter) -> None:
 def _set_axes(axes: Axes, scatter: Scatter) -> None:
     set_logarithmic(axes, "x")
     # Room for the names at both ends.
-    axes.margins(x=0.12, y=0.1)
+    axes.margins(x=0.12, y=0.16 if scatter.cost.sized else 0.1)
     axes.set_xlabel(f"{scatter.cost.label} (logarithmic)")
     axes.set_ylabel("top-1 accuracy, %, 95% interval")
     dataset, images = shorten(scatter.dataset), shorten(scatter.images)
     # Long names are not side by side.
     above = "\n" if len(dataset) + len(images) > _MOST_LETTERS else ""
-    axes.set_title(f"{dataset}: accuracy against {scatter.cost.title}{above}", loc="left")
+    against = f"{scatter.cost.title} and size" if scatter.cost.sized else scatter.cost.title
+    axes.set_title(f"{dataset}: accuracy against {against}{above}", loc="left")
     axes.set_title(f"test images: {images}", loc="right", fontsize=8)
 
 

@@ -19,11 +19,12 @@ from harness.report.latex import render_latex
 from harness.report.missing import render_missing
 from harness.report.page import render_page_files
 from harness.report.paths import render_paths
-from harness.report.ranking import compare_cells, render_pairs, render_ranking
+from harness.report.ranking import SameImages, compare_cells, render_pairs, render_ranking
 from harness.report.readme import VERDICTS, fill_readme
 from harness.report.rows import Row, make_rows
 from harness.report.table import write_csv
 from harness.report.tables import render_markdown
+from harness.report.tuning import render_tuning
 from harness.report.verdicts import render_summary, render_verdicts, render_verdicts_csv
 from harness.reproduction.judging import Reproduction, judge_publication
 from harness.util.files import regular_file, write_text
@@ -33,32 +34,40 @@ from harness.util.files import regular_file, write_text
 class Findings:
     """What the text files are made from, worked out once.
 
-    `rows` and `tables` are by data set; the tables are Markdown, of those that have rows.
+    `rows`, `tables` and `compared` are by data set; the tables are Markdown, of those that have
+    rows; `compared` are the cells on the same test images.
     """
 
     material: Material
     rows: Mapping[str, Sequence[Row]]
     tables: Mapping[str, str]
+    compared: Mapping[str, Sequence[SameImages]]
     reproduction: Reproduction
 
 
-def make_findings(material: Material) -> Findings:
-    """Return what the text files are made from."""
+def make_findings(results: Path, material: Material) -> Findings:
+    """Return what the text files are made from; predictions are looked up in `results`."""
     parts = {dataset: material.of(dataset) for dataset in material.datasets}
-    rows = {name: make_rows(p.records, p.costs, p.latencies) for name, p in parts.items()}
+    rows = {
+        name: make_rows(p.records, p.costs, p.latencies)
+        for name, p in parts.items()
+        if p.records or p.costs or p.latencies
+    }
+    find = partial(find_predictions, results)
     return Findings(
         material=material,
         rows=rows,
         tables={n: render_markdown(r, parts[n].records) for n, r in rows.items() if r},
+        compared={name: compare_cells(p.records, find) for name, p in parts.items()},
         reproduction=judge_publication(material),
     )
 
 
 def refresh(results: Path) -> None:
     """Write the tables of every data set, the page, and the figures that are out of date."""
-    findings = make_findings(read_material(results))
+    findings = make_findings(results, read_material(results))
     write_texts(results, findings)
-    refresh_figures(results, findings.material.records)
+    refresh_figures(results, findings.material.records, findings.material.tunings)
 
 
 def regenerate(root: Path) -> int:
@@ -67,17 +76,19 @@ def regenerate(root: Path) -> int:
     Raises:
         RequestError: The README cannot be read, or its marks are damaged; nothing was written then.
     """
-    findings = make_findings(read_material(root / "results"))
+    findings = make_findings(root / "results", read_material(root / "results"))
     _write_stale(_render_project(root, findings))
-    refresh_figures(root / "results", findings.material.records)
+    refresh_figures(root / "results", findings.material.records, findings.material.tunings)
     return len(findings.material.records)
 
 
 def stale_files(root: Path) -> list[Path]:
     """Return the files that are not what the records make them; raise as `regenerate`."""
-    findings = make_findings(read_material(root / "results"))
+    findings = make_findings(root / "results", read_material(root / "results"))
     stale = _stale(_render_project(root, findings))
-    return stale + stale_figures(root / "results", findings.material.records)
+    return stale + stale_figures(
+        root / "results", findings.material.records, findings.material.tunings
+    )
 
 
 def write_texts(results: Path, findings: Findings) -> None:
@@ -85,11 +96,11 @@ def write_texts(results: Path, findings: Findings) -> None:
     _write_stale(_render_all(results, findings))
 
 
-def render_files(results: Path, findings: Findings) -> dict[Path, str]:
+def render_files(findings: Findings) -> dict[Path, str]:
     """Return the text files made from records, by their path below the results folder."""
     files: dict[Path, str] = {}
-    for dataset in findings.rows:
-        files |= _render_dataset(results, dataset, findings)
+    for dataset in findings.material.datasets:
+        files |= _render_dataset(dataset, findings)
     if findings.reproduction.attempted:
         files[Path("verdicts.md")] = render_verdicts(findings.reproduction)
         files[Path("verdicts.csv")] = render_verdicts_csv(findings.reproduction.verdicts)
@@ -114,20 +125,20 @@ def _render_project(root: Path, findings: Findings) -> dict[Path, str]:
 
 
 def _render_all(results: Path, findings: Findings) -> dict[Path, str]:
-    files = render_files(results, findings)
-    files |= render_page_files(results, findings.material, findings.reproduction)
+    files = render_files(findings)
+    files |= render_page_files(results, findings.material, findings.reproduction, findings.compared)
     return {results / path: text for path, text in files.items()}
 
 
-def _render_dataset(results: Path, dataset: str, findings: Findings) -> dict[Path, str]:
-    material, rows = findings.material.of(dataset), findings.rows[dataset]
+def _render_dataset(dataset: str, findings: Findings) -> dict[Path, str]:
+    material, rows = findings.material.of(dataset), findings.rows.get(dataset)
     records, files = material.records, dict[Path, str]()
     page = f"# {dataset}\n"
     if rows:
         page += f"\n{findings.tables[dataset]}{render_missing(rows)}"
         files[Path(f"{dataset}.tex")] = render_latex(rows)
     if records:
-        compared = compare_cells(records, partial(find_predictions, results))
+        compared = findings.compared[dataset]
         pairs = Path(f"{dataset}-mcnemar.csv")
         page += render_ranking(compared, pairs.name)
         page += render_paths([record for record in records if not record.settings.repeat])
@@ -140,6 +151,7 @@ def _render_dataset(results: Path, dataset: str, findings: Findings) -> dict[Pat
     if material.latencies:
         page += render_latency(material.latencies)
         files[Path(f"{dataset}-latency.csv")] = render_latency_csv(material.latencies)
+    page += render_tuning(material.tunings)
     files[Path(f"{dataset}.md")] = page
     return files
 

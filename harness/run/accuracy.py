@@ -63,6 +63,7 @@ def measure_accuracy(
         accuracy_top1_low=accuracy.accuracy_top1_low,
         accuracy_top1_high=accuracy.accuracy_top1_high,
         accuracy_top5=accuracy.accuracy_top5,
+        expected_calibration_error=accuracy.expected_calibration_error,
         n_test=accuracy.n_test,
         confusion_matrix=accuracy.confusion_matrix,
         accuracy_method=f"{method}; {precision}, batches of {settings.batch_size}",

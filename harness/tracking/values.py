@@ -12,7 +12,10 @@ Parameter = bool | int | float | str
 
 # Numbers of a record that repeat the request; the parameters have them.
 _ASKED = ("schema", "seed", "threads", "image_size", "epochs")
-_ACCURACY = ("accuracy_top1", "accuracy_top1_low", "accuracy_top1_high", "accuracy_top5", "n_test")
+_ACCURACY = (
+    *("accuracy_top1", "accuracy_top1_low", "accuracy_top1_high", "accuracy_top5"),
+    *("expected_calibration_error", "n_test"),
+)
 _OF_EPOCH = ("loss", "accuracy", "learning_rate", "seconds")
 
 

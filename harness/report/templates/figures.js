@@ -4,6 +4,7 @@ const chart = document.getElementById("chart");
 const picture = document.getElementById("picture");
 const COLOURS = ["--series-0", "--series-1", "--series-2", "--series-3"];
 const MOST_NAMED = 15;
+const LARGEST_PIXELS = 72;
 const colourOf = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 // plotly.js reads a little markup in texts.
 const plain = (text) => String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;");
@@ -18,6 +19,7 @@ const describePoint = (cell, cost) => [
   `<b>${plain(cell.title)}</b>`,
   `${showNumber(cell.accuracy_top1, 2)}% (${cell.accuracy_top1_low?.toFixed(1)}–${cell.accuracy_top1_high?.toFixed(1)})`,
   `${plain(cost.title)}: ${Number(cell[cost.field].toPrecision(4))}`,
+  ...(cost.sized && cell.weights_mb !== null ? [`size: ${showNumber(cell.weights_mb, 2)} MB`] : []),
   `${plain(cell.device)}, ${plain(cell.data_name)}`,
 ].join("<br>");
 
@@ -33,6 +35,17 @@ function measuredTrace(group, cost, colour) {
     marker: { color: colour, size: 9 },
     error_y: { type: "data", symmetric: false, array: gap("accuracy_top1_high", 1),
       arrayminus: gap("accuracy_top1_low", -1), color: colour, thickness: 1, width: 0 },
+  };
+}
+
+// The area around each mark is the size of the weights.
+function sizeTrace(group, cost, colour, largest) {
+  const members = group.rows.map((index) => cells[index]);
+  return {
+    type: "scatter", mode: "markers", hoverinfo: "skip", showlegend: false,
+    x: members.map((cell) => cell[cost.field]), y: members.map((cell) => cell.accuracy_top1),
+    marker: { size: members.map((cell) => cell.weights_mb ?? 0), sizemode: "area",
+      sizeref: 2 * largest / LARGEST_PIXELS ** 2, color: colour, opacity: 0.2, line: { width: 0 } },
   };
 }
 
@@ -106,8 +119,10 @@ function draw() {
   if (!window.Plotly) return;
   const reach = reachOf(figure, cost);
   const traces = figure.published.length ? [publishedTrace(figure.published, cost)] : [];
+  const sizes = figure.groups.flatMap((group) => group.rows.map((index) => cells[index].weights_mb ?? 0));
   figure.groups.forEach((group, place) => {
     const colour = colourOf(COLOURS[place % COLOURS.length]);
+    if (cost.sized && sizes.some(Boolean)) traces.push(sizeTrace(group, cost, colour, Math.max(...sizes)));
     traces.push(frontTrace(group, cost, colour, 10 ** reach[1]), measuredTrace(group, cost, colour));
   });
   window.Plotly.react(chart, traces, layoutOf(cost, reach), {

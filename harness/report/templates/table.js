@@ -4,6 +4,8 @@ const NAVIGATION = { ArrowDown: 1, ArrowUp: -1 };
 const collator = new Intl.Collator("en", { numeric: true });
 const view = { words: [], chosen: {}, field: null, descending: false, page: 0, found: cells };
 const columns = new Map(data.columns.map((column) => [column.field, column]));
+const asked = new Set();
+const kindOf = (column) => asked.has(column.field) ? "asked" : `p${column.priority}`;
 const body = document.getElementById("rows");
 const texts = cells.map((cell) =>
   data.columns.filter((column) => !column.numeric).map((column) => cell[column.field]).join("\n").toLowerCase());
@@ -50,7 +52,7 @@ function renderRow(cell) {
 }
 
 function renderCell(cell, column) {
-  const value = cell[column.field], kind = `p${column.priority}`;
+  const value = cell[column.field], kind = kindOf(column);
   if (column.field === "title") {
     const link = el("a", { href: anchorOf(cell.id) }, value);
     const aside = el("span", { class: "aside" }, [cell.dataset, cell.status].join(" · "));
@@ -88,6 +90,18 @@ function sortBy(field, descending) {
   refresh();
 }
 
+function askForColumns() {
+  const boxes = [...document.querySelectorAll("#more-columns input")];
+  for (const box of boxes) {
+    const header = document.querySelector(`#cells-table th[data-field=${box.value}]`);
+    header.classList.remove(kindOf(columns.get(box.value)));
+    if (box.checked) asked.add(box.value);
+    else asked.delete(box.value);
+    header.classList.add(kindOf(columns.get(box.value)));
+  }
+  body.closest(".sheet").classList.toggle("scroller", asked.size > 0);
+}
+
 function turnPage(step) {
   view.page += step;
   renderRows();
@@ -113,6 +127,9 @@ function moveFocus(event) {
 
 function startTable() {
   for (const field of data.facets) fillFacet(field);
+  for (const box of document.querySelectorAll("#more-columns input")) {
+    box.addEventListener("change", () => { askForColumns(); renderRows(); });
+  }
   document.getElementById("search").addEventListener("input", (event) => {
     view.words = event.target.value.toLowerCase().split(/\s+/).filter(Boolean);
     refresh();
@@ -127,6 +144,7 @@ function startTable() {
   document.getElementById("direction").addEventListener("click", () => sortBy(view.field, !view.descending));
   document.getElementById("clear").addEventListener("click", () => {
     document.getElementById("filters").reset();
+    askForColumns();
     Object.assign(view, { words: [], chosen: {} });
     sortBy(null, false);
   });

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from harness.errors import CellError
-from harness.measure.accuracy import evaluate, wilson_interval
+from harness.measure.accuracy import calibration_error, evaluate, wilson_interval
 
 
 def one_hot(predictions, num_logits):
@@ -60,6 +60,35 @@ def test_top_5_of_5_classes_is_none_with_a_reason():
     accuracy = run([0, 1], [0, 1], num_logits=5, num_classes=5)
     assert accuracy.accuracy_top5 is None
     assert accuracy.accuracy_top5_reason == "only 5 classes"
+
+
+def logits_of(probabilities):
+    """Images that `nn.Flatten` turns into logits of two classes, the first this probable."""
+    first = torch.tensor(probabilities)
+    return torch.stack([first.log(), (1 - first).log()], dim=1)[:, :, None, None]
+
+
+def test_the_calibration_error_by_hand():
+    # Confidences 0.9, 0.9, 0.7 and 0.6, of which the second is wrong. Bins are 1/15 wide: 0.9 is in
+    # (13/15, 14/15], 0.7 in (10/15, 11/15], 0.6 in (8/15, 9/15]. So the gaps are |1 − 1.8|,
+    # |1 − 0.7| and |1 − 0.6|, over four images.
+    labels = torch.tensor([0, 1, 0, 1])
+    images = logits_of([0.9, 0.9, 0.7, 0.4])
+    accuracy = evaluate(nn.Flatten(), [(images[:3], labels[:3]), (images[3:], labels[3:])], 2)
+    assert accuracy.expected_calibration_error == pytest.approx(100 * (0.8 + 0.3 + 0.4) / 4)
+    # In one bin, an over- and an under-confident prediction make up for each other.
+    assert calibration_error(np.array([0.68, 0.72]), np.array([True, False])) == pytest.approx(0.2)
+    assert calibration_error(np.array([1.0, 1.0]), np.array([True, True])) == 0
+
+
+def test_confidence_is_that_of_the_class_that_was_chosen():
+    def worst(images):
+        return images.flatten(1).argmin(1)
+
+    images = logits_of([0.9, 0.8])
+    accuracy = evaluate(nn.Flatten(), [(images, torch.tensor([1, 0]))], 2, worst)
+    # 0.1 right and 0.2 wrong, in (1/15, 2/15] and (2/15, 3/15].
+    assert accuracy.expected_calibration_error == pytest.approx(100 * (0.9 + 0.2) / 2, rel=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int32])

@@ -10,6 +10,7 @@ from harness.jobs import Cell, Job
 from harness.records.comparability import (
     compare,
     conditions_of_record,
+    describe_budgets,
     describe_fairness,
     require_fair,
 )
@@ -106,6 +107,21 @@ def test_what_has_to_be_the_same(changes, text):
 )
 def test_what_does_nothing_does_not_count(changes):
     assert describe_fairness([make_record(), make_record("vgg", **changes)]) == "yes"
+
+
+def test_equal_budgets_are_an_answer_of_their_own():
+    record = make_record()
+    budget = {"trials": 8, "images": 1000, "epochs": 3, "searched": [], "space": "0" * 16}
+
+    def tuned(**changes):
+        return changed(record, settings=record.settings.settings | {"tuning": budget | changes})
+
+    text = "8 trials of 1,000 images × 3 epochs in 00000000"
+    assert describe_budgets([record]) is None
+    assert describe_budgets([record, record]) == "no: no model was tuned"
+    assert describe_budgets([record, tuned()]) == f"no: tuning ({text}, none)"
+    assert describe_budgets([tuned(), tuned()]) == "yes"
+    assert describe_budgets([tuned(), tuned(trials=4)]).startswith("no: tuning (4 trials of 1,000")
 
 
 def test_what_goes_with_an_optimizer_counts_with_it():

@@ -19,6 +19,7 @@ from harness.report.page_data import PER_BLOCK, field_meanings
 from harness.report.page_sections import PageTable, Section, first_sections, last_sections
 from harness.report.table import Column, Shown, Table
 from harness.reproduction.judging import judge_publication
+from tests.records import findings_of
 
 HOSTILE = "</script><script>alert(1)</script><!-- <img src=x onerror=alert(2)> {{ 7 * 7 }} & \"'"
 
@@ -216,6 +217,26 @@ def test_without_anything_published_there_are_no_verdicts(make_run):
     assert last_sections(Material(records=[make_run()])) == []
 
 
+def test_the_page_says_what_models_were_not_trained_alike_by(make_run):
+    tuning = {"trials": 8, "images": 1000, "epochs": 3, "searched": ["training.epochs"]}
+    records = [
+        make_run(model, settings={"training": {"epochs": epochs}, "tuning": tuned})
+        for model, epochs, tuned in (
+            ("resnet", 2, tuning | {"space": "1" * 16}),
+            ("vgg", 3, tuning | {"space": "1" * 16, "trials": 4}),
+        )
+    ]
+    findings = findings_of([*records, make_run("resnet", dataset="emnist")])
+    files = render_page_files(Path(), findings.material, findings.reproduction, findings.compared)
+    text = files[Path("index.html")]
+    section = text[text.index('id="ranking"') :]
+    assert "<td>digits</td><td>no: epochs (2, 3)</td><td>no: tuning (4 trials of" in section
+    # One cell alone is not compared with anything.
+    assert "<td>emnist</td>" not in section
+    assert '<a href="#digits/resnet-cpu">Resnet</a>' in section
+    assert "digits: 10 test images of digits</summary>" in section
+
+
 def test_sections_come_first_with_links_and_badges(make_run):
     columns = (
         Column(name="Cell", get=lambda _: Shown(text="ResNet-50", link="digits/resnet-cpu")),
@@ -243,7 +264,7 @@ def test_pictures_of_trees_are_shown_svg_first(tmp_path):
 
 def test_what_the_page_needs_lies_beside_it(tmp_path, make_run):
     material = Material(records=[make_run()])
-    files = render_page_files(tmp_path, material, judge_publication(material))
+    files = render_page_files(tmp_path, material, judge_publication(material), {})
     assert set(files) == {
         Path("index.html"),
         *(Path("assets/plotly-basic.min.js"), Path("assets/plotly-basic.LICENSE")),

@@ -32,7 +32,7 @@ def page(make_run, tmp_path_factory):
     results = tmp_path_factory.mktemp("results")
     real = [
         make_run("resnet", accuracy_top1=98.0, latency_ms_p50=13.0),
-        make_run("trunk", accuracy_top1=99.5, latency_ms_p50=2.0, gmacs=0.02),
+        make_run("trunk", accuracy_top1=99.5, accuracy_top5=99.9, latency_ms_p50=2.0, gmacs=0.02),
         make_run(
             "vgg", label=HOSTILE, status="failed", reason=HOSTILE, accuracy_top1=None, gmacs=None
         ),
@@ -144,6 +144,21 @@ def test_words_and_choices_filter(driver):
     assert find(driver, "#count").text == "1 cell, of 122 in all"
     find(driver, "#facet-dataset option[value=many]").click()
     assert find(driver, "#empty").is_displayed()
+
+
+def test_columns_are_shown_when_they_are_asked_for(driver):
+    header = find(driver, "th[data-field=accuracy_top5]")
+    assert not header.is_displayed()
+    find(driver, "#more-columns input[value=accuracy_top5]").click()
+    assert header.is_displayed()
+    assert find(driver, "#rows tr:nth-child(2) td:nth-child(4)").text == "99.90"
+    error = find(driver, "#rows tr:nth-child(2) td:nth-child(5)")
+    assert not error.is_displayed()
+    find(driver, "#more-columns input[value=expected_calibration_error]").click()
+    # A record from before it was measured.
+    assert find(driver, "#rows tr:nth-child(2) td:nth-child(5)").text == "–"
+    find(driver, "#clear").click()
+    assert not header.is_displayed()
 
 
 def test_rows_come_by_the_page(driver):

@@ -4,9 +4,11 @@ import csv
 import io
 
 import numpy as np
+import pytest
 
 from harness.records.predictions import make_predictions
 from harness.report.ranking import compare_cells, render_pairs, render_ranking
+from harness.report.statistics import detectable_paired
 
 LABELS = np.zeros(100, dtype=np.int64)
 
@@ -42,6 +44,8 @@ def test_pairs_are_counted_image_by_image(make_record):
     assert (pair.test.only_first, pair.test.only_second) == (8, 6)
     assert pair.p_holm == pair.test.p_mid
     assert not pair.different
+    # 14 of 100 images: k·√0.14, with k as in Connor's formula.
+    assert pair.detectable == pytest.approx(100 * detectable_paired(0.14, 100))
 
 
 def test_p_values_are_corrected_for_all_pairs(make_record):
@@ -58,14 +62,19 @@ def test_p_values_are_corrected_for_all_pairs(make_record):
 GOLDEN = """
 ## Ranking on the 100 test images of ours
 
-| Rank | Model | Top-1 % (95%) | Not told apart from |
-| ---: | :--- | ---: | :--- |
-| 1 | A | 100.00 (99.0–100.0) | none: all are told apart |
-| 2 | B | 94.00 (93.0–95.0) | C |
-| 2 | C | 93.00 (92.0–94.0) | B |
-| 4 | D | 80.00 (79.0–81.0) | – |
+| Rank (95%) | Model | Top-1 % (95%) | Detectable difference | Not told apart from |
+| ---: | :--- | ---: | ---: | :--- |
+| 1 (1–1) | A | 100.00 (99.0–100.0) | – | none: all are told apart |
+| 2 (2–2) | B | 94.00 (93.0–95.0) | 7.67 | C |
+| 3 (2–3) | C | 93.00 (92.0–94.0) | 7.67 | B |
+| 4 (4–4) | D | 80.00 (79.0–81.0) | 13.46 (unpaired) | – |
 
-Rank: one more than the number of models whose 95% interval lies wholly above.
+Rank: by accuracy; its 95% interval is from 1000 bootstrap samples: paired, by the test images, \
+for the 3 whose predictions are kept; parametric, by a binomial number of right images, for D.
+Detectable difference: the smallest, in points, between a model and the one above it that a test \
+would find (power 80%, two-sided level 5%): McNemar's, given the share of images that only one of \
+both has right, or unpaired where predictions are not kept. Between any two models, 100 images are \
+enough for 19.69 points, unpaired.
 Pairs: McNemar's test on the same images, mid-p, corrected for all 3 pairs (Holm); not told apart: \
 p ≥ 0.05. All pairs: [ours-mcnemar.csv](ours-mcnemar.csv).
 Not paired, its predictions are not there: D.
@@ -113,6 +122,10 @@ def test_the_same_images_in_another_order_are_not_paired(make_record):
     kept = {"a": predictions([]), "b": make_predictions(labels.astype(np.uint16), labels)}
     (group,) = compare_cells(records, lambda record: (kept[record.cell.model], ""))
     assert not group.pairs
+    assert [record.cell.model for record in group.resampled] == ["a"]
+    assert "parametric, by a binomial number of right images, for B." in render_ranking(
+        [group], "x"
+    )
 
 
 def test_of_many_cells_the_best_are_paired(make_record):

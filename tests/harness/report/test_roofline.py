@@ -44,7 +44,8 @@ def test_the_line_of_equality_is_where_it_belongs(results, make_run):
 def test_the_figure_is_drawn_and_on_the_page_at_once(results, make_run):
     record = make_run(history=[], confusion_matrix=[], accuracy_top1=None)
     findings = findings_of([record])
-    (page, *_) = render_page_files(results, findings.material, findings.reproduction).values()
+    parts = (findings.material, findings.reproduction, findings.compared)
+    (page, *_) = render_page_files(results, *parts).values()
     assert 'src="figures/roofline-digits-cpu.svg"' in page
     assert len(stale_figures(results, [record])) == 2
     refresh_figures(results, [record])
