@@ -146,6 +146,8 @@ def _mistakes(settings: Settings, model: ModelSpec) -> Iterator[str]:
             "leave it at fp32"
         )
     named = recipes(settings)
+    if settings.stem is not None:
+        yield from _mistakes_of_stem(settings, model)
     keys = ("freeze_layers", "freeze_backbone") if model.fit is not None else ()
     for name, key in product(named, keys):
         if getattr(named[name], key):
@@ -159,6 +161,17 @@ def _mistakes(settings: Settings, model: ModelSpec) -> Iterator[str]:
         for key, pixels, most in (("shift_pixels", shift, size - 1), ("cutout", side, size)):
             if pixels > most:
                 yield f"{name}.{key}: {pixels} pixels, images have {size}: at most {most} wanted"
+
+
+def _mistakes_of_stem(settings: Settings, model: ModelSpec) -> Iterator[str]:
+    """Yield what does not go together with a stem that is not the model's own."""
+    if model.fit is not None and not model.base:
+        yield f"stem: {model.label} trains in stages, and builds its networks itself"
+    if settings.weights == "published":
+        yield f"stem: {settings.stem} is not the stem that published weights are for"
+    for key in ("freeze_layers", "freeze_backbone"):
+        if getattr(settings.training, key):
+            yield f"stem: {settings.stem} starts from random weights, and training.{key} keeps them"
 
 
 def _mistakes_of_processes(name: str, recipe: TrainingSettings, in_stages: str) -> Iterator[str]:
