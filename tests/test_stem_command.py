@@ -1,4 +1,4 @@
-"""`--set stem=small` as a whole command: weights of its own, resumed, quantised, pruned, recorded."""
+"""`--set stem=small` as a whole command: its weights, its record, and what is made from it."""
 
 import time
 
@@ -78,7 +78,9 @@ def test_weights_with_and_without_a_small_stem_never_mix(project):
     assert small.weights.stem_start is None
     for stem in ((), SMALL):
         planned = measure(project, *random, *stem, "--results-dir", "none", "--plan").stdout
-        assert "weights trained for 2 epochs are there" in " ".join(planned.replace("│", " ").split()), planned
+        assert "weights trained for 2 epochs are there" in " ".join(
+            planned.replace("│", " ").split()
+        ), planned
 
 
 def test_a_killed_training_goes_on_to_the_same_weights(project):

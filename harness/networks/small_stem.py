@@ -76,7 +76,7 @@ def _find_stem(network: nn.Module, image_shape: tuple[int, ...]) -> tuple[str, s
 
     def note(name: str, module: Any) -> None:
         if isinstance(module, nn.MaxPool2d) or (calls and max(module.stride) > 1):
-            raise _Found(name if isinstance(module, nn.MaxPool2d) else "")
+            raise _FoundError(name if isinstance(module, nn.MaxPool2d) else "")
         calls.append(name)
 
     for name, module in copied.named_modules():
@@ -87,7 +87,7 @@ def _find_stem(network: nn.Module, image_shape: tuple[int, ...]) -> tuple[str, s
     try:
         with inference(copied):
             copied(torch.zeros(1, *image_shape, device=device))
-    except _Found as found:
+    except _FoundError as found:
         pool = found.pool
     if not calls:
         raise RequestError("setting stem: its first layer is no convolution: leave stem out")
@@ -96,7 +96,7 @@ def _find_stem(network: nn.Module, image_shape: tuple[int, ...]) -> tuple[str, s
     return calls[0], pool if len(calls) == 1 or apart else ""
 
 
-class _Found(Exception):
+class _FoundError(Exception):
     """Ends a forward pass where the stem ends: at a max-pool, or the next layer with a stride."""
 
     def __init__(self, pool: str) -> None:
@@ -147,7 +147,9 @@ def _shrink_patches(network: nn.Module, patches: nn.Conv2d, table: str, image_si
     # The names that torchvision, timm and transformers have for what follows from it.
     facts = {
         **dict.fromkeys(("image_size", "img_size"), image_size),
-        **{"patch_size": _PATCH, "grid_size": grid, "num_patches": grid**2},
+        "patch_size": _PATCH,
+        "grid_size": grid,
+        "num_patches": grid**2,
         "seq_length": grid**2 + prefix,
     }
     for module in network.modules():

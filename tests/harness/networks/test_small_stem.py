@@ -186,7 +186,11 @@ def test_networks_without_such_a_stem_are_refused(network, words):
 @pytest.mark.parametrize(
     ("model", "changes", "words"),
     [
-        ("resnet", {"weights": "published"}, "small is not the stem that published weights are for"),
+        (
+            "resnet",
+            {"weights": "published"},
+            "small is not the stem that published weights are for",
+        ),
         ("resnet", {"training.freeze_backbone": True}, "training.freeze_backbone keeps them"),
         ("resnet", {"training.freeze_layers": 1}, "training.freeze_layers keeps them"),
         ("trunk", {}, "stem: TRUNK trains in stages, and builds its networks itself"),
@@ -227,4 +231,7 @@ def test_no_hash_changes_where_the_stem_is_the_models_own():
     assert recipe_hash(Settings()) != recipe_hash(small)
     assert settings_hash(Settings()) != settings_hash(small)
     # As of the commit before there was this setting.
-    assert (settings_hash(Settings()), recipe_hash(Settings())) == ("5fc29160f790d166", "f3aee6b8e92b790b")
+    assert (settings_hash(Settings()), recipe_hash(Settings())) == (
+        "5fc29160f790d166",
+        "f3aee6b8e92b790b",
+    )
