@@ -107,7 +107,8 @@ def test_workers_share_a_search_and_one_that_is_killed_loses_no_trial(project):
     assert record.images_seen == 200 * sum(trial.epochs for trial in record.trials)
     assert all(trial.epochs == 3 for trial in record.trials if trial.state == "complete")
     assert not list(studies.glob("*-[0-9].checkpoint*"))
-    assert "done: an equal search exists" in run(project, *TUNE, *options[:-4]).stderr
+    planned = run(project, *TUNE, *options, "--plan").stdout.splitlines()
+    assert planned == [f"shades/small-cpu, worker {number}: done" for number in (1, 2)]
 
 
 def test_test_images_choose_nothing(project):
