@@ -36,6 +36,7 @@ def main(
     tune: options.Tune = 0,
     tune_budget: options.TuneBudget = "",
     tune_space: options.TuneSpace = None,
+    tune_workers: options.TuneWorkers = None,
     fair: options.Fair = "",
     offline: options.Offline = False,
     force: options.Force = False,

@@ -89,6 +89,10 @@ TuneSpace = Annotated[
     Path | None,
     Option(help="With --tune: where to search.", show_default="configs/tuning/default.yaml"),
 ]
+TuneWorkers = Annotated[
+    int | None,
+    Option(min=1, max=1000, metavar="NUMBER", help="With --tune: processes that share a search."),
+]
 Fair = Annotated[
     str,
     Option(metavar="WHAT", help="Refuse unequal settings, or budget of tuning: docs/tracking.md."),

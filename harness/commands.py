@@ -195,8 +195,10 @@ def _run(
 def _run_all(
     measurement: Measurement[PlannedT, Any], planned: Sequence[PlannedT], request: Request
 ) -> list[int]:
-    """Run all that is planned, on one device or on several, and return the exit codes."""
-    if "," not in request.device and request.device != "cuda:all":
+    """Run all that is planned, one after the other or side by side, and return the exit codes."""
+    several = "," in request.device or request.device == "cuda:all"
+    workers = request.tune_workers or 1
+    if not several and workers == 1:
         return [measurement.run_up_to(request.retry, item, request) for item in planned]
     from harness.launch.devices import Devices
     from harness.launch.ledger import Ledger
@@ -211,7 +213,7 @@ def _run_all(
     def work(number: int) -> int:
         return measurement.run_up_to(request.retry, planned[number], request)
 
-    gpus = visible_gpus(name_gpus(request.device))
+    gpus = visible_gpus(name_gpus(request.device)) if several else [None] * workers
     folder = Ledger(request.results_dir.absolute()).folder / "logs"
     return Devices(gpus, parts, work, folder).run()
 

@@ -125,6 +125,8 @@ class Request:
         tune: Number of trials of a search for each model's recipe; 0: none is searched.
         tune_budget: Images and epochs of a trial, as 4000x3, in place of the space's.
         tune_space: The search space, in place of `configs/tuning/default.yaml`.
+        tune_workers: How many processes share each search; None: one.
+        tune_worker: The one of them that this is for, from 1; None: all.
         fair: What must be the same for all cells, settings or budget; empty: nothing.
         seeds: Seeds to run each cell with, as a comma list; None: that of the settings alone.
         launcher: local (child processes of this one) or slurm (jobs of a cluster).
@@ -154,6 +156,8 @@ class Request:
     tune: int = 0
     tune_budget: str = ""
     tune_space: Path | None = None
+    tune_workers: int | None = None
+    tune_worker: int | None = None
     fair: str = ""
     seeds: str | None = None
     launcher: str = "local"

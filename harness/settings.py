@@ -144,6 +144,8 @@ def _mistakes(settings: Settings, model: ModelSpec) -> Iterator[str]:
             f"evaluation.precision: {model.title(settings)} runs in {own}, not in {precision}; "
             "leave it at fp32"
         )
+    if settings.stem is not None:
+        yield from _mistakes_of_stem(settings, model)
     for name, recipe in recipes(settings).items():
         yield from _mistakes_of_recipe(name, recipe, size)
         if model.fit is not None:
@@ -187,6 +189,17 @@ def _mistakes_of_stages(name: str, recipe: TrainingSettings, model: ModelSpec) -
     for key, why in cannot.items():
         if getattr(recipe, key):
             yield f"{name}.{key}: {model.label} trains in stages of its own and {why}"
+
+
+def _mistakes_of_stem(settings: Settings, model: ModelSpec) -> Iterator[str]:
+    """Yield what does not go together with a stem that is not the model's own."""
+    if model.fit is not None and not model.base:
+        yield f"stem: {model.label} trains in stages, and builds its networks itself"
+    if settings.weights == "published":
+        yield f"stem: {settings.stem} is not the stem that published weights are for"
+    for key in ("freeze_layers", "freeze_backbone"):
+        if getattr(settings.training, key):
+            yield f"stem: {settings.stem} starts from random weights, and training.{key} keeps them"
 
 
 def _mistakes_of_processes(name: str, recipe: TrainingSettings, in_stages: str) -> Iterator[str]:

@@ -252,6 +252,8 @@ class Settings:
     """Everything that a cell's result depends on, apart from code, data and machine.
 
     `image_size` and the statistics are those of the model and of the data set where None.
+    `stem` small changes a network to look at small images closely: see
+    `harness/networks/small_stem.py`.
     Training writes a checkpoint after each epoch, and every `checkpoint_minutes` within one.
     `tree` is for models that are grown, `quantization` and `pruning` for those made from another
     model, of which `training` is the recipe then; None for the others.
@@ -263,6 +265,7 @@ class Settings:
     threads: Annotated[int, Ge(1), Le(1024)] | None = None
     weights: WeightsChoice = "auto"
     image_size: _Pixels | None = None
+    stem: Literal["small"] | None = None
     mean: tuple[Annotated[float, Ge(-1000), Le(1000)], ...] | None = None
     std: tuple[Annotated[float, Ge(1e-6), Le(1e6)], ...] | None = None
     normalize: bool = True

@@ -80,7 +80,8 @@ class ModelSpec:
 
     def title(self, settings: Settings) -> str:
         """Return the name in tables of the network that these settings ask for."""
-        return (settings.weights == "published" and self.published_label) or self.label
+        label = (settings.weights == "published" and self.published_label) or self.label
+        return f"{label} (small stem)" if settings.stem else label
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -230,3 +230,33 @@ def test_cancelled_jobs_end_and_go_on_later(cluster, project):
     done = cluster.run(project, *asked)
     assert done.returncode == 0, done.stderr
     assert "continuing in epoch" in logs(project, "cancelled")
+
+
+@pytest.mark.slow
+def test_searches_on_nodes_are_those_of_a_local_run_and_workers_share_one(cluster, project):
+    tune = (*OPTIONS, "--model", "my_net,my_slow", "--tune", "4", "--tune-budget", "128x2")
+
+    def studies(name):
+        paths = sorted((project / name / "results/tuning/digits").glob("*.json"))
+        return [json.loads(path.read_text()) for path in paths]
+
+    def trials(study):
+        return [(each["values"], each["accuracy"], each["state"]) for each in study["trials"]]
+
+    done = cluster.run(project, *tune, *LAUNCH, *folders("tuned"), FORK_CHILDREN="1")
+    assert done.returncode == 0, done.stderr
+    assert "jobs submitted: 2" in done.stderr
+    here = run(project, "comparisons.py", *tune, *folders("tuned_here"))
+    assert here.returncode == 0, here.stderr
+    assert [trials(each) for each in studies("tuned")] == [
+        trials(each) for each in studies("tuned_here")
+    ]
+    assert done.stdout.splitlines()[-3:] == here.stdout.splitlines()[-3:]
+
+    shared = (*tune, "--tune-workers", "2", *folders("shared"))
+    done = cluster.run(project, *shared, *LAUNCH, FORK_CHILDREN="1")
+    assert done.returncode == 0, done.stderr
+    assert "jobs submitted: 4" in done.stderr
+    for study in studies("shared"):
+        assert [each["number"] for each in study["trials"]] == [0, 1, 2, 3]
+        assert study["budget"]["trials"] == 4

@@ -4,6 +4,7 @@ import json
 import time
 
 import numpy as np
+import psutil
 import pytest
 
 from harness.jobs import Cell
@@ -86,6 +87,30 @@ def test_a_killed_search_goes_on_and_its_winner_is_used(project):
     assert cell.settings.settings["tuning"]["trials"] == 6
 
 
+def test_workers_share_a_search_and_one_that_is_killed_loses_no_trial(project):
+    options = (*BUDGET, "--data-file", "shades.npz", "--seed", "8", "--tune-workers", "2")
+    options += ("--set", "checkpoint_minutes=0", "--device", "cpu")
+    running = Running(project, *TUNE, *options)
+    studies = project / "weights/shades/tuning"
+    while not running.ended and len(list(studies.glob("*-[0-9].checkpoint"))) < 2:
+        time.sleep(0.01)
+    workers = psutil.Process(running.pid).children(recursive=True)
+    workers[-1].kill()
+    done = running.wait()
+    # The search is whole, and the command says that one of its workers was killed.
+    assert done.returncode == 1, done.stderr
+    logs = [path.read_text() for path in (project / "results/own").rglob("*worker*.log")]
+    assert "the process was ended by SIGKILL" in done.stderr + "".join(logs), (done.stderr, logs)
+    record = read(project)
+    assert [trial.number for trial in record.trials] == list(range(6))
+    assert (record.seed, record.workers) == (8, 2)
+    assert record.images_seen == 200 * sum(trial.epochs for trial in record.trials)
+    assert all(trial.epochs == 3 for trial in record.trials if trial.state == "complete")
+    assert not list(studies.glob("*-[0-9].checkpoint*"))
+    planned = run(project, *TUNE, *options, "--plan").stdout.splitlines()
+    assert planned == [f"shades/small-cpu, worker {number}: done" for number in (1, 2)]
+
+
 def test_test_images_choose_nothing(project):
     for name in ("shades", "swapped"):
         done = run(project, *TUNE, *BUDGET, "--data-file", f"{name}.npz")
@@ -106,6 +131,7 @@ def test_test_images_choose_nothing(project):
         (("--measure", "latency"), "--tune goes without --measure latency"),
         (("--set", "tuning.trials=3"), "only --recipe tuned sets it"),
         (("--tune-space", "absent.yaml"), "absent.yaml"),
+        (("--tune", "0", "--tune-workers", "2"), "--tune-workers goes with --tune"),
         (("--set", "image_size=4"), "setting training.shift_pixels: 4 pixels, images have 4"),
     ],
 )

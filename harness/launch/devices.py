@@ -1,4 +1,4 @@
-"""Parts of a request on several GPUs of this machine: one child process at a time on each."""
+"""Parts of a request side by side on this machine, on several GPUs or on shares of its cores."""
 
 from __future__ import annotations
 
@@ -26,9 +26,13 @@ _NAMES: dict[int, StateName] = {0: "done", 2: "refused"}
 
 @dataclass
 class _Run:
-    """A part, and how far it is; the task returns its exit code, None where its GPU is gone."""
+    """A part, and how far it is; the task returns its exit code, None where its GPU is gone.
+
+    `slot` is the number of the device or share of the cores that it runs on.
+    """
 
     part: Part
+    slot: int = 0
     place: Place = field(default_factory=Place)
     state: StateName = "queued"
     detail: str = ""
@@ -37,20 +41,25 @@ class _Run:
 
 
 class Devices:
-    """GPUs that take parts of a request one after the other.
+    """GPUs, or shares of the cores, that take parts of a request one after the other.
 
     Args:
-        gpus: The devices, as `CUDA_VISIBLE_DEVICES` names them.
+        gpus: The devices, as `CUDA_VISIBLE_DEVICES` names them; None: a share of the cores, and
+            whatever device this process sees.
         work: Runs the part of a number in children of its thread, and returns its exit code.
         folder: Takes a log for each part.
     """
 
     def __init__(
-        self, gpus: Sequence[str], parts: Sequence[Part], work: Callable[[int], int], folder: Path
+        self,
+        gpus: Sequence[str | None],
+        parts: Sequence[Part],
+        work: Callable[[int], int],
+        folder: Path,
     ) -> None:
-        self.work, self.folder = work, folder
-        self.cores = dict(zip(gpus, share_cores(len(gpus)), strict=True))
-        self._idle = list(gpus)
+        self.work, self.folder, self.gpus = work, folder, gpus
+        self.cores = dict(enumerate(share_cores(len(gpus))))
+        self._idle = list(self.cores)
         self._runs = [_Run(part) for part in parts]
 
     def run(self) -> list[int]:
@@ -78,33 +87,34 @@ class Devices:
                 log, progress = path.with_suffix(".log"), path.with_suffix(".json")
                 progress.unlink(missing_ok=True)
                 run.state = "running"
-                run.place = Place(gpu=self._idle.pop(0), log=log, progress=progress)
+                run.slot = self._idle.pop(0)
+                run.place = Place(gpu=self.gpus[run.slot], log=log, progress=progress)
                 run.task = pool.submit(self._run_part, number)
         return [self._describe(run) for run in self._runs]
 
     def _run_part(self, number: int) -> int | None:
         run = self._runs[number]
-        gpu = run.place.gpu or ""
-        if self.cores[gpu]:
+        gpu = run.place.gpu
+        if self.cores[run.slot]:
             # Of this thread alone, and of the children that it starts.
-            os.sched_setaffinity(0, self.cores[gpu])
+            os.sched_setaffinity(0, self.cores[run.slot])
         try:
             with children_at(run.place):
                 code = self.work(number)
         except Exception as error:  # the others go on
             print(f"{run.part.title}: {explain(error)}", file=sys.stderr)
             code = 1
-        return None if code == 1 and not gpu_is_there(gpu) else code
+        return None if code == 1 and gpu is not None and not gpu_is_there(gpu) else code
 
     def _finish(self, run: _Run, code: int | None) -> None:
         """Note the exit code of a part, or put it back where its device is gone."""
-        gpu, run.task = run.place.gpu or "", None
+        run.task = None
         if code is not None:
-            self._idle.append(gpu)
+            self._idle.append(run.slot)
             run.code, run.state = code, _NAMES.get(code, "failed")
             return
-        print(f"GPU {gpu} is gone: {run.part.title} goes to another one", file=sys.stderr)
-        del self.cores[gpu]
+        print(f"GPU {run.place.gpu} is gone: {run.part.title} goes to another one", file=sys.stderr)
+        del self.cores[run.slot]
         run.state = "queued"
         if not self.cores:
             for each in self._runs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
@@ -26,6 +27,7 @@ class Tuning(Measurement[TuneJob, TuneJob]):
         "tune": "--tune goes without --measure {measure}",
         "tune_budget": "--tune-budget goes with --tune",
         "tune_space": "--tune-space goes with --tune",
+        "tune_workers": "--tune-workers goes with --tune",
     }
     after_interruption = "goes on in the trial that it had reached"
 
@@ -62,7 +64,9 @@ class Tuning(Measurement[TuneJob, TuneJob]):
         """Print the winners."""
         from harness.report.tuning import print_tuning
 
-        print_tuning([record for job in outcome.ran if (record := _find(job))])
+        # Those that share a search have one record.
+        jobs = {job.job.cell: job for job in outcome.ran}.values()
+        print_tuning([record for job in jobs if (record := _find(job))])
 
     def is_settled(self, planned: TuneJob) -> bool:
         """Return whether there is a record of this search."""
@@ -71,6 +75,8 @@ class Tuning(Measurement[TuneJob, TuneJob]):
     def split_off(self, planned: TuneJob, request: Request) -> Part:
         """Return the request for one study."""
         cell = planned.job.cell
+        if planned.workers > 1:
+            request = dataclasses.replace(request, tune_worker=planned.worker)
         return part_of(request, str(planned), cell.dataset, [cell.model])
 
     def find_result(self, planned: TuneJob) -> Result | None:

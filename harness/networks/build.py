@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import replace
+
 import torch
 from accelerate.utils import set_seed
 from torch import Tensor, nn
@@ -20,9 +23,12 @@ from harness.networks.rehearsal import (
     take_logits,
     try_training,
 )
+from harness.networks.small_stem import shrink_stem
 from harness.settings import recipes
 from harness.settings_spec import Settings
 from harness.spec import ModelSpec
+
+logger = logging.getLogger(__name__)
 
 # Without the meta device, a training step on more images would take long.
 _REAL_IMAGES = 2
@@ -39,10 +45,15 @@ def build_network(
     """Build a network for the settings; their seed decides its random parts.
 
     Raises:
-        RequestError: The network cannot take images of that size, or has too few layers to freeze.
+        RequestError: The network cannot take images of that size, has too few layers to freeze, or
+            none that could be its small stem.
     """
     set_seed(settings.seed)
     network = spec.build(num_classes, channels, pretrained)
+    if settings.stem is not None:
+        built_for = (channels, spec.image_size, spec.image_size)
+        if shrink_stem(network, built_for, spec.input_size(settings)):
+            spec = replace(spec, resize=None)
     if any(is_lazy(parameter) for parameter in network.parameters()):
         # Lazy layers get their shapes from a first image.
         size = spec.input_size(settings)
@@ -61,6 +72,11 @@ def build_pretrained(
     """
     if not spec.pretrained:
         raise RequestError(f"{spec.label} has no pre-trained weights")
+    if settings.stem is not None:
+        logger.warning(
+            "%s: stem %s: the stem starts from random weights, all else from %s",
+            *(spec.label, settings.stem, spec.pretrained),
+        )
     with from_hub(f"{spec.pretrained} weights of {spec.label}"):
         return build_network(spec, settings, num_classes, channels, pretrained=True)
 
@@ -97,7 +113,8 @@ def check_fit(
             if device == "meta":
                 continue
             reason = first_line(error)
-            message = f"image_size {size} does not fit {spec.label}: {reason}"
+            stem = f" with stem {settings.stem}" if settings.stem else ""
+            message = f"image_size {size}{stem} does not fit {spec.label}: {reason}"
             raise RequestError(message) from error
         if train_images is None:
             return

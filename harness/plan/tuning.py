@@ -20,7 +20,9 @@ from harness.tuning.space import Space, TuneJob, held_out_rows, load_space
 
 
 def plan_tuning(request: Request) -> list[TuneJob]:
-    """Return a study for each data set and model; of `all` models, for those with one recipe.
+    """Return a study for each data set and model, as often as workers share it.
+
+    Of `all` models, those with one recipe are taken.
 
     Raises:
         RequestError: Anything in the request is wrong.
@@ -49,7 +51,9 @@ def plan_tuning(request: Request) -> list[TuneJob]:
         raise RequestError(f"--tune: {left_out[0]}")
     for line in left_out:
         print(f"left out: {line}", file=sys.stderr)
-    return jobs
+    workers = request.tune_workers or 1
+    numbers = [request.tune_worker] if request.tune_worker else range(1, workers + 1)
+    return [replace(job, worker=each, workers=workers) for job in jobs for each in numbers]
 
 
 def _plan_study(

@@ -1,7 +1,8 @@
 """Fairness of comparisons: in which settings, or tuning budgets, cells of one data set differ.
 
 Some settings belong to a model by its design; they are named, but do not make a comparison unfair:
-the image size that a model is built for, the stages of a tree, the compression of a network.
+the image size that a model is built for, the stages of a tree, the compression of a network, a
+small stem, which not every network can have.
 
 Models may also be compared by their best settings, if each had the same chances to find them
 (AlgoPerf, arXiv:2306.07179; DomainBed, arXiv:2007.01434): as many trials, of as many images, in the
@@ -158,7 +159,9 @@ def conditions_of_record(record: Record) -> Conditions:
         **{name: settings.get(name) for name in ("mean", "std")},
         "evaluation.precision": record.accuracy.precision,
     }
-    own = {"tree", "compression"}
+    own = {"tree", "compression", "stem"}
+    if settings.get("stem"):
+        values["stem"] = settings["stem"]
     if record.settings.image_size in _own_sizes(record.cell.dataset, record.cell.model):
         own.add("image_size")
     if record.weights.weights_origin == "trained":
@@ -190,12 +193,14 @@ def conditions_of_job(job: Job, spec: ModelSpec) -> Conditions:
             values["start"] = "random"
         if job.settings.tree is not None:
             values["tree"] = spec.label
+    if job.settings.stem:
+        values["stem"] = job.settings.stem
     if spec.base:
         values["compression"] = spec.label
         if spec.section == "quantization":
             del values["evaluation.precision"]
     # A request sets one size for all; where they differ, it is the models that do.
-    own = frozenset({"image_size", "tree", "compression"})
+    own = frozenset({"image_size", "tree", "compression", "stem"})
     return Conditions(values=values, own=own, tuning=settings["tuning"])
 
 

@@ -277,6 +277,8 @@ class Weights:
         weights_origin: trained, published, imagenet or random.
         weights_sha256: Digest of the weights file; None for random and imagenet weights.
         start: What training started from: imagenet, random, or the name of a trained model.
+        stem_start: What the stem started from where that is something else: random, if a small stem
+            stands in for that of ImageNet weights; None: what all started from.
         epochs: Number of epochs.
         training_seconds: Sum over the epochs.
         training_device: The kind of device that the network was trained on: cpu or cuda.
@@ -292,6 +294,7 @@ class Weights:
     weights_origin: Literal["", "trained", "published", "imagenet", "random"] = ""
     weights_sha256: str | None = None
     start: str | None = None
+    stem_start: Literal["random"] | None = None
     epochs: Count | None = None
     training_seconds: Amount | None = None
     training_device: str | None = None

@@ -29,6 +29,7 @@ class TrialResult:
             its last epoch.
         epochs: Epochs that it was trained for.
         seconds: Duration of its training.
+        beside: Number of other trials that ran when it began, by other workers.
         reason: Why it failed.
     """
 
@@ -38,6 +39,7 @@ class TrialResult:
     accuracy: Annotated[float, Ge(0), Le(100)] | None
     epochs: Count
     seconds: Amount
+    beside: Count = 0
     reason: str | None = None
 
 
@@ -55,6 +57,8 @@ class TuningRecord:
         held_out: Number of training images that trials are judged by.
         seed: The seed of the images, of the weights and of the search.
         trials: All trials.
+        workers: The largest number of trials that ran side by side; where it is more than 1, what
+            trials drew depends on which had ended by then.
         best: Number of the winner.
         recipe: Settings of the winner and fixed ones, by dotted key.
         gmacs: Multiply-accumulates of one image's forward pass, 10^9; training takes three times
@@ -76,6 +80,7 @@ class TuningRecord:
     held_out: Positive
     seed: Count
     trials: Annotated[tuple[TrialResult, ...], Len(1)]
+    workers: Positive = 1
     best: Count
     recipe: dict[str, Any]
     gmacs: Amount | None = None

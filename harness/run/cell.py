@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from datetime import UTC, datetime
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -65,7 +66,7 @@ def run_cell(job: Job, tracker: Tracker = UNTRACKED) -> Record:
     record = dataclasses.replace(
         blank,
         status="ok",
-        weights=_describe_weights(ready, model_code(job.cell.model)),
+        weights=_describe_weights(ready, job),
         accuracy=dataclasses.replace(
             accuracy_part,
             predictions_sha256=predictions.sha256,
@@ -106,16 +107,26 @@ def _describe_data(data: ImageData) -> Data:
     )
 
 
-def _describe_weights(ready: ReadyNetwork, code: str) -> Weights:
+def _describe_weights(ready: ReadyNetwork, job: Job) -> Weights:
     origin, sha256, sidecar = ready.origin, ready.sha256, ready.sidecar
+    start = sidecar.real_start if sidecar else origin
+    stem_start: Literal["random"] | None = None
+    if job.settings.stem and start == "imagenet":
+        stem_start = "random"
     if sidecar is None:
-        return Weights(weights_origin=origin, weights_sha256=sha256, code_digest=code or None)
+        return Weights(
+            weights_origin=origin,
+            weights_sha256=sha256,
+            stem_start=stem_start,
+            code_digest=model_code(job.cell.model) or None,
+        )
     layouts: dict[bool | None, Layout | None]
     layouts = {None: None, True: "channels last", False: "contiguous"}
     return Weights(
         weights_origin=origin,
         weights_sha256=sha256,
         start=sidecar.start,
+        stem_start=stem_start,
         epochs=len(sidecar.logs),
         training_seconds=round(sidecar.training_seconds, 1),
         training_device=sidecar.device,

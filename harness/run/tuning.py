@@ -33,7 +33,6 @@ from harness.tuning.space import TuneJob, held_out_rows
 from harness.tuning.study import Report, best_of, run_trials
 from harness.util.error_text import describe_error
 from harness.util.hashing import hash_json
-from harness.util.locks import shared_lock
 
 
 def tune(tuning: TuneJob) -> TuningRecord:
@@ -51,27 +50,29 @@ def tune(tuning: TuneJob) -> TuningRecord:
     key = hash_json([*parts, model_code(job.cell.model)])
     study = job.weights_dir / job.cell.dataset / "tuning" / f"{job.cell.model}-{key}.jsonl"
 
+    def weights_of(number: int) -> Path:
+        return study.with_name(f"{study.stem}-{number}.safetensors")
+
+    def discard(number: int) -> None:
+        delete_checkpoint(checkpoint_path(weights_of(number)))
+
     def train(number: int, values: Mapping[str, Any], report: Report) -> float:
         settings = with_values(
             job.settings, {**space.fixed, "training.epochs": space.epochs, **values}, "search space"
         )
         trial = dataclasses.replace(job, settings=settings)
-        path = study.with_name(f"{study.stem}-{number}.safetensors")
-        _discard_checkpoints(study, but=path)
 
         def on_epoch(network: nn.Module, log: Mapping[str, Any]) -> None:
             report(log, lambda: _judge(network, trial, spec, data))
 
         try:
-            network = train_network(trial, spec, data, path, on_epoch).network
+            network = train_network(trial, spec, data, weights_of(number), on_epoch).network
         except (RuntimeError, ValueError) as error:
             raise CellError(f"training broke: {describe_error(error)}") from error
         return _judge(network, trial, spec, data)
 
-    with shared_lock(study.with_suffix(".lock")):
-        usual = space.usual(job.settings)
-        trials = run_trials(study, space, tuning.trials, job.settings.seed, usual, train)
-        _discard_checkpoints(study)
+    usual, seed = space.usual(job.settings), job.settings.seed
+    trials = run_trials(study, space, tuning.trials, seed, usual, train, discard)
     best = best_of(trials)
     environment = describe_environment(job.cell.device)
     return TuningRecord(
@@ -83,6 +84,7 @@ def tune(tuning: TuneJob) -> TuningRecord:
         held_out=len(data.test),
         seed=job.settings.seed,
         trials=tuple(trials),
+        workers=1 + max(trial.beside for trial in trials),
         best=best.number,
         recipe=space.fixed | best.values,
         gmacs=_count_gmacs(job, spec, data),
@@ -91,13 +93,6 @@ def tune(tuning: TuneJob) -> TuningRecord:
         settings_hash=settings_hash(job.settings),
         provenance=make_provenance(environment, started, job.command),
     )
-
-
-def _discard_checkpoints(study: Path, but: Path | None = None) -> None:
-    """Delete the checkpoints of trials that the study says have ended."""
-    for checkpoint in study.parent.glob(f"{study.stem}-*.checkpoint"):
-        if but is None or checkpoint != checkpoint_path(but):
-            delete_checkpoint(checkpoint)
 
 
 def _shared_out(data: ImageData, tuning: TuneJob) -> ImageData:

@@ -130,15 +130,20 @@ class TuneJob:
         trials: Number of trials.
         space: Where is searched, and the budget of a trial.
         data_sha256: Digest of the images.
+        worker: Which of the processes that share the search this is for, from 1.
+        workers: The number of these.
     """
 
     job: Job
     trials: int
     space: Space
     data_sha256: str
+    worker: int = 1
+    workers: int = 1
 
     def __str__(self) -> str:
-        return str(self.job.cell)
+        worker = f", worker {self.worker}" if self.workers > 1 else ""
+        return f"{self.job.cell}{worker}"
 
     @property
     def budget(self) -> TuningSettings:

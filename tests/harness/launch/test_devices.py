@@ -156,3 +156,13 @@ def test_an_interruption_starts_nothing_more(tmp_path):
     parts = make_parts(tmp_path, *"abcd")
     with pytest.raises(KeyboardInterrupt):
         Devices(["0", "1"], parts, work, tmp_path / "logs").run()
+
+
+def test_shares_of_the_cores_stand_in_for_devices(tmp_path, monkeypatch):
+    monkeypatch.setattr("harness.launch.devices.gpu_is_there", lambda gpu: pytest.fail("asked"))
+    work = Work(codes={(1, None): 1})
+    devices = Devices([None, None], make_parts(tmp_path, *"abcd"), work, tmp_path / "logs")
+    assert devices.run() == [0, 1, 0, 0]
+    assert any(overlap(a, b) for a in work.spans for b in work.spans if a is not b)
+    if len(os.sched_getaffinity(0)) > 1:
+        assert len({frozenset(cores) for *_, cores in work.spans}) == 2

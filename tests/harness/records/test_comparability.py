@@ -21,11 +21,10 @@ from harness.spec import ModelSpec
 from tests.records import cell_record, changed
 
 
-def make_settings(image_size=224, tree=None, seed=42, weights="auto", **recipe):
+def make_settings(image_size=224, tree=None, seed=42, weights="auto", stem=None, **recipe):
     training = TrainingSettings(start="random", **recipe)
-    return Settings(
-        image_size=image_size, mean=(0.5,), seed=seed, weights=weights, training=training, tree=tree
-    )
+    own = {"image_size": image_size, "stem": stem, "tree": tree}
+    return Settings(mean=(0.5,), seed=seed, weights=weights, training=training, **own)
 
 
 LABELS = {
@@ -137,6 +136,14 @@ def test_what_is_a_models_own_is_named_and_held_against_nobody():
     assert text == "yes; by design of a model: image_size (32, 224), tree (TRUNK)"
     text = describe_fairness([make_record(epochs=4), trunk])
     assert text.startswith("no: epochs (4, 6); by design of a model: image_size")
+
+
+def test_a_small_stem_is_named_where_not_all_have_it():
+    small = make_record(stem="small")
+    text = describe_fairness([small, make_record("vgg")])
+    assert text == "yes; by design of a model: stem (small)"
+    assert describe_fairness([small, make_record("resnet_quantized", stem="small")]) == "yes"
+    require_fair([make_pair("a"), make_pair("b", stem="small")])
 
 
 def make_int8(base_start="random", **changes):

@@ -1,5 +1,8 @@
 """Studies: trials in order, given up, failed, and continued after a kill."""
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier, Event
+
 import pytest
 
 from harness.errors import CellError
@@ -113,3 +116,65 @@ def test_a_damaged_study_is_named(tmp_path, text):
     path.write_text(text)
     with pytest.raises(CellError, match="study: a damaged study .*: delete it to start anew"):
         run_trials(path, SPACE, 1, 0, USUAL, train)
+
+
+def in_threads(path, count, trains):
+    """Run trials of one study in as many threads as there are functions that train."""
+    with ThreadPoolExecutor(len(trains)) as pool:
+        tasks = [
+            pool.submit(run_trials, path, SPACE, count, 0, USUAL, each, lambda _: None)
+            for each in trains
+        ]
+    return [task.result() if task.exception() is None else task.exception() for task in tasks]
+
+
+def test_workers_share_a_study_and_take_no_trial_twice(tmp_path):
+    begun, both = [], Barrier(2)
+
+    def slow(number, values, report):
+        begun.append(number)
+        if number < 2:
+            both.wait(3600)  # Two trials run at once.
+        return train(number, values, report)
+
+    first, second = in_threads(tmp_path / "study", 7, [slow, slow])
+    assert first == second
+    assert sorted(begun) == [each.number for each in first] == list(range(7))
+    assert {each.state for each in first} <= {"complete", "pruned"}
+    assert [each.beside for each in first[:2]] == [0, 1]
+    assert len({each.values["training.learning_rate"] for each in first}) == 7
+
+
+def test_the_trial_of_a_worker_that_dies_is_taken_up_by_another(tmp_path):
+    begun, dead = [], Event()
+
+    def dying(number, values, report):
+        report({"epoch": 1, "seconds": 1.5}, lambda: accuracy_of(values))
+        begun.append(number)
+        dead.set()
+        raise SystemExit
+
+    def living(number, values, report):
+        dead.wait(3600)
+        begun.append(number)
+        return train(number, values, report)
+
+    death, trials = in_threads(tmp_path / "study", 5, [dying, living])
+    assert isinstance(death, SystemExit)
+    assert [each.number for each in trials] == list(range(5))
+    assert all(each.state == "complete" for each in trials[:4])
+    # One was begun twice, and has each epoch once.
+    assert len(begun) == 6
+    assert all(each.epochs == 2 and each.seconds == 3.0 for each in trials[:4])
+
+
+def test_a_trial_beyond_those_that_are_wanted_is_left_alone(tmp_path):
+    def cut(number, values, report):
+        if number == 3:
+            raise SystemExit
+        return train(number, values, report)
+
+    with pytest.raises(SystemExit):
+        run_trials(tmp_path / "study", SPACE, 8, 0, USUAL, cut)
+    trials = run_trials(tmp_path / "study", SPACE, 2, 0, USUAL, lambda *_: pytest.fail("begun"))
+    assert [each.number for each in trials] == [0, 1]
