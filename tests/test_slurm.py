@@ -40,6 +40,11 @@ def project(tmp_path_factory):
     assert done.returncode == 0, done.stderr
     slurm.write_config(copy)
     (copy / "sitecustomize.py").write_text(slurm.SHORT_CUTS)
+    # How often the cluster is asked.
+    commands = copy / "harness" / "commands.py"
+    text = commands.read_text()
+    assert "_FOLLOW_SECONDS = 5.0" in text
+    commands.write_text(text.replace("_FOLLOW_SECONDS = 5.0", "_FOLLOW_SECONDS = 1.0"))
     # The same network with a pause in each step of its training.
     slow = copy / "monolithic_architectures" / "my_slow" / "model.py"
     slow.parent.mkdir()
