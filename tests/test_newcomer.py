@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # The README's first command with less training and shorter measurements.
 QUICK = (
     *("--dataset", "digits", "--model", "mobilenet", "--epochs", "1", "--threads", "1"),
-    *BRIEF,
+    *("--set", "training.batch_size=256", *BRIEF),
 )
 
 
