@@ -23,7 +23,7 @@ from harness.settings_spec import TrainingSettings
 from harness.training import checkpoints, loop
 from tests.emulated_cuda import NAME, emulated_cuda
 
-# Larger networks take minutes under emulation. In the suite, the pruned one has few layers.
+# Larger networks take minutes under emulation. The pruned one has few layers.
 IN_THE_SUITE = ("trunk", "vgg_pruned")
 IMAGE_SIZES = {"dinov2": 28, "trunk": 8, "vgg_pruned": 16}
 QUICK = {
