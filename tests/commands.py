@@ -2,10 +2,12 @@
 
 A command and its worker take ten seconds each to import torch and torchvision. Here both are forks
 of one process that has imported them, so that all code of the project runs as it does for a user,
-in processes of its own. Figures, which take as long as a small training, are empty pictures.
-`test_newcomer` runs the same without these short cuts.
+in processes of its own. Figures, which take as long as a small training, are empty pictures, and
+the peak of the device is that of small products. `test_newcomer` runs the same without these short
+cuts.
 """
 
+import gc
 import logging
 import multiprocessing
 import os
@@ -29,7 +31,16 @@ _FORKS.set_forkserver_preload(
         *("torch", "torchvision", "timm", "transformers", "accelerate", "thop", "sklearn.datasets"),
         *("pandas", "pydantic", "typer", "rich.table", "matplotlib.figure", "jinja2"),
         *("torch_pruning", "torch.ao.quantization", "torch.utils.tensorboard"),
+        *("pydantic.dataclasses", "typer._adapters", "sklearn.model_selection"),
+        *("matplotlib.backends.backend_svg", "torch.utils.flop_counter", "pyarrow.pandas_compat"),
+        *("PIL.GifImagePlugin", "tensorboard.plugins.hparams.plugin_data_pb2"),
     ]
+)
+# The shortest measurements of a cell that its settings allow.
+BRIEF = (
+    *("--set", "measurement.latency_rounds=20", "--set", "measurement.latency_seconds=0.01"),
+    *("--set", "measurement.throughput_seconds=0.01"),
+    *("--set", "measurement.throughput_batch_sizes=[1]"),
 )
 
 
@@ -79,6 +90,8 @@ class Running:
 
 
 def _run_script(project, arguments, output, environment):
+    # What was imported before is neither searched for garbage nor copied for that.
+    gc.freeze()
     os.chdir(project)
     # A folder for locks of its own: other tests measure meanwhile.
     os.environ |= {"TMPDIR": output} | environment
@@ -91,17 +104,20 @@ def _run_script(project, arguments, output, environment):
     home = script.parent.parent if script.parent.name == "cli" else script.parent
     sys.path[:] = [str(home), *(path for path in sys.path if path not in ("", str(ROOT)))]
     sys.argv = arguments
-    fork_children()
+    take_short_cuts()
     from harness.report import figures
 
     figures.save_figure = partial(_save_empty, figures.save_figure)
     runpy.run_path(arguments[0], run_name="__main__")
 
 
-def fork_children():
-    """Let this process fork its children, which need not import torch again."""
+def take_short_cuts():
+    """Let this process fork its children, which need not import torch again, and calibrate fast."""
     from harness.launch import local
-    from harness.measure import process_memory
+    from harness.measure import peak, pinning, process_memory
+
+    peak._SIDE["cpu"], peak._IMAGES = 256, 1
+    pinning._SECONDS_TO_LOOK = 0.01
 
     local.subprocess = SimpleNamespace(Popen=_ForkedWorker, PIPE=subprocess.PIPE)
     process_memory.multiprocessing = SimpleNamespace(

@@ -75,14 +75,14 @@ def wait_for(condition, what, process=None):
 
 
 # What a job runs first, where it is told so: it saves most of the time that a short job takes.
-FORK_CHILDREN = f"""
+SHORT_CUTS = f"""
 import os, sys
 
-if "FORK_CHILDREN" in os.environ:
+if "SHORT_CUTS" in os.environ:
     sys.path.append({str(ROOT)!r})
-    from tests.commands import fork_children
+    from tests.commands import take_short_cuts
 
-    fork_children()
+    take_short_cuts()
 """
 
 

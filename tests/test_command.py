@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import time
 
 import pytest
@@ -9,7 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from harness.records.cell import CELLS
 from harness.records.predictions import Predictions
-from tests.commands import Running, copy_project, run
+from tests.commands import BRIEF, Running, copy_project, run
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ def read_curve(run_folder, name):
 
 
 CELL = ("--dataset", "digits", "--model", "my_net", "--threads", "1", "--offline")
-QUICK = ("--set", "measurement.latency_seconds=0.5", "--set", "measurement.throughput_seconds=0.2")
+SEEDS = (*CELL, *BRIEF, "--epochs", "1", "--results-dir", "several", "--weights-dir", "w3")
 
 
 def read_record(project):
@@ -38,11 +39,11 @@ def read_record(project):
 
 def test_a_new_folder_is_listed_trained_measured_and_tabulated(project):
     assert "my_net" in run(project, "comparisons.py", "--list").stdout
-    planned = run(project, "comparisons.py", *CELL, *QUICK, "--epochs", "2", "--plan")
+    planned = run(project, "comparisons.py", *CELL, *BRIEF, "--epochs", "2", "--plan")
     assert "train 2 epochs" in " ".join(planned.stdout.split())
     assert not (project / "results/own/records").exists()
 
-    done = run(project, "comparisons.py", *CELL, *QUICK, "--epochs", "2")
+    done = run(project, "comparisons.py", *CELL, *BRIEF, "--epochs", "2")
     assert done.returncode == 0, done.stderr
     assert "My Net" in done.stdout
     epochs = [line for line in done.stderr.splitlines() if ": epoch " in line]
@@ -70,14 +71,14 @@ def test_a_new_folder_is_listed_trained_measured_and_tabulated(project):
     (accuracy,) = read_curve(run_folder, "test/accuracy_top1")
     assert accuracy == (2, pytest.approx(record["accuracy_top1"]))
 
-    again = run(project, "comparisons.py", *CELL, *QUICK, "--epochs", "2")
+    again = run(project, "comparisons.py", *CELL, *BRIEF, "--epochs", "2")
     assert "an equal record exists" in again.stderr
     assert read_record(project) == record
     assert len(list((project / "runs/digits-my_net").iterdir())) == 1
 
 
 def test_a_killed_run_goes_on_and_ends_with_the_same_weights(project):
-    arguments = (*CELL, *QUICK, "--epochs", "6", "--seed", "3")
+    arguments = (*CELL, *BRIEF, "--epochs", "6", "--seed", "3")
     whole = run(project, "comparisons.py", *arguments, "--weights-dir", "w1", "--tracker", "none")
     assert whole.returncode == 0, whole.stderr
     expected = read_record(project)["weights_sha256"]
@@ -128,14 +129,21 @@ def test_a_cell_that_breaks_is_recorded_and_exits_1(project):
     assert "failed: training loss is nan" in " ".join(done.stdout.split())
 
 
+@pytest.fixture(scope="module")
+def seeds(project):
+    """Cells of two seeds, with results and weights in folders of their own."""
+    done = run(project, "comparisons.py", *SEEDS, "--seeds", "42,1")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.usefixtures("seeds")
 def test_weights_that_were_changed_are_refused(project):
-    arguments = (*CELL, *QUICK, "--epochs", "1", "--weights-dir", "w3")
-    assert run(project, "comparisons.py", *arguments).returncode == 0
-    (weights,) = (project / "w3").rglob("*.safetensors")
-    data = bytearray(weights.read_bytes())
-    data[-1] ^= 1
-    weights.write_bytes(data)
-    done = run(project, "comparisons.py", *arguments, "--force")
+    shutil.copytree(project / "w3", project / "w4")
+    for weights in (project / "w4").rglob("*.safetensors"):
+        data = bytearray(weights.read_bytes())
+        data[-1] ^= 1
+        weights.write_bytes(data)
+    done = run(project, "comparisons.py", *SEEDS, "--weights-dir", "w4", "--force")
     assert done.returncode == 2
     assert "SHA-256 is not the one" in done.stderr
     assert "My Net" not in done.stdout
@@ -143,16 +151,14 @@ def test_weights_that_were_changed_are_refused(project):
 
 
 def test_random_weights_are_measured_without_training(project):
-    done = run(project, "comparisons.py", *CELL, *QUICK, "--weights", "random")
+    done = run(project, "comparisons.py", *CELL, *BRIEF, "--weights", "random")
     assert done.returncode == 0, done.stderr
     record = read_record(project)
     assert (record["weights_origin"], record["epochs"]) == ("random", None)
 
 
+@pytest.mark.usefixtures("seeds")
 def test_each_seed_has_a_record_and_the_table_their_mean(project):
-    arguments = (*CELL, *QUICK, "--epochs", "1", "--seeds", "42,1", "--results-dir", "several")
-    done = run(project, "comparisons.py", *arguments)
-    assert done.returncode == 0, done.stderr
     folder = project / "several/records/digits"
     records = {path.stem: CELLS.read(path).flat for path in folder.glob("*.json")}
     assert set(records) == {"my_net-cpu", "my_net-cpu-seed1"}
@@ -169,7 +175,7 @@ def test_each_seed_has_a_record_and_the_table_their_mean(project):
     assert page.count("| My Net |") == 1
     assert f"| My Net | {mean:.2f} ± " in page
     assert "(n=2)" in page
-    again = run(project, "comparisons.py", *arguments)
+    again = run(project, "comparisons.py", *SEEDS, "--seeds", "42,1")
     assert again.stderr.count("an equal record exists") == 2
 
     # What each run took the test images for is kept, and adds up to its accuracy.

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from harness.records.cell import CELLS
-from tests.commands import Running, copy_project, run
+from tests.commands import BRIEF, Running, copy_project, run
 
 MODEL = '''"""My net, {what}."""
 
@@ -18,7 +18,6 @@ RECIPE = """digits:
     training: {{epochs: 2, batch_size: 32, learning_rate: 1.0e-3}}
 """
 CELL = ("--dataset", "digits", "--threads", "1", "--offline", "--epochs", "2", "--seed", "3")
-QUICK = ("--set", "measurement.latency_seconds=0.2", "--set", "measurement.throughput_seconds=0.1")
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +39,7 @@ def project(tmp_path_factory):
 
 
 def compare(project, models, *arguments):
-    return run(project, "comparisons.py", *CELL, *QUICK, "--model", models, *arguments)
+    return run(project, "comparisons.py", *CELL, *BRIEF, "--model", models, *arguments)
 
 
 def read_record(project, model):
@@ -116,7 +115,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_weights(project):
     }
     for name, stage in (("my_int8", "quantization"), ("my_half", "fine_tuning")):
         folder = f"killed_{name}"
-        arguments = (*CELL, *QUICK, "--model", name, "--weights-dir", folder)
+        arguments = (*CELL, *BRIEF, "--model", name, "--weights-dir", folder)
         running = Running(project, "comparisons.py", *arguments)
         wait_for(running, project / folder / "digits", f"*.stages/{stage}.checkpoint")
         running.kill()

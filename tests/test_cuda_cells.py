@@ -1,5 +1,7 @@
 """Whole cells of every model on an emulated GPU: trained, stopped, resumed and measured."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -21,7 +23,7 @@ from harness.settings_spec import TrainingSettings
 from harness.training import checkpoints, loop
 from tests.emulated_cuda import NAME, emulated_cuda
 
-# One width is enough for the data path; larger networks take minutes under emulation.
+# Larger networks take minutes under emulation. The pruned one has few layers.
 IN_THE_SUITE = ("trunk", "vgg_pruned")
 IMAGE_SIZES = {"dinov2": 28, "trunk": 8, "vgg_pruned": 16}
 QUICK = {
@@ -47,7 +49,7 @@ SECTIONS = {
         }
     },
     "resnet_quantized": {"quantization.training": STAGE},
-    "vgg_pruned": {"pruning.training": STAGE, "pruning.steps": 8, "pruning.speed_up": 1.2},
+    "vgg_pruned": {"pruning.training": STAGE, "pruning.steps": 64, "pruning.speed_up": 1.2},
 }
 
 
@@ -109,6 +111,15 @@ class StopError(Exception):
     pass
 
 
+@pytest.fixture
+def _few_layers(monkeypatch, model):
+    if model == "vgg_pruned":
+        load_model("vgg_bn")
+        vgg_bn = sys.modules["monolithic_architectures.vgg_bn.model"]
+        monkeypatch.setattr(vgg_bn, "LAYERS", [64, "M", 128, "M", 512])
+
+
+@pytest.mark.usefixtures("_few_layers")
 @pytest.mark.parametrize("model", models())
 def test_a_cell_is_trained_stopped_resumed_and_measured(cuda, tmp_path, images, model, monkeypatch):
     whole = run_cell(make_job(tmp_path / "whole", images, model))

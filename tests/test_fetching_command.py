@@ -1,21 +1,30 @@
-"""The command against a file host that answers well or badly, for weights and for every archive."""
+"""The command against a file host that answers well or badly, for weights and for every archive.
+
+`test_fetch` has every answer for `fetch` itself, which the command calls in a child for weights.
+"""
 
 import csv
 import hashlib
 import io
 import shutil
+import sys
+from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
+from torchvision.datasets import CIFAR10, SVHN
 
+from harness import commands
 from harness.catalog import load_model
 from harness.networks.published import REPOSITORY_URL
 from harness.registry import ROOT, load_dataset
+from harness.util import fetch
 from tests import archives, file_host
-from tests.commands import copy_project, run
+from tests.commands import BRIEF, copy_project, run
+from tests.refusals import make_request
 
-TIMES = {"_TIMEOUT_S = 20": "0.2", "_BACKOFF_S = 1.0": "0.01", "_LONGEST_WAIT_S = 60": "0.1"}
+TIMES = {"_TIMEOUT_S = 20": 0.2, "_BACKOFF_S = 1.0": 0.01, "_LONGEST_WAIT_S = 60": 0.1}
 REASONS = {
     "circle": "redirects in a circle",
     "pointer": "a Git LFS pointer, not the file itself",
@@ -60,31 +69,69 @@ def left(folder):
     return sorted(path.name for path in files if path.suffix not in (".part", ".lock"))
 
 
-def assert_refused(done, behaviour, code=2):
+def assert_refused(code, error, behaviour):
     """Check that a command has ended with one line on what the host has answered."""
-    assert done.returncode == code, done.stderr
-    assert REASONS[behaviour] in done.stderr
-    assert "Traceback" not in done.stderr
+    assert code == 2, error
+    assert REASONS[behaviour] in error
+    assert error.count("\n") == 1, error
+
+
+@pytest.fixture
+def stand_in(monkeypatch):
+    """Return a function that adds code to a data set's file, in this process alone."""
+    for name, value in TIMES.items():
+        monkeypatch.setattr(fetch, name.partition(" = ")[0], value)
+    for name in ("tgz_md5", "train_list", "test_list", "meta"):
+        monkeypatch.setattr(CIFAR10, name, getattr(CIFAR10, name))
+    monkeypatch.setattr(SVHN, "split_list", SVHN.split_list)
+
+    def stand_in(name, code):
+        path = ROOT / "datasets" / f"{name}.py"
+        module = ModuleType(f"datasets.{name}")
+        module.__file__ = str(path)
+        exec(path.read_text() + code, vars(module))
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+
+    return stand_in
+
+
+def publish(host, name, behaviour):
+    """Have the host serve small images as a data set; return its files and the code for them."""
+    splits = archives.small_splits(name)
+    files = archives.official_files(name, splits)
+    host.files.update(files)
+    return set(files), archives.stand_in(name, splits, host.address(behaviour))
 
 
 @pytest.mark.parametrize("name", archives.NAMES)
 @pytest.mark.parametrize("behaviour", file_host.BEHAVIOURS)
-def test_a_data_set(project, host, tmp_path, name, behaviour):
-    splits = archives.small_splits(name)
-    files = archives.official_files(name, splits)
-    host.files.update(files)
+def test_a_data_set(capsys, stand_in, host, tmp_path, name, behaviour):
+    files, code = publish(host, name, behaviour)
+    stand_in(name, code)
+    asked = {"datasets": [name], "models": ["mobilenet"], "assignments": ["image_size=32"]}
+    request = make_request(tmp_path, **asked, overrides={"weights": "random"}, offline=False)
+    done, (told, error) = commands.carry_out(request, plan=True), capsys.readouterr()
+    if behaviour in file_host.GOOD:
+        assert done == 0, error
+        assert "random weights" in told
+        assert files <= set(left(tmp_path))
+    else:
+        assert_refused(done, error, behaviour)
+        assert left(tmp_path) == []
+
+
+@pytest.mark.parametrize(("name", "behaviour"), [("cifar10", "redirect"), ("svhn", "missing")])
+def test_a_data_set_by_a_whole_command(project, host, tmp_path, name, behaviour):
+    files, code = publish(host, name, behaviour)
     source = ROOT / "datasets" / f"{name}.py"
-    code = archives.stand_in(name, splits, host.address(behaviour))
     (project / "datasets" / source.name).write_text(source.read_text() + code)
     command = ("comparisons.py", "--dataset", name, "--model", "mobilenet", "--weights", "random")
     done = run(project, *command, "--plan", "--data-dir", tmp_path / "data")
     if behaviour in file_host.GOOD:
         assert done.returncode == 0, done.stderr
-        assert "random weights" in done.stdout
-        assert set(files) <= set(left(tmp_path))
+        assert files <= set(left(tmp_path))
     else:
-        assert_refused(done, behaviour)
-        assert done.stderr.count("\n") == 1, done.stderr
+        assert_refused(done.returncode, done.stderr, behaviour)
         assert left(tmp_path) == []
 
 
@@ -113,7 +160,8 @@ def published(project, host):
     return images
 
 
-@pytest.mark.parametrize("behaviour", file_host.BEHAVIOURS)
+# Of each kind one: good, a wrong content, a wrong status, a connection that breaks off.
+@pytest.mark.parametrize("behaviour", ["redirect", "pointer", "down", "stall"])
 def test_published_weights(project, host, published, tmp_path, behaviour):
     source = ROOT / "harness/networks/published.py"
     copy = project / "harness/networks/published.py"
@@ -122,15 +170,14 @@ def test_published_weights(project, host, published, tmp_path, behaviour):
     command = ("comparisons.py", "--dataset", "cifar10", "--data-file", published)
     command += ("--model", "mobilenet", "--weights", "published", "--set", "image_size=32")
     # Only a process without other threads can be forked safely.
-    command += ("--threads", "1")
-    command += ("--set", "measurement.latency_seconds=0.1")
-    command += ("--set", "measurement.throughput_seconds=0.1")
-    command += ("--set", "measurement.throughput_batch_sizes=[1]")
+    command += ("--threads", "1", *BRIEF)
     places = ("--weights-dir", tmp_path / "weights", "--results-dir", tmp_path / "results")
     done = run(project, *command, *places)
     if behaviour in file_host.GOOD:
         assert done.returncode == 0, done.stderr
         assert left(tmp_path / "weights") == ["w.pt"]
     else:
-        assert_refused(done, behaviour)
+        assert done.returncode == 2, done.stderr
+        assert REASONS[behaviour] in done.stderr
+        assert "Traceback" not in done.stderr
         assert left(tmp_path) == []

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from harness.records.cell import CELLS
+from tests.commands import BRIEF
 
 ROOT = Path(__file__).resolve().parent.parent
 # The README's first command with less training and shorter measurements.
 QUICK = (
     *("--dataset", "digits", "--model", "mobilenet", "--epochs", "1", "--threads", "1"),
-    *("--set", "measurement.latency_seconds=0.2", "--set", "measurement.throughput_seconds=0.1"),
+    *("--set", "training.batch_size=256", *BRIEF),
 )
 
 

@@ -3,11 +3,10 @@
 import pytest
 
 from harness.records.cell import CELLS
-from tests.commands import copy_project, run
+from tests.commands import BRIEF, copy_project, run
 
 CELL = ("comparisons.py", "--dataset", "digits", "--threads", "1", "--offline", "--epochs", "1")
-CELL += ("--set", "measurement.latency_seconds=0.1", "--set", "measurement.throughput_seconds=0.1")
-CELL += ("--set", "measurement.throughput_batch_sizes=[1]", "--model")
+CELL += (*BRIEF, "--model")
 HEAD = '''"""A network of a user."""
 
 from torch import nn

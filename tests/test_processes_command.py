@@ -6,12 +6,11 @@ import psutil
 import pytest
 
 from harness.records.cell import CELLS
-from tests.commands import Running, copy_project, run
+from tests.commands import BRIEF, Running, copy_project, run
 
 pytestmark = pytest.mark.slow
 
 CELL = ("--dataset", "digits", "--threads", "1", "--offline", "--tracker", "none")
-QUICK = ("--set", "measurement.latency_seconds=0.1", "--set", "measurement.throughput_seconds=0.1")
 TWO = ("--set", "training.processes=2")
 # Layers that go wrong in the second of two processes, some steps after the rehearsal.
 BREAKS = {
@@ -41,7 +40,7 @@ def project(tmp_path_factory):
 
 
 def compare(project, model, *arguments):
-    return run(project, "comparisons.py", *CELL, *QUICK, "--model", model, *arguments)
+    return run(project, "comparisons.py", *CELL, *BRIEF, "--model", model, *arguments)
 
 
 def read_record(project, model="my_net"):
@@ -68,7 +67,7 @@ def test_two_processes_train_what_one_trains_and_continue_what_it_began(project)
 
 
 def test_what_is_killed_leaves_no_process_and_continues_with_one(project):
-    arguments = (*CELL, *QUICK, "--model", "my_net", "--epochs", "30", "--weights-dir", "w3")
+    arguments = (*CELL, *BRIEF, "--model", "my_net", "--epochs", "30", "--weights-dir", "w3")
     running = Running(project, "comparisons.py", *arguments, *TWO)
     while not list((project / "w3").rglob("*.checkpoint")):
         assert not running.ended, "it ended without a checkpoint"

@@ -7,18 +7,13 @@ import subprocess
 import pytest
 
 from tests import slurm
-from tests.commands import Running, copy_project, run
+from tests.commands import BRIEF, Running, copy_project, run
 
 pytestmark = pytest.mark.skipif(bool(slurm.why_none()), reason=slurm.why_none())
 
 OPTIONS = ("--dataset", "digits", "--threads", "1", "--offline", "--verbose")
 CELLS = (*OPTIONS, "--model", "my_net")
 SLOW_CELLS = (*OPTIONS, "--model", "my_slow")
-QUICK = (
-    *("--set", "measurement.latency_seconds=0.1", "--set", "measurement.latency_rounds=20"),
-    *("--set", "measurement.throughput_seconds=0.1"),
-    *("--set", "measurement.throughput_batch_sizes=[1]"),
-)
 PAUSE = """
 class Pause(nn.Module):
     def forward(self, logits):
@@ -44,7 +39,12 @@ def project(tmp_path_factory):
     done = run(copy, "cli/new_model.py", "my_net")
     assert done.returncode == 0, done.stderr
     slurm.write_config(copy)
-    (copy / "sitecustomize.py").write_text(slurm.FORK_CHILDREN)
+    (copy / "sitecustomize.py").write_text(slurm.SHORT_CUTS)
+    # How often the cluster is asked.
+    commands = copy / "harness" / "commands.py"
+    text = commands.read_text()
+    assert "_FOLLOW_SECONDS = 5.0" in text
+    commands.write_text(text.replace("_FOLLOW_SECONDS = 5.0", "_FOLLOW_SECONDS = 1.0"))
     # The same network with a pause in each step of its training.
     slow = copy / "monolithic_architectures" / "my_slow" / "model.py"
     slow.parent.mkdir()
@@ -80,7 +80,7 @@ def logs(project, name):
 
 
 def train_here(project, *arguments, name):
-    done = run(project, "comparisons.py", *CELLS, *QUICK, *arguments, *folders(name))
+    done = run(project, "comparisons.py", *CELLS, *BRIEF, *arguments, *folders(name))
     assert done.returncode == 0, done.stderr
     return weights(project, name)
 
@@ -96,14 +96,14 @@ def running_jobs(cluster):
 
 def test_three_cells_on_two_nodes_one_of_which_fails(cluster, project):
     arguments = ("--seeds", "1,2,3", "--epochs", "3")
-    asked = (*CELLS, *QUICK, *arguments, *LAUNCH, *folders("nodes"))
-    process = cluster.start(project, *asked, FORK_CHILDREN="1")
+    asked = (*CELLS, *BRIEF, *arguments, *LAUNCH, *folders("nodes"))
+    process = cluster.start(project, *asked, SHORT_CUTS="1")
     wait_for_training(project, "nodes", process)
     cluster.script("fail", "n1")
     # What Slurm does by itself once the node has not answered for `SlurmdTimeout`.
     cluster.call("scontrol", "update", "NodeName=n1", "State=DOWN", "Reason=killed")
     cluster.script("repair", "n1")
-    here = Running(project, "comparisons.py", *CELLS, *QUICK, *arguments, *folders("here"))
+    here = Running(project, "comparisons.py", *CELLS, *BRIEF, *arguments, *folders("here"))
     done = process.wait()
     assert done.returncode == 0, done.stderr
     assert "jobs submitted: 3" in done.stderr
@@ -122,7 +122,7 @@ def test_three_cells_on_two_nodes_one_of_which_fails(cluster, project):
 @pytest.mark.slow
 def test_six_cells_are_those_of_a_local_run(cluster, project):
     arguments = ("--seeds", "1,2,3,4,5,6", "--epochs", "2")
-    done = cluster.run(project, *CELLS, *QUICK, *arguments, *LAUNCH, *folders("six"))
+    done = cluster.run(project, *CELLS, *BRIEF, *arguments, *LAUNCH, *folders("six"))
     assert done.returncode == 0, done.stderr
     found = weights(project, "six")
     assert len(set(found.values())) == 6
@@ -132,7 +132,7 @@ def test_six_cells_are_those_of_a_local_run(cluster, project):
 @pytest.mark.slow
 def test_requeued_and_preempted_jobs_go_on(cluster, project):
     arguments = ("--seeds", "1,2", "--epochs", "16")
-    asked = (*SLOW_CELLS, *QUICK, *arguments, *LAUNCH, *folders("again"))
+    asked = (*SLOW_CELLS, *BRIEF, *arguments, *LAUNCH, *folders("again"))
     process = cluster.start(project, *asked)
     slurm.wait_for(
         lambda: len(list((project / "again").rglob("*.checkpoint"))) == 2, "checkpoints", process
@@ -156,7 +156,7 @@ def test_a_time_limit_is_no_end(cluster, project):
     slurm.write_config(project, "max_requeues: 30\n", name="short.yaml", time=2)
     arguments = ("--seeds", "1", "--epochs", "54")
     launch = ("--launcher", "slurm", "--launcher-config", "short.yaml")
-    done = cluster.run(project, *SLOW_CELLS, *QUICK, *arguments, *launch, *folders("short"))
+    done = cluster.run(project, *SLOW_CELLS, *BRIEF, *arguments, *launch, *folders("short"))
     assert done.returncode == 0, done.stderr
     log = logs(project, "short")
     assert log.count("continuing in epoch") >= 2
@@ -169,7 +169,7 @@ def test_a_job_that_never_ends_in_time_fails_at_last(cluster, project):
     slurm.write_config(project, "max_requeues: 1\n", name="endless.yaml", time=1)
     arguments = ("--seeds", "1", "--epochs", "1000")
     launch = ("--launcher", "slurm", "--launcher-config", "endless.yaml")
-    done = cluster.run(project, *SLOW_CELLS, *QUICK, *arguments, *launch, *folders("endless"))
+    done = cluster.run(project, *SLOW_CELLS, *BRIEF, *arguments, *launch, *folders("endless"))
     assert done.returncode == 1, done.stderr
     assert "failed: the cluster ended it 2 times" in done.stderr
 
@@ -181,7 +181,7 @@ def test_each_trouble_is_named_and_ends_nothing_else(cluster, project):
         cluster.call("sacct")
     slurm.write_config(project, "partition: nowhere\n", name="nowhere.yaml")
     wrong = ("--launcher", "slurm", "--launcher-config", "nowhere.yaml", *folders("wrong"))
-    done = cluster.run(project, *CELLS, *QUICK, *wrong)
+    done = cluster.run(project, *CELLS, *BRIEF, *wrong)
     assert done.returncode == 2
     assert "partition nowhere" in done.stderr
     assert "Invalid partition name specified" in done.stderr
@@ -190,7 +190,7 @@ def test_each_trouble_is_named_and_ends_nothing_else(cluster, project):
     # One cell breaks, one is of another version by the time that it runs, one is well.
     bad = (*folders("trouble"), "--epochs", "1")
     cluster.call("scontrol", "update", "NodeName=n1,n2", "State=drain", "Reason=test")
-    asked = (*CELLS, *QUICK, *LAUNCH, *bad)
+    asked = (*CELLS, *BRIEF, *LAUNCH, *bad)
     broken = (*asked, "--set", "training.learning_rate=1e4", "--set", "training.optimizer=sgd")
     assert cluster.run(project, *broken, "--detach").returncode == 0
     assert cluster.run(project, *asked, "--seeds", "1", "--detach").returncode == 0
@@ -219,7 +219,7 @@ def test_each_trouble_is_named_and_ends_nothing_else(cluster, project):
 @pytest.mark.slow
 def test_cancelled_jobs_end_and_go_on_later(cluster, project):
     arguments = ("--seeds", "1", "--epochs", "30")
-    asked = (*SLOW_CELLS, *QUICK, *arguments, *LAUNCH, *folders("cancelled"))
+    asked = (*SLOW_CELLS, *BRIEF, *arguments, *LAUNCH, *folders("cancelled"))
     assert cluster.run(project, *asked, "--detach").returncode == 0
     slurm.wait_for(lambda: list((project / "cancelled").rglob("*.checkpoint")), "a checkpoint")
     cancelled = cluster.run(project, *asked, "--cancel")

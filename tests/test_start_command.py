@@ -3,12 +3,10 @@
 import pytest
 
 from harness.records.cell import CELLS
-from tests.commands import copy_project, run
+from tests.commands import BRIEF, copy_project, run
 
 CELL = ("comparisons.py", "--dataset", "digits", "--model", "my_net", "--threads", "1", "--offline")
-QUICK = ("--epochs", "1", "--set", "measurement.latency_seconds=0.1")
-QUICK += ("--set", "measurement.throughput_seconds=0.1")
-QUICK += ("--set", "measurement.throughput_batch_sizes=[1]")
+QUICK = ("--epochs", "1", *BRIEF)
 HUB = """
 def build_from_hub(num_classes, in_channels, pretrained):
     if pretrained:

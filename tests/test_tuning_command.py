@@ -10,7 +10,7 @@ import pytest
 from harness.jobs import Cell
 from harness.records.cell import CELLS
 from harness.records.tuning import TUNINGS, tuning_place
-from tests.commands import Running, copy_project, run
+from tests.commands import BRIEF, Running, copy_project, run
 from tests.refusals import make_request, refuse
 
 NETWORK = '''"""A small convolutional network."""
@@ -76,8 +76,7 @@ def test_a_killed_search_goes_on_and_its_winner_is_used(project):
     assert "done: an equal search exists" in again.stderr
 
     train = ("comparisons.py", "--model", "small", "--threads", "1", "--epochs", "2", "--offline")
-    quick = ("--set", "measurement.latency_seconds=0.2")
-    done = run(project, *train, *quick, "--data-file", "shades.npz", "--recipe", "tuned")
+    done = run(project, *train, *BRIEF, "--data-file", "shades.npz", "--recipe", "tuned")
     assert done.returncode == 0, done.stderr
     cell = CELLS.read(project / "results/own/records/shades/small-cpu.json")
     recipe = cell.settings.settings["training"]
