@@ -243,7 +243,7 @@ def test_searches_on_nodes_are_those_of_a_local_run_and_workers_share_one(cluste
     def trials(study):
         return [(each["values"], each["accuracy"], each["state"]) for each in study["trials"]]
 
-    done = cluster.run(project, *tune, *LAUNCH, *folders("tuned"), FORK_CHILDREN="1")
+    done = cluster.run(project, *tune, *LAUNCH, *folders("tuned"), SHORT_CUTS="1")
     assert done.returncode == 0, done.stderr
     assert "jobs submitted: 2" in done.stderr
     here = run(project, "comparisons.py", *tune, *folders("tuned_here"))
@@ -254,7 +254,7 @@ def test_searches_on_nodes_are_those_of_a_local_run_and_workers_share_one(cluste
     assert done.stdout.splitlines()[-3:] == here.stdout.splitlines()[-3:]
 
     shared = (*tune, "--tune-workers", "2", *folders("shared"))
-    done = cluster.run(project, *shared, *LAUNCH, FORK_CHILDREN="1")
+    done = cluster.run(project, *shared, *LAUNCH, SHORT_CUTS="1")
     assert done.returncode == 0, done.stderr
     assert "jobs submitted: 4" in done.stderr
     for study in studies("shared"):
