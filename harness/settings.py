@@ -145,6 +145,7 @@ def _mistakes(settings: Settings, model: ModelSpec) -> Iterator[str]:
             f"evaluation.precision: {model.title(settings)} runs in {own}, not in {precision}; "
             "leave it at fp32"
         )
+    yield from _mistakes_of_beam(settings, model)
     named = recipes(settings)
     keys = ("freeze_layers", "freeze_backbone") if model.fit is not None else ()
     for name, key in product(named, keys):
@@ -159,6 +160,21 @@ def _mistakes(settings: Settings, model: ModelSpec) -> Iterator[str]:
         for key, pixels, most in (("shift_pixels", shift, size - 1), ("cutout", side, size)):
             if pixels > most:
                 yield f"{name}.{key}: {pixels} pixels, images have {size}: at most {most} wanted"
+
+
+def _mistakes_of_beam(settings: Settings, model: ModelSpec) -> Iterator[str]:
+    """Yield why an image cannot follow several paths, where the settings ask for that."""
+    evaluation = settings.evaluation
+    if evaluation.beam > 1 and model.section != "tree":
+        yield (
+            f"evaluation.beam: {model.label} is no tree of networks and has 1 path, found "
+            f"{evaluation.beam}; leave it out"
+        )
+    if evaluation.beam_threshold and evaluation.beam == 1:
+        yield (
+            "evaluation.beam_threshold: it is for the paths after the first one; set "
+            "evaluation.beam to 2 or more, or leave it out"
+        )
 
 
 def _mistakes_of_processes(name: str, recipe: TrainingSettings, in_stages: str) -> Iterator[str]:
