@@ -164,16 +164,18 @@ def _mistakes(settings: Settings, model: ModelSpec) -> Iterator[str]:
 
 def _mistakes_of_beam(settings: Settings, model: ModelSpec) -> Iterator[str]:
     """Yield why an image cannot follow several paths, where the settings ask for that."""
-    evaluation = settings.evaluation
-    if evaluation.beam > 1 and model.section != "tree":
+    beam, threshold = settings.evaluation.beam, settings.evaluation.beam_threshold
+    if model.section != "tree":
+        for name, value in (("beam", beam if beam > 1 else 0), ("beam_threshold", threshold)):
+            if value:
+                yield (
+                    f"evaluation.{name}: {model.label} is no tree of networks, so that images "
+                    f"have 1 path, found {value}; leave it out"
+                )
+    elif threshold and beam == 1:
         yield (
-            f"evaluation.beam: {model.label} is no tree of networks and has 1 path, found "
-            f"{evaluation.beam}; leave it out"
-        )
-    if evaluation.beam_threshold and evaluation.beam == 1:
-        yield (
-            "evaluation.beam_threshold: it is for the paths after the first one; set "
-            "evaluation.beam to 2 or more, or leave it out"
+            f"evaluation.beam_threshold: found {threshold}, but evaluation.beam is 1: paths after "
+            "the first one need 2 or more"
         )
 
 

@@ -10,12 +10,16 @@ one of the whole tree.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from heapq import heappop, heappush
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+Networks = Sequence[Callable[[Tensor], tuple[Tensor, Tensor]]]
+"""What maps inputs to the inputs of child nodes and to logits N×choices, by node."""
 
 Steps = Sequence[Sequence[int]]
 """By node and choice: the index of the next node, or -1 - class at a leaf."""
@@ -44,9 +48,7 @@ class Beam:
         return torch.tensor(self.threshold).log().item()
 
 
-def search(
-    networks: Sequence[nn.Module], steps: Steps, beam: Beam, images: Tensor
-) -> tuple[Tensor, Tensor]:
+def search(networks: Networks, steps: Steps, beam: Beam, images: Tensor) -> tuple[Tensor, Tensor]:
     """Return the class, int64 N, of images N×C×H×W, and which nodes each ran, bool N×nodes.
 
     The networks are those of the nodes, in evaluation mode.
@@ -56,20 +58,16 @@ def search(
         ran = torch.zeros(1, len(networks), dtype=torch.bool, device=images.device)
         ran[0, nodes] = True
         return torch.tensor([label], device=images.device), ran
-    state = _Search(networks, steps, beam, images)
-    rows = torch.arange(len(images), device=images.device)
-    while len(rows):
-        state.run_nodes(rows)
-        rows = state.end_paths(rows)
-    return state.labels, state.ran
+    found = Search(networks, steps, beam, images)
+    return found.labels, found.ran
 
 
 def _search_one(
-    networks: Sequence[nn.Module], steps: Steps, beam: Beam, image: Tensor
+    networks: Networks, steps: Steps, beam: Beam, image: Tensor
 ) -> tuple[int, list[int]]:
     """Return the class of one image 1×C×H×W, and the indices of the nodes that it ran."""
     best, label, ran = -math.inf, -1, list[int]()
-    # Ordered by likelihood, then as the columns of `_Search`.
+    # Ordered by likelihood, then as the columns of `Search`.
     waiting = [(0.0, 0, image)]
     for _ in range(beam.paths):
         if not waiting:
@@ -93,8 +91,8 @@ def _search_one(
     return label, ran
 
 
-class _Search:
-    """The search of a batch of N images.
+class Search:
+    """The search of a batch of N images, which is done when it is made.
 
     A choice has a column: the index of the next node, or at a leaf the number of nodes plus its
     class. Log-probabilities are summed from the root on.
@@ -106,13 +104,12 @@ class _Search:
         best: Log-probability N of the best leaf so far, whose class is in `labels`.
         ended: Number N of paths that ended.
         ran: Which nodes ran, N×nodes.
+        logits: By node, the images that it ran on, and their logits, in the same order.
     """
 
-    def __init__(
-        self, networks: Sequence[nn.Module], steps: Steps, beam: Beam, images: Tensor
-    ) -> None:
+    def __init__(self, networks: Networks, steps: Steps, beam: Beam, images: Tensor) -> None:
         count, device, nodes = len(images), images.device, len(networks)
-        self.networks, self.beam = networks, beam
+        self.networks, self.steps, self.beam = networks, steps, beam
         self.columns = [torch.tensor(_columns(steps, k), device=device) for k in range(nodes)]
         self.parents = {step: k for k, row in enumerate(steps) for step in row if step >= 0}
         width = 1 + max(int(columns.max()) for columns in self.columns)
@@ -127,8 +124,29 @@ class _Search:
         # By node with child nodes: its maps, and the place of each image's map among them.
         self.maps: dict[int, Tensor] = {}
         self.places: dict[int, Tensor] = {}
+        self.logits: dict[int, list[tuple[Tensor, Tensor]]] = {}
+        rows = torch.arange(count, device=device)
+        while len(rows):
+            self._run_nodes(rows)
+            rows = self._end_paths(rows)
 
-    def run_nodes(self, rows: Tensor) -> None:
+    def narrowed(self, beam: Beam) -> Search:
+        """Return a search of the same images with fewer paths or a higher threshold.
+
+        It takes the logits from this one, and runs no node.
+        """
+        known = [partial(self._known, node) for node in range(len(self.steps))]
+        indices = torch.arange(len(self.at), device=self.at.device)
+        return Search(known, self.steps, beam, indices)
+
+    def _known(self, node: int, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the indices of images on which a node ran, and its logits."""
+        rows, logits = map(torch.cat, zip(*self.logits[node], strict=True))
+        places = torch.empty_like(self.at)
+        places[rows] = torch.arange(len(rows), device=rows.device)
+        return indices, logits[places[indices]]
+
+    def _run_nodes(self, rows: Tensor) -> None:
         """Run the nodes that some images are at, and let each image go on to the best choice."""
         at = self.at[rows]
         counts = at.bincount(minlength=len(self.networks)).tolist()
@@ -137,12 +155,13 @@ class _Search:
                 maps, logits = self.networks[node](self._inputs(node, group))
                 self._keep(node, group, maps)
                 self.ran[group, node] = True
+                self.logits.setdefault(node, []).append((group, logits))
                 scores = logits.float().log_softmax(1) + self.scores[group, None]
                 columns, choices = self.columns[node], logits.argmax(1)
                 self.waiting[group[:, None], columns] = scores
                 self._follow(group, columns[choices], scores.gather(1, choices[:, None])[:, 0])
 
-    def end_paths(self, rows: Tensor) -> Tensor:
+    def _end_paths(self, rows: Tensor) -> Tensor:
         """Note the leaves that some images are at, begin further paths; return who is at a node."""
         at_leaf = self.at[rows] >= len(self.networks)
         going, rows = [rows[~at_leaf]], rows[at_leaf]
@@ -188,5 +207,5 @@ class _Search:
 
 
 def _columns(steps: Steps, node: int) -> list[int]:
-    """Return the columns of a node's choices, see `_Search`."""
+    """Return the columns of a node's choices, see `Search`."""
     return [step if step >= 0 else len(steps) - 1 - step for step in steps[node]]

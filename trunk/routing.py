@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from harness.errors import RequestError
 from harness.measure.torchscript import trace
 from harness.spec import NetworkPath
-from trunk.beam import Beam, search
+from trunk.beam import Beam, Search, search
 from trunk.nodes import NodeModule, build_node, feature_shape, fold_batch_norm
 from trunk.tree import Groups, Node, NodePath, Tree, node_name
 
@@ -110,6 +110,11 @@ class Trunk(nn.Module):
     def beam_words(self) -> str:
         """How many paths an image follows, and when; empty where it follows one."""
         return str(self.beam) if self.beam.paths > 1 else ""
+
+    @torch.inference_mode()
+    def search(self, images: Tensor) -> Search:
+        """Return the search that `follow` is done by, which has its narrower ones as well."""
+        return Search(tuple(self.networks.values()), self._steps, self.beam, images)
 
     def with_beam(self, paths: int, threshold: float) -> Trunk:
         """Return a network of the same nodes that follows up to so many paths; see `Beam`."""
