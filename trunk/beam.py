@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from heapq import heappop, heappush
 
 import torch
@@ -42,7 +42,7 @@ class Beam:
         least = f", the others from probability {self.threshold:g} on" if self.threshold else ""
         return f"up to {self.paths} paths{least}"
 
-    @property
+    @cached_property
     def lowest(self) -> float:
         """The logarithm of the threshold, which fp32 can represent."""
         return torch.tensor(self.threshold).log().item()

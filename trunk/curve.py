@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness.report.canvas import FAINT, INK, SERIES, new_figure
+from harness.report.labels import Label, place_labels
 from harness.report.table import Column, Table
 
 if TYPE_CHECKING:
@@ -84,6 +85,8 @@ def plot_curve(points: Sequence[Point], title: str) -> Figure:
     )
     handles, labels = left.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=5)
+    for axes, cost in ((left, "gmacs"), (right, "latency_ms")):
+        place_labels(axes, _thresholds(points, cost))
     return figure
 
 
@@ -101,9 +104,6 @@ def _plot_against(axes: Axes, points: Sequence[Point], cost: str) -> None:
         # The first lines are larger, so that they are seen below the others.
         size = _OUTER - 2 * min(index, 2)
         axes.plot(xs, ys, marker, color=colour, markersize=size, label=name, zorder=2 + index)
-        for point, x, y in zip(line, xs, ys, strict=True) if index == 0 else ():
-            offset: dict[str, Any] = {"xytext": (4, -10), "textcoords": "offset points"}
-            axes.annotate(f"{point.threshold:g}", (x, y), color=FAINT, fontsize=7, **offset)
     axes.errorbar(*start, yerr=spread, fmt="o", color=INK, capsize=3, label="1 path")
     for point, marker in zip(
         (p for p in points if p.beam is None), "*PX" * len(points), strict=False
@@ -111,6 +111,21 @@ def _plot_against(axes: Axes, points: Sequence[Point], cost: str) -> None:
         if getattr(point, cost) is not None:
             at = (getattr(point, cost), point.accuracy_top1)
             axes.plot(*at, marker, color=INK, markersize=9, label=point.name)
+
+
+def _thresholds(points: Sequence[Point], cost: str) -> list[Label]:
+    """Return the thresholds beside the points of the fewest paths above one."""
+    _, line = next(_lines(points), ("", []))
+    return [
+        Label(
+            x=getattr(point, cost),
+            y=point.accuracy_top1,
+            text=f"{point.threshold:g}",
+            colour=FAINT,
+            size=7,
+        )
+        for point in line
+    ]
 
 
 def _lines(points: Sequence[Point]) -> Iterator[tuple[str, list[Point]]]:
