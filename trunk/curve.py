@@ -58,8 +58,8 @@ def curve_table(points: Sequence[Point]) -> Table:
         Column[Point](name="top-1 %", get="accuracy_top1", digits=2),
         Column[Point](name="gained", get="gained", digits=0),
         Column[Point](name="lost", get="lost", digits=0),
-        Column[Point](name="several paths %", get="several_percent", digits=1),
-        Column[Point](name="GMACs", get="gmacs", digits=4),
+        Column[Point](name="several paths %", get="several_percent", digits=2),
+        Column[Point](name="GMACs", get="gmacs", digits=5),
         Column[Point](name="latency ms", get="latency_ms", digits=3),
     )
     return Table.of(points, columns)

@@ -129,7 +129,10 @@ def test_one_path_changes_no_hash_and_several_change_no_weights(folder):
     assert before["evaluation"].pop("beam_threshold") == 0
     assert settings.stored_settings_hash(before) == settings_hash(base)
     found = {settings_hash(base)}
-    for values in ({"evaluation.beam": 2}, {"evaluation.beam": 2, "evaluation.beam_threshold": 0.1}):
+    for values in (
+        {"evaluation.beam": 2},
+        {"evaluation.beam": 2, "evaluation.beam_threshold": 0.1},
+    ):
         other = load_settings("digits", "net", values, folder)
         found.add(settings_hash(other))
         assert recipe_hash(other) == recipe_hash(base)
