@@ -114,7 +114,7 @@ def ablate(request: Request, volatility: Volatility, output: Output = PICTURES) 
 def curve(
     request: Request,
     beam: Beam = "2,3",
-    threshold: Threshold = "0,0.01,0.03,0.1,0.2,0.3",
+    threshold: Threshold = "0,0.1,0.2,0.3,0.4,0.5",
     record: Record = None,
     output: Output = PICTURES,
 ) -> None:

@@ -13,7 +13,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from cli import tree_source, trunk_tree
+from cli import tree_curve, tree_source, trunk_tree
 from harness.data.loading import DataSource, ImageData
 from harness.data.splits import MemorySplit
 from harness.jobs import Cell, Job
@@ -160,7 +160,8 @@ def test_every_picture_is_named_in_a_line(loaded, tmp_path):
     assert len(list(tmp_path.iterdir())) == 6
 
 
-def test_the_curve_says_what_single_images_do_and_run(loaded, tmp_path):
+def test_the_curve_says_what_single_images_do_and_run(loaded, monkeypatch, tmp_path):
+    monkeypatch.setattr(tree_curve, "_TIMED_IMAGES", 2)
     command = ("curve", "--beam", "2,3", "--threshold", "0,0.4", "--output", tmp_path)
     done = invoke(*command)
     assert done.exit_code == 0, done.output
