@@ -18,6 +18,7 @@ from harness.registry import ROOT
 from harness.spec import ModelSpec
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from harness.data.loading import ImageData
@@ -119,30 +120,38 @@ def evaluate_routed(loaded: Loaded, images: Split | None = None) -> Accuracy:
 
     The class that a walk ends in counts as the class of the highest logit.
     """
-    import torch
     from torch.nn.functional import one_hot
 
     from harness.measure.accuracy import evaluate
-    from harness.measure.conditions import set_threads
-    from harness.networks.build import make_preprocess
-    from harness.util.progress import bar
 
-    settings = loaded.job.settings
-    set_threads(settings.threads)
-    preprocess, classes = make_preprocess(settings, loaded.spec), len(loaded.data.classes)
-    split, trunk = images or loaded.data.test, loaded.trunk.prepare_for_inference()
-
-    def batches() -> Iterator[tuple[Tensor, Tensor]]:
-        done = 0
-        with bar(f"{loaded.dataset}, accuracy", len(split)) as report:
-            for stored, labels in split.batches(None, _BATCH_SIZE):
-                yield preprocess(stored), labels
-                done += len(labels)
-                report(done, "")
+    trunk, classes = loaded.trunk.prepare_for_inference(), len(loaded.data.classes)
 
     def choose(batch: Tensor) -> Tensor:
         return one_hot(trunk.route(batch), classes).float()
 
-    low_precision = settings.evaluation.precision == "bf16"
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=low_precision):
-        return evaluate(choose, batches(), classes)
+    with evaluation_precision(loaded):
+        return evaluate(choose, tree_batches(loaded, images or loaded.data.test), classes)
+
+
+def evaluation_precision(loaded: Loaded) -> torch.autocast:
+    """Return the context in which networks compute in the precision of the evaluation."""
+    import torch
+
+    low_precision = loaded.job.settings.evaluation.precision == "bf16"
+    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=low_precision)
+
+
+def tree_batches(loaded: Loaded, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
+    """Set the number of threads, and yield images as the tree takes them, with their labels."""
+    from harness.measure.conditions import set_threads
+    from harness.networks.build import make_preprocess
+    from harness.util.progress import bar
+
+    settings, done = loaded.job.settings, 0
+    set_threads(settings.threads)
+    preprocess = make_preprocess(settings, loaded.spec)
+    with bar(f"{loaded.dataset}, accuracy", len(split)) as report:
+        for stored, labels in split.batches(None, _BATCH_SIZE):
+            yield preprocess(stored), labels
+            done += len(labels)
+            report(done, "")

@@ -1,4 +1,4 @@
-"""Look into a TRUNK tree: draw it, explain how a node groups, or grow it at other volatilities."""
+"""Look into a TRUNK tree: draw it, explain groups, hold accuracy against cost, compare trees."""
 
 from __future__ import annotations
 
@@ -25,6 +25,13 @@ if TYPE_CHECKING:
 Output = Annotated[Path, Option(help="Folder of the pictures.", show_default="results/own/trees")]
 NodeName = Annotated[str, Option("--node", help="A node's name, such as root or 0-3.")]
 ClassName = Annotated[str | None, Option("--class", help="A class of the node, to compare.")]
+Beam = Annotated[str, Option(metavar="NUMBERS", help="How many paths an image may follow.")]
+Threshold = Annotated[
+    str, Option(metavar="NUMBERS", help="Least probabilities of a choice that begins a new path.")
+]
+Record = Annotated[
+    list[Path] | None, Option(help="Record of another network on the same images; repeatable.")
+]
 Volatility = Annotated[str, Option(metavar="FIRST:LAST:STEP", help="What to try, both ends too.")]
 
 PICTURES = ROOT / "results" / "own" / "trees"
@@ -100,6 +107,36 @@ def ablate(request: Request, volatility: Volatility, output: Output = PICTURES) 
         stem = output / f"{row.dataset}-ablation"
         print(f"{write_rows(rows, stem.with_suffix('.csv'))} written")
     _save(partial(plot_ablation, rows), stem)
+
+
+@app.command()
+@takes_tree
+def curve(
+    request: Request,
+    beam: Beam = "2,3",
+    threshold: Threshold = "0,0.1,0.2,0.3,0.4,0.5",
+    record: Record = None,
+    output: Output = PICTURES,
+) -> None:
+    """Run the test images along one path and along several; show accuracy against cost.
+
+    Every threshold that is asked for is shown, and none is chosen by the test images.
+    """
+    from cli.tree_curve import measure_ways, parse_ways, read_controls
+    from trunk.ablation import write_rows
+    from trunk.curve import curve_table, plot_curve
+
+    ways = parse_ways(beam, threshold)
+    loaded = load_tree(request)
+    controls = read_controls(record or [], loaded)
+    _check_output(output)
+    points, busy = measure_ways(loaded, ways)
+    points += controls
+    stem = output / f"{loaded.dataset}-curve"
+    print(f"{write_rows(points, stem.with_suffix('.csv'))} written")
+    title = f"{loaded.title}: accuracy against cost, {points[0].images:,} test images"
+    _save(partial(plot_curve, points, title), stem)
+    _print_table(title + (f"; the machine was busy: {busy}" if busy else ""), curve_table(points))
 
 
 def _check_output(output: Path) -> None:

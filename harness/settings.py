@@ -144,6 +144,7 @@ def _mistakes(settings: Settings, model: ModelSpec) -> Iterator[str]:
             f"evaluation.precision: {model.title(settings)} runs in {own}, not in {precision}; "
             "leave it at fp32"
         )
+    yield from _mistakes_of_beam(settings, model)
     if settings.stem is not None:
         yield from _mistakes_of_stem(settings, model)
     for name, recipe in recipes(settings).items():
@@ -200,6 +201,23 @@ def _mistakes_of_stem(settings: Settings, model: ModelSpec) -> Iterator[str]:
     for key in ("freeze_layers", "freeze_backbone"):
         if getattr(settings.training, key):
             yield f"stem: {settings.stem} starts from random weights, and training.{key} keeps them"
+
+
+def _mistakes_of_beam(settings: Settings, model: ModelSpec) -> Iterator[str]:
+    """Yield why an image cannot follow several paths, where the settings ask for that."""
+    beam, threshold = settings.evaluation.beam, settings.evaluation.beam_threshold
+    if model.section != "tree":
+        for name, value in (("beam", beam if beam > 1 else 0), ("beam_threshold", threshold)):
+            if value:
+                yield (
+                    f"evaluation.{name}: {model.label} is no tree of networks, so that images "
+                    f"have 1 path, found {value}; leave it out"
+                )
+    elif threshold and beam == 1:
+        yield (
+            f"evaluation.beam_threshold: found {threshold}, but evaluation.beam is 1: paths after "
+            "the first one need 2 or more"
+        )
 
 
 def _mistakes_of_processes(name: str, recipe: TrainingSettings, in_stages: str) -> Iterator[str]:

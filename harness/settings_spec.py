@@ -223,10 +223,17 @@ class TuningSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationSettings:
-    """How accuracy is measured."""
+    """How accuracy is measured.
+
+    In a tree of networks, an image follows up to `beam` paths, of which the most likely leaf
+    counts; a path after the first one begins at a choice of at least the probability
+    `beam_threshold`. Costs are measured in the same way; see docs/trunk.md.
+    """
 
     batch_size: _Batch = 16
     precision: Precision = "fp32"
+    beam: Annotated[int, Ge(1), Le(100_000)] = 1
+    beam_threshold: Annotated[float, Ge(0), Le(1)] = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

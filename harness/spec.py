@@ -196,6 +196,27 @@ class RoutedNetwork(Protocol):
 
 
 @runtime_checkable
+class BeamNetwork(RoutedNetwork, Protocol):
+    """A routed network whose images may follow several paths, of which the likeliest end counts."""
+
+    @property
+    def beam_words(self) -> str:
+        """How many paths an image follows, and when; empty where it follows one."""
+
+    def with_beam(self, paths: int, threshold: float) -> nn.Module:
+        """Return a network of the same weights, where an image follows up to so many paths.
+
+        One after the first begins at a choice that has at least the threshold's probability.
+        """
+
+    def name_paths(self, images: Tensor) -> list[str]:
+        """Return, for each of N×C×H×W images, the name of the paths that it takes together."""
+
+    def find_path(self, name: str) -> NetworkPath | None:
+        """Return the paths of such a name, what they share once; None where there are none."""
+
+
+@runtime_checkable
 class QuantizedNetwork(Protocol):
     """A network whose layers no counter, tracer or meta device knows.
 

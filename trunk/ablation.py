@@ -12,6 +12,7 @@ from harness.report.table import write_csv
 from harness.util.files import write_text
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
     from matplotlib.figure import Figure
 
 
@@ -42,7 +43,7 @@ class Row:
     params: int
 
 
-def write_rows(rows: Sequence[Row], path: Path) -> Path:
+def write_rows(rows: Sequence[DataclassInstance], path: Path) -> Path:
     """Write the rows as CSV, atomically; return the path. CellError where it cannot be written."""
     rounded = [
         {k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in asdict(row).items()}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import cast
 
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor, nn
 from harness.errors import RequestError
 from harness.measure.torchscript import trace
 from harness.spec import NetworkPath
+from trunk.beam import Beam, Search, search
 from trunk.nodes import NodeModule, build_node, feature_shape, fold_batch_norm
 from trunk.tree import Groups, Node, NodePath, Tree, node_name
 
@@ -19,11 +22,12 @@ class Trunk(nn.Module):
     """The networks of a tree by `Node.name`, in the order of `tree.nodes`.
 
     `forward` runs every node on every image; `route` runs, for each image, the nodes on its path
-    alone. They are different classifiers: a walk of best choices need not end in the leaf that is
-    the most likely of all.
+    alone, or on the few best paths that `beam` allows. They are different classifiers: a walk of
+    best choices need not end in the leaf that is the most likely of all.
     """
 
     leaves: Tensor
+    beam = Beam()
 
     def __init__(self, tree: Tree) -> None:
         """Build the networks of a tree with random weights.
@@ -75,8 +79,11 @@ class Trunk(nn.Module):
     def route(self, images: Tensor) -> Tensor:
         """Return the class N that each of N×C×H×W images reaches by a walk of best choices.
 
-        Every node sees only the images that reach it. The network must be in evaluation mode.
+        Every node sees only the images that reach it. The network must be in evaluation mode. Where
+        the beam is of several paths, the class is that of the most likely leaf of those reached.
         """
+        if self.beam.paths > 1:
+            return self.follow(images)[0]
         if len(images) == 1:
             return torch.tensor([self._walk(images)], device=images.device)
         networks = tuple(self.networks.values())
@@ -94,6 +101,27 @@ class Trunk(nn.Module):
                     waiting.append((step, maps[chosen], rows[chosen]))
         return classes
 
+    @torch.inference_mode()
+    def follow(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the classes of `route`, and which nodes each image ran, bool N×nodes."""
+        return search(tuple(self.networks.values()), self._steps, self.beam, images)
+
+    @property
+    def beam_words(self) -> str:
+        """How many paths an image follows, and when; empty where it follows one."""
+        return str(self.beam) if self.beam.paths > 1 else ""
+
+    @torch.inference_mode()
+    def search(self, images: Tensor) -> Search:
+        """Return the search that `follow` is done by, which has its narrower ones as well."""
+        return Search(tuple(self.networks.values()), self._steps, self.beam, images)
+
+    def with_beam(self, paths: int, threshold: float) -> Trunk:
+        """Return a network of the same nodes that follows up to so many paths; see `Beam`."""
+        other = copy.copy(self)
+        other.beam = Beam(paths=paths, threshold=threshold)
+        return other
+
     def branches(self) -> dict[NodePath, tuple[Groups, NodeModule]]:
         """Return the classes of each child and the network of every node, by path."""
         pairs = zip(self.tree.nodes, self.networks.values(), strict=True)
@@ -101,14 +129,31 @@ class Trunk(nn.Module):
 
     def paths(self) -> tuple[NetworkPath, ...]:
         """Return the path to each node that has leaves, named after the node, with those leaves."""
-        found = []
-        for node in self.tree.nodes:
-            leaves = tuple(child for child in self.tree.children(node) if isinstance(child, int))
-            if leaves:
-                names = [node_name(node.path[:depth]) for depth in range(len(node.path) + 1)]
-                chain = _Chain(*(self.networks[name] for name in names))
-                found.append(NetworkPath(name=node.name, classes=leaves, network=chain))
-        return tuple(found)
+        found = (self.find_path(node.name) for node in self.tree.nodes)
+        return tuple(path for path in found if path is not None)
+
+    def find_path(self, name: str) -> NetworkPath | None:
+        """Return the paths to nodes with leaves, 0-3 or 0-3+1, as one; None where there are none.
+
+        The nodes that they share are in it once, and the classes are the leaves of the nodes at
+        their ends.
+        """
+        by_name = {node.name: node for node in self.tree.nodes}
+        ends = [by_name[end] for end in name.split("+") if end in by_name]
+        leaves = [self._leaves(end) for end in ends]
+        if len(ends) < name.count("+") + 1 or not all(leaves):
+            return None
+        on_path = {end.path[:depth] for end in ends for depth in range(len(end.path) + 1)}
+        nodes = [node for node in self.tree.nodes if node.path in on_path]
+        network = _Branches({node.path: self.networks[node.name] for node in nodes})
+        return NetworkPath(name=name, classes=tuple(chain(*leaves)), network=network)
+
+    def name_paths(self, images: Tensor) -> list[str]:
+        """Return the name of the paths, as of `find_path`, that each image takes."""
+        _, ran = self.follow(images)
+        kinds, which = torch.unique(ran, dim=0, return_inverse=True)
+        names = [self._name_ends(kind.nonzero()[:, 0].tolist()) for kind in kinds]
+        return [names[index] for index in which.tolist()]
 
     def prepare_for_inference(self) -> Trunk:
         """Return a copy for evaluation: batch norm folded into convolutions, channels last."""
@@ -132,6 +177,15 @@ class Trunk(nn.Module):
             prepared.networks[node.name] = network
         return prepared
 
+    def _leaves(self, node: Node) -> tuple[int, ...]:
+        return tuple(child for child in self.tree.children(node) if isinstance(child, int))
+
+    def _name_ends(self, indices: Sequence[int]) -> str:
+        """Return the names of the lowest of some nodes, which include all nodes above them."""
+        paths = [self.tree.nodes[index].path for index in indices]
+        above = {path[:-1] for path in paths if path}
+        return "+".join(node_name(path) for path in paths if path not in above)
+
     def _walk(self, inputs: Tensor) -> int:
         """Return the class of a single image 1×C×H×W."""
         networks, index = tuple(self.networks.values()), 0
@@ -141,12 +195,17 @@ class Trunk(nn.Module):
         return -1 - index
 
 
-class _Chain(nn.Sequential):
-    """The networks from the root to one node."""
+class _Branches(nn.Sequential):
+    """The networks of the root and of other nodes, each below another one of them."""
+
+    def __init__(self, networks: Mapping[NodePath, nn.Module]) -> None:
+        super().__init__(*networks.values())
+        self._paths = tuple(networks)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the logits of the last network; the others compute theirs too, as in routing."""
-        logits = inputs
-        for network in self:
-            inputs, logits = network(inputs)
+        logits, waiting = inputs, dict[NodePath, Tensor]({(): inputs})
+        for path, network in zip(self._paths, self, strict=True):
+            maps, logits = network(waiting.pop(path))
+            waiting |= {below: maps for below in self._paths if below and below[:-1] == path}
         return logits

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from harness.errors import CellError
+from harness.errors import CellError, RequestError
 from harness.measure.latency import Network, in_turn
 from harness.measure.memory import measure_state_mb, measure_weights_mb
 from harness.measure.networks import copy_network, takes_channels_last
 from harness.measure.runtimes import prepare
 from harness.networks.deployed import deploy, has_deployed_form
-from harness.spec import NetworkPath, QuantizedNetwork, RoutedNetwork
+from harness.spec import BeamNetwork, NetworkPath, QuantizedNetwork, RoutedNetwork
 
 _TRIED_IMAGES = 2
 
@@ -82,6 +83,11 @@ class NetworkAdapter:
         """The paths that images can take; empty where all images take the same one."""
         return ()
 
+    def paths_named(self, names: Iterable[str]) -> tuple[NetworkPath, ...]:
+        """Return the paths of these names; none where all images take the same one."""
+        del names
+        return ()
+
     @property
     def deployed(self) -> nn.Module:
         """The network in the form in which it is used and timed: re-parameterised, if it can be."""
@@ -130,12 +136,48 @@ class RoutedAdapter(NetworkAdapter):
         """All paths; every class is on exactly one."""
         return self.routed.paths()
 
+    @property
+    def several_paths(self) -> BeamNetwork | None:
+        """The network, if its images may follow several paths."""
+        network = self.routed
+        return network if isinstance(network, BeamNetwork) and network.beam_words else None
+
+    def paths_named(self, names: Iterable[str]) -> tuple[NetworkPath, ...]:
+        """Return the paths of these names, as far as they exist, or all of one path an image."""
+        if self.several_paths is None:
+            return self.paths
+        found = map(self.several_paths.find_path, names)
+        return tuple(path for path in found if path is not None)
+
+    def taken_paths(
+        self, images: Tensor, predictions: Tensor, batch_size: int
+    ) -> list[tuple[NetworkPath, Tensor]]:
+        """Return the paths that images N×C×H×W take, with the indices of the images on each.
+
+        The predicted classes, int64 N, tell them, unless images may follow several paths: then
+        batches are routed again.
+        """
+        if self.several_paths is None:
+            rows = [
+                (path, torch.isin(predictions, torch.tensor(path.classes))) for path in self.paths
+            ]
+        else:
+            prepared: Any = self.routed.prepare_for_inference()
+            batches = torch.split(images, batch_size)
+            names = np.array([name for batch in batches for name in prepared.name_paths(batch)])
+            paths = self.paths_named(np.unique(names).tolist())
+            rows = [(path, torch.from_numpy(names == path.name)) for path in paths]
+        return [(path, found.nonzero()[:, 0]) for path, found in rows if found.any()]
+
     def for_inference(self, images: Tensor) -> Inference:
         """Return a copy with batch norm folded, which routes batches."""
         del images
         prepared: Any = self.routed.prepare_for_inference()
-        method = "routed, batch norm folded, channels last"
-        return Inference(forward=prepared, classify=prepared.route, method=method)
+        return Inference(
+            forward=prepared,
+            classify=prepared.route,
+            method=f"routed{self._beam}, batch norm folded, channels last",
+        )
 
     def timed_call(self, images: Tensor, runtime: str) -> TimedCall:
         """Return a call that routes the images in turn, in eager torch alone."""
@@ -143,8 +185,13 @@ class RoutedAdapter(NetworkAdapter):
             raise CellError(f"it is routed: there is no fixed graph for {runtime}")
         return TimedCall(
             call=in_turn(self.routed.route, images),
-            method=f"{torch.__version__}: evaluation mode, fp32, {len(images)} images in turn",
+            method=f"{torch.__version__}: evaluation mode, fp32{self._beam}, "
+            f"{len(images)} images in turn",
         )
+
+    @property
+    def _beam(self) -> str:
+        return f" along {self.several_paths.beam_words}" if self.several_paths else ""
 
 
 class QuantizedAdapter(NetworkAdapter):
@@ -177,6 +224,19 @@ class QuantizedAdapter(NetworkAdapter):
             raise CellError(f"its {self.quantized.kernels} are not to be had in {runtime}")
         method = f"{torch.__version__}: evaluation mode, {self.quantized.kernels}"
         return replace(super().timed_call(images, runtime), method=method, max_difference=None)
+
+
+def follow_paths(network: nn.Module, paths: int, threshold: float) -> nn.Module:
+    """Return a network whose images follow up to so many paths; see `BeamNetwork.with_beam`.
+
+    Raises:
+        RequestError: Its images cannot follow several.
+    """
+    if paths == 1:
+        return network
+    if not isinstance(network, BeamNetwork):
+        raise RequestError(f"setting evaluation.beam: an image has 1 path in it, found {paths}")
+    return network.with_beam(paths, threshold)
 
 
 def adapt(network: nn.Module) -> NetworkAdapter:

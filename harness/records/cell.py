@@ -89,7 +89,14 @@ class Record:
     @property
     def title(self) -> str:
         """The name of the model in tables and figures."""
-        return self.label + (" (published weights)" if self.published else "")
+        notes = ["published weights"] if self.published else []
+        notes += [f"beam {self.beam}"] if self.beam != 1 else []
+        return self.label + (f" ({', '.join(notes)})" if notes else "")
+
+    @property
+    def beam(self) -> Any:
+        """The largest number of paths of an image; 1 in records of versions without the setting."""
+        return self.settings.settings.get("evaluation", {}).get("beam", 1)
 
     @property
     def published(self) -> bool:

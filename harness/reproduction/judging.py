@@ -53,10 +53,12 @@ def _judge_dataset(dataset: str, material: Material) -> list[Verdict]:
     cells, counted = published_cells(), published_costs(material.costs)
     as_published = published_costs(material.costs, "published")
     reference, verdicts = cells.get((dataset, REFERENCE)), list[Verdict]()
+    # The published trees follow one path an image.
+    records = [record for record in material.records if record.beam == 1]
     for (name, model), cell in cells.items():
         if name == dataset:
             conditions = published_conditions()[name, model]
-            cost, runs = counted.get(model), [r for r in material.records if r.cell.model == model]
+            cost, runs = counted.get(model), [r for r in records if r.cell.model == model]
             if conditions.own_network:
                 cost, runs = as_published.get(model), [r for r in runs if r.published]
             shaped = _shaped(runs, conditions)

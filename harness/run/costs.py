@@ -98,13 +98,10 @@ def measure_routed_costs(
         job: The cell.
     """
     logger.info("%s: operations, memory and latency of every path", job.cell)
-    route, all_paths = adapter.routed.route, adapter.paths
-    rows = {
-        path.name: torch.isin(predictions, torch.tensor(path.classes)).nonzero()[:, 0]
-        for path in all_paths
-    }
-    taken = [path for path in all_paths if len(rows[path.name])]
-    examples = {path.name: images[rows[path.name][:1]] for path in taken}
+    route, evaluation = adapter.routed.route, job.settings.evaluation
+    with torch.autocast(job.cell.device, torch.bfloat16, enabled=evaluation.precision == "bf16"):
+        taken = adapter.taken_paths(images, predictions, evaluation.batch_size)
+    examples = {path.name: images[rows[:1]] for path, rows in taken}
     timed = _measure_latency(
         {**dict.fromkeys(examples, route), _ALL_PATHS: measured.in_turn(route, images)},
         {**examples, _ALL_PATHS: images[:1]},
@@ -113,13 +110,13 @@ def measure_routed_costs(
     paths = [
         PathCosts(
             **count_path(path, examples[path.name]),
-            images=len(rows[path.name]),
+            images=len(rows),
             latency_ms_p50=timed[path.name].latency_ms_p50,
         )
-        for path in taken
+        for path, rows in taken
     ]
     paths.sort(key=lambda each: (each.gmacs, each.name))
-    longest = next(path for path in taken if path.name == paths[-1].name)
+    longest = next(path for path, _ in taken if path.name == paths[-1].name)
     memory, reasons = _measure_memory(adapt(longest.network), examples[longest.name])
     operations = _mean_operations(adapter.network, paths)
     throughput = _measure_throughput(route, images, operations.gflops, job)

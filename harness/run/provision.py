@@ -16,6 +16,7 @@ from harness.catalog import load_model
 from harness.data.loading import ImageData
 from harness.errors import CellError, RequestError
 from harness.jobs import Job
+from harness.networks.adapter import follow_paths
 from harness.networks.build import adapted, build_network, build_pretrained, make_preprocess
 from harness.networks.published import fetch_published, published_file, read_state
 from harness.networks.rehearsal import DOES_NOT_RUN
@@ -70,9 +71,17 @@ def ready_network(
 ) -> ReadyNetwork:
     """Return the cell's network with the weights that the job asks for; training is tracked.
 
+    A tree of networks follows as many paths as the settings of the evaluation say.
+
     A RequestError says that the weights are not available or do not fit, a CellError that training
     failed.
     """
+    ready, evaluation = _ready(job, spec, data, tracker), job.settings.evaluation
+    network = follow_paths(ready.network, evaluation.beam, evaluation.beam_threshold)
+    return dataclasses.replace(ready, network=network)
+
+
+def _ready(job: Job, spec: ModelSpec, data: ImageData, tracker: Tracker) -> ReadyNetwork:
     choice, classes = job.settings.weights, len(data.classes)
     if choice == "published":
         return _published(job, spec, classes, data.channels)

@@ -9,6 +9,8 @@ from typing import Any
 
 # Options with another value that means "switched off"; elsewhere it is a value.
 _ABSENT_VALUES = {
+    "beam": 1,
+    "beam_threshold": 0,
     "freeze_layers": 0,
     "fp32_precision": "ieee",
     "norm_statistics": "sync",

@@ -154,11 +154,12 @@ def _check_counts(
     try:
         network = ready.network if ready else _build(job, spec, images)
         counts = _count(network, example)
-        now = {path.name: count_path(path, example) for path in adapt(network).paths}
+        paths = adapt(network).paths_named([path.name for path in record.paths])
+        now = {path.name: count_path(path, example) for path in paths}
     except (CellError, RequestError) as error:
         return unknown(_COUNTS, str(error))
     checks = [compare(name, record.flat[name], value) for name, value in counts.items()]
-    for path in record.paths if now else ():
+    for path in record.paths if adapt(network).paths else ():
         name, found = f"paths.{path.name}", now.get(path.name)
         if found is None:
             checks.append(Check(field=name, holds=False, text="recorded, now there is none"))

@@ -1,5 +1,7 @@
 """The command on trees, as a user runs it: on a random tree, and on the published CIFAR-10 tree."""
 
+import csv
+import dataclasses
 import random
 import re
 import subprocess
@@ -11,10 +13,13 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from cli import tree_source, trunk_tree
+from cli import tree_curve, tree_source, trunk_tree
 from harness.data.loading import DataSource, ImageData
 from harness.data.splits import MemorySplit
 from harness.jobs import Cell, Job
+from harness.measure.operations import count_macs
+from harness.records.cell import CELLS
+from harness.records.predictions import make_predictions
 from harness.settings_spec import Settings
 from harness.spec import ModelSpec
 from trunk.grouping import membership
@@ -155,6 +160,80 @@ def test_every_picture_is_named_in_a_line(loaded, tmp_path):
     assert len(list(tmp_path.iterdir())) == 6
 
 
+def test_the_curve_says_what_single_images_do_and_run(loaded, monkeypatch, tmp_path):
+    monkeypatch.setattr(tree_curve, "_TIMED_IMAGES", 2)
+    command = ("curve", "--beam", "2,3", "--threshold", "0,0.4", "--output", tmp_path)
+    done = invoke(*command)
+    assert done.exit_code == 0, done.output
+    trunk, test = loaded.trunk, loaded.data.test
+    images = test.images.float() / 255
+    macs = [
+        count_macs(network, torch.zeros(1, *node.network.input_shape))
+        for node, network in zip(trunk.tree.nodes, trunk.networks.values(), strict=True)
+    ]
+    with (tmp_path / "mine-curve.csv").open() as file:
+        points = list(csv.DictReader(file))
+    ways = [("1", ""), ("2", "0.0"), ("2", "0.4"), ("3", "0.0"), ("3", "0.4")]
+    assert [(point["beam"], point["threshold"]) for point in points] == ways
+    first = trunk.route(images) == test.labels
+    for point in points:
+        search = trunk.with_beam(int(point["beam"]), float(point["threshold"] or 0))
+        found = [search.follow(image[None]) for image in images]
+        right = torch.cat([label for label, _ in found]) == test.labels
+        total = sum(sum(m for m, r in zip(macs, nodes[0], strict=True) if r) for _, nodes in found)
+        assert float(point["accuracy_top1"]) == pytest.approx(100 * right.sum().item() / 60, 1e-4)
+        assert float(point["gmacs"]) == pytest.approx(total / 60 / 1e9, 1e-4)
+        assert int(point["gained"]) == int((right & ~first).sum())
+        assert int(point["lost"]) == int((first & ~right).sum())
+        assert float(point["latency_ms"]) > 0
+    assert (tmp_path / "mine-curve.png").stat().st_size > 1000
+    table = rows(done, "TRUNK, mine: accuracy against cost, 60 test images")
+    assert table[0][:4] == ["network", "beam", "threshold", "top-1 %"]
+    assert len(table) == 6
+
+
+@pytest.mark.usefixtures("loaded")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--beam", "0"), "--beam '0': whole numbers from 1 to 100000 wanted"),
+        (("--beam", "2,x"), "--beam '2,x': whole numbers"),
+        (("--beam", "1.5"), "--beam '1.5': whole numbers"),
+        (("--beam", ""), "--beam '': whole numbers"),
+        (("--threshold", "0,1.1"), "--threshold '0,1.1': numbers from 0 to 1 wanted"),
+        (("--threshold", "nan"), "--threshold 'nan': numbers from 0 to 1 wanted"),
+        (("--record", "absent.json"), "absent.json"),
+        (("--record", "results/records/digits/trunk-cpu.json"), "the tree is run on mine (0000"),
+    ],
+)
+def test_a_wrong_curve_is_one_line(arguments, message, monkeypatch, tmp_path):
+    monkeypatch.chdir(ROOT)
+    refuse(tmp_path, message, "curve", *arguments)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_another_network_on_the_same_images_is_a_point(loaded, monkeypatch, tmp_path):
+    path = ROOT / "results" / "records" / "digits" / "trunk-cpu.json"
+    record = CELLS.read(path)
+    source = dataclasses.replace(loaded.data.source, sha256=record.data.data_sha256)
+    labels = loaded.data.test.labels.numpy()
+    digest = make_predictions(labels, labels).labels_sha256
+    accuracy = dataclasses.replace(record.accuracy, test_labels_sha256=digest)
+    same_images = tmp_path / "same.json"
+    CELLS.write(tmp_path, dataclasses.replace(record, accuracy=accuracy), Path("same.json"))
+    images = dataclasses.replace(loaded.data, source=source)
+    same = dataclasses.replace(loaded, data=images)
+    monkeypatch.setattr(trunk_tree, "load_tree", lambda request: same)
+    refuse(tmp_path, "its test images are not those", "curve", "--record", path)
+    done = invoke("curve", "--beam", "1", "--record", same_images, "--output", tmp_path)
+    assert done.exit_code == 0, done.output
+    with (tmp_path / "mine-curve.csv").open() as file:
+        one, other = csv.DictReader(file)
+    assert (one["beam"], other["beam"], other["name"]) == ("1", "", "TRUNK")
+    assert float(other["gmacs"]) == pytest.approx(record.operations.gmacs, 1e-4)
+    assert float(other["accuracy_top1"]) == record.accuracy.accuracy_top1
+
+
 @pytest.mark.usefixtures("loaded", "undrawn")
 def test_groups_and_memberships_are_explained(tmp_path):
     done = invoke("explain", "--class", "ant", "--output", tmp_path)
@@ -200,7 +279,7 @@ def refuse(tmp_path, message, *arguments):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("command", ["draw", "explain"])
+@pytest.mark.parametrize("command", ["draw", "explain", "curve"])
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -220,7 +299,7 @@ def test_a_wrong_request_is_one_line(command, arguments, message, tmp_path):
 def test_a_folder_that_cannot_be_written_to_is_told_before_images_are_routed(loaded, tmp_path):
     (tmp_path / "file").touch()
     loaded.trunk.route = None
-    for command in ("draw", "explain"):
+    for command in ("draw", "explain", "curve"):
         done = invoke(command, "--output", tmp_path / "file" / "out")
         assert (done.exit_code, done.stdout) == (2, "")
         assert "cannot write" in done.stderr

@@ -122,6 +122,23 @@ def test_the_number_of_processes_counts_where_each_has_its_own_norm_statistics(f
     assert len({base[0], two[0], four[0]}) == len({base[1], two[1], four[1]}) == 3
 
 
+def test_one_path_changes_no_hash_and_several_change_no_weights(folder):
+    base = load_settings("digits", "net", folder=folder)
+    before = dataclasses.asdict(base)
+    assert before["evaluation"].pop("beam") == 1
+    assert before["evaluation"].pop("beam_threshold") == 0
+    assert settings.stored_settings_hash(before) == settings_hash(base)
+    found = {settings_hash(base)}
+    for values in (
+        {"evaluation.beam": 2},
+        {"evaluation.beam": 2, "evaluation.beam_threshold": 0.1},
+    ):
+        other = load_settings("digits", "net", values, folder)
+        found.add(settings_hash(other))
+        assert recipe_hash(other) == recipe_hash(base)
+    assert len(found) == 3
+
+
 def test_options_that_freeze_nothing_change_no_hash(folder):
     base = load_settings("digits", "net", folder=folder)
     before = dataclasses.asdict(base.training)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from trunk.nodes import feature_shape
+from trunk.routing import Trunk
 from trunk.tree import Node, NodeNetwork, Tree
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
@@ -84,6 +85,26 @@ def random_tree(seed, backbone="compact"):
 @pytest.fixture(name="random_tree")
 def _random_tree():
     return random_tree
+
+
+@pytest.fixture
+def unsure_trunk():
+    """Return a function: a random tree with logits of mean 0 and variance 1 at each node."""
+
+    @torch.inference_mode()
+    def make(seed):
+        torch.manual_seed(seed)
+        trunk = Trunk(random_tree(seed)).eval().requires_grad_(False)
+        images, maps = torch.randn(64, 1, 8, 8), {}
+        for node, network in zip(trunk.tree.nodes, trunk.networks.values(), strict=True):
+            maps[node.path], logits = network(maps[node.path[:-1]] if node.path else images)
+            deviation, mean = torch.std_mean(logits, 0)
+            part = network.classifier[0]
+            part.weight /= deviation.view(-1, *[1] * (part.weight.ndim - 1))
+            part.bias.copy_((part.bias - mean) / deviation)
+        return trunk
+
+    return make
 
 
 @pytest.fixture

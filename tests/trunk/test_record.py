@@ -7,18 +7,32 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
+from cli.options import read_command
 from harness.data.loading import load_job_data
 from harness.jobs import Cell, Job
+from harness.measure.operations import count_macs
 from harness.measure.peak import Peak
+from harness.networks.adapter import RoutedAdapter
+from harness.records.cell import CELLS
 from harness.run import costs
 from harness.run.cell import run_cell
 from harness.run.provision import ready_network
-from harness.settings_spec import MeasurementSettings, Settings, TrainingSettings, TreeSettings
+from harness.settings_spec import (
+    EvaluationSettings,
+    MeasurementSettings,
+    Settings,
+    TrainingSettings,
+    TreeSettings,
+)
 from harness.spec import NetworkPath, RoutedNetwork
+from harness.verification.checks import Places
+from harness.verification.recompute import check_record
+from harness.verification.stated import check_agreement
 from trunk import growing
 from trunk.model import SPEC
 from trunk.routing import Trunk
 
+COUNTS = ("params", "gmacs", "gmacs_thop", "weights_mb")
 STAGE = TrainingSettings(epochs=1, batch_size=10, learning_rate=0.01, start="random")
 
 
@@ -111,6 +125,61 @@ def test_a_second_run_takes_the_same_tree_and_another_seed_another(job, record):
     data = load_job_data(job, SPEC)
     again, another = (ready_network(each, SPEC, data).sha256 for each in (job, other))
     assert again == record.weights.weights_sha256 != another
+
+
+def test_costs_are_those_of_the_nodes_that_ran(job, unsure_trunk):
+    trunk = unsure_trunk(0).with_beam(2, 0.0)
+    images = torch.randn(40, 1, 8, 8)
+    classes, ran = trunk.follow(images)
+    found = costs.measure_routed_costs(RoutedAdapter(trunk, trunk), images, classes, job)
+    macs = {
+        node.name: count_macs(network, torch.zeros(1, *node.network.input_shape))
+        for node, network in zip(trunk.tree.nodes, trunk.networks.values(), strict=True)
+    }
+    mean = (ran.double() @ torch.tensor(list(macs.values())).double()).mean().item()
+    assert found.operations.gmacs == pytest.approx(mean / 1e9)
+    paths = {path.name: path for path in found.paths}
+    assert sum(path.images for path in found.paths) == 40
+    assert any("+" in name for name in paths)
+    for name, path in paths.items():
+        nodes = {"root"} | {
+            end[: 2 * depth + 1]
+            for end in name.split("+")
+            for depth in range(end.count("-") + 1)
+            if end != "root"
+        }
+        assert path.gmacs == pytest.approx(sum(macs[node] for node in nodes) / 1e9)
+        assert path.latency_ms_p50 > 0
+    assert found.memory.weights_mb == pytest.approx(4 * found.operations.params / 1e6, rel=0.1)
+
+
+def test_a_record_along_several_paths_is_counted_and_verified(job):
+    """An untrained tree is unsure everywhere: 0.5 for the other child is more than 0.25."""
+    several = EvaluationSettings(beam=2, beam_threshold=0.25)
+    settings = dataclasses.replace(job.settings, weights="random", evaluation=several)
+    job = dataclasses.replace(job, settings=settings)
+    record = run_cell(job)
+    assert record.title == "TRUNK (beam 2)"
+    method = "routed along up to 2 paths, the others from probability 0.25 on, batch norm folded"
+    assert record.accuracy.accuracy_method.startswith(method)
+    assert [(path.name, path.images, path.classes) for path in record.paths] == [("0+1", 40, 4)]
+    assert record.operations.gmacs == record.paths[0].gmacs
+    assert record.paths[0].params == record.operations.params
+    places = Places(
+        read_command=read_command,
+        data_dir=job.data_dir,
+        data_files=(job.data_file,),
+        weights_dir=job.weights_dir,
+        published_dir=None,
+        results_dir=job.results_dir,
+    )
+    record = CELLS.read(CELLS.write(job.results_dir, record))
+    counted = [each for each in check_record(record, places) if each.field.startswith("paths.")]
+    assert [each.field for each in counted] == [f"paths.0+1.{name}" for name in COUNTS]
+    assert all(each.holds for each in (*counted, *check_agreement(record)))
+    wrong = (dataclasses.replace(record.paths[0], name="0+7"),)
+    checks = check_record(dataclasses.replace(record, paths=wrong), places)
+    assert "paths.0+7" in {each.field for each in checks if each.holds is False}
 
 
 def test_every_class_is_on_exactly_one_path(small_tree):
