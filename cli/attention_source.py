@@ -20,9 +20,10 @@ from harness.networks.build import build_network, build_pretrained, make_preproc
 from harness.networks.weights_files import trained_weights_path, with_stored_start
 from harness.plan.images import accept_images
 from harness.plan.jobs import make_job, name_datasets
+from harness.plan.settings import complete_settings
 from harness.registry import expand_names, find_dataset, model_files
 from harness.run.provision import ReadyNetwork, ready_network
-from harness.settings import complete_settings, load_settings, parse_assignment
+from harness.settings import load_settings, parse_assignment
 from harness.settings_spec import Settings
 from harness.spec import ModelSpec
 

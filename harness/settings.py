@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, is_dataclass, replace
 from functools import cache, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from harness.errors import RequestError, unknown_name
-from harness.jobs import Device
 from harness.registry import ROOT, base_name, dataset_files
 from harness.settings_spec import (
     PruningSettings,
@@ -18,7 +17,6 @@ from harness.settings_spec import (
     Settings,
     TrainingSettings,
 )
-from harness.spec import DatasetSpec, ModelSpec
 from harness.util.files import regular_file
 from harness.util.hashing import hash_json
 from harness.util.yaml_text import parse_yaml
@@ -40,7 +38,7 @@ _NOT_IN_WEIGHTS = {
 }
 # Sections that only some models have: what is said of a model that lacks them, and what is made
 # where the files do not mention them.
-_SECTIONS: dict[str, tuple[str, Callable[[], object]]] = {
+SECTIONS: dict[str, tuple[str, Callable[[], object]]] = {
     "tree": ("no tree of networks", lambda: None),
     "quantization": ("not quantised", QuantizationSettings),
     "pruning": ("not pruned", PruningSettings),
@@ -89,151 +87,13 @@ def with_values(settings: Settings, values: Mapping[str, Any], source: str) -> S
     return _validate(tree, where)
 
 
-def complete_settings(
-    settings: Settings, model: ModelSpec, dataset: DatasetSpec | None
-) -> Settings:
-    """Fill in what settings leave to the model and to the data set: image size and statistics.
-
-    Raises:
-        RequestError: There are settings that this model cannot follow.
-    """
-    for name, (what, make) in _SECTIONS.items():
-        if getattr(settings, name) is None and model.section == name:
-            section: Any = {name: make()}
-            settings = replace(settings, **section)
-        elif getattr(settings, name) is not None and model.section != name:
-            raise RequestError(f"setting {name}: {model.label} is {what}")
-    for message in _mistakes(settings, model):
-        raise RequestError(f"setting {message}")
-    mean, std = settings.mean, settings.std
-    if dataset is not None and mean is None and std is None:
-        mean, std = dataset.mean, dataset.std
-    return replace(
-        settings,
-        image_size=model.input_size(settings),
-        mean=mean if settings.normalize else None,
-        std=std if settings.normalize else None,
-    )
-
-
 def recipes(settings: Settings) -> dict[str, TrainingSettings]:
     """Return every recipe in the settings by its dotted name."""
     values: dict[str, object] = {"training": settings.training}
-    for section in _SECTIONS:
+    for section in SECTIONS:
         if part := getattr(settings, section):
             values |= {f"{section}.{name}": value for name, value in vars(part).items()}
     return {name: value for name, value in values.items() if isinstance(value, TrainingSettings)}
-
-
-def check_training_device(settings: Settings, device: Device) -> None:
-    """Raise RequestError where a recipe's precision needs another device."""
-    for name, recipe in recipes(settings).items():
-        if device == "cpu" and recipe.precision in ("fp16", "tf32"):
-            raise RequestError(
-                f"setting {name}.precision: {recipe.precision} is for GPUs; use fp32 or bf16 on a "
-                "CPU"
-            )
-
-
-def _mistakes(settings: Settings, model: ModelSpec) -> Iterator[str]:
-    """Yield what is wrong with settings that are right by themselves, but not for this model."""
-    precision, size = settings.evaluation.precision, model.input_size(settings)
-    if model.base and settings.quantization is not None and precision != "fp32":
-        own = "fp32" if settings.weights == "published" else "int8"
-        yield (
-            f"evaluation.precision: {model.title(settings)} runs in {own}, not in {precision}; "
-            "leave it at fp32"
-        )
-    yield from _mistakes_of_beam(settings, model)
-    if settings.stem is not None:
-        yield from _mistakes_of_stem(settings, model)
-    for name, recipe in recipes(settings).items():
-        yield from _mistakes_of_recipe(name, recipe, size)
-        if model.fit is not None:
-            yield from _mistakes_of_stages(name, recipe, model)
-        if recipe.processes > 1:
-            own_stages = name != "training" or (model.fit is not None and not model.base)
-            yield from _mistakes_of_processes(name, recipe, model.label if own_stages else "")
-
-
-def _mistakes_of_recipe(name: str, recipe: TrainingSettings, size: int) -> Iterator[str]:
-    """Yield what contradicts itself in a recipe for images of a size."""
-    shift, (_, side) = recipe.shift_pixels, recipe.cutout or (0, 0)
-    for key, pixels, most in (("shift_pixels", shift, size - 1), ("cutout", side, size)):
-        if pixels > most:
-            yield f"{name}.{key}: {pixels} pixels, images have {size}: at most {most} wanted"
-    low, high = recipe.random_resized_crop or (1, 1)
-    if low > high:
-        yield f"{name}.random_resized_crop: [{low:g}, {high:g}]: the smaller share comes first"
-    if recipe.warmup_epochs is None:
-        return
-    where = f"{name}.warmup_epochs: {recipe.warmup_epochs:g}"
-    if recipe.schedule == "one_cycle":
-        yield f"{where}, but one_cycle has a warm-up of its own: set {name}.warmup_fraction"
-    ends = {"epochs": recipe.epochs}
-    if recipe.schedule == "cosine" and recipe.cosine_epochs is not None:
-        ends["cosine_epochs"] = recipe.cosine_epochs
-    if recipe.schedule == "step" and recipe.step_epochs:
-        ends["step_epochs"] = min(recipe.step_epochs)
-    for key, end in ends.items():
-        if recipe.warmup_epochs >= end:
-            yield f"{where}, but {name}.{key} is {end}: fewer wanted"
-
-
-def _mistakes_of_stages(name: str, recipe: TrainingSettings, model: ModelSpec) -> Iterator[str]:
-    """Yield what a recipe asks of a model with stages of its own that it cannot do."""
-    cannot = dict.fromkeys(("freeze_layers", "freeze_backbone"), "freezes no layers")
-    if name != "training" or not model.base:
-        cannot["layer_decay"] = "has one learning rate for all layers"
-    if not model.base:
-        cannot |= dict.fromkeys(("mixup_alpha", "cutmix_alpha"), "needs one class an image")
-    for key, why in cannot.items():
-        if getattr(recipe, key):
-            yield f"{name}.{key}: {model.label} trains in stages of its own and {why}"
-
-
-def _mistakes_of_stem(settings: Settings, model: ModelSpec) -> Iterator[str]:
-    """Yield what does not go together with a stem that is not the model's own."""
-    if model.fit is not None and not model.base:
-        yield f"stem: {model.label} trains in stages, and builds its networks itself"
-    if settings.weights == "published":
-        yield f"stem: {settings.stem} is not the stem that published weights are for"
-    for key in ("freeze_layers", "freeze_backbone"):
-        if getattr(settings.training, key):
-            yield f"stem: {settings.stem} starts from random weights, and training.{key} keeps them"
-
-
-def _mistakes_of_beam(settings: Settings, model: ModelSpec) -> Iterator[str]:
-    """Yield why an image cannot follow several paths, where the settings ask for that."""
-    beam, threshold = settings.evaluation.beam, settings.evaluation.beam_threshold
-    if model.section != "tree":
-        for name, value in (("beam", beam if beam > 1 else 0), ("beam_threshold", threshold)):
-            if value:
-                yield (
-                    f"evaluation.{name}: {model.label} is no tree of networks, so that images "
-                    f"have 1 path, found {value}; leave it out"
-                )
-    elif threshold and beam == 1:
-        yield (
-            f"evaluation.beam_threshold: found {threshold}, but evaluation.beam is 1: paths after "
-            "the first one need 2 or more"
-        )
-
-
-def _mistakes_of_processes(name: str, recipe: TrainingSettings, in_stages: str) -> Iterator[str]:
-    """Yield what several processes cannot do together; the label is of a model with stages."""
-    where = f"{name}.processes: "
-    if in_stages:
-        yield f"{where}the stages of {in_stages} train in 1 process alone"
-    for key in ("micro_batch_size", "compile"):
-        if getattr(recipe, key) is not None:
-            yield f"{where}{name}.{key} goes with 1 process alone"
-    least = recipe.processes * (2 if recipe.norm_statistics == "local" else 1)
-    if recipe.batch_size < least:
-        yield (
-            f"{where}{recipe.processes} processes need {name}.batch_size {least} or more, found "
-            f"{recipe.batch_size}"
-        )
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:

@@ -9,13 +9,14 @@ from harness.catalog import load_model
 from harness.errors import RequestError
 from harness.networks.build import build_network
 from harness.networks.freezing import find_head, freeze_backbone, freeze_layers, layer_groups
+from harness.plan.settings import complete_settings
 from harness.registry import (
     dataset_files,
     describe,
     load_dataset,
     model_files,
 )
-from harness.settings import complete_settings, load_settings
+from harness.settings import load_settings
 
 MODELS = sorted(model_files())
 DATASETS = sorted(dataset_files())

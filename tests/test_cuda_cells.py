@@ -15,10 +15,11 @@ from harness.data.preprocess import Preprocess
 from harness.data.splits import MemorySplit
 from harness.jobs import Cell, Job
 from harness.measure import peak, throughput
+from harness.plan.settings import complete_settings
 from harness.registry import load_dataset, model_files
 from harness.run.cell import run_cell
 from harness.run.provision import ready_network
-from harness.settings import complete_settings, load_settings
+from harness.settings import load_settings
 from harness.settings_spec import TrainingSettings
 from harness.training import checkpoints, loop
 from tests.emulated_cuda import NAME, emulated_cuda

@@ -28,17 +28,12 @@ from harness.errors import CellError, RequestError
 from harness.jobs import Cell, Job
 from harness.networks.weights import Sidecar, load_weights, read_sidecar, save_weights
 from harness.networks.weights_files import trained_weights_path
+from harness.plan.settings import complete_settings
 from harness.records.material import read_material
 from harness.registry import ROOT
 from harness.report.frame import load_results
 from harness.report.site import make_findings, render_files
-from harness.settings import (
-    complete_settings,
-    load_settings,
-    parse_assignment,
-    recipe_hash,
-    setting_names,
-)
+from harness.settings import load_settings, parse_assignment, recipe_hash, setting_names
 from harness.settings_spec import Settings, TrainingSettings
 from harness.training.checkpoints import load_checkpoint, save_checkpoint
 from harness.training.loop import train

@@ -14,6 +14,7 @@ from harness.catalog import load_model
 from harness.errors import NotPublishedError, RequestError, printable
 from harness.jobs import Cell, Device, Job, Request
 from harness.plan.images import own_name
+from harness.plan.settings import check_training_device, complete_settings
 from harness.records.tuning import find_tuned
 from harness.registry import (
     REFERENCE_RESULTS,
@@ -23,12 +24,7 @@ from harness.registry import (
     model_files,
     split_names,
 )
-from harness.settings import (
-    check_training_device,
-    complete_settings,
-    load_settings,
-    parse_assignment,
-)
+from harness.settings import load_settings, parse_assignment
 from harness.settings_spec import LARGEST_SEED
 from harness.spec import ModelSpec
 from harness.tracking.names import choose_trackers

@@ -13,8 +13,9 @@ from harness.jobs import Cell, Job, Request
 from harness.networks.build import check_fit
 from harness.plan.images import accept_images
 from harness.plan.jobs import make_job, name_datasets, resolve_device
+from harness.plan.settings import complete_settings
 from harness.registry import expand_names, find_dataset, model_files
-from harness.settings import complete_settings, with_values
+from harness.settings import with_values
 from harness.spec import ModelSpec
 from harness.tuning.space import Space, TuneJob, held_out_rows, load_space
 

@@ -6,8 +6,8 @@ import pytest
 
 from harness import settings
 from harness.errors import RequestError
+from harness.plan.settings import complete_settings
 from harness.settings import (
-    complete_settings,
     load_settings,
     parse_assignment,
     recipe_hash,

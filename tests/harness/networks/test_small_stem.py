@@ -17,7 +17,8 @@ from harness.measure.operations import count_macs
 from harness.measure.runtimes import prepare
 from harness.networks.build import build_network, build_pretrained, check_fit
 from harness.networks.small_stem import shrink_stem
-from harness.settings import complete_settings, load_settings, recipe_hash, settings_hash
+from harness.plan.settings import complete_settings
+from harness.settings import load_settings, recipe_hash, settings_hash
 from harness.settings_spec import Settings
 
 _VIT = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "num_labels": 10}

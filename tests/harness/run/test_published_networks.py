@@ -10,12 +10,13 @@ import torch
 from harness.catalog import load_model
 from harness.errors import RequestError
 from harness.networks.published import published_file
+from harness.plan.settings import complete_settings
 from harness.records.cost import COSTS
 from harness.registry import load_dataset
 from harness.run import provision
 from harness.run.cell import run_cell
 from harness.run.count import count_costs
-from harness.settings import complete_settings, load_settings
+from harness.settings import load_settings
 from harness.util.files import file_sha256
 from tests import jobs
 from tests.publisher import MAKERS, TRANSFORMERS, publish, save
