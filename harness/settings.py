@@ -66,7 +66,7 @@ def load_settings(
         model: Its name; it may have no file.
         overrides: Dotted keys and values, as `{"training.epochs": 3}`.
         folder: The folder of the YAML files.
-        recipe: Reads `<model>.<recipe>.yaml` for `<model>.yaml`; of a base, where there is one.
+        recipe: Reads `<model>.<recipe>.yaml` for `<model>.yaml`, of a model, its base, or both.
 
     Raises:
         RequestError: A broken file, an unknown recipe or key, or a value that does not fit.
@@ -99,10 +99,11 @@ def complete_settings(
         RequestError: There are settings that this model cannot follow.
     """
     for name, (what, make) in _SECTIONS.items():
-        if getattr(settings, name) is None and model.section == name:
+        there = getattr(settings, name) is not None
+        if not there and model.section == name:
             section: Any = {name: make()}
             settings = replace(settings, **section)
-        elif getattr(settings, name) is not None and model.section != name:
+        elif there and name not in (model.section, model.base_section):
             raise RequestError(f"setting {name}: {model.label} is {what}")
     for message in _mistakes(settings, model):
         raise RequestError(f"setting {message}")
@@ -138,13 +139,8 @@ def check_training_device(settings: Settings, device: Device) -> None:
 
 def _mistakes(settings: Settings, model: ModelSpec) -> Iterator[str]:
     """Yield what is wrong with settings that are right by themselves, but not for this model."""
-    precision, size = settings.evaluation.precision, model.input_size(settings)
-    if model.base and settings.quantization is not None and precision != "fp32":
-        own = "fp32" if settings.weights == "published" else "int8"
-        yield (
-            f"evaluation.precision: {model.title(settings)} runs in {own}, not in {precision}; "
-            "leave it at fp32"
-        )
+    size = model.input_size(settings)
+    yield from _mistakes_of_quantization(settings, model)
     named = recipes(settings)
     keys = ("freeze_layers", "freeze_backbone") if model.fit is not None else ()
     for name, key in product(named, keys):
@@ -159,6 +155,23 @@ def _mistakes(settings: Settings, model: ModelSpec) -> Iterator[str]:
         for key, pixels, most in (("shift_pixels", shift, size - 1), ("cutout", side, size)):
             if pixels > most:
                 yield f"{name}.{key}: {pixels} pixels, images have {size}: at most {most} wanted"
+
+
+def _mistakes_of_quantization(settings: Settings, model: ModelSpec) -> Iterator[str]:
+    precision, quantization = settings.evaluation.precision, settings.quantization
+    if not model.base or quantization is None:
+        return
+    if precision != "fp32":
+        own = "fp32" if settings.weights == "published" else "int8"
+        yield (
+            f"evaluation.precision: {model.title(settings)} runs in {own}, not in {precision}; "
+            "leave it at fp32"
+        )
+    if model.quantize is not None and quantization.calibration_images is None:
+        yield (
+            f"quantization.calibration_images: null; {model.label} is not trained in int8: a "
+            "number of training images wanted"
+        )
 
 
 def _mistakes_of_processes(name: str, recipe: TrainingSettings, in_stages: str) -> Iterator[str]:
@@ -241,11 +254,14 @@ def _files(folder: Path, model: str, recipe: str) -> list[Path]:
     """Return the files that a model's settings are in, those that win last; some may be missing."""
     files, base = [folder / "default.yaml"], base_name(model)
     own = folder / (f"{model}.{recipe}.yaml" if recipe else f"{model}.yaml")
+    of_base = folder / f"{base}.{recipe}.yaml"
     if recipe and not own.exists():
-        there = [file.name.split(".")[1] for file in folder.glob(f"{model}.*.yaml")]
-        raise unknown_name(f"recipe of {model}", recipe, there)
+        if not (base and of_base.exists()):
+            found = [f for name in (model, base) if name for f in folder.glob(f"{name}.*.yaml")]
+            there = sorted({file.name.split(".")[1] for file in found})
+            raise unknown_name(f"recipe of {model}", recipe, there)
+        own = folder / f"{model}.yaml"
     if base:
-        of_base = folder / f"{base}.{recipe}.yaml"
         files.append(of_base if recipe and of_base.exists() else folder / f"{base}.yaml")
     return [*files, own]
 

@@ -106,9 +106,17 @@ class Trunk(nn.Module):
             leaves = tuple(child for child in self.tree.children(node) if isinstance(child, int))
             if leaves:
                 names = [node_name(node.path[:depth]) for depth in range(len(node.path) + 1)]
-                chain = _Chain(*(self.networks[name] for name in names))
+                chain = Chain(*(self.networks[name] for name in names))
                 found.append(NetworkPath(name=node.name, classes=leaves, network=chain))
         return tuple(found)
+
+    def decisions(self) -> tuple[tuple[nn.Module, tuple[int, ...]], ...]:
+        """Return every node's network, the root first, and what follows each choice.
+
+        That is the index of the next node, or -1 - class at a leaf.
+        """
+        steps = map(tuple, self._steps)
+        return tuple(zip(self.networks.values(), steps, strict=True))
 
     def prepare_for_inference(self) -> Trunk:
         """Return a copy for evaluation: batch norm folded into convolutions, channels last."""
@@ -141,8 +149,8 @@ class Trunk(nn.Module):
         return -1 - index
 
 
-class _Chain(nn.Sequential):
-    """The networks from the root to one node."""
+class Chain(nn.Sequential):
+    """The networks of the nodes from the root to one of them."""
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the logits of the last network; the others compute theirs too, as in routing."""
