@@ -148,7 +148,8 @@ def _mistakes(settings: Settings, model: ModelSpec) -> Iterator[str]:
             yield f"{name}.{key}: {model.label} trains in stages of its own and freezes no layers"
     for name, recipe in named.items():
         if recipe.processes > 1:
-            own_stages = name != "training" or (model.fit is not None and not model.base)
+            in_stages = model.base_section if model.base else model.fit is not None
+            own_stages = name != "training" or in_stages
             yield from _mistakes_of_processes(name, recipe, model.label if own_stages else "")
     for name, recipe in named.items():
         shift, (_, side) = recipe.shift_pixels, recipe.cutout or (0, 0)

@@ -17,7 +17,7 @@ from trunk.routing import Chain, Trunk
 from trunk.tree import Tree
 
 # A node's layers are laid out for so many images, whose maps stay in a core's cache.
-_ROWS = 16
+_ROWS = 32
 
 
 class QuantizedTrunk(Trunk):
@@ -101,7 +101,7 @@ class _Int8Chain(Chain):
         return Chain(*(cast("_Int8Node", node).float_network() for node in self))
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def quantize(network: nn.Module, backend: str, images: Tensor) -> nn.Module:
     """Return the int8 tree of a trained one, with the ranges of images N×C×H×W on their paths.
 

@@ -135,9 +135,9 @@ class Trunk(nn.Module):
             example = (
                 maps[node.path[:-1]] if node.path else torch.zeros(1, *node.network.input_shape)
             )
-            network = trace(prepared.networks[node.name], example)
+            network = prepared.networks[node.name]
             maps[node.path], _ = network(example)
-            prepared.networks[node.name] = network
+            prepared.networks[node.name] = trace(network, example)
         return prepared
 
     def _walk(self, inputs: Tensor) -> int:

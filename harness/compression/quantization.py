@@ -143,6 +143,8 @@ def calibrate(
     custom = PrepareCustomConfig().set_input_quantized_indexes([0] if takes_int8 else [])
     with quiet(), _engine(backend):
         configuration = get_default_qconfig_mapping(backend)
+        # A mean of int8 numbers is finer than they are, and torch's kernel rounds it to them.
+        configuration.set_object_type("mean", None)
         copied = _for_tracing(network).eval()
         observed = _draw_graph(
             partial(quantize_fx.prepare_fx, prepare_custom_config=custom),

@@ -19,7 +19,7 @@ def trunk():
 
 @pytest.fixture(scope="module")
 def images():
-    return torch.randn(200, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    return torch.randn(200, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 
 
 @pytest.mark.parametrize("runtime", ROUTED_RUNTIMES)
