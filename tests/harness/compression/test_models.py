@@ -204,8 +204,9 @@ def test_random_weights_are_compressed_too(make_spec, make_job, data, way):
 
 
 def test_ranges_can_come_from_images_without_training(make_spec, make_job, data, monkeypatch):
-    spec, job = make_spec("quantization"), make_job(
-        "quantization", quantization=QuantizationSettings(calibration_images=16)
+    spec, job = (
+        make_spec("quantization"),
+        make_job("quantization", quantization=QuantizationSettings(calibration_images=16)),
     )
     ready = ready_network(job, spec, data)
     assert isinstance(ready.network, quantization.Int8Network)

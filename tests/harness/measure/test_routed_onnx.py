@@ -29,6 +29,7 @@ def test_every_image_gets_the_class_of_route(trunk, images, runtime):
     assert len(classes.unique()) == 5
     built = prepare_routed(trunk.decisions(), images, classes, runtime)
     assert built.call(images[:1]).tolist() == classes[:1].tolist()
+    classes = classes.clone()
     classes[7] = (classes[7] + 1) % 5
     with pytest.raises(CellError, match="1 of 200 images get another class"):
         prepare_routed(trunk.decisions(), images, classes, runtime)
@@ -48,8 +49,8 @@ def test_each_node_but_the_root_is_a_branch(trunk, images):
     assert [node.op_type for node in leaves.node] == ["Gather"]
     inner = [node.op_type for node in below.node]
     assert (inner.count("ArgMax"), inner.count("If")) == (1, 1)
-    weights = sum(p.numel() for p in trunk.parameters())
-    assert weights * 4 < model.ByteSize() < weights * 4 + 60_000  # none is there twice
+    weights = 4 * sum(p.numel() for p in trunk.parameters())
+    assert weights < model.ByteSize() < 1.6 * weights  # none is there twice
 
 
 def test_a_node_is_exported_alone(trunk, images):
