@@ -158,7 +158,7 @@ def test_a_recipe_of_the_base_is_taken_where_there_is_one(folder, compressed):
     (folder / "small.old.yaml").rename(folder / "small.yaml")
     found = load_settings("digits", "small", folder=folder, recipe="old")
     assert (found.training.epochs, found.pruning.speed_up) == (8, 3)
-    with pytest.raises(RequestError, match="recipe of small 'oldd', did you mean old"):
+    with pytest.raises(RequestError, match="recipe of small 'oldd': did you mean old"):
         load_settings("digits", "small", folder=folder, recipe="oldd")
 
 
