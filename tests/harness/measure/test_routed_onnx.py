@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from harness.errors import CellError
+from harness.measure import runtimes
 from harness.measure.routed_onnx import export_onnx, export_routed
 from harness.measure.runtimes import ROUTED_RUNTIMES, prepare_routed
 from harness.networks.adapter import adapt
@@ -22,6 +23,15 @@ def images():
     return torch.randn(200, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def exported(trunk, images):
+    """The model, exported once, because that takes seconds."""
+    model = export_routed(trunk.decisions(), images[:1])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runtimes, "export_routed", lambda *_: model)
+        yield model
+
+
 @pytest.mark.parametrize("runtime", ROUTED_RUNTIMES)
 def test_every_image_gets_the_class_of_route(trunk, images, runtime):
     pytest.importorskip(runtime)
@@ -35,19 +45,19 @@ def test_every_image_gets_the_class_of_route(trunk, images, runtime):
         prepare_routed(trunk.decisions(), images, classes, runtime)
 
 
-def test_each_node_but_the_root_is_a_branch(trunk, images):
+def test_each_node_but_the_root_is_a_branch(trunk, exported):
     import onnx
 
-    model = onnx.load_from_string(export_routed(trunk.decisions(), images[:1]))
+    model = onnx.load_from_string(exported)
     onnx.checker.check_model(model)
     (output,) = model.graph.output
     assert output.type.tensor_type.elem_type == onnx.TensorProto.INT64
     kinds = [node.op_type for node in model.graph.node]
     assert kinds.count("If") == 1
     (choice,) = (node for node in model.graph.node if node.op_type == "If")
-    below, leaves = (attribute.g for attribute in choice.attribute)
-    assert [node.op_type for node in leaves.node] == ["Gather"]
-    inner = [node.op_type for node in below.node]
+    branches = {each.name: [node.op_type for node in each.g.node] for each in choice.attribute}
+    assert branches["else_branch"] == ["Gather"]
+    inner = branches["then_branch"]
     assert (inner.count("ArgMax"), inner.count("If")) == (1, 1)
     weights = 4 * sum(p.numel() for p in trunk.parameters())
     assert weights < model.ByteSize() < 1.6 * weights  # none is there twice
