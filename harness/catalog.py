@@ -24,7 +24,8 @@ def load_model(name: str) -> ModelSpec:
     from harness.compression.models import compressed_model
 
     base = load_spec(f"base of {name}", spec.base, model_files())
-    if not isinstance(base, ModelSpec) or base.fit is not None:
+    quantizes = isinstance(base, ModelSpec) and base.quantize and spec.compression == "quantization"
+    if not isinstance(base, ModelSpec) or (base.fit is not None and not quantizes):
         raise RequestError(
             f"model '{name}': its base {spec.base} is not trained the common way, and only such "
             "models can be compressed"

@@ -63,7 +63,7 @@ def load_settings(
         model: Its name; it may have no file.
         overrides: Dotted keys and values, as `{"training.epochs": 3}`.
         folder: The folder of the YAML files.
-        recipe: Reads `<model>.<recipe>.yaml` for `<model>.yaml`; of a base, where there is one.
+        recipe: Reads `<model>.<recipe>.yaml` for `<model>.yaml`, of a model, its base, or both.
 
     Raises:
         RequestError: A broken file, an unknown recipe or key, or a value that does not fit.
@@ -160,11 +160,14 @@ def _files(folder: Path, model: str, recipe: str) -> list[Path]:
     """Return the files that a model's settings are in, those that win last; some may be missing."""
     files, base = [folder / "default.yaml"], base_name(model)
     own = folder / (f"{model}.{recipe}.yaml" if recipe else f"{model}.yaml")
+    of_base = folder / f"{base}.{recipe}.yaml"
     if recipe and not own.exists():
-        there = [file.name.split(".")[1] for file in folder.glob(f"{model}.*.yaml")]
-        raise unknown_name(f"recipe of {model}", recipe, there)
+        if not (base and of_base.exists()):
+            found = [f for name in (model, base) if name for f in folder.glob(f"{name}.*.yaml")]
+            there = sorted({file.name.split(".")[1] for file in found})
+            raise unknown_name(f"recipe of {model}", recipe, there)
+        own = folder / f"{model}.yaml"
     if base:
-        of_base = folder / f"{base}.{recipe}.yaml"
         files.append(of_base if recipe and of_base.exists() else folder / f"{base}.yaml")
     return [*files, own]
 

@@ -162,10 +162,13 @@ class QuantizationSettings:
     Attributes:
         backend: Whose int8 kernels are used, of those that torch has for the CPU; it decides how
             many bits weights and activations get.
+        calibration_images: The number of training images that the ranges of activations come
+            from, without any training; None: `training` finds them.
         training: Trains on with all numbers rounded as int8 will round them.
     """
 
     backend: Literal["x86", "fbgemm", "onednn", "qnnpack"] = "x86"
+    calibration_images: _Count | None = None
     training: TrainingSettings = field(default_factory=TrainingSettings)
 
 

@@ -49,7 +49,10 @@ class ModelSpec:
             `describe` returned.
         load_published: Returns the network with published weights that are not one file for
             `build`, and a digest of them; takes the job and the number of classes.
+        quantize: `quantize(network, backend, images)` returns the int8 network of a trained one,
+            with the ranges of some training images; None: `harness.compression` does it.
         section: The section of the settings that is for such models alone; empty: none is.
+        base_section: That of the model that this one is made from.
         base: Name of the model that this one is made from, whose recipe `Settings.training` is
             and whose trained network `fit` is given; empty: none.
         compress: `compress(network, settings, channels)` makes of a network of `base`, whatever
@@ -69,7 +72,9 @@ class ModelSpec:
     describe: Callable[[nn.Module, Callable[[], nn.Module]], dict[str, Any]] | None = None
     rebuild: Callable[[dict[str, Any], Callable[[], nn.Module]], nn.Module] | None = None
     load_published: Callable[[Job, int], tuple[nn.Module, str]] | None = None
+    quantize: Callable[[nn.Module, str, Tensor], nn.Module] | None = None
     section: Literal["", "tree", "quantization", "pruning"] = ""
+    base_section: Literal["", "tree"] = ""
     base: str = ""
     compress: Callable[[nn.Module, Settings, int], nn.Module] | None = None
     devices: tuple[Device, ...] = ("cpu", "cuda")
@@ -88,8 +93,8 @@ class ModelSpec:
 class CompressedSpec:
     """A model that another one becomes in one more step; `harness.catalog` makes a `ModelSpec`.
 
-    `base` names a convolutional network that is not compressed itself, and the section of the
-    settings that `compression` names says how it is done.
+    `base` names a convolutional network, or a tree of such, that is not compressed itself, and the
+    section of the settings that `compression` names says how it is done.
     """
 
     label: str
@@ -165,7 +170,7 @@ class DatasetSpec:
 
 def shape_is_trained(spec: ModelSpec) -> bool:
     """Whether training decides a model's shape, so that an untrained network says nothing."""
-    return spec.rebuild is not None and spec.compress is None
+    return spec.rebuild is not None and (spec.compress is None or bool(spec.base_section))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,6 +189,13 @@ class NetworkPath:
 @runtime_checkable
 class RoutedNetwork(Protocol):
     """A network that sends images different ways, so that they differ in cost."""
+
+    def decisions(self) -> tuple[tuple[nn.Module, tuple[int, ...]], ...]:
+        """Return the networks that choose, the first one first, and what follows each choice.
+
+        A network maps N×C×H×W to maps and logits; a choice leads to the network of that index, or
+        to class -1 - choice.
+        """
 
     def prepare_for_inference(self) -> nn.Module:
         """Return a copy that is made for inference alone, a routed network too."""

@@ -1,4 +1,4 @@
-"""Run a published TRUNK tree in six ways side by side: images/s, accuracy and latency.
+"""Run a published TRUNK tree in nine ways side by side: images/s, accuracy and latency.
 
     python studies/trunk_evaluation.py --dataset cifar10 --published-dir ../shared/published \
         --data-file cifar10_jpeg --images 5120
@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import numpy as np
 import torch
@@ -30,12 +30,14 @@ from harness.data.loading import ImageData
 from harness.data.preprocess import Preprocess
 from harness.errors import CellError, RequestError, exit_on_error
 from harness.measure.latency import measure_latency
+from harness.measure.runtimes import prepare_routed
 from harness.networks.published import read_state
 from harness.report.table import Table
 from studies.common import DataFile, Threads, in_turn, load_study, spread
 from trunk.nodes import build_node
 from trunk.published import load_published_trunk, published_tree
 from trunk.published_maps import read_maps
+from trunk.quantized import quantize
 from trunk.routing import Trunk
 from trunk.tree import NodePath, Tree
 
@@ -46,7 +48,13 @@ TRACED = "traced, oneDNN Graph, batch 1"
 # These batch sizes were fastest on the processor of docs/trunk.md: maps stay in its caches.
 BATCHED = "folded, batches of 48"
 BATCHED_BF16 = "folded, batches of 128, bf16"
-NAMES = (PUBLISHED, RESIDENT, FOLDED, TRACED, BATCHED, BATCHED_BF16)
+ONNX = "ONNX Runtime, If, batch 1"
+TRACED_INT8 = "int8, traced, batch 1"
+BATCHED_INT8 = "int8, batches of 512"
+NAMES = (
+    *(PUBLISHED, RESIDENT, FOLDED, TRACED, ONNX, TRACED_INT8),
+    *(BATCHED, BATCHED_BF16, BATCHED_INT8),
+)
 
 # The published way takes 4 to 10 seconds for this many images.
 _PUBLISHED_LIMIT = 200
@@ -57,7 +65,8 @@ _CHECKED_IMAGES = 8
 # Several images, because the time depends on the path that an image takes.
 _LATENCY_IMAGES = 5
 _SECONDS_AN_IMAGE = 0.5
-_LATENCY_WAYS = (RESIDENT, FOLDED, TRACED)
+_LATENCY_WAYS = (RESIDENT, FOLDED, TRACED, ONNX, TRACED_INT8)
+_CALIBRATION_IMAGES = 1024
 _HEADER = (
     *("Way", "Images/s", "× published", "Accuracy, same images", "Accuracy, all images"),
     *("Latency, ms", "× resident"),
@@ -120,30 +129,40 @@ def _evaluate(
     preprocess = Preprocess(image_size=size, mean=job.settings.mean, std=job.settings.std)
     # Contiguous, as the published program had them from torchvision's ToTensor.
     pieces = [(preprocess(images).contiguous(), labels) for images, labels in _pieces(data, count)]
-    ways = all_ways(trunk, trees_dir / published.folder, pieces[0][0][:_CHECKED_IMAGES])
+    rows = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(_SEED))
+    seen, _ = next(data.train.batches(rows[:_CALIBRATION_IMAGES], _CALIBRATION_IMAGES))
+    folder, checked = trees_dir / published.folder, pieces[0][0][:_CHECKED_IMAGES]
+    ways = all_ways(trunk, folder, checked, preprocess(seen))
     return list(_measure(ways, pieces))
 
 
-def all_ways(trunk: Trunk, folder: Path, images: Tensor) -> dict[str, Way]:
+def all_ways(trunk: Trunk, folder: Path, images: Tensor, training: Tensor) -> dict[str, Way]:
     """Return the ways to run a tree by name; `folder` is where it was loaded from.
 
+    The ranges of the int8 tree come from training images.
+
     Raises:
-        CellError: The traced copy does not give what `trunk` gives.
+        CellError: A copy in fp32 does not give what `trunk` gives for images N×C×H×W.
     """
     files = {node.path: folder / "model_weights" / f"{node.file}.pt" for node in read_maps(folder)}
     folded = trunk.prepare_for_inference()
     bf16 = trunk.prepare_for_inference().to(torch.bfloat16)
     traced = trunk.prepare_for_single_images()
     check_traced(traced, trunk, images)
+    int8 = cast("Trunk", quantize(trunk, "x86", training))
+    onnx = prepare_routed(folded.decisions(), images, trunk.route(images), "onnxruntime")
     return {
         PUBLISHED: Way(route=_published_way(trunk.tree, files), limit=_PUBLISHED_LIMIT),
         RESIDENT: Way(route=trunk.route),
         FOLDED: Way(route=folded.route),
         TRACED: Way(route=traced.route),
+        ONNX: Way(route=torch.inference_mode()(onnx.call)),
+        TRACED_INT8: Way(route=int8.prepare_for_single_images().route),
         BATCHED: Way(route=folded.route, batch_size=48),
         BATCHED_BF16: Way(
             route=lambda images: bf16.route(images.to(torch.bfloat16)), batch_size=128
         ),
+        BATCHED_INT8: Way(route=int8.prepare_for_inference().route, batch_size=512),
     }
 
 

@@ -84,6 +84,17 @@ def write_npz(path, **changes):
             ["training.processes: the stages of TRUNK train in 1 process alone"],
         ),
         (
+            {"models": ["trunk_quantized"], "assignments": ["training.processes=2"]},
+            ["training.processes: the stages of TRUNK int8 train in 1 process alone"],
+        ),
+        (
+            {
+                "models": ["trunk_quantized"],
+                "assignments": ["quantization.calibration_images=null"],
+            },
+            ["quantization.calibration_images: null; TRUNK int8 is not trained in int8"],
+        ),
+        (
             {"models": ["trunk"], "assignments": ["tree.grouping.processes=2"]},
             ["tree.grouping.processes: the stages of TRUNK train in 1 process alone"],
         ),

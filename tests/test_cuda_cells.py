@@ -26,7 +26,7 @@ from tests.emulated_cuda import NAME, emulated_cuda
 
 # Larger networks take minutes under emulation. The pruned one has few layers.
 IN_THE_SUITE = ("trunk", "vgg_pruned")
-IMAGE_SIZES = {"dinov2": 28, "trunk": 8, "vgg_pruned": 16}
+IMAGE_SIZES = {"dinov2": 28, "trunk": 8, "trunk_quantized": 8, "vgg_pruned": 16}
 QUICK = {
     "threads": 1,
     "training.epochs": 2,
@@ -38,17 +38,17 @@ QUICK = {
     "measurement.throughput_batch_sizes": (1, 2),
 }
 STAGE = {"epochs": 1, "batch_size": 8, "start": "random"}
+TREE = {
+    "backbone": "compact",
+    "grouping": STAGE,
+    "class_below": STAGE,
+    "joint": STAGE,
+    "fold": True,
+    "held_out": 0.3,
+}
 SECTIONS = {
-    "trunk": {
-        "tree": {
-            "backbone": "compact",
-            "grouping": STAGE,
-            "class_below": STAGE,
-            "joint": STAGE,
-            "fold": True,
-            "held_out": 0.3,
-        }
-    },
+    "trunk": {"tree": TREE},
+    "trunk_quantized": {"tree": TREE, "quantization.calibration_images": 8},
     "resnet_quantized": {"quantization.training": STAGE},
     "vgg_pruned": {"pruning.training": STAGE, "pruning.steps": 64, "pruning.speed_up": 1.2},
 }
@@ -74,7 +74,7 @@ def cuda(monkeypatch):
 def images(tmp_path, model):
     """A file of a few 8×8 images of digits; two thirds to train on, the others to test on."""
     digits = load_digits()
-    count = 30 if model == "trunk" else 4
+    count = 30 if model in ("trunk", "trunk_quantized") else 4
     rows = np.concatenate([np.flatnonzero(digits.target == k)[:count] for k in range(10)])
     stored, labels = (digits.images[rows] * 15).astype(np.uint8), digits.target[rows]
     test = np.arange(len(rows)) % 3 == 0

@@ -12,6 +12,7 @@ from harness.spec import ModelSpec
 from trunk.growing import grow
 from trunk.nodes import Shape, feature_shape
 from trunk.published import load_published
+from trunk.quantized import quantize
 from trunk.routing import Trunk
 from trunk.tree import Groups, Node, NodeNetwork, NodePath, Tree, tree_from_json, tree_to_json
 
@@ -76,4 +77,5 @@ SPEC = ModelSpec(
     describe=describe,
     rebuild=rebuild,
     load_published=load_published,
+    quantize=quantize,
 )

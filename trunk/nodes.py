@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -151,7 +152,8 @@ def _named(name: str, modules: list[nn.Module]) -> nn.Sequential:
 
 class _FlatHead(nn.Sequential):
     def forward(self, maps: Tensor) -> Tensor:
-        logits: Tensor = self[0](maps.flatten(1))
+        # Quantization knows the function, but not the method.
+        logits: Tensor = self[0](torch.flatten(maps, 1))
         return logits
 
 

@@ -145,7 +145,7 @@ class Trunk(nn.Module):
             return None
         on_path = {end.path[:depth] for end in ends for depth in range(len(end.path) + 1)}
         nodes = [node for node in self.tree.nodes if node.path in on_path]
-        network = _Branches({node.path: self.networks[node.name] for node in nodes})
+        network = Branches({node.path: self.networks[node.name] for node in nodes})
         return NetworkPath(name=name, classes=tuple(chain(*leaves)), network=network)
 
     def name_paths(self, images: Tensor) -> list[str]:
@@ -154,6 +154,14 @@ class Trunk(nn.Module):
         kinds, which = torch.unique(ran, dim=0, return_inverse=True)
         names = [self._name_ends(kind.nonzero()[:, 0].tolist()) for kind in kinds]
         return [names[index] for index in which.tolist()]
+
+    def decisions(self) -> tuple[tuple[nn.Module, tuple[int, ...]], ...]:
+        """Return every node's network, the root first, and what follows each choice.
+
+        That is the index of the next node, or -1 - class at a leaf.
+        """
+        steps = map(tuple, self._steps)
+        return tuple(zip(self.networks.values(), steps, strict=True))
 
     def prepare_for_inference(self) -> Trunk:
         """Return a copy for evaluation: batch norm folded into convolutions, channels last."""
@@ -172,9 +180,9 @@ class Trunk(nn.Module):
             example = (
                 maps[node.path[:-1]] if node.path else torch.zeros(1, *node.network.input_shape)
             )
-            network = trace(prepared.networks[node.name], example)
+            network = prepared.networks[node.name]
             maps[node.path], _ = network(example)
-            prepared.networks[node.name] = network
+            prepared.networks[node.name] = trace(network, example)
         return prepared
 
     def _leaves(self, node: Node) -> tuple[int, ...]:
@@ -195,17 +203,17 @@ class Trunk(nn.Module):
         return -1 - index
 
 
-class _Branches(nn.Sequential):
+class Branches(nn.Sequential):
     """The networks of the root and of other nodes, each below another one of them."""
 
     def __init__(self, networks: Mapping[NodePath, nn.Module]) -> None:
         super().__init__(*networks.values())
-        self._paths = tuple(networks)
+        self.paths = tuple(networks)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the logits of the last network; the others compute theirs too, as in routing."""
         logits, waiting = inputs, dict[NodePath, Tensor]({(): inputs})
-        for path, network in zip(self._paths, self, strict=True):
+        for path, network in zip(self.paths, self, strict=True):
             maps, logits = network(waiting.pop(path))
-            waiting |= {below: maps for below in self._paths if below and below[:-1] == path}
+            waiting |= {below: maps for below in self.paths if below and below[:-1] == path}
         return logits

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.ao.quantization import disable_observer
 
 from harness.compression import pruning, quantization
@@ -30,10 +31,12 @@ def compressed_model(spec: CompressedSpec, base: ModelSpec) -> ModelSpec:
     """
     ways: dict[str, dict[str, Any]] = {
         "quantization": {
-            "fit": _fit_quantized,
-            "compress": _quantize_at_once,
-            "describe": _describe_quantized,
-            "rebuild": _rebuild_quantized,
+            "fit": partial(_fit_quantized, base),
+            "compress": partial(_quantize_at_once, base),
+            "describe": partial(_describe_quantized, base),
+            "rebuild": partial(_rebuild_quantized, base),
+            # A tree has published weights, but not of an int8 tree.
+            "load_published": None,
             # Torch has int8 kernels for CPUs alone.
             "devices": ("cpu",),
             "published_form": lambda network, _read: observe_resnet(network),
@@ -48,15 +51,24 @@ def compressed_model(spec: CompressedSpec, base: ModelSpec) -> ModelSpec:
             "published_form": _narrowed_as_published,
         },
     }
-    own = {"label": spec.label, "base": spec.base, "section": spec.compression}
+    own = {
+        "label": spec.label,
+        "base": spec.base,
+        "section": spec.compression,
+        "base_section": base.section,
+    }
     return dataclasses.replace(base, **(ways[spec.compression] | own))
 
 
-def _fit_quantized(fitting: Fitting) -> nn.Module:
-    """Continue the training of the base with all numbers rounded, then convert it to int8."""
+def _fit_quantized(spec: ModelSpec, fitting: Fitting) -> nn.Module:
+    """Convert the base to int8, after a training with all numbers rounded or a calibration."""
     settings = fitting.settings.quantization or QuantizationSettings()
     base, recipe, stages = _base_of(fitting), settings.training, fitting.stages
     network = base.network
+    if settings.calibration_images is not None:
+        stages.note("accuracy_base", lambda: base.accuracy(network))
+        quantize = spec.quantize or quantization.calibrate
+        return quantize(network, settings.backend, _calibration_images(fitting, settings))
     if recipe.precision != "fp32":
         raise RequestError(
             f"setting quantization.training.precision: {recipe.precision} numbers cannot be "
@@ -75,6 +87,14 @@ def _fit_quantized(fitting: Fitting) -> nn.Module:
     fake.apply(disable_observer)  # which fixes the ranges
     stages.note("accuracy_fake_quantized", lambda: base.accuracy(fake))
     return quantization.convert(fake, network, settings.backend, tuple(first.shape[1:]))
+
+
+def _calibration_images(fitting: Fitting, settings: QuantizationSettings) -> Tensor:
+    """Return random training images, all of them where fewer are there, ready for a network."""
+    generator = torch.Generator().manual_seed(fitting.settings.seed)
+    order = torch.randperm(len(fitting.split), generator=generator)[: settings.calibration_images]
+    images, _ = next(fitting.split.batches(order, len(order)))
+    return fitting.preprocess(images)
 
 
 def _fit_pruned(fitting: Fitting) -> nn.Module:
@@ -101,13 +121,21 @@ def _base_of(fitting: Fitting) -> Base:
     return fitting.base
 
 
-def _quantize_at_once(network: nn.Module, settings: Settings, channels: int) -> nn.Module:
+def _quantize_at_once(
+    spec: ModelSpec, network: nn.Module, settings: Settings, channels: int
+) -> nn.Module:
     """Return the int8 network of a float one, with ranges from random images."""
     wanted = settings.quantization or QuantizationSettings()
     generator = torch.Generator().manual_seed(settings.seed)
     shape = _image_shape(settings, channels)
     images = torch.randn((_CALIBRATION_IMAGES, *shape), generator=generator)
-    return quantization.with_any_ranges(network, wanted.backend, images)
+    return _with_any_ranges(spec, network, wanted.backend, images)
+
+
+def _with_any_ranges(
+    spec: ModelSpec, network: nn.Module, backend: str, images: Tensor
+) -> nn.Module:
+    return (spec.quantize or quantization.with_any_ranges)(network, backend, images)
 
 
 def _prune_at_once(network: nn.Module, settings: Settings, channels: int) -> nn.Module:
@@ -124,21 +152,25 @@ def _image_shape(settings: Settings, channels: int) -> tuple[int, int, int]:
     return channels, settings.image_size, settings.image_size
 
 
-def _describe_quantized(network: nn.Module, build: Callable[[], nn.Module]) -> dict[str, Any]:
-    del build
+def _describe_quantized(
+    spec: ModelSpec, network: nn.Module, build: Callable[[], nn.Module]
+) -> dict[str, Any]:
     int8 = cast("quantization.Int8Network", network)
-    return {"backend": int8.backend, "image_shape": list(int8.image_shape)}
+    own = {"backend": int8.backend, "image_shape": list(int8.image_shape)}
+    return own | ({"base": spec.describe(network, build)} if spec.describe else {})
 
 
 def _rebuild_quantized(
-    structure: dict[str, Any], build: Callable[[], nn.Module]
-) -> quantization.Int8Network:
+    spec: ModelSpec, structure: dict[str, Any], build: Callable[[], nn.Module]
+) -> nn.Module:
     try:
         backend, images = str(structure["backend"]), torch.zeros(1, *structure["image_shape"])
+        of_base = structure["base"] if spec.rebuild else {}
     except (KeyError, TypeError) as error:
         reason = describe_error(error)
         raise RequestError(f"structure: not that of an int8 network ({reason})") from error
-    return quantization.with_any_ranges(build().eval(), backend, images)
+    network = spec.rebuild(of_base, build) if spec.rebuild else build()
+    return _with_any_ranges(spec, network.eval(), backend, images)
 
 
 def _narrowed_as_published(network: nn.Module, read: Callable[[], StateDict]) -> nn.Module:

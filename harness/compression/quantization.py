@@ -1,4 +1,4 @@
-"""Quantisation-aware training and int8 networks, by the FX graph mode of `torch.ao.quantization`.
+"""Quantisation in and after training, and int8 networks, by torch.ao.quantization's FX graph mode.
 
 docs/compression.md compares it with torchao, in favour of which it warns that it is deprecated.
 """
@@ -6,13 +6,20 @@ docs/compression.md compares it with torchao, in favour of which it warns that i
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.ao.quantization import get_default_qat_qconfig_mapping, quantize_fx
+from torch.ao.quantization import (
+    QConfigMapping,
+    get_default_qat_qconfig_mapping,
+    get_default_qconfig_mapping,
+    quantize_fx,
+)
+from torch.ao.quantization.fx.custom_config import PrepareCustomConfig
 from torch.fx import GraphModule
 
 from harness.errors import RequestError
@@ -22,6 +29,7 @@ from harness.util.error_text import describe_error
 from harness.util.quiet import quiet
 
 _SCALES, _ZERO_POINTS = "_scales", "_zero_points"
+_CALIBRATION_BATCH = 64
 
 
 class Int8Network(nn.Module):
@@ -50,8 +58,8 @@ class Int8Network(nn.Module):
         self._packed_for: torch.Size | None = None
         self.register_state_dict_post_hook(_to_plain)  # type: ignore[no-untyped-call]
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return the logits, N×K, of images N×C×H×W.
+    def forward(self, images: Tensor) -> Any:
+        """Return the logits, N×K, of images N×C×H×W, or the maps and logits of a node.
 
         With several threads, torch lays out a layer's weights for the first shape of images and
         again in every call with another shape, which can take 25 times as long as the product. So
@@ -63,8 +71,7 @@ class Int8Network(nn.Module):
                     if hasattr(layer, "set_weight_bias"):
                         layer.set_weight_bias(*layer._weight_bias())  # type: ignore[operator]
         self._packed_for = images.shape
-        logits: Tensor = take_logits(self, (), self.graph(images))
-        return logits
+        return take_logits(self, (), self.graph(images))
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
@@ -109,31 +116,76 @@ def prepare(network: nn.Module, backend: str, images: Tensor) -> GraphModule:
     Raises:
         RequestError: Torch has no such backend for this CPU, or the graph depends on values.
     """
+    _require_engine(backend)
+    with quiet(), _engine(backend):
+        configuration = get_default_qat_qconfig_mapping(backend)
+        fake = _draw_graph(quantize_fx.prepare_qat_fx, _for_tracing(network), configuration, images)
+        with torch.no_grad():
+            fake.eval()(images.clone())
+    return fake
+
+
+def calibrate(
+    network: nn.Module, backend: str, images: Tensor, *, takes_int8: bool = False
+) -> Int8Network:
+    """Return the int8 network of a float one that is not trained any further.
+
+    The ranges of its activations are those that least change the distribution of their values
+    over the images. A network that returns feature maps and logits returns the maps as int8, and
+    with `takes_int8` it takes them so: no map is dequantized between two such networks.
+
+    The network is float, on the CPU and in evaluation mode; images, or maps, are float N×C×H×W.
+
+    Raises:
+        RequestError: As `prepare` and `convert`.
+    """
+    _require_engine(backend)
+    custom = PrepareCustomConfig().set_input_quantized_indexes([0] if takes_int8 else [])
+    with quiet(), _engine(backend):
+        configuration = get_default_qconfig_mapping(backend)
+        # A mean of int8 numbers is finer than they are, and torch's kernel rounds it to them.
+        configuration.set_object_type("mean", None)
+        copied = _for_tracing(network).eval()
+        observed = _draw_graph(
+            partial(quantize_fx.prepare_fx, prepare_custom_config=custom),
+            copied,
+            configuration,
+            images,
+        )
+        with torch.no_grad():
+            for batch in torch.split(images, _CALIBRATION_BATCH):
+                observed(batch.clone())
+    return convert(observed, network, backend, tuple(images.shape[1:]))
+
+
+def _require_engine(backend: str) -> None:
     there = [engine for engine in torch.backends.quantized.supported_engines if engine != "none"]
     if backend not in there:
         raise RequestError(
             f"setting quantization.backend: torch has no {backend} kernels for this CPU; "
             f"there are: {', '.join(there) or 'none'}"
         )
-    with quiet(), _engine(backend):
-        configuration = get_default_qat_qconfig_mapping(backend)
-        configuration.set_object_type(nn.functional.prelu, None)
-        try:
-            fake: GraphModule = quantize_fx.prepare_qat_fx(
-                _for_tracing(network), configuration, (images[:1],)
-            )
-            # int8 convolutions return channels last, whatever they get, and `view` refuses that.
-            for node in fake.graph.find_nodes(op="call_method", target="view"):
-                node.target = "reshape"
-            fake.recompile()
-        except Exception as error:
-            raise RequestError(
-                "the network cannot be quantised: its graph cannot be drawn up "
-                f"({describe_error(error)})"
-            ) from error
-        with torch.no_grad():
-            fake.eval()(images.clone())
-    return fake
+
+
+def _draw_graph(
+    prepare_fx: Callable[..., GraphModule],
+    network: nn.Module,
+    configuration: QConfigMapping,
+    images: Tensor,
+) -> GraphModule:
+    configuration.set_object_type(nn.functional.prelu, None)
+    try:
+        graph = prepare_fx(network, configuration, (images[:1],))
+        # int8 convolutions return channels last, whatever they get, and `view` refuses that.
+        for node in graph.graph.find_nodes(op="call_method", target="view"):
+            node.target = "reshape"
+        graph.recompile()
+    except Exception as error:
+        raise RequestError(
+            "the network cannot be quantised: its graph cannot be drawn up "
+            f"({describe_error(error)})"
+        ) from error
+    return graph
 
 
 class _FloatPReLU(nn.PReLU):
@@ -160,7 +212,7 @@ def _for_tracing(network: nn.Module) -> nn.Module:
 def convert(
     fake: GraphModule, network: nn.Module, backend: str, image_shape: tuple[int, ...]
 ) -> Int8Network:
-    """Return the int8 network of a fake-quantised one from `prepare`, which is not changed.
+    """Return the int8 network of one that `prepare` or `calibrate` drew up, which is not changed.
 
     The network, the backend and the shape C×H×W of the images are those that `prepare` was given.
 
@@ -169,11 +221,22 @@ def convert(
     """
     with quiet(), _engine(backend):
         graph: GraphModule = quantize_fx.convert_fx(copy.deepcopy(fake).eval())
+        _keep_maps_quantized(graph)
         shapes = quantize_fx.fuse_fx(meta_copy(network))
     int8 = Int8Network(graph, backend, shapes, image_shape)
     if not any(tensor.dtype == torch.int8 for tensor in int8.state_dict().values()):
         raise RequestError("the network cannot be quantised: none of its layers has int8 kernels")
     return int8.eval()
+
+
+def _keep_maps_quantized(graph: GraphModule) -> None:
+    """Take the conversion to float off the feature maps of a graph that returns (maps, logits)."""
+    (output,) = graph.graph.find_nodes(op="output")
+    results = output.args[0]
+    if isinstance(results, tuple) and results[0].target == "dequantize":
+        output.args = ((results[0].args[0], *results[1:]),)
+        graph.graph.eliminate_dead_code()
+        graph.recompile()
 
 
 def with_any_ranges(network: nn.Module, backend: str, images: Tensor) -> Int8Network:
@@ -202,14 +265,16 @@ def _left_out(graph: GraphModule, state: Mapping[str, Any]) -> Iterator[tuple[st
                     yield key, layer, name
 
 
-def _to_plain(network: nn.Module, state: dict[str, Any], *_: object) -> None:
+def _to_plain(network: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
     """Replace the values that only torch's quantised layers understand by plain tensors."""
-    graph = cast("Int8Network", network).graph
-    inner = {key.removeprefix("graph."): value for key, value in state.items()}
+    graph, start = cast("Int8Network", network).graph, f"{prefix}graph."
+    inner = {
+        key.removeprefix(start): value for key, value in state.items() if key.startswith(start)
+    }
     for key, layer, name in _left_out(graph, inner):
         value = getattr(layer, name)
-        state[f"graph.{key}"] = value if isinstance(value, Tensor) else torch.tensor(value)
-    for key, value in list(state.items()):
+        state[start + key] = value if isinstance(value, Tensor) else torch.tensor(value)
+    for key, value in [item for item in state.items() if item[0].startswith(start)]:
         if not isinstance(value, Tensor):
             del state[key]
         elif value.is_quantized:

@@ -6,11 +6,9 @@ makers by default, which is switched off before they are imported.
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 from collections.abc import Callable
-from contextlib import redirect_stderr
 from dataclasses import dataclass
 from inspect import signature
 from typing import Any
@@ -21,6 +19,7 @@ from torch.utils.dlpack import from_dlpack
 
 from harness.errors import RequestError
 from harness.measure.conditions import fp32_modes
+from harness.measure.routed_onnx import export_onnx
 
 Call = Callable[[Tensor], Tensor]
 
@@ -65,8 +64,8 @@ def build_compile(network: nn.Module, _example: Tensor) -> Built:
     )
 
 
-def build_onnxruntime(network: nn.Module, example: Tensor) -> Built:
-    """Return a session on the network's device; RequestError where ONNX Runtime cannot use it."""
+def run_onnxruntime(model: bytes, example: Tensor) -> Built:
+    """Return a session on the example's device; RequestError where ONNX Runtime cannot use it."""
     # Turns off the sending of usage data; read when the library is imported.
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import onnxruntime
@@ -78,7 +77,7 @@ def build_onnxruntime(network: nn.Module, example: Tensor) -> Built:
     tf32 = int("tf32" in fp32_modes())
     settings = {"device_id": device[1], "use_tf32": tf32} if example.is_cuda else {}
     session = onnxruntime.InferenceSession(
-        _export_onnx(network, example), _session_options(), providers=[(provider, settings)]
+        model, _session_options(), providers=[(provider, settings)]
     )
     if session.get_providers()[0] != provider:  # it falls back to the CPU
         raise RequestError(f"runtime onnxruntime cannot start its {provider}")
@@ -113,8 +112,8 @@ def _session_options() -> Any:
     return options
 
 
-def build_openvino(network: nn.Module, example: Tensor) -> Built:
-    """Return an inference request on the CPU; RequestError where the network is elsewhere."""
+def run_openvino(model: bytes, example: Tensor) -> Built:
+    """Return an inference request on the CPU; RequestError where the example is elsewhere."""
     if example.device.type != "cpu":
         raise RequestError(f"runtime openvino runs on the CPU, not on {example.device}")
     # Turns off the report of the import to the makers: openvino uses a stub without this module.
@@ -131,8 +130,7 @@ def build_openvino(network: nn.Module, example: Tensor) -> Built:
         "ENABLE_CPU_PINNING": False,
     }
     core = openvino.Core()
-    model = core.read_model(_export_onnx(network, example))
-    request = core.compile_model(model, "CPU", options).create_infer_request()
+    request = core.compile_model(core.read_model(model), "CPU", options).create_infer_request()
 
     def call(images: Tensor) -> Tensor:
         return torch.from_numpy(request.infer([images.numpy()], share_inputs=True)[0])
@@ -144,18 +142,22 @@ def build_openvino(network: nn.Module, example: Tensor) -> Built:
     )
 
 
-def _export_onnx(network: nn.Module, example: Tensor) -> bytes:
-    """Return the network as serialized ONNX, weights included, for the example's shape."""
-    # When tracing fails, torch prints the graph so far and offers no switch for that.
-    with redirect_stderr(io.StringIO()):
-        program: Any = torch.onnx.export(network, (example,), dynamo=True, verbose=False)
-    serialized: bytes = program.model_proto.SerializeToString()
-    return serialized
+FROM_ONNX: dict[str, Callable[[bytes, Tensor], Built]] = {
+    "onnxruntime": run_onnxruntime,
+    "openvino": run_openvino,
+}
+
+
+def _from_onnx(runtime: str) -> Callable[[nn.Module, Tensor], Built]:
+    def build(network: nn.Module, example: Tensor) -> Built:
+        model = export_onnx(network, example).SerializeToString()
+        return FROM_ONNX[runtime](model, example)
+
+    return build
 
 
 BUILDERS: dict[str, Callable[[nn.Module, Tensor], Built]] = {
     "eager": build_eager,
     "compile": build_compile,
-    "onnxruntime": build_onnxruntime,
-    "openvino": build_openvino,
+    **{runtime: _from_onnx(runtime) for runtime in FROM_ONNX},
 }

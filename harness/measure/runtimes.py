@@ -15,11 +15,13 @@ from torch import Tensor, nn
 
 from harness.errors import CellError, RequestError, unknown_name
 from harness.measure.networks import own_inputs, relative_difference
-from harness.measure.runtime_builders import BUILDERS, LIBRARIES, Built
+from harness.measure.routed_onnx import Decisions, export_routed
+from harness.measure.runtime_builders import BUILDERS, FROM_ONNX, LIBRARIES, Built
 from harness.util.error_text import describe_error
 from harness.util.quiet import quiet
 
 RUNTIMES = tuple(BUILDERS)
+ROUTED_RUNTIMES = tuple(FROM_ONNX)
 MAX_DIFFERENCE = 1e-3
 
 
@@ -60,6 +62,33 @@ def prepare(network: nn.Module, example: Tensor, runtime: str) -> Prepared:
             raise CellError(f"runtime {runtime} failed: {_describe_cause(error)}") from error
     difference = _checked_difference(logits, expected.cpu(), runtime)
     return Prepared(**vars(built), max_difference=difference)
+
+
+def prepare_routed(decisions: Decisions, images: Tensor, classes: Tensor, runtime: str) -> Built:
+    """Make a routed network ready in a runtime, for one image 1×C×H×W, whose class is returned.
+
+    Args:
+        decisions: The networks of `RoutedNetwork.decisions`, fp32 and in evaluation mode.
+        images: Images N×C×H×W, fp32, on the networks' device.
+        classes: The class, int64 N, that each of them must be given.
+        runtime: A name in `ROUTED_RUNTIMES`.
+
+    Raises:
+        RequestError: A missing library, or a device that the runtime cannot use.
+        CellError: The runtime cannot run the network, or gives an image another class.
+    """
+    require_libraries(runtime)
+    with torch.inference_mode(), quiet():
+        try:
+            built = FROM_ONNX[runtime](export_routed(decisions, images[:1]), images[:1])
+            found = torch.cat([built.call(image).cpu() for image in torch.split(images, 1)])
+        except RequestError:
+            raise
+        except Exception as error:
+            raise CellError(f"runtime {runtime} failed: {_describe_cause(error)}") from error
+    if others := int((found != classes.cpu()).sum()):
+        raise CellError(f"runtime {runtime}: {others} of {len(images)} images get another class")
+    return built
 
 
 def require_libraries(runtime: str) -> None:

@@ -14,7 +14,7 @@ from harness.errors import CellError, RequestError
 from harness.measure.latency import Network, in_turn
 from harness.measure.memory import measure_state_mb, measure_weights_mb
 from harness.measure.networks import copy_network, takes_channels_last
-from harness.measure.runtimes import prepare
+from harness.measure.runtimes import ROUTED_RUNTIMES, prepare, prepare_routed
 from harness.networks.deployed import deploy, has_deployed_form
 from harness.spec import BeamNetwork, NetworkPath, QuantizedNetwork, RoutedNetwork
 
@@ -130,6 +130,18 @@ class RoutedAdapter(NetworkAdapter):
     def __init__(self, network: nn.Module, routed: RoutedNetwork) -> None:
         super().__init__(network)
         self.routed = routed
+        self._whole = _adapt_whole(network)
+        self.precision, self.runs_on_meta = self._whole.precision, self._whole.runs_on_meta
+
+    @property
+    def counted(self) -> nn.Module:
+        """The network whose parameters stand for this one's."""
+        return self._whole.counted
+
+    @property
+    def weights_mb(self) -> float:
+        """The size of all weights in MB (10^6 bytes)."""
+        return self._whole.weights_mb
 
     @property
     def paths(self) -> tuple[NetworkPath, ...]:
@@ -173,21 +185,31 @@ class RoutedAdapter(NetworkAdapter):
         """Return a copy with batch norm folded, which routes batches."""
         del images
         prepared: Any = self.routed.prepare_for_inference()
-        return Inference(
-            forward=prepared,
-            classify=prepared.route,
-            method=f"routed{self._beam}, batch norm folded, channels last",
-        )
+        method = f"routed{self._beam}, {self._kernels or 'batch norm folded'}, channels last"
+        return Inference(forward=prepared, classify=prepared.route, method=method)
 
     def timed_call(self, images: Tensor, runtime: str) -> TimedCall:
-        """Return a call that routes the images in turn, in eager torch alone."""
-        if runtime != "eager":
+        """Return a call that routes the images in turn, in eager torch or as ONNX with `If`."""
+        turn = f"{len(images)} images in turn"
+        if runtime == "eager":
+            number = self._kernels or "fp32"
+            method = f"{torch.__version__}: evaluation mode, {number}{self._beam}, {turn}"
+            return TimedCall(call=in_turn(self.routed.route, images), method=method)
+        if self.several_paths:
+            raise CellError(f"it follows several paths: there is no fixed graph for {runtime}")
+        if self._kernels:
+            raise CellError(f"its {self._kernels} are not to be had in {runtime}")
+        if runtime not in ROUTED_RUNTIMES:
             raise CellError(f"it is routed: there is no fixed graph for {runtime}")
-        return TimedCall(
-            call=in_turn(self.routed.route, images),
-            method=f"{torch.__version__}: evaluation mode, fp32{self._beam}, "
-            f"{len(images)} images in turn",
-        )
+        prepared: Any = self.routed.prepare_for_inference()
+        built = prepare_routed(prepared.decisions(), images, prepared.route(images), runtime)
+        method = f"{built.version}: {built.method}, {turn}"
+        return TimedCall(call=in_turn(built.call, images), method=method)
+
+    @property
+    def _kernels(self) -> str:
+        quantized: object = self.network
+        return quantized.kernels if isinstance(quantized, QuantizedNetwork) else ""
 
     @property
     def _beam(self) -> str:
@@ -243,6 +265,10 @@ def adapt(network: nn.Module) -> NetworkAdapter:
     """Return the adapter of a network."""
     if isinstance(network, RoutedNetwork):
         return RoutedAdapter(network, network)
+    return _adapt_whole(network)
+
+
+def _adapt_whole(network: nn.Module) -> NetworkAdapter:
     if isinstance(network, QuantizedNetwork):
         return QuantizedAdapter(network, network)
     return NetworkAdapter(network)

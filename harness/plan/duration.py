@@ -44,6 +44,8 @@ def count_epochs(settings: Settings) -> int:
     The epochs of a compressed model's base are not included.
     """
     compression, tree = settings.quantization or settings.pruning, settings.tree
+    if settings.quantization is not None and settings.quantization.calibration_images is not None:
+        return 0
     if compression is not None:
         return compression.training.epochs
     if tree is None:

@@ -22,10 +22,11 @@ def complete_settings(
         RequestError: There are settings that this model cannot follow.
     """
     for name, (what, make) in SECTIONS.items():
-        if getattr(settings, name) is None and model.section == name:
+        there = getattr(settings, name) is not None
+        if not there and model.section == name:
             section: Any = {name: make()}
             settings = replace(settings, **section)
-        elif getattr(settings, name) is not None and model.section != name:
+        elif there and name not in (model.section, model.base_section):
             raise RequestError(f"setting {name}: {model.label} is {what}")
     for message in _mistakes(settings, model):
         raise RequestError(f"setting {message}")
@@ -52,13 +53,8 @@ def check_training_device(settings: Settings, device: Device) -> None:
 
 def _mistakes(settings: Settings, model: ModelSpec) -> Iterator[str]:
     """Yield what is wrong with settings that are right by themselves, but not for this model."""
-    precision, size = settings.evaluation.precision, model.input_size(settings)
-    if model.base and settings.quantization is not None and precision != "fp32":
-        own = "fp32" if settings.weights == "published" else "int8"
-        yield (
-            f"evaluation.precision: {model.title(settings)} runs in {own}, not in {precision}; "
-            "leave it at fp32"
-        )
+    size = model.input_size(settings)
+    yield from _mistakes_of_quantization(settings, model)
     yield from _mistakes_of_beam(settings, model)
     if settings.stem is not None:
         yield from _mistakes_of_stem(settings, model)
@@ -67,8 +63,30 @@ def _mistakes(settings: Settings, model: ModelSpec) -> Iterator[str]:
         if model.fit is not None:
             yield from _mistakes_of_stages(name, recipe, model)
         if recipe.processes > 1:
-            own_stages = name != "training" or (model.fit is not None and not model.base)
+            own_stages = name != "training" or _trains_in_stages(model)
             yield from _mistakes_of_processes(name, recipe, model.label if own_stages else "")
+
+
+def _trains_in_stages(model: ModelSpec) -> bool:
+    """Whether `Settings.training` is one stage of several, of the model or of its base."""
+    return bool(model.base_section) or (model.fit is not None and not model.base)
+
+
+def _mistakes_of_quantization(settings: Settings, model: ModelSpec) -> Iterator[str]:
+    precision, quantization = settings.evaluation.precision, settings.quantization
+    if not model.base or quantization is None:
+        return
+    if precision != "fp32":
+        own = "fp32" if settings.weights == "published" else "int8"
+        yield (
+            f"evaluation.precision: {model.title(settings)} runs in {own}, not in {precision}; "
+            "leave it at fp32"
+        )
+    if model.quantize is not None and quantization.calibration_images is None:
+        yield (
+            f"quantization.calibration_images: null; {model.label} is not trained in int8: a "
+            "number of training images wanted"
+        )
 
 
 def _mistakes_of_recipe(name: str, recipe: TrainingSettings, size: int) -> Iterator[str]:
@@ -98,9 +116,9 @@ def _mistakes_of_recipe(name: str, recipe: TrainingSettings, size: int) -> Itera
 def _mistakes_of_stages(name: str, recipe: TrainingSettings, model: ModelSpec) -> Iterator[str]:
     """Yield what a recipe asks of a model with stages of its own that it cannot do."""
     cannot = dict.fromkeys(("freeze_layers", "freeze_backbone"), "freezes no layers")
-    if name != "training" or not model.base:
+    if name != "training" or _trains_in_stages(model):
         cannot["layer_decay"] = "has one learning rate for all layers"
-    if not model.base:
+    if _trains_in_stages(model):
         cannot |= dict.fromkeys(("mixup_alpha", "cutmix_alpha"), "needs one class an image")
     for key, why in cannot.items():
         if getattr(recipe, key):
@@ -109,7 +127,7 @@ def _mistakes_of_stages(name: str, recipe: TrainingSettings, model: ModelSpec) -
 
 def _mistakes_of_stem(settings: Settings, model: ModelSpec) -> Iterator[str]:
     """Yield what does not go together with a stem that is not the model's own."""
-    if model.fit is not None and not model.base:
+    if _trains_in_stages(model):
         yield f"stem: {model.label} trains in stages, and builds its networks itself"
     if settings.weights == "published":
         yield f"stem: {settings.stem} is not the stem that published weights are for"
@@ -124,10 +142,10 @@ def _mistakes_of_beam(settings: Settings, model: ModelSpec) -> Iterator[str]:
     if model.section != "tree":
         for name, value in (("beam", beam if beam > 1 else 0), ("beam_threshold", threshold)):
             if value:
-                yield (
-                    f"evaluation.{name}: {model.label} is no tree of networks, so that images "
-                    f"have 1 path, found {value}; leave it out"
-                )
+                why = "is no tree of networks, so that images have"
+                if model.base_section:
+                    why = "sends images along"
+                yield f"evaluation.{name}: {model.label} {why} 1 path, found {value}; leave it out"
     elif threshold and beam == 1:
         yield (
             f"evaluation.beam_threshold: found {threshold}, but evaluation.beam is 1: paths after "

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from functools import partial
+from typing import cast
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from harness.catalog import load_model
 from harness.data.loading import ImageData
 from harness.jobs import Job
 from harness.measure.memory import measure_weights_mb
+from harness.measure.operations import Operations as Measured
 from harness.measure.operations import count_parameters, measure_operations
 from harness.measure.ratios import compare_latency, time_side_by_side
 from harness.networks.build import build_network
-from harness.records.parts import Compression
+from harness.records.parts import Compression, Operations
 from harness.run.costs import Costs
 from harness.run.provision import ReadyNetwork
-from harness.spec import ModelSpec
+from harness.spec import ModelSpec, RoutedNetwork
 
 logger = logging.getLogger(__name__)
 
@@ -31,18 +35,23 @@ def measure_compression(
 ) -> Compression:
     """Measure the costs of a base with random weights, and time both networks in the same rounds.
 
-    The compressed network and the example, one image 1×C×H×W, are on the job's device.
+    Of trees, the layers on the example's path are timed. The compressed network and the example,
+    one image 1×C×H×W, are on the job's device.
     """
     logger.info("%s: latency beside its base", job.cell)
-    base = build_network(load_model(spec.base), job.settings, len(data.classes), data.channels)
-    base.to(job.cell.device)
+    base = _build_base(ready, job, spec, data).to(job.cell.device).eval()
     notes = (ready.sidecar.compression if ready.sidecar else None) or {}
     weights_mb, gmacs = measure_weights_mb(base), costs.operations.gmacs
-    # If the operations of one network cannot be counted, neither can those of the other.
-    operations = measure_operations(base, example) if gmacs else None
+    timed = {"base": base, "compressed": ready.network}
+    operations: Operations | Measured | None = None
+    if costs.paths:
+        # Images take the same layers of both.
+        operations, timed = costs.operations, _on_path_of(example, timed)
+    elif gmacs:  # else those of the base cannot be counted either
+        operations = measure_operations(base, example)
     limits, pruning = job.settings.measurement, job.settings.pruning
     rounds = time_side_by_side(
-        {"base": base, "compressed": ready.network},
+        timed,
         {"base": example, "compressed": example},
         reference="base",
         rounds=limits.latency_rounds,
@@ -70,3 +79,21 @@ def measure_compression(
         latency_rounds=ratio.latency.latency_rounds,
         latency_drift_base=rounds.drift,
     )
+
+
+def _build_base(ready: ReadyNetwork, job: Job, spec: ModelSpec, data: ImageData) -> nn.Module:
+    base = load_model(spec.base)
+    make = partial(build_network, base, job.settings, len(data.classes), data.channels)
+    if base.rebuild is None or base.describe is None:
+        return make()
+    return base.rebuild(base.describe(ready.network, make), make)
+
+
+def _on_path_of(image: Tensor, trees: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
+    """Return the layers of equal trees that the compressed one sends an image through."""
+    routed = {name: cast("RoutedNetwork", tree) for name, tree in trees.items()}
+    label = int(routed["compressed"].route(image))
+    return {
+        name: next(path.network for path in tree.paths() if label in path.classes)
+        for name, tree in routed.items()
+    }

@@ -66,12 +66,9 @@ def measure_costs(network: nn.Module, example: Tensor, job: Job) -> Costs:
     training_mb, no_training = _measure_training_mb(adapter, example, job)
     logger.info("%s: latency, throughput, energy", job.cell)
     timed = _measure_latency({"network": adapter.deployed}, {"network": example}, job)["network"]
-    throughput = _measure_throughput(network, example, operations.gflops, job)
+    throughput, no_share = _measure_throughput(network, example, operations.gflops, job, adapter)
     energy, no_energy = _measure_energy(network, example, throughput, job)
-    reasons |= no_memory | {"peak_training_memory_mb": no_training} | no_energy
-    if adapter.precision:
-        throughput = replace(throughput, throughput_peak_share=None)
-        reasons["throughput_peak_share"] = f"the peak is that of fp32, not of {adapter.precision}"
+    reasons |= no_memory | {"peak_training_memory_mb": no_training} | no_share | no_energy
     return Costs(
         latency=Latency(**vars(timed)),
         throughput=throughput,
@@ -118,8 +115,8 @@ def measure_routed_costs(
     paths.sort(key=lambda each: (each.gmacs, each.name))
     longest = next(path for path, _ in taken if path.name == paths[-1].name)
     memory, reasons = _measure_memory(adapt(longest.network), examples[longest.name])
-    operations = _mean_operations(adapter.network, paths)
-    throughput = _measure_throughput(route, images, operations.gflops, job)
+    operations = _mean_operations(adapter, paths)
+    throughput, no_share = _measure_throughput(route, images, operations.gflops, job, adapter)
     energy, no_energy = _measure_energy(route, images, throughput, job)
     return Costs(
         latency=Latency(**vars(timed[_ALL_PATHS])),
@@ -127,19 +124,21 @@ def measure_routed_costs(
         memory=replace(memory, weights_mb=adapter.weights_mb),
         operations=operations,
         energy=energy,
-        not_measured=reasons | no_energy | {"peak_training_memory_mb": "it is trained in stages"},
+        not_measured={
+            **(reasons | no_share | no_energy),
+            "peak_training_memory_mb": "it is trained in stages",
+        },
         paths=tuple(paths),
     )
 
 
-def _mean_operations(network: nn.Module, paths: Sequence[PathCosts]) -> Operations:
+def _mean_operations(adapter: NetworkAdapter, paths: Sequence[PathCosts]) -> Operations:
     """Return the parameters of a routed network, and the mean operations of an image."""
     images = sum(path.images for path in paths)
     gmacs = sum(path.gmacs * path.images for path in paths) / images
     thop = [path.gmacs_thop * path.images for path in paths if path.gmacs_thop is not None]
-    return Operations(
-        params=count_parameters(network),
-        params_trainable=count_trainable_parameters(network),
+    return replace(
+        _count_sizes(adapter),
         gmacs=gmacs,
         gflops=2 * gmacs,
         gmacs_thop=sum(thop) / images if len(thop) == len(paths) else None,
@@ -147,16 +146,20 @@ def _mean_operations(network: nn.Module, paths: Sequence[PathCosts]) -> Operatio
 
 
 def _measure_operations(adapter: NetworkAdapter, example: Tensor) -> tuple[Operations, _Reasons]:
-    counted = adapter.counted
-    # A quantized network is no longer trained; no layer of it was frozen before.
-    trainable = count_parameters if adapter.precision else count_trainable_parameters
-    sizes = Operations(params=count_parameters(counted), params_trainable=trainable(counted))
+    sizes = _count_sizes(adapter)
     try:
-        found = measure_operations(counted, example)
+        found = measure_operations(adapter.counted, example)
     except CellError as error:
         return sizes, dict.fromkeys(("gmacs", "gflops", "gmacs_thop"), str(error))
     operations = replace(sizes, gmacs=found.gmacs, gflops=found.gflops, gmacs_thop=found.gmacs_thop)
     return operations, dict(found.reasons)
+
+
+def _count_sizes(adapter: NetworkAdapter) -> Operations:
+    counted = adapter.counted
+    # A quantized network is no longer trained; no layer of it was frozen before.
+    trainable = count_parameters if adapter.precision else count_trainable_parameters
+    return Operations(params=count_parameters(counted), params_trainable=trainable(counted))
 
 
 def _measure_memory(adapter: NetworkAdapter, example: Tensor) -> tuple[Memory, _Reasons]:
@@ -204,18 +207,27 @@ def _measure_latency(
 
 
 def _measure_throughput(
-    network: measured.Network, images: Tensor, gflops: float | None, job: Job
-) -> Throughput:
+    network: measured.Network,
+    images: Tensor,
+    gflops: float | None,
+    job: Job,
+    adapter: NetworkAdapter,
+) -> tuple[Throughput, _Reasons]:
+    """Measure throughput, and say why it has no share of the peak, where it has none."""
     limits = job.settings.measurement
     sizes, seconds = limits.throughput_batch_sizes, limits.throughput_seconds
     found = measure_throughput(network, images, batch_sizes=sizes, seconds=seconds)
     peak = measure_peak(str(images.device)).gflops_per_s
-    return Throughput(
+    throughput = Throughput(
         throughput_images_per_s=found.images_per_s,
         throughput_batch_size=found.batch_size,
         throughput_peak_share=gflops and found.images_per_s * gflops / peak,
         peak_gflops_per_s=peak,
     )
+    if not adapter.precision:
+        return throughput, {}
+    reason = f"the peak is that of fp32, not of {adapter.precision}"
+    return replace(throughput, throughput_peak_share=None), {"throughput_peak_share": reason}
 
 
 def _measure_energy(

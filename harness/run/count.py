@@ -12,7 +12,7 @@ from harness.catalog import load_model
 from harness.errors import CellError, RequestError
 from harness.jobs import Job
 from harness.measure.environment import describe_environment
-from harness.measure.memory import measure_file_mb, measure_peak_mb, measure_weights_mb
+from harness.measure.memory import measure_file_mb, measure_peak_mb
 from harness.measure.networks import copy_network
 from harness.measure.operations import count_macs, count_parameters, measure_operations
 from harness.networks.adapter import NetworkAdapter, adapt
@@ -64,17 +64,17 @@ def _build(job: Job, spec: ModelSpec, dataset: DatasetSpec) -> tuple[nn.Module, 
     if spec.published_form is not None and _is_published_form(job, spec):
         network = spec.build(classes, channels, False)
         return spec.published_form(network, lambda: read_published(job, spec)[0]).eval(), "random"
+    if shape_is_trained(spec):
+        if spec.load_published is None:
+            raise RequestError(f"{spec.label} gets its shape in training, and none was published")
+        network, _ = spec.load_published(job, classes)
+        return network.eval(), "published"
     if spec.compress is not None:
         network = build_network(spec, job.settings, classes, channels)
         return spec.compress(network.eval(), job.settings, channels), "random"
-    if not shape_is_trained(spec):
-        with torch.device("meta"):
-            network = build_network(spec, job.settings, classes, channels)
-        return network.to_empty(device="cpu").eval(), "random"
-    if spec.load_published is None:
-        raise RequestError(f"{spec.label} gets its shape in training, and none was published")
-    network, _ = spec.load_published(job, classes)
-    return network.eval(), "published"
+    with torch.device("meta"):
+        network = build_network(spec, job.settings, classes, channels)
+    return network.to_empty(device="cpu").eval(), "random"
 
 
 def _is_published_form(job: Job, spec: ModelSpec) -> bool:
@@ -114,14 +114,15 @@ def count_path(path: NetworkPath, image: Tensor) -> dict[str, Any]:
 
     A CellError says that operations cannot be counted.
     """
-    operations = measure_operations(path.network, image)
+    adapter = adapt(path.network)
+    operations = measure_operations(adapter.counted, image)
     if operations.gmacs is None:
         raise CellError(f"path {path.name}: {operations.reasons['gmacs']}")
     return {
         "name": path.name,
         "classes": len(path.classes),
-        "params": count_parameters(path.network),
-        "weights_mb": measure_weights_mb(path.network),
+        "params": count_parameters(adapter.counted),
+        "weights_mb": adapter.weights_mb,
         "gmacs": operations.gmacs,
         "gmacs_thop": operations.gmacs_thop,
     }

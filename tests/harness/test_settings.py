@@ -191,6 +191,11 @@ def test_a_recipe_of_the_base_is_taken_where_there_is_one(folder, compressed):
     assert (found.training.epochs, found.pruning.speed_up) == (4, 3)
     (folder / "net.old.yaml").write_text("digits: {training: {epochs: 8}}\n")
     assert load_settings("digits", "small", folder=folder, recipe="old").training.epochs == 8
+    (folder / "small.old.yaml").rename(folder / "small.yaml")
+    found = load_settings("digits", "small", folder=folder, recipe="old")
+    assert (found.training.epochs, found.pruning.speed_up) == (8, 3)
+    with pytest.raises(RequestError, match="recipe of small 'oldd': did you mean old"):
+        load_settings("digits", "small", folder=folder, recipe="oldd")
 
 
 def test_sections_are_for_their_models(folder):

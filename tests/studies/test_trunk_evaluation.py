@@ -14,10 +14,12 @@ from harness.errors import CellError
 from studies import trunk_evaluation
 from studies.trunk_evaluation import (
     BATCHED_BF16,
+    BATCHED_INT8,
     NAMES,
     PUBLISHED,
     RESIDENT,
     TRACED,
+    TRACED_INT8,
     Round,
     Way,
     all_ways,
@@ -102,20 +104,21 @@ def two_levels(backbone):
 def test_all_ways_give_the_same_classes(folder):
     trunk = load_published_trunk(published_tree("cifar10"), folder.parents[2], 10)
     images = torch.randn(9, 3, 8, 8)
-    ways = all_ways(trunk, folder, images[:2])
+    ways = all_ways(trunk, folder, images[:2], torch.randn(20, 3, 8, 8))
     assert tuple(ways) == NAMES
     wanted = trunk.route(images)
     assert len(wanted.unique()) > 1
     found = {name: way.run(images) for name, way in ways.items()}
-    # bf16 may choose otherwise between choices that are nearly as likely.
+    # These may choose otherwise between choices that are nearly as likely.
     assert found.pop(BATCHED_BF16).shape == (9,)
+    assert torch.equal(found.pop(BATCHED_INT8), found.pop(TRACED_INT8))
     assert all(torch.equal(classes, wanted) for classes in found.values())
 
 
 def test_the_published_way_reads_the_files_for_every_image(folder):
     trunk = load_published_trunk(published_tree("cifar10"), folder.parents[2], 10)
     image = torch.randn(1, 3, 8, 8)
-    way = all_ways(trunk, folder, image)[PUBLISHED]
+    way = all_ways(trunk, folder, image, image)[PUBLISHED]
     before = int(way.run(image))
     other = (before + 1) % 10
     for name, chosen in (("root", other // 5), (f"sg{other // 5 + 1}", other % 5)):
@@ -154,7 +157,7 @@ def test_the_published_cifar10_tree_runs_alike_in_every_way():
         pytest.skip("the published trees are not here")
     trunk = load_published_trunk(published, TREES, 10)
     images = torch.randn(4, 3, 32, 32)
-    ways = all_ways(trunk, TREES / published.folder, images)
+    ways = all_ways(trunk, TREES / published.folder, images, images)
     wanted = trunk.route(images)
     assert all(torch.equal(ways[name].run(images), wanted) for name in (PUBLISHED, TRACED))
 
@@ -188,15 +191,15 @@ def rounds_by_hand():
 
 def test_ratios_are_taken_within_rounds_and_accuracy_on_the_same_images():
     lines = render(rounds_by_hand(), threads=2).splitlines()
-    rows = {cells[1].strip(): [c.strip() for c in cells[2:-1]] for cells in map(split, lines[2:8])}
+    rows = {cells[1].strip(): [c.strip() for c in cells[2:-1]] for cells in map(split, lines[2:11])}
     assert tuple(rows) == NAMES
     assert rows[PUBLISHED] == ["5", "1.00", "50.00", "—", "—", "—"]
     assert rows[TRACED][:4] == ["20", "4.00 (2.00–8.00)", "100.00", "50.00"]
     assert rows[TRACED][4:] == ["2.00", "2.00 (1.00–4.00)"]
     assert rows[RESIDENT][4:] == ["4.00", "1.00"]
     assert rows[BATCHED_BF16][4:] == ["—", "—"]
-    assert "12 images in 3 rounds, 2 CPU thread(s)" in lines[9]
-    assert 'first 2 of each round: "same images" are those 6' in lines[9]
+    assert "12 images in 3 rounds, 2 CPU thread(s)" in lines[12]
+    assert 'first 2 of each round: "same images" are those 6' in lines[12]
 
 
 def split(line):

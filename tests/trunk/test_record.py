@@ -20,6 +20,7 @@ from harness.run.provision import ready_network
 from harness.settings_spec import (
     EvaluationSettings,
     MeasurementSettings,
+    QuantizationSettings,
     Settings,
     TrainingSettings,
     TreeSettings,
@@ -118,6 +119,27 @@ def test_the_record_says_what_routing_does(job, record):
         "0.classes",
     }
     assert record.weights.epochs == 3
+
+
+def test_the_int8_tree_has_a_record_of_its_own(job, record):
+    settings = dataclasses.replace(
+        job.settings, quantization=QuantizationSettings(calibration_images=50)
+    )
+    cell = dataclasses.replace(job.cell, model="trunk_quantized")
+    int8 = run_cell(dataclasses.replace(job, cell=cell, settings=settings))
+    assert (int8.status, int8.label, int8.accuracy.precision) == ("ok", "TRUNK int8", "int8")
+    assert int8.accuracy.accuracy_method.startswith("routed, int8 kernels of torch, x86")
+    assert int8.weights.epochs == 0
+    found = int8.compression
+    assert found.base_weights_sha256 == record.weights.weights_sha256
+    assert found.accuracy_base == record.accuracy.accuracy_top1
+    assert found.params_base == record.operations.params
+    assert found.weights_ratio_to_base == int8.memory.weights_mb / record.memory.weights_mb < 0.35
+    assert (found.gmacs_base, found.speed_up) == (int8.operations.gmacs, 1)
+    gmacs = {path.name: path.gmacs for path in record.paths}
+    assert all(path.gmacs == gmacs[path.name] for path in int8.paths)
+    assert int8.throughput.throughput_peak_share is None
+    assert int8.not_measured["throughput_peak_share"].startswith("the peak is that of fp32")
 
 
 def test_a_second_run_takes_the_same_tree_and_another_seed_another(job, record):

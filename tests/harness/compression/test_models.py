@@ -13,7 +13,7 @@ from harness.networks.weights import read_sidecar
 from harness.networks.weights_files import base_job, trained_weights_path, unfinished_path
 from harness.run import provision
 from harness.run.provision import ready_network
-from harness.settings_spec import PruningSettings, TrainingSettings
+from harness.settings_spec import PruningSettings, QuantizationSettings, TrainingSettings
 from harness.training import fit, loop, stages
 from tests.harness.compression.conftest import BASE, RECIPE, SECTIONS, job_in
 
@@ -230,6 +230,20 @@ def test_random_weights_are_compressed_too(make_spec, make_job, data, way):
         assert isinstance(ready.network, quantization.Int8Network)
     else:
         assert ready.network[0].out_channels < 64
+
+
+def test_ranges_can_come_from_images_without_training(make_spec, make_job, data, monkeypatch):
+    spec, job = (
+        make_spec("quantization"),
+        make_job("quantization", quantization=QuantizationSettings(calibration_images=16)),
+    )
+    ready = ready_network(job, spec, data)
+    assert isinstance(ready.network, quantization.Int8Network)
+    assert ready.sidecar.logs == []
+    assert ready.sidecar.compression.get("accuracy_fake_quantized") is None
+    monkeypatch.setattr(provision, "learn", lambda *a: pytest.fail("made again"))
+    again = ready_network(job, spec, data)
+    assert equal(ready.network, again.network)
 
 
 def test_int8_is_for_the_cpu(make_spec):

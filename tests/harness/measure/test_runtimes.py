@@ -45,7 +45,7 @@ def prepared(network):
     example = torch.randn(1, 3, 8, 8)
     with pytest.MonkeyPatch.context() as patch:
         # Both runtimes of ONNX share an export, which takes seconds.
-        patch.setattr(runtime_builders, "_export_onnx", cache(runtime_builders._export_onnx))
+        patch.setattr(runtime_builders, "export_onnx", cache(runtime_builders.export_onnx))
         return {runtime: prepare(network, example, runtime) for runtime in RUNTIMES}
 
 

@@ -1,0 +1,116 @@
+"""The int8 tree: maps stay int8 between nodes, batches change nothing, and files bring it back."""
+
+import pytest
+import torch
+
+from harness.measure.memory import measure_weights_mb
+from harness.measure.operations import count_macs, count_parameters
+from harness.networks.adapter import RoutedAdapter, adapt
+from harness.networks.weights import load_state, read_tensors, write_state
+from harness.spec import QuantizedNetwork, RoutedNetwork
+from trunk.model import SPEC
+from trunk.nodes import feature_shape
+from trunk.routing import Trunk
+from trunk.tree import Node, NodeNetwork, Tree
+
+
+def three_levels(backbone):
+    """Return a trained-like tree of five classes: root, 0 (classes 0 to 2) and 0-1 (1 and 2)."""
+    torch.manual_seed(0)
+
+    def node(path, groups, shape, layers):
+        network = NodeNetwork(
+            backbone=backbone, layers=layers, input_shape=shape, outputs=len(groups)
+        )
+        return Node(path=path, groups=groups, network=network)
+
+    root = node((), ((0, 1, 2), (3,), (4,)), (3, 8, 8), "root")
+    below = node((0,), ((0,), (1, 2)), feature_shape(root.network), "other")
+    last = node((0, 1), ((1,), (2,)), feature_shape(below.network), "other")
+    trunk = Trunk(Tree(nodes=(root, below, last)))
+    for _ in range(4):  # statistics of batch norm
+        trunk.train()(torch.randn(32, 3, 8, 8))
+    maps = torch.randn(32, 3, 8, 8)
+    with torch.no_grad():
+        for network in trunk.eval().networks.values():
+            maps, logits = network(maps)
+            network.classifier[0].bias -= logits.mean(0)  # so that images take different paths
+    return trunk
+
+
+@pytest.fixture(scope="module", params=["vgg", "compact", "efficient_xs"])
+def trees(request):
+    trunk = three_levels(request.param)
+    return trunk, SPEC.quantize(trunk, "x86", torch.randn(16, 3, 8, 8))
+
+
+@pytest.fixture
+def images():
+    return torch.randn(37, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+
+
+def test_maps_stay_int8_between_nodes(trees, images):
+    _, int8 = trees
+    maps = images
+    with torch.inference_mode():
+        for node in int8.networks.values():
+            graph = node.int8.graph
+            kept = [n for n in graph.graph.nodes if n.target == "dequantize"]
+            assert len(kept) == 1  # the logits
+            made = [n for n in graph.graph.nodes if n.target is torch.quantize_per_tensor]
+            assert len(made) == (maps is images)
+            maps, logits = node(maps)
+            assert maps.dtype == torch.quint8
+            assert logits.dtype == torch.float32
+
+
+def test_it_is_near_the_float_tree(trees, images):
+    trunk, int8 = trees
+    with torch.inference_mode():
+        wanted, found = trunk(images).exp(), int8(images).exp()
+    assert (found - wanted).abs().max() < 0.1
+
+
+def test_an_image_gets_the_same_class_in_any_batch(trees, images):
+    _, int8 = trees
+    whole = int8.route(images)
+    assert len(whole.unique()) > 1
+    alone = torch.cat([int8.route(image) for image in images.split(1)])
+    assert torch.equal(alone, whole)
+    assert torch.equal(int8.prepare_for_inference().route(images[:20]), whole[:20])
+    assert torch.equal(int8.prepare_for_single_images().route(images[:1]), whole[:1])
+
+
+def test_what_was_saved_is_loaded(trees, images, tmp_path):
+    trunk, int8 = trees
+    path = tmp_path / "w.safetensors"
+    write_state(path, int8)
+    again = SPEC.quantize(Trunk(trunk.tree).eval(), "x86", torch.zeros(1, 3, 8, 8))
+    load_state(again, read_tensors(path), str(path))
+    with torch.inference_mode():
+        assert torch.equal(again(images), int8(images))
+
+
+def test_it_is_counted_as_its_float_tree_and_weighed_as_it_is(trees):
+    trunk, int8 = trees
+    assert isinstance(int8, RoutedNetwork)
+    assert isinstance(int8, QuantizedNetwork)
+    adapter, image = adapt(int8), torch.zeros(1, 3, 8, 8)
+    assert isinstance(adapter, RoutedAdapter)
+    assert adapter.precision == "int8"
+    assert 0.9 * count_parameters(trunk) < count_parameters(adapter.counted)
+    assert adapter.weights_mb < 0.31 * measure_weights_mb(trunk)
+    for path, wanted in zip(int8.paths(), trunk.paths(), strict=True):
+        assert (path.name, path.classes) == (wanted.name, wanted.classes)
+        counted = adapt(path.network).counted
+        assert count_macs(counted, image) == count_macs(wanted.network, image)
+        assert adapt(path.network).weights_mb < 0.35 * measure_weights_mb(wanted.network)
+
+
+def test_a_node_that_no_image_reaches_is_quantized_too():
+    trunk = three_levels("compact")
+    with torch.no_grad():
+        trunk.networks["root"].classifier[0].bias[0] = -1e3
+    int8 = SPEC.quantize(trunk, "x86", torch.randn(8, 3, 8, 8))
+    with torch.inference_mode():
+        assert int8(torch.randn(4, 3, 8, 8)).isfinite().all()
