@@ -129,6 +129,10 @@ def _save_empty(save, plot, files, **options):
     save(lambda: Figure(figsize=(0.2, 0.2)), files, **options)
 
 
+# Never closed: that would wait for their lock.
+_COPIED = []
+
+
 class _ForkedWorker:
     """The part of `subprocess.Popen` that is used to start a worker, by fork instead of by exec."""
 
@@ -159,6 +163,9 @@ class _ForkedWorker:
 
 def _run_worker(module, options):
     logging.root.handlers.clear()
+    # Another thread of the parent may have been writing, so that the copied streams are locked.
+    _COPIED.extend((sys.stdout, sys.stderr))
+    sys.stdout, sys.stderr = (os.fdopen(n, "w", buffering=1, closefd=False) for n in (1, 2))
     sys.argv = [module, *options]
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)

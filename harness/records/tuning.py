@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,11 @@ from annotated_types import Ge, Le, Len
 
 from harness.errors import RequestError
 from harness.jobs import Cell
-from harness.records.parts import Amount, Count, Positive, Provenance
+from harness.records.parts import Amount, Count, Percent, Positive, Provenance
 from harness.records.store import STRICT, Store
 from harness.settings_spec import TuningSettings
+
+_ONE_SIDED_95 = 1.645
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +66,7 @@ class TuningRecord:
         recipe: Settings of the winner and fixed ones, by dotted key.
         gmacs: Multiply-accumulates of one image's forward pass, 10^9; training takes three times
             as many.
+        chance: Accuracy on the held-out images of naming their most frequent class, percent.
         data_name: The images.
         data_sha256: Their digest.
         settings_hash: Of the settings that the trials start from.
@@ -84,6 +88,7 @@ class TuningRecord:
     best: Count
     recipe: dict[str, Any]
     gmacs: Amount | None = None
+    chance: Percent | None = None
     data_name: str
     data_sha256: str
     settings_hash: str
@@ -98,6 +103,15 @@ class TuningRecord:
     def winner(self) -> TrialResult:
         """The best trial."""
         return self.trials[self.best]
+
+    @property
+    def is_chance(self) -> bool:
+        """Whether the best accuracy is within the 95% that chance would reach, one-sided."""
+        if self.chance is None:
+            return False
+        share = self.chance / 100
+        luck = _ONE_SIDED_95 * math.sqrt(share * (1 - share) / self.held_out)
+        return (self.winner.accuracy or 0) <= 100 * (share + luck)
 
 
 def _contradictions(record: TuningRecord) -> Iterator[str]:

@@ -29,6 +29,12 @@ def print_tuning(records: Sequence[TuningRecord]) -> None:
     """Print a line for each search; accuracies are on held-out training images."""
     if records:
         print_table(tuning_table(records))
+    for record in records:
+        if record.is_chance:
+            print(
+                f"{record.cell}: no trial is better than chance ({record.chance:.2f}%), so its "
+                "recipe means nothing: give trials more images or epochs (--tune-budget)"
+            )
 
 
 def render_tuning(records: Sequence[TuningRecord]) -> str:
@@ -47,7 +53,7 @@ def tuning_table(records: Sequence[TuningRecord]) -> Table:
                 _describe_trials(record),
                 f"{record.images_seen:,}",
                 "–" if first is None else f"{first:.2f}",
-                f"{best:.2f}",
+                f"{best:.2f} (chance)" if record.is_chance else f"{best:.2f}",
                 f"{record.held_out:,}",
                 ", ".join(
                     f"{name.removeprefix('training.')} {_text(value)}"

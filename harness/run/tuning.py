@@ -88,6 +88,7 @@ def tune(tuning: TuneJob) -> TuningRecord:
         best=best.number,
         recipe=space.fixed | best.values,
         gmacs=_count_gmacs(job, spec, data),
+        chance=100 * data.test.labels.bincount().max().item() / len(data.test),
         data_name=data.source.name,
         data_sha256=data.source.sha256,
         settings_hash=settings_hash(job.settings),

@@ -14,7 +14,7 @@ from harness.report.figures import refresh_figures, stale_figures, tuning_stems
 from harness.report.page import render_page
 from harness.report.page_sections import tuning_sections
 from harness.report.site import refresh
-from harness.report.tuning import plot_trials, render_tuning
+from harness.report.tuning import plot_trials, print_tuning, render_tuning
 
 SEARCH = {
     "training.learning_rate": {"low": 1e-4, "high": 1e-2, "log": True, "choices": []},
@@ -104,6 +104,16 @@ def test_a_trial_outside_its_space_is_named():
     record = make_tuning(space=make_tuning().space | {"search": {"training.x": {"low": 0}}})
     with pytest.raises(CellError, match=r"tuning/digits/resnet-cpu.json: trials outside"):
         plot_trials(record)
+
+
+@pytest.mark.parametrize(("best", "chance"), [(14.0, True), (16.0, False)])
+def test_a_search_that_found_nothing_better_than_chance_says_so(best, chance, capsys):
+    """Of 100 images, 10% by chance: 95% of the time up to 10 + 1.645·3 = 14.9%."""
+    record = make_tuning((9.0, best), chance=10.0, held_out=100)
+    print_tuning([record])
+    said = " ".join(capsys.readouterr().out.split())
+    assert ("no trial is better than chance (10.00%)" in said) == chance
+    assert (f"{best:.2f} (chance)" in render_tuning([record])) == chance
 
 
 def test_the_page_has_a_table_and_the_figures():
