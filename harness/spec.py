@@ -190,13 +190,6 @@ class NetworkPath:
 class RoutedNetwork(Protocol):
     """A network that sends images different ways, so that they differ in cost."""
 
-    def decisions(self) -> tuple[tuple[nn.Module, tuple[int, ...]], ...]:
-        """Return the networks that choose, the first one first, and what follows each choice.
-
-        A network maps N×C×H×W to maps and logits; a choice leads to the network of that index, or
-        to class -1 - choice.
-        """
-
     def prepare_for_inference(self) -> nn.Module:
         """Return a copy that is made for inference alone, a routed network too."""
 
@@ -205,6 +198,18 @@ class RoutedNetwork(Protocol):
 
     def paths(self) -> tuple[NetworkPath, ...]:
         """Return all the ways; every class is on exactly one."""
+
+
+@runtime_checkable
+class DecidingNetwork(RoutedNetwork, Protocol):
+    """A routed network whose ways are choices, one after the other."""
+
+    def decisions(self) -> tuple[tuple[nn.Module, tuple[int, ...]], ...]:
+        """Return the networks that choose, the first one first, and what follows each choice.
+
+        A network maps N×C×H×W to maps and logits; a choice leads to the network of that index, or
+        to class -1 - choice.
+        """
 
 
 @runtime_checkable

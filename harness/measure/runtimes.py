@@ -68,7 +68,7 @@ def prepare_routed(decisions: Decisions, images: Tensor, classes: Tensor, runtim
     """Make a routed network ready in a runtime, for one image 1×C×H×W, whose class is returned.
 
     Args:
-        decisions: The networks of `RoutedNetwork.decisions`, fp32 and in evaluation mode.
+        decisions: The networks of `DecidingNetwork.decisions`, fp32 and in evaluation mode.
         images: Images N×C×H×W, fp32, on the networks' device.
         classes: The class, int64 N, that each of them must be given.
         runtime: A name in `ROUTED_RUNTIMES`.
