@@ -132,7 +132,7 @@ def check_records(draw):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             load_results(folder)
-    render_files(Path(folder), make_findings(material))
+    render_files(make_findings(Path(folder), material))
 
 
 _RECORDS = (
