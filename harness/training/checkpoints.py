@@ -15,7 +15,7 @@ from pydantic import Strict, TypeAdapter, ValidationError
 
 from harness.errors import RequestError
 from harness.records.parts import Epoch
-from harness.util.files import atomic_path, regular_file
+from harness.util.files import atomic_path, delete_abandoned, regular_file
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,8 @@ def previous_path(path: Path) -> Path:
 
 
 def delete_checkpoint(path: Path) -> None:
-    """Delete the last and the previous checkpoint, if they exist."""
+    """Delete the last and the previous checkpoint, and what killed processes left of others."""
+    delete_abandoned(path)
     path.unlink(missing_ok=True)
     previous_path(path).unlink(missing_ok=True)
 

@@ -38,9 +38,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{_HOST}-{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        for left in path.parent.glob(f".{glob.escape(path.name)}.{_HOST}-*.tmp"):
-            if not _is_running(left.stem.rpartition("-")[2]):
-                left.unlink(missing_ok=True)
+        delete_abandoned(path)
         yield temporary
         temporary.replace(path)
     except OSError as error:
@@ -48,6 +46,13 @@ def atomic_path(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def delete_abandoned(path: Path) -> None:
+    """Delete what killed processes of this machine left when they were writing a file."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.{_HOST}-*.tmp"):
+        if not _is_running(left.stem.rpartition("-")[2]):
+            left.unlink(missing_ok=True)
 
 
 def _is_running(pid: str) -> bool:

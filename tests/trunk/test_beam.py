@@ -107,7 +107,7 @@ def test_the_threshold_is_a_probability_from_the_root_on(forked, threshold, clas
     assert [trunk.route(image[None]).item() for image in images_of(0, 1)] == classes
 
 
-@pytest.mark.parametrize("seed", [0, 3, 6, 7, 8])
+@pytest.mark.parametrize("seed", [0, 3, 7])
 def test_as_many_paths_as_nodes_are_the_full_tree(seed, unsure_trunk):
     trunk = unsure_trunk(seed)
     images = torch.randn(40, 1, 8, 8)
@@ -118,18 +118,18 @@ def test_as_many_paths_as_nodes_are_the_full_tree(seed, unsure_trunk):
     assert torch.equal(found, wanted)
 
 
-@pytest.mark.parametrize("seed", [0, 3, 6, 7, 8])
+@pytest.mark.parametrize("seed", [0, 7])
 @pytest.mark.parametrize(("paths", "threshold"), [(1, 0.0), (2, 0.0), (2, 0.2), (3, 0.1)])
 def test_images_are_independent_of_their_batch(seed, paths, threshold, unsure_trunk):
     plain = unsure_trunk(seed)
     trunk = plain.with_beam(paths, threshold)
-    images = torch.randn(24, 1, 8, 8)
+    images = torch.randn(8, 1, 8, 8)
     labels, ran = search(tuple(trunk.networks.values()), trunk._steps, trunk.beam, images)
     alone = [trunk.follow(image[None]) for image in images]
     assert torch.equal(labels, torch.cat([label for label, _ in alone]))
     assert torch.equal(ran, torch.cat([nodes for _, nodes in alone]))
-    order = torch.randperm(24)
-    for piece in order.split(7):
+    order = torch.randperm(8)
+    for piece in order.split(3):
         found, nodes = trunk.follow(images[piece])
         assert torch.equal(found, labels[piece])
         assert torch.equal(nodes, ran[piece])
@@ -182,12 +182,12 @@ def by_definition(trunk, image, paths, threshold):
     return node.groups[best[-1]][0], sorted(ran)
 
 
-@pytest.mark.parametrize("seed", [0, 6, 7])
+@pytest.mark.parametrize("seed", [0, 7])
 @torch.inference_mode()
 def test_the_search_is_what_it_is_said_to_be(seed, unsure_trunk):
     trunk = unsure_trunk(seed)
-    images = torch.randn(12, 1, 8, 8)
-    for paths, threshold in itertools.product((2, 3, 4), (0.0, 0.1, 0.3)):
+    images = torch.randn(8, 1, 8, 8)
+    for paths, threshold in itertools.product((2, 4), (0.0, 0.1, 0.3)):
         labels, ran = trunk.with_beam(paths, threshold).follow(images)
         for image, label, nodes in zip(images, labels, ran, strict=True):
             wanted = by_definition(trunk, image[None], paths, threshold)

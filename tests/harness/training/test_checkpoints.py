@@ -17,6 +17,7 @@ from harness.training.checkpoints import (
     previous_path,
     save_checkpoint,
 )
+from harness.util import files
 
 
 class Killed(BaseException):
@@ -49,6 +50,14 @@ def test_a_checkpoint_keeps_numbers_and_tensors(path):
     state = load_checkpoint(path)
     assert torch.equal(state["a"], torch.ones(2))
     assert (state["b"], state["c"]) == ([1, 2.5, "x"], {"d": math.pi})
+
+
+def test_deleting_takes_what_a_killed_process_left(path):
+    save(path, 1)
+    # No process has a number above 2**22.
+    path.with_name(f".{path.name}.{files._HOST}-{2**30}.tmp").write_text("half")
+    delete_checkpoint(path)
+    assert list(path.parent.iterdir()) == []
 
 
 def test_two_files_take_turns(path):
