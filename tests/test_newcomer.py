@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from harness.records.cell import CELLS
-from tests.commands import BRIEF
+from tests import commands
 
 ROOT = Path(__file__).resolve().parent.parent
 # The README's first command with less training and shorter measurements.
 QUICK = (
     *("--dataset", "digits", "--model", "mobilenet", "--epochs", "1", "--threads", "1"),
-    *("--set", "training.batch_size=256", *BRIEF),
+    *("--set", "training.batch_size=256", *commands.BRIEF),
 )
 
 
@@ -28,7 +28,7 @@ def clone(tmp_path_factory):
         pytest.skip("not a git checkout")
     clone = tmp_path_factory.mktemp("clone") / "project"
     assert run(ROOT, "git", "clone", "--quiet", str(ROOT), str(clone)).returncode == 0
-    done = run(clone, sys.executable, "comparisons.py", *QUICK, "--offline")
+    done = commands.run(clone, "comparisons.py", *QUICK, "--offline")
     assert done.returncode == 0, done.stderr
     assert "digits: measured beside published" in done.stdout
     assert "digits: the reference results" in done.stdout
