@@ -195,13 +195,13 @@ class RoutedAdapter(NetworkAdapter):
             number = self._kernels or "fp32"
             method = f"{torch.__version__}: evaluation mode, {number}{self._beam}, {turn}"
             return TimedCall(call=in_turn(self.routed.route, images), method=method)
-        prepared: Any = self.routed.prepare_for_inference()
-        if runtime not in ROUTED_RUNTIMES or not isinstance(prepared, DecidingNetwork):
+        if runtime not in ROUTED_RUNTIMES or not isinstance(self.routed, DecidingNetwork):
             raise CellError(f"it is routed: there is no fixed graph for {runtime}")
         if self.several_paths:
             raise CellError(f"it follows several paths: there is no fixed graph for {runtime}")
         if self._kernels:
             raise CellError(f"its {self._kernels} are not to be had in {runtime}")
+        prepared: Any = self.routed.prepare_for_inference()
         built = prepare_routed(prepared.decisions(), images, prepared.route(images), runtime)
         method = f"{built.version}: {built.method}, {turn}"
         return TimedCall(call=in_turn(built.call, images), method=method)
