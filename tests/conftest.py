@@ -1,5 +1,7 @@
 """Shared by all tests: one thread, so that tests beside each other do not fight over cores."""
 
+import gc
+
 import pytest
 import torch
 
@@ -10,6 +12,12 @@ def _one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+def pytest_collection_finish():
+    # What all tests import is not searched for garbage again and again: a fifth of their time.
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_runtest_setup(item):

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from harness.records.cell import CELLS
-from tests.commands import Running, copy_project, run
+from tests.commands import BRIEF, Running, copy_project, run
 
 NETWORK = '''"""A small network for images larger than the digits are."""
 
@@ -32,8 +32,6 @@ SPEC = CompressedSpec(label="Large, less", base="large", compression="{compressi
 '''
 CELL = ("comparisons.py", "--dataset", "digits", "--threads", "1", "--offline")
 CELL += ("--set", "training.batch_size=128", "--set", "image_size=16")
-QUICK = ("--set", "measurement.latency_seconds=0.1", "--set", "measurement.throughput_seconds=0.1")
-QUICK += ("--set", "measurement.throughput_batch_sizes=[1]")
 SMALL = ("--set", "stem=small")
 # Images of 16×16 pixels: 16 filters of 5×5 at 8×8 places, 16 of 3×3×16 at 4×4, and the head.
 GMACS = (64 * 16 * 25 + 16 * 16 * 144 + 160) / 1e9
@@ -55,7 +53,7 @@ def project(tmp_path_factory):
 
 
 def measure(project, *arguments, model="large"):
-    command = (*CELL, *QUICK, "--model", model, "--epochs", "2", *arguments)
+    command = (*CELL, *BRIEF, "--model", model, "--epochs", "2", *arguments)
     return run(project, *command)
 
 
@@ -86,7 +84,7 @@ def test_weights_with_and_without_a_small_stem_never_mix(project):
 def test_a_killed_training_goes_on_to_the_same_weights(project):
     options = (*SMALL, "--seed", "5", "--set", "training.start=random")
     options += ("--set", "checkpoint_minutes=0", "--results-dir", "killed")
-    running = Running(project, *CELL, *QUICK, "--model", "large", "--epochs", "2", *options)
+    running = Running(project, *CELL, *BRIEF, "--model", "large", "--epochs", "2", *options)
     while not running.ended and not list((project / "weights/digits").glob("*.checkpoint")):
         time.sleep(0.01)
     running.kill()
