@@ -43,6 +43,9 @@ class ModelSpec:
         published_label: The name in tables of that network; empty: `label`.
         fit: Trains the network in the model's own way: takes a `harness.training.stages.Fitting`,
             returns the network; None: the common training.
+        first_stage: Returns the model of the first stage of `fit` alone, which the common training
+            trains: what `--tune` searches a recipe for, which all stages then follow. None: there
+            is no such model.
         describe: `describe(network, make)` returns what `rebuild` needs of a network that is not
             as built, as JSON holds it; `make()` builds one.
         rebuild: `rebuild(structure, make)` makes that network, with any weights, from what
@@ -69,6 +72,7 @@ class ModelSpec:
     published_form: Callable[[nn.Module, Callable[[], StateDict]], nn.Module] | None = None
     published_label: str = ""
     fit: Callable[[Any], nn.Module] | None = None
+    first_stage: Callable[[Settings], ModelSpec] | None = None
     describe: Callable[[nn.Module, Callable[[], nn.Module]], dict[str, Any]] | None = None
     rebuild: Callable[[dict[str, Any], Callable[[], nn.Module]], nn.Module] | None = None
     load_published: Callable[[Job, int], tuple[nn.Module, str]] | None = None

@@ -1,6 +1,7 @@
 """`--tune` as a whole command: killed, continued, its winner used; test images choose nothing."""
 
 import json
+import shutil
 import time
 
 import numpy as np
@@ -11,7 +12,7 @@ from harness.jobs import Cell
 from harness.plan import cells
 from harness.records.cell import CELLS
 from harness.records.tuning import TUNINGS, tuning_place
-from tests.commands import BRIEF, Running, copy_project, run
+from tests.commands import BRIEF, ROOT, Running, copy_project, run
 from tests.refusals import make_request, refuse
 
 NETWORK = '''"""A small convolutional network."""
@@ -38,6 +39,7 @@ BUDGET = ("--tune-budget", "200x3")
 def project(tmp_path_factory):
     copy = tmp_path_factory.mktemp("project")
     copy_project(copy)
+    shutil.copytree(ROOT / "trunk", copy / "trunk", ignore=shutil.ignore_patterns("__pycache__"))
     folder = copy / "monolithic_architectures" / "small"
     folder.mkdir()
     (folder / "model.py").write_text(NETWORK)
@@ -55,8 +57,8 @@ def project(tmp_path_factory):
     return copy
 
 
-def read(project, data="shades"):
-    place = tuning_place(Cell(dataset=data, model="small", device="cpu"))
+def read(project, data="shades", model="small"):
+    place = tuning_place(Cell(dataset=data, model=model, device="cpu"))
     return TUNINGS.read(project / "results/own" / place)
 
 
@@ -111,6 +113,34 @@ def test_workers_share_a_search_and_one_that_is_killed_loses_no_trial(project):
     assert planned == [f"shades/small-cpu, worker {number}: done" for number in (1, 2)]
 
 
+def test_all_stages_of_trunk_follow_what_is_found_for_its_root(project):
+    options = ("--model", "trunk", "--data-file", "shades.npz", "--set", "image_size=16")
+    options += ("--threads", "1", "--offline")
+    tuned = ("comparisons.py", *options, "--tune", "2", "--tune-budget", "200x1")
+    done = run(project, *tuned)
+    assert done.returncode == 0, done.stderr
+    record = read(project, model="trunk")
+    assert [trial.state for trial in record.trials] == ["complete"] * 2
+    # 24 filters of 3×3 at 8×8 places are the root's first layer alone.
+    assert record.gmacs > 64 * 24 * 9 / 1e9
+    stages = [f"{name}.epochs=1" for name in ("tree.grouping", "tree.class_below", "tree.joint")]
+    options += tuple(word for stage in stages for word in ("--set", stage))
+    options += ("--set", "tree.joint.label_smoothing=0.3", "--epochs", "1", *BRIEF)
+    done = run(project, "comparisons.py", *options, "--recipe", "tuned")
+    assert done.returncode == 0, done.stderr
+    cell = CELLS.read(project / "results/own/records/shades/trunk-cpu.json")
+    settings = cell.settings.settings
+    found = {name.removeprefix("training."): value for name, value in record.recipe.items()}
+    found = json.loads(json.dumps(found))
+    tree = settings["tree"]
+    joint = tree["joint"] | {"label_smoothing": found["label_smoothing"]}
+    assert tree["joint"]["label_smoothing"] == 0.3
+    for stage in (settings["training"], tree["grouping"], tree["class_below"], joint):
+        assert stage["epochs"] == 1
+        assert {name: stage[name] for name in found} == found
+    assert settings["tuning"]["trials"] == 2
+
+
 def test_test_images_choose_nothing(project):
     for name in ("shades", "swapped"):
         done = run(project, *TUNE, *BUDGET, "--data-file", f"{name}.npz")
@@ -145,7 +175,7 @@ def test_what_is_refused(project, options, words):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"models": ["trunk"], "tune": 2}, "TRUNK trains in stages"),
+        ({"models": ["trunk_quantized"], "tune": 2}, "is made from trunk: tune that"),
         ({"models": ["vgg_pruned"], "tune": 2}, "is made from vgg_bn: tune that"),
         ({}, "--measure tune wants --tune NUMBER"),
     ],

@@ -215,7 +215,7 @@ class _Grower:
         """
         self.fitting.seed_all(stage)
         network = build_node(self._describe_network(path, len(groups)))
-        self._set_dropout(network)
+        set_dropout(network, self.settings.dropout)
         if start is not None and _shapes(start.features) == _shapes(network.features):
             network.features.load_state_dict(start.features.state_dict())
         targets = child_of_class(groups)[self.labels[inputs.rows]]
@@ -265,15 +265,10 @@ class _Grower:
         """Return the tree with copies of the networks."""
         paths = sorted(self.grown)
         trunk = Trunk(Tree(nodes=tuple(self.grown[path].node for path in paths)))
-        self._set_dropout(trunk)
+        set_dropout(trunk, self.settings.dropout)
         for path, network in zip(paths, trunk.networks.values(), strict=True):
             network.load_state_dict(self.grown[path].network.state_dict())
         return trunk
-
-    def _set_dropout(self, network: nn.Module) -> None:
-        for module in network.modules():
-            if isinstance(module, nn.Dropout2d) and self.settings.dropout is not None:
-                module.p = self.settings.dropout
 
     def _inputs(self, path: NodePath, rows: Tensor, recipe: TrainingSettings) -> NodeInputs:
         above = [self.grown[path[:depth]].network for depth in range(len(path))]
@@ -303,6 +298,13 @@ class _Grower:
         return NodeNetwork(
             backbone=self.settings.backbone, layers=layers, input_shape=shape, outputs=outputs
         )
+
+
+def set_dropout(network: nn.Module, probability: float | None) -> None:
+    """Set the probability of every channel dropout; None leaves it as the backbone says."""
+    for module in network.modules():
+        if isinstance(module, nn.Dropout2d) and probability is not None:
+            module.p = probability
 
 
 def choose_held_out(labels: Tensor, share: float, seed: int) -> Tensor:

@@ -8,9 +8,10 @@ from typing import Any, cast
 
 from torch import nn
 
+from harness.settings_spec import Settings, TreeSettings
 from harness.spec import ModelSpec
-from trunk.growing import grow
-from trunk.nodes import Shape, feature_shape
+from trunk.growing import Logits, grow, set_dropout
+from trunk.nodes import Shape, build_node, feature_shape
 from trunk.published import load_published
 from trunk.quantized import quantize
 from trunk.routing import Trunk
@@ -45,6 +46,25 @@ def rebuild(structure: dict[str, Any], make: Callable[[], nn.Module]) -> nn.Modu
     return Trunk(tree_from_json(structure))
 
 
+def first_stage(settings: Settings) -> ModelSpec:
+    """Return the model of a root that tells all classes apart, which is what is trained first."""
+    tree, size = settings.tree or TreeSettings(), SPEC.input_size(settings)
+
+    def build_root(num_classes: int, in_channels: int, pretrained: bool) -> nn.Module:
+        del pretrained
+        node = NodeNetwork(
+            backbone=tree.backbone,
+            layers=tree.root_layers,
+            input_shape=(in_channels, size, size),
+            outputs=num_classes,
+        )
+        network = build_node(node)
+        set_dropout(network, tree.dropout)
+        return Logits(network)
+
+    return ModelSpec(label=SPEC.label, build=build_root, image_size=size)
+
+
 def _two_levels(num_classes: int, image_shape: Shape) -> Trunk:
     width = max(2, math.isqrt(num_classes))
     classes = range(num_classes)
@@ -73,6 +93,7 @@ SPEC = ModelSpec(
     image_size=32,
     resize=resize,
     fit=grow,
+    first_stage=first_stage,
     section="tree",
     describe=describe,
     rebuild=rebuild,

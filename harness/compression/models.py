@@ -54,6 +54,7 @@ def compressed_model(spec: CompressedSpec, base: ModelSpec) -> ModelSpec:
     own = {
         "label": spec.label,
         "base": spec.base,
+        "first_stage": None,
         "section": spec.compression,
         "base_section": base.section,
     }

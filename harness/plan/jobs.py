@@ -7,8 +7,8 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from harness.catalog import load_model
 from harness.errors import NotPublishedError, RequestError, printable
@@ -24,8 +24,8 @@ from harness.registry import (
     model_files,
     split_names,
 )
-from harness.settings import load_settings, parse_assignment
-from harness.settings_spec import LARGEST_SEED
+from harness.settings import load_settings, parse_assignment, recipes, with_values
+from harness.settings_spec import LARGEST_SEED, Settings
 from harness.spec import ModelSpec
 from harness.tracking.names import choose_trackers
 from harness.util.files import absolute
@@ -119,12 +119,16 @@ def make_job(request: Request, cell: Cell, seed: int | None = None) -> tuple[Job
     """Return the job of a request's cell, with a seed of `--seeds` if any, and its model."""
     spec = load_model(cell.model)
     overrides = dict(request.overrides) | dict(map(parse_assignment, request.assignments))
-    recipe, tuning = request.recipe, None
-    if recipe == "tuned":
+    dataset = find_dataset(cell.dataset)
+    if request.recipe == "tuned":
         found = find_tuned((request.results_dir, REFERENCE_RESULTS), cell)
-        recipe, tuning, overrides = "", found.budget, {**found.recipe, **overrides}
-    settings = load_settings(cell.dataset, cell.model, overrides, recipe=recipe)
-    settings = dataclasses.replace(settings, tuning=tuning)
+        values = {**found.recipe, **overrides}
+        settings = complete_settings(load_settings(cell.dataset, cell.model, values), spec, dataset)
+        settings = dataclasses.replace(settings, tuning=found.budget)
+        if spec.first_stage is not None:
+            settings = _in_all_stages(settings, found.recipe, overrides)
+    else:
+        settings = load_settings(cell.dataset, cell.model, overrides, recipe=request.recipe)
     own_seed = settings.seed
     if seed is not None:
         if "seed" in overrides:
@@ -142,7 +146,7 @@ def make_job(request: Request, cell: Cell, seed: int | None = None) -> tuple[Job
     command = describe_command(request, cell.dataset, cell.model, device)
     job = Job(
         cell=cell,
-        settings=complete_settings(settings, spec, find_dataset(cell.dataset)),
+        settings=complete_settings(settings, spec, dataset),
         data_dir=request.data_dir.absolute(),
         data_file=absolute(request.data_file) if request.data_file else None,
         weights_dir=request.weights_dir.absolute(),
@@ -158,6 +162,23 @@ def make_job(request: Request, cell: Cell, seed: int | None = None) -> tuple[Job
     if request.launcher == "local":
         _check_places(settings.training.processes, device)
     return job, spec
+
+
+def _in_all_stages(
+    settings: Settings, found: Mapping[str, Any], overrides: Mapping[str, Any]
+) -> Settings:
+    """Return settings whose stages all have what was found for the first, `training`.
+
+    What `overrides` name, a stage or a setting of it, stays.
+    """
+    values = {
+        f"{stage}.{name.removeprefix('training.')}": value
+        for stage in recipes(settings)
+        if stage not in overrides
+        for name, value in found.items()
+    }
+    values = {name: value for name, value in values.items() if name not in overrides}
+    return with_values(settings, values, "tuned recipe")
 
 
 def _check_places(processes: int, device: Device) -> None:

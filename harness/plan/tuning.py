@@ -23,7 +23,7 @@ from harness.tuning.space import Space, TuneJob, held_out_rows, load_space
 def plan_tuning(request: Request) -> list[TuneJob]:
     """Return a study for each data set and model, as often as workers share it.
 
-    Of `all` models, those with one recipe are taken.
+    Of `all` models, those with one recipe, or one for all stages, are taken.
 
     Raises:
         RequestError: Anything in the request is wrong.
@@ -43,7 +43,7 @@ def plan_tuning(request: Request) -> list[TuneJob]:
     for dataset in name_datasets(request):
         for model in expand_names("model", request.models, model_files()):
             job, spec = make_job(request, Cell(dataset=dataset, model=model, device=device))
-            if spec.fit is None:
+            if spec.fit is None or spec.first_stage is not None:
                 jobs.append(_plan_study(request, job, spec, seen))
             else:
                 why = f"is made from {spec.base}: tune that" if spec.base else "trains in stages"
@@ -84,4 +84,6 @@ def _check_space(job: Job, spec: ModelSpec, space: Space, data: ImageData) -> No
         for value in domain.choices or (domain.low, domain.high):
             tried = with_values(settings, {name: value}, "search space")
             complete_settings(tried, spec, find_dataset(job.cell.dataset))
+    if spec.first_stage is not None:
+        spec, settings = spec.first_stage(settings), replace(settings, tree=None)
     check_fit(settings, spec, len(data.classes), data.channels, space.images)

@@ -45,6 +45,8 @@ def tune(tuning: TuneJob) -> TuningRecord:
     started, job, space = datetime.now(UTC), tuning.job, tuning.space
     set_threads(job.settings.threads)
     spec = load_model(job.cell.model)
+    if spec.first_stage is not None:
+        spec = spec.first_stage(job.settings)
     data = _shared_out(load_job_data(job, spec), tuning)
     parts = (recipe_hash(job.settings), dataclasses.asdict(space), data.source.sha256)
     key = hash_json([*parts, model_code(job.cell.model)])
