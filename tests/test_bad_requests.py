@@ -110,6 +110,10 @@ def write_npz(path, **changes):
             {"models": ["trunk"], "assignments": ["tree.joint.freeze_backbone=true"]},
             ["setting tree.joint.freeze_backbone: TRUNK trains in stages of its own"],
         ),
+        (
+            {"models": ["trunk"], "assignments": ["tree.joint.compile=default"]},
+            ["setting tree.joint.compile: TRUNK trains in stages of its own and runs every node"],
+        ),
         ({"assignments": ["pruning.speed_up=2"]}, ["setting pruning: ResNet-50 is not pruned"]),
         ({"assignments": ["quantization.backend=x86"]}, ["ResNet-50 is not quantised"]),
         ({"datasets": ["cifar10"]}, ["cifar10", "offline", "put"]),

@@ -120,6 +120,8 @@ def _mistakes_of_stages(name: str, recipe: TrainingSettings, model: ModelSpec) -
         cannot["layer_decay"] = "has one learning rate for all layers"
     if _trains_in_stages(model):
         cannot |= dict.fromkeys(("mixup_alpha", "cutmix_alpha"), "needs one class an image")
+    if name == "tree.joint":
+        cannot["compile"] = "runs every node by itself in this one"
     for key, why in cannot.items():
         if getattr(recipe, key):
             yield f"{name}.{key}: {model.label} trains in stages of its own and {why}"
