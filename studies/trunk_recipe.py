@@ -3,11 +3,11 @@
     python studies/trunk_recipe.py --dataset emnist --data-file ../shared/data/emnist47.npz \
         --every 10 --seeds 1,2 --out ablation
     python studies/trunk_recipe.py --dataset cifar10 --data-file cifar10_jpeg --recipe efficient \
-        --every 10 --epochs 40 --seeds 1,2,3 --out residual
+        --every 10 --epochs 40 --seeds 1,2,3 --out efficient
 
 Each tree is a run of comparisons.py with a results folder of its own under --out. A tree whose
-record is there is not grown again, so an interrupted run goes on where it was. Of the residual
-recipe the first row is the control, one network of a path's layers, and `--epochs` are those of
+record is there is not grown again, so an interrupted run goes on where it was. Of `--recipe
+efficient` the first row is the control, one network of a path's layers, and `--epochs` are those of
 joint training.
 """
 
@@ -90,7 +90,7 @@ def main(
     out.mkdir(parents=True, exist_ok=True)
     images = _thin(data_file, every, out)
     rows = []
-    recipes = _usual(epochs, volatility) if recipe == "usual" else _residual(dataset, epochs)
+    recipes = _usual(epochs, volatility) if recipe == "usual" else _efficient(dataset, epochs)
     for name, options in recipes.items():
         records = []
         for seed in seeds.split(","):
@@ -117,8 +117,8 @@ def _usual(epochs: int, volatility: float) -> dict[str, list[str]]:
     return recipes
 
 
-def _residual(dataset: str, epochs: int) -> dict[str, list[str]]:
-    """Return the options of each recipe of residual nodes, by its name.
+def _efficient(dataset: str, epochs: int) -> dict[str, list[str]]:
+    """Return the options of each recipe of `efficient` nodes, by its name.
 
     All have as many epochs, summed over the levels of a tree.
     """

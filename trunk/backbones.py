@@ -46,19 +46,18 @@ class InvertedResidual:
     expansion: int
 
 
-@dataclass(frozen=True)
-class Residual:
-    """Two 3×3 convolutions without bias, each with batch norm, and a shortcut around both.
+@dataclass(frozen=True, kw_only=True)
+class Whitening:
+    """2×2 convolution that is not trained, without padding or bias; batch norm, the activation.
 
-    The basic block of He et al., CVPR 2016, arXiv:1512.03385. The first convolution has the
-    stride. Where the shape changes, the shortcut is a 1×1 convolution with batch norm.
+    Its filters are all products of a Haar pattern and a colour (of RGB: grey, red against blue,
+    green against both), and their negatives: 8 times the channels. These are nearly the principal
+    components of patches of natural images, so with the norm they whiten the image, as a stem
+    fitted to the images does (Jordan, 2024, arXiv:2404.00498).
     """
 
-    channels: int
-    stride: int = 1
 
-
-Layer = Conv | MaxPool | ChannelDropout | InvertedResidual | Residual
+Layer = Conv | MaxPool | ChannelDropout | InvertedResidual | Whitening
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,18 +83,13 @@ def _convs(*channels: int) -> tuple[Conv, ...]:
     return tuple(map(Conv, channels))
 
 
-def _residuals(*channels: int, stride: int = 1) -> tuple[Residual, ...]:
-    """Return residual blocks, the first of them with a stride."""
-    first, *others = channels
-    return Residual(first, stride), *map(Residual, others)
-
-
-def _residual_family(root: tuple[Layer, ...], other: tuple[Layer, ...]) -> Backbone:
+def _family(root: tuple[Layer, ...], other: tuple[Layer, ...]) -> Backbone:
     layers = {"root": root, "other": other, "flat": root + other}
     return Backbone(layers=layers, activation=nn.ReLU, averages=True)
 
 
 _HALF = ChannelDropout(0.5)
+_HALVE = MaxPool(2)
 
 _VGG: Mapping[str, tuple[Layer, ...]] = {
     "root": (*_convs(16, 32, 32, 32, 64, 64), MaxPool(2), _HALF),
@@ -123,17 +117,17 @@ BACKBONES: Mapping[str, Backbone] = {
     ),
     # Ours: the same layers without that padding; maps keep their size, inputs are added.
     "compact": Backbone(layers=_MOBILENET, activation=nn.ReLU6, averages=True),
-    # Ours: residual blocks. The "flat" lists are a root and a child in one, as controls.
-    "efficient": _residual_family(
-        (Conv(32), *_residuals(32, 32, 32), *_residuals(48, 48, stride=2)),
-        _residuals(64, 64, stride=2),
+    # Ours: few wide convolutions on small maps. "flat" is a root and a child in one, as a control.
+    "efficient": _family(
+        (Whitening(), *_convs(64, 64), _HALVE, *_convs(64, 72), _HALVE, Conv(72)),
+        (Conv(72), _HALVE, Conv(72)),
     ),
-    "efficient_s": _residual_family(
-        (Conv(16), *_residuals(16, 16, 16), *_residuals(32, 32, 32, stride=2)),
-        _residuals(64, 64, 64, stride=2),
+    "efficient_s": _family(
+        (Whitening(), Conv(48), _HALVE, *_convs(48, 88), _HALVE, Conv(88)),
+        (Conv(88), _HALVE, Conv(88)),
     ),
-    "efficient_xs": _residual_family(
-        (Conv(32), MaxPool(2), *_residuals(32, 32), *_residuals(64, 64, stride=2)),
-        _residuals(96, stride=2),
+    "efficient_xs": _family(
+        (Whitening(), Conv(32), _HALVE, *_convs(48, 64), _HALVE, *_convs(96, 96)),
+        (_HALVE, Conv(96)),
     ),
 }

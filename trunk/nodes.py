@@ -20,7 +20,7 @@ from trunk.backbones import (
     InvertedResidual,
     Layer,
     MaxPool,
-    Residual,
+    Whitening,
 )
 from trunk.tree import NodeNetwork
 
@@ -98,8 +98,8 @@ def _modules(layer: Layer, channels: int, backbone: Backbone) -> list[nn.Module]
             return [nn.Dropout2d(layer.probability)]
         case InvertedResidual():
             return [_InvertedResidual(layer, channels, backbone)]
-        case Residual():
-            return [_Residual(layer, channels, backbone)]
+        case Whitening():
+            return _with_norm(_whitening(channels), backbone)
 
 
 class _InvertedResidual(nn.Module):
@@ -123,23 +123,18 @@ class _InvertedResidual(nn.Module):
         return inputs + outputs if self.adds else outputs
 
 
-class _Residual(nn.Module):
-    def __init__(self, layer: Residual, channels: int, backbone: Backbone) -> None:
-        super().__init__()
-        first = nn.Conv2d(channels, layer.channels, 3, layer.stride, padding=1, bias=False)
-        second = nn.Conv2d(layer.channels, layer.channels, 3, padding=1, bias=False)
-        self.branch = nn.Sequential(
-            *_with_norm(first, backbone), second, nn.BatchNorm2d(layer.channels)
-        )
-        self.shortcut = nn.Sequential()
-        if layer.stride > 1 or channels != layer.channels:
-            around = nn.Conv2d(channels, layer.channels, 1, layer.stride, bias=False)
-            self.shortcut = nn.Sequential(around, nn.BatchNorm2d(layer.channels))
-        self.activation = backbone.activation(inplace=True)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        outputs: Tensor = self.activation(self.branch(inputs) + self.shortcut(inputs))
-        return outputs
+def _whitening(channels: int) -> nn.Conv2d:
+    """Return the fixed convolution of `Whitening`, whose filters have length 1."""
+    haar = torch.tensor([[1.0, 1.0], [1.0, -1.0]])
+    patterns = torch.einsum("ai,bj->abij", haar, haar).flatten(0, 1) / 2
+    colours = torch.eye(channels)
+    if channels == 3:
+        colours = torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, -1.0], [1.0, -2.0, 1.0]])
+    filters = torch.einsum("pij,kc->kpcij", patterns, nn.functional.normalize(colours))
+    filters = filters.flatten(0, 1)
+    convolution = nn.Conv2d(channels, 8 * channels, kernel_size=2, bias=False)
+    convolution.weight = nn.Parameter(torch.cat([filters, -filters]), requires_grad=False)
+    return convolution
 
 
 def _with_norm(convolution: nn.Conv2d, backbone: Backbone) -> list[nn.Module]:
@@ -173,7 +168,7 @@ def _head(shape: Shape, outputs: int, backbone: Backbone) -> nn.Sequential:
 def _shape_after(layer: Layer, shape: Shape, backbone: Backbone) -> Shape:
     channels, height, width = shape
     match layer:
-        case Conv() | Residual():
+        case Conv():
             # Kernel 3 and padding 1: a stride of s keeps every s-th pixel, the first included.
             return layer.channels, -(-height // layer.stride), -(-width // layer.stride)
         case MaxPool():
@@ -185,6 +180,8 @@ def _shape_after(layer: Layer, shape: Shape, backbone: Backbone) -> Shape:
             return channels, height // layer.size, width // layer.size
         case ChannelDropout():
             return shape
+        case Whitening():
+            return 8 * channels, height - 1, width - 1
         case InvertedResidual():
             # Two 1×1 convolutions, each padded on both sides.
             growth = 4 * backbone.pointwise_padding

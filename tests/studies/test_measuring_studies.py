@@ -59,10 +59,10 @@ def test_each_recipe_is_valid_and_has_one_part_more_than_the_one_before():
 
 
 @pytest.mark.parametrize(("dataset", "trees"), [("emnist", 3), ("cifar10", 4)])
-def test_each_residual_recipe_is_valid_and_has_the_epochs_of_its_control(dataset, trees):
+def test_each_efficient_recipe_is_valid_and_has_the_epochs_of_its_control(dataset, trees):
     control, *parts = [
         load_settings(dataset, "trunk", dict(map(parse_assignment, options[2:])), recipe=options[1])
-        for options in trunk_recipe._residual(dataset, epochs=10).values()
+        for options in trunk_recipe._efficient(dataset, epochs=10).values()
     ]
     assert len(parts) == trees
     assert all(a != b for a, b in pairwise(parts))

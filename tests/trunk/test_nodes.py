@@ -46,7 +46,7 @@ def test_vgg_maps_shrink_where_the_lists_say():
 
 
 @pytest.mark.parametrize(("backbone", "layers"), EVERY_LIST)
-@pytest.mark.parametrize("shape", [(1, 8, 8), (5, 7, 10)])
+@pytest.mark.parametrize("shape", [(1, 16, 16), (5, 17, 14)])
 def test_computed_shapes_are_those_of_the_network(backbone, layers, shape):
     network = described(backbone, layers, shape, outputs=4)
     maps, logits = build_node(network).eval()(torch.rand(2, *shape))
@@ -105,24 +105,23 @@ def test_compact_blocks_add_their_input_where_shapes_agree():
     assert not padded.features[0].adds
 
 
-def test_residual_blocks_by_hand():
-    # From 48 channels at 16×16 to 64 at 8×8 with a projection, then 64: weights, norms, head.
-    first = 9 * 48 * 64 + 9 * 64 * 64 + 48 * 64 + 3 * 2 * 64
-    second = 2 * 9 * 64 * 64 + 2 * 2 * 64
-    child = described("efficient", "other", (48, 16, 16), 3)
-    assert parameters(child) == first + second + 64 * 3 + 3
-    assert feature_shape(child) == (64, 8, 8)
-
-
-def test_a_residual_block_adds_its_input():
-    network = build_node(described("efficient", "other", (32, 4, 4))).eval()
-    for layer in network.modules():
-        if isinstance(layer, nn.Conv2d):
-            nn.init.zeros_(layer.weight)
-    projected, plain = network.features
-    assert not projected(torch.rand(1, 32, 4, 4)).any()
-    maps = torch.rand(1, 64, 2, 2)
-    assert torch.equal(plain(maps), maps)
+def test_the_whitening_stem_by_hand():
+    root = described("efficient_s", "root", (3, 32, 32))
+    stem, norm, _ = build_node(root).features[:3]
+    assert not stem.weight.requires_grad
+    assert norm.weight.requires_grad
+    maps = stem(torch.rand(1, 3, 32, 32))
+    assert maps.shape == (1, 24, 31, 31)
+    torch.testing.assert_close(maps[:, :12], -maps[:, 12:])
+    filters = stem.weight[:12].flatten(1)
+    torch.testing.assert_close(filters @ filters.T, torch.eye(12))
+    # A grey image is all in the mean; an edge between rows in that pattern as well.
+    image = torch.ones(1, 3, 4, 4)
+    image[:, :, 2:] = 0
+    found = stem(image)[0, :12, :, 0].T
+    wanted = torch.zeros(3, 12)
+    wanted[:, 0], wanted[1, 2] = torch.tensor([12**0.5, 3**0.5, 0]), 3**0.5
+    torch.testing.assert_close(found, wanted)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from trunk.routing import Trunk
 from trunk.tree import Node, NodeNetwork, Tree
 
 
-def three_levels(backbone):
+def three_levels(backbone, side=8):
     """Return a trained-like tree of five classes: root, 0 (classes 0 to 2) and 0-1 (1 and 2)."""
     torch.manual_seed(0)
 
@@ -24,13 +24,13 @@ def three_levels(backbone):
         )
         return Node(path=path, groups=groups, network=network)
 
-    root = node((), ((0, 1, 2), (3,), (4,)), (3, 8, 8), "root")
+    root = node((), ((0, 1, 2), (3,), (4,)), (3, side, side), "root")
     below = node((0,), ((0,), (1, 2)), feature_shape(root.network), "other")
     last = node((0, 1), ((1,), (2,)), feature_shape(below.network), "other")
     trunk = Trunk(Tree(nodes=(root, below, last)))
     for _ in range(4):  # statistics of batch norm
-        trunk.train()(torch.randn(32, 3, 8, 8))
-    maps = torch.randn(32, 3, 8, 8)
+        trunk.train()(torch.randn(32, 3, side, side))
+    maps = torch.randn(32, 3, side, side)
     with torch.no_grad():
         for network in trunk.eval().networks.values():
             maps, logits = network(maps)
@@ -38,15 +38,17 @@ def three_levels(backbone):
     return trunk
 
 
-@pytest.fixture(scope="module", params=["vgg", "compact", "efficient_xs"])
+@pytest.fixture(scope="module", params=[("vgg", 8), ("compact", 8), ("efficient_xs", 32)])
 def trees(request):
-    trunk = three_levels(request.param)
-    return trunk, SPEC.quantize(trunk, "x86", torch.randn(16, 3, 8, 8))
+    trunk = three_levels(*request.param)
+    shape = trunk.tree.root.network.input_shape
+    return trunk, SPEC.quantize(trunk, "x86", torch.randn(16, *shape))
 
 
 @pytest.fixture
-def images():
-    return torch.randn(37, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+def images(trees):
+    shape = trees[0].tree.root.network.input_shape
+    return torch.randn(37, *shape, generator=torch.Generator().manual_seed(1))
 
 
 def test_maps_stay_int8_between_nodes(trees, images):
@@ -85,7 +87,9 @@ def test_what_was_saved_is_loaded(trees, images, tmp_path):
     trunk, int8 = trees
     path = tmp_path / "w.safetensors"
     write_state(path, int8)
-    again = SPEC.quantize(Trunk(trunk.tree).eval(), "x86", torch.zeros(1, 3, 8, 8))
+    again = SPEC.quantize(
+        Trunk(trunk.tree).eval(), "x86", torch.zeros(1, *trunk.tree.root.network.input_shape)
+    )
     load_state(again, read_tensors(path), str(path))
     with torch.inference_mode():
         assert torch.equal(again(images), int8(images))
@@ -95,7 +99,7 @@ def test_it_is_counted_as_its_float_tree_and_weighed_as_it_is(trees):
     trunk, int8 = trees
     assert isinstance(int8, RoutedNetwork)
     assert isinstance(int8, QuantizedNetwork)
-    adapter, image = adapt(int8), torch.zeros(1, 3, 8, 8)
+    adapter, image = adapt(int8), torch.zeros(1, *trunk.tree.root.network.input_shape)
     assert isinstance(adapter, RoutedAdapter)
     assert adapter.precision == "int8"
     assert 0.9 * count_parameters(trunk) < count_parameters(adapter.counted)
