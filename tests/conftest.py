@@ -15,7 +15,7 @@ def _one_thread():
 
 
 def pytest_collection_finish():
-    # What all tests import is not searched for garbage again and again: a fifth of their time.
+    # What all tests import need not be searched for garbage again and again.
     gc.collect()
     gc.freeze()
 

@@ -78,7 +78,7 @@ def test_a_new_folder_is_listed_trained_measured_and_tabulated(project):
 
 
 def test_a_killed_run_goes_on_and_ends_with_the_same_weights(project):
-    arguments = (*CELL, *BRIEF, "--epochs", "3", "--seed", "3")
+    arguments = (*CELL, *BRIEF, "--epochs", "6", "--seed", "3")
     whole = run(project, "comparisons.py", *arguments, "--weights-dir", "w1", "--tracker", "none")
     assert whole.returncode == 0, whole.stderr
     expected = read_record(project)["weights_sha256"]

@@ -89,10 +89,10 @@ def _family(root: tuple[Layer, ...], other: tuple[Layer, ...]) -> Backbone:
 
 
 _HALF = ChannelDropout(0.5)
-_HALVE = MaxPool(2)
+_POOL = MaxPool(2)
 
 _VGG: Mapping[str, tuple[Layer, ...]] = {
-    "root": (*_convs(16, 32, 32, 32, 64, 64), MaxPool(2), _HALF),
+    "root": (*_convs(16, 32, 32, 32, 64, 64), _POOL, _HALF),
     "other": (*_convs(16, 32, 32, 64), Conv(64, stride=2), Conv(128, stride=2), _HALF),
     # Two nodes with two outputs and the one with three of the published CIFAR-10 tree.
     "pair": (*_convs(64, 32), _HALF),
@@ -119,15 +119,15 @@ BACKBONES: Mapping[str, Backbone] = {
     "compact": Backbone(layers=_MOBILENET, activation=nn.ReLU6, averages=True),
     # Ours: few wide convolutions on small maps. "flat" is a root and a child in one, as a control.
     "efficient": _family(
-        (Whitening(), *_convs(64, 64), _HALVE, *_convs(64, 72), _HALVE, Conv(72)),
-        (Conv(72), _HALVE, Conv(72)),
+        (Whitening(), *_convs(64, 64), _POOL, *_convs(64, 72), _POOL, Conv(72)),
+        (Conv(72), _POOL, Conv(72)),
     ),
     "efficient_s": _family(
-        (Whitening(), Conv(48), _HALVE, *_convs(48, 88), _HALVE, Conv(88)),
-        (Conv(88), _HALVE, Conv(88)),
+        (Whitening(), Conv(48), _POOL, *_convs(48, 88), _POOL, Conv(88)),
+        (Conv(88), _POOL, Conv(88)),
     ),
     "efficient_xs": _family(
-        (Whitening(), Conv(32), _HALVE, *_convs(48, 64), _HALVE, *_convs(96, 96)),
-        (_HALVE, Conv(96)),
+        (Whitening(), Conv(32), _POOL, *_convs(48, 64), _POOL, *_convs(96, 96)),
+        (_POOL, Conv(96)),
     ),
 }

@@ -172,12 +172,12 @@ def _in_all_stages(
     What `overrides` name, a stage or a setting of it, stays.
     """
     values = {
-        f"{stage}.{name.removeprefix('training.')}": value
+        key: value
         for stage in recipes(settings)
-        if stage not in overrides
         for name, value in found.items()
+        if (key := f"{stage}.{name.removeprefix('training.')}") not in overrides
+        and stage not in overrides
     }
-    values = {name: value for name, value in values.items() if name not in overrides}
     return with_values(settings, values, "tuned recipe")
 
 
