@@ -1,7 +1,5 @@
 """Shared by all tests: one thread, so that tests beside each other do not fight over cores."""
 
-import gc
-
 import pytest
 import torch
 
@@ -12,17 +10,6 @@ def _one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-def pytest_collection_finish():
-    # What all tests import need not be searched for garbage again and again.
-    gc.collect()
-    gc.freeze()
-
-
-def pytest_sessionfinish():
-    # Else libraries say at the end that objects of theirs were never deleted.
-    gc.unfreeze()
 
 
 def pytest_runtest_setup(item):
