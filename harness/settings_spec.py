@@ -130,6 +130,8 @@ class TreeSettings:
         feature_views: How many times the images are augmented anew for the kept feature maps.
         fold: Whether a node that is worse than leaves in its place is taken out.
         joint: Trains all nodes together on the true path at the end; None: not done.
+        logit_adjustment: Whether joint training corrects for classes with unequal numbers of
+            images in its loss (Menon et al., 2020, arXiv:2007.07314).
         distillation: Share of a teacher's probabilities in the targets of joint training. The
             teacher is trained first, by `joint`, to tell all classes apart; None: there is none.
         teacher_layers: Layer list of the teacher.
@@ -151,6 +153,7 @@ class TreeSettings:
     feature_views: Annotated[int, Ge(1), Le(1000)] = 1
     fold: bool = False
     joint: TrainingSettings | None = None
+    logit_adjustment: bool = False
     distillation: Annotated[float, Gt(0), Le(1)] | None = None
     teacher_layers: str = "flat"
 

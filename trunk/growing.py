@@ -84,6 +84,11 @@ class _Grower:
             )
         if settings.distillation is not None and settings.joint is None:
             raise RequestError("tree.distillation softens joint training: tree.joint is not set")
+        if settings.logit_adjustment and (settings.joint is None or settings.joint.balance_classes):
+            raise RequestError(
+                "tree.logit_adjustment corrects joint training for unequal classes: set "
+                "tree.joint, and tree.joint.balance_classes to false"
+            )
         train, val = fitting.split, fitting.val if settings.held_out else None
         if val is not None:
             seen = val.labels.bincount(minlength=fitting.num_classes)
@@ -144,8 +149,12 @@ class _Grower:
         if recipe is not None:
             teacher = self._train_teacher(recipe)
             self.fitting.seed_all("joint")
+            counts = self.labels[self.trained].bincount(minlength=self.fitting.num_classes)
             objective = partial(
-                true_path_loss, label_smoothing=recipe.label_smoothing, teacher=teacher
+                true_path_loss,
+                label_smoothing=recipe.label_smoothing,
+                teacher=teacher,
+                class_counts=counts.float() if self.settings.logit_adjustment else None,
             )
             batches = self.fitting.image_batches(recipe, self.labels.where(self.trained, -1))
             self.fitting.stages.train("joint", trunk, batches, recipe, objective)

@@ -79,11 +79,16 @@ def true_path_loss(
     *,
     label_smoothing: float,
     teacher: Teacher | None = None,
+    class_counts: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return the loss of joint training, and which images are right, of a `Trunk` on a batch.
 
     The loss is the cross entropy summed over each image's true path, averaged over the images. An
     image is right when every choice on its path is.
+
+    With `class_counts`, the number of training images of each class, the logarithm of a child's
+    mean number is added to its logit in the loss, but not where images are judged. The tree then
+    learns to choose as if all classes had as many images (Menon et al., 2020, arXiv:2007.07314).
     """
     entropy = partial(nn.functional.cross_entropy, reduction="sum")
     loss = torch.zeros((), device=inputs.device)
@@ -91,9 +96,13 @@ def true_path_loss(
     branches = cast("Trunk", network).branches()
     taught = teacher.probabilities(inputs) if teacher else None
     for rows, logits, targets, groups in along_true_paths(branches, (), inputs, labels):
-        one = entropy(logits.float(), targets, label_smoothing=label_smoothing)
+        adjusted = logits.float()
+        if class_counts is not None:
+            means = [class_counts[list(group)].mean() for group in groups]
+            adjusted = adjusted + torch.stack(means).log().to(inputs.device)
+        one = entropy(adjusted, targets, label_smoothing=label_smoothing)
         if teacher is not None and taught is not None:
-            soft = entropy(logits.float(), _of_children(taught[rows], groups))
+            soft = entropy(adjusted, _of_children(taught[rows], groups))
             one = (1 - teacher.share) * one + teacher.share * soft
         loss = loss + one
         right[rows] &= logits.argmax(1) == targets

@@ -238,12 +238,20 @@ def test_a_teacher_is_trained_once_and_changes_joint_training(continue_whole):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"joint": None, "teacher_layers": "root"}, "tree.joint is not set"),
-        ({"joint": QUICK, "teacher_layers": "rot"}, "unknown layer list of compact 'rot'.*root"),
+        ({"distillation": 0.5, "joint": None}, "tree.joint is not set"),
+        (
+            {"distillation": 0.5, "joint": QUICK, "teacher_layers": "rot"},
+            "unknown layer list of compact 'rot'.*root",
+        ),
+        ({"logit_adjustment": True, "joint": None}, "logit_adjustment .* set tree.joint"),
+        (
+            {"logit_adjustment": True, "joint": dataclasses.replace(QUICK, balance_classes=True)},
+            "tree.joint.balance_classes to false",
+        ),
     ],
 )
-def test_a_teacher_that_cannot_be_is_refused_before_training(make_fitting, changes, said):
-    tree = dataclasses.replace(TREE, distillation=0.5, **changes)
+def test_joint_training_that_cannot_be_is_refused_before_any(make_fitting, changes, said):
+    tree = dataclasses.replace(TREE, **changes)
     fitting = make_fitting(tree=tree)
     with pytest.raises(RequestError, match=said):
         grow(fitting)

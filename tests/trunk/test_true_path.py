@@ -103,6 +103,21 @@ def test_a_teacher_that_is_certain_of_another_node_gives_finite_targets(trunk):
     assert true_path_loss(trunk, IMAGES, LABELS, label_smoothing=0.0, teacher=teacher)[0].isfinite()
 
 
+def test_adjusted_logits_count_classes_alike(trunk):
+    # Children of the root: classes (0 3 4), 1 and 2; then (0 4) and 3; then 0 and 4.
+    counts = torch.tensor([10.0, 20.0, 30.0, 5.0, 30.0])
+    arguments = (trunk, IMAGES[:1], LABELS[:1])
+    loss, right = true_path_loss(*arguments, label_smoothing=0.0, class_counts=counts)
+    means = [[15.0, 20.0, 30.0], [20.0, 5.0], [10.0, 30.0]]
+    steps = along_true_paths(trunk.branches(), (), IMAGES[:1], LABELS[:1])
+    expected = sum(
+        nn.functional.cross_entropy(logits + torch.tensor(mean).log(), targets)
+        for mean, (_, logits, targets, _) in zip(means, steps, strict=True)
+    )
+    torch.testing.assert_close(loss, expected)
+    assert right.tolist() == true_path_loss(*arguments, label_smoothing=0.0)[1].tolist()
+
+
 def test_every_node_on_a_path_learns_and_no_other(trunk):
     loss, _ = true_path_loss(trunk, IMAGES[[1, 2]], LABELS[[1, 2]], label_smoothing=0.0)
     loss.backward()
