@@ -22,6 +22,7 @@ from harness.report.page_data import (
     finite,
 )
 from harness.report.page_sections import (
+    PageTable,
     Picture,
     Section,
     first_sections,
@@ -32,7 +33,9 @@ from harness.report.page_sections import (
 from harness.report.points import COSTS
 from harness.report.ranking import SameImages
 from harness.report.roofline import read_rooflines
+from harness.report.table import Table
 from harness.reproduction.judging import Reproduction
+from harness.util.files import read_csv
 
 _SCRIPTS = ("base.js", "table.js", "panel.js", "figures.js")
 _START = "startTable();\nstartPanel();\nstartFigures();\n"
@@ -48,24 +51,16 @@ def render_page_files(
     compared: Mapping[str, Sequence[SameImages]],
 ) -> dict[Path, str]:
     """Return the page and the files that it needs, by their paths below the results folder."""
-    rooflines = [
-        Picture(
-            source=roofline_stem(each).with_suffix(".svg").as_posix(),
-            words=f"{each.name}: latency predicted by the roofline of {each.hardware}, and "
-            "measured",
-        )
-        for each in read_rooflines(results, material.records)
-    ]
     page = render_page(
         material,
         first=first_sections(reproduction),
         last=[
+            *_roofline_sections(results, material),
             *ranking_sections(material, compared),
             *tuning_sections(material),
             *last_sections(material),
+            *tree_sections(results),
         ],
-        pictures=find_pictures(results),
-        rooflines=rooflines,
         zoo=_ZOO if (results / _ZOO).exists() else "",
     )
     licence = PLOTLY.with_name("plotly-basic.LICENSE")
@@ -79,15 +74,12 @@ def render_page(
     *,
     first: Sequence[Section] = (),
     last: Sequence[Section] = (),
-    pictures: Sequence[Picture] = (),
-    rooflines: Sequence[Picture] = (),
     zoo: str = "",
 ) -> str:
     """Return the page of all records, as HTML.
 
-    The sections `first` come before the table of all cells, those of `last` after the figures.
-    `pictures` show trees, `rooflines` predicted and measured latencies; `zoo` is the address of the
-    page of the zoo, if there is one.
+    The sections `first` come before the table of all cells, those of `last` after the figures;
+    `zoo` is the address of the page of the zoo, if there is one.
     """
     records = material.records
     cells = describe_cells(records)
@@ -96,9 +88,7 @@ def render_page(
         *((section.title, section.anchor, True) for section in first),
         ("All cells", "cells", True),
         ("Accuracy against cost", "figures", cells["figures"]),
-        ("Predicted latency", "rooflines", rooflines),
         *((section.title, section.anchor, True) for section in last),
-        ("TRUNK's trees", "trees", pictures),
     ]
     latest = max((record.provenance.started for record in records), default="")
     context = {
@@ -110,8 +100,6 @@ def render_page(
         "contents": [(title, anchor) for title, anchor, is_there in contents if is_there],
         "first": first,
         "last": last,
-        "pictures": pictures,
-        "rooflines": rooflines,
         "zoo": zoo,
         "columns": COLUMNS,
         "facets": FACETS,
@@ -126,13 +114,45 @@ def render_page(
     return render_template("index.html.jinja", _own_script() | context)
 
 
-def find_pictures(results: Path) -> list[Picture]:
-    """Return the pictures of trees in a results folder, by name; SVG where there are both."""
-    files = {path.stem: path for kind in ("png", "svg") for path in results.glob(f"trees/*.{kind}")}
-    return [
-        Picture(source=f"trees/{path.name}", words=path.stem.replace("-", " "))
-        for _, path in sorted(files.items())
+def tree_sections(results: Path) -> list[Section]:
+    """Return a section of the pictures (of SVG and PNG, SVG) and tables in `trees/`, if any."""
+    folder = results / "trees"
+    pictures = {path.stem: path for kind in ("png", "svg") for path in folder.glob(f"*.{kind}")}
+    section = Section(
+        anchor="trees",
+        title="TRUNK's trees",
+        tables=[
+            PageTable(
+                table=Table.of_texts([*rows[0]], [[*row.values()] for row in rows]),
+                title=_words(path),
+                folded=True,
+            )
+            for path in sorted(folder.glob("*.csv"))
+            if (rows := read_csv(path))
+        ],
+        pictures=[
+            Picture(source=f"trees/{path.name}", words=_words(path))
+            for _, path in sorted(pictures.items())
+        ],
+    )
+    return [section] if section.tables or section.pictures else []
+
+
+def _words(path: Path) -> str:
+    return path.stem.replace("-", " ")
+
+
+def _roofline_sections(results: Path, material: Material) -> list[Section]:
+    pictures = [
+        Picture(
+            source=roofline_stem(each).with_suffix(".svg").as_posix(),
+            words=f"{each.name}: latency predicted by the roofline of {each.hardware}, and "
+            "measured",
+        )
+        for each in read_rooflines(results, material.records)
     ]
+    section = Section(anchor="rooflines", title="Predicted latency", pictures=pictures)
+    return [section] if pictures else []
 
 
 def _own_script() -> dict[str, str]:

@@ -14,7 +14,7 @@ from harness.records.cost import CostRecord
 from harness.records.latency import LatencyRecord
 from harness.records.material import Material
 from harness.records.parts import Accuracy
-from harness.report.page import PLOTLY, find_pictures, render_page, render_page_files
+from harness.report.page import PLOTLY, render_page, render_page_files, tree_sections
 from harness.report.page_data import PER_BLOCK, field_meanings
 from harness.report.page_sections import PageTable, Section, first_sections, last_sections
 from harness.report.table import Column, Shown, Table
@@ -253,13 +253,18 @@ def test_sections_come_first_with_links_and_badges(make_run):
     assert '<a href="#verdicts">Does it reproduce?</a>' in text
 
 
-def test_pictures_of_trees_are_shown_svg_first(tmp_path):
+def test_trees_are_shown_svg_first_with_their_tables(tmp_path):
+    assert tree_sections(tmp_path) == []
     (tmp_path / "trees").mkdir()
-    for name in ("b-tree.png", "b-tree.svg", "a-tree.png", "a.csv"):
+    for name in ("b-tree.png", "b-tree.svg", "a-tree.png", "empty.csv"):
         (tmp_path / "trees" / name).touch()
-    pictures = find_pictures(tmp_path)
-    assert [each.source for each in pictures] == ["trees/a-tree.png", "trees/b-tree.svg"]
-    assert pictures[0].words == "a tree"
+    (tmp_path / "trees" / "a-curve.csv").write_text("network,top-1 %\nTRUNK,81.5\nflat,\n")
+    [section] = tree_sections(tmp_path)
+    assert [each.source for each in section.pictures] == ["trees/a-tree.png", "trees/b-tree.svg"]
+    assert section.pictures[0].words == "a tree"
+    [table] = section.tables
+    assert table.title == "a curve"
+    assert table.table.frame.to_numpy().tolist() == [["TRUNK", "81.5"], ["flat", ""]]
 
 
 def test_what_the_page_needs_lies_beside_it(tmp_path, make_run):
