@@ -72,7 +72,7 @@ def read_controls(paths: Sequence[Path], loaded: Loaded) -> list[Point]:
             raise RequestError(f"{path}: it has no accuracy: {record.status}, {record.reason}")
         points.append(
             Point(
-                name=record.title,
+                name=f"{record.title} of one node" if len(record.paths) == 1 else record.title,
                 images=part.n_test,
                 accuracy_top1=part.accuracy_top1,
                 accuracy_top1_low=low,

@@ -74,6 +74,8 @@ def plot_curve(points: Sequence[Point], title: str) -> Figure:
     left, right = figure.subplots(1, 2, sharey=True)
     _plot_against(left, points, "gmacs")
     _plot_against(right, points, "latency_ms")
+    for axes in (left, right):
+        axes.locator_params(axis="x", nbins=5)
     left.set(xlabel="GMACs of the mean image", ylabel="top-1 accuracy, %")
     right.set(xlabel="mean ms of a single image, compiled nodes")
     figure.suptitle(

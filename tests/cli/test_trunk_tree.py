@@ -220,16 +220,21 @@ def test_another_network_on_the_same_images_is_a_point(loaded, monkeypatch, tmp_
     digest = make_predictions(labels, labels).labels_sha256
     accuracy = dataclasses.replace(record.accuracy, test_labels_sha256=digest)
     same_images = tmp_path / "same.json"
-    CELLS.write(tmp_path, dataclasses.replace(record, accuracy=accuracy), Path("same.json"))
+    record = dataclasses.replace(record, accuracy=accuracy)
+    CELLS.write(tmp_path, record, Path("same.json"))
+    flat = dataclasses.replace(record, paths=record.paths[:1])
+    CELLS.write(tmp_path, flat, Path("flat.json"))
     images = dataclasses.replace(loaded.data, source=source)
     same = dataclasses.replace(loaded, data=images)
     monkeypatch.setattr(trunk_tree, "load_tree", lambda request: same)
     refuse(tmp_path, "its test images are not those", "curve", "--record", path)
-    done = invoke("curve", "--beam", "1", "--record", same_images, "--output", tmp_path)
+    records = ("--record", same_images, "--record", tmp_path / "flat.json")
+    done = invoke("curve", "--beam", "1", *records, "--output", tmp_path)
     assert done.exit_code == 0, done.output
     with (tmp_path / "mine-curve.csv").open() as file:
-        one, other = csv.DictReader(file)
+        one, other, without_tree = csv.DictReader(file)
     assert (one["beam"], other["beam"], other["name"]) == ("1", "", "TRUNK")
+    assert without_tree["name"] == "TRUNK of one node"
     assert float(other["gmacs"]) == pytest.approx(record.operations.gmacs, 1e-4)
     assert float(other["accuracy_top1"]) == record.accuracy.accuracy_top1
 
