@@ -66,6 +66,12 @@ def feature_shape(network: NodeNetwork) -> Shape:
     return shape
 
 
+def starts_with_whitening(network: NodeNetwork) -> bool:
+    """Return whether a node begins with `Whitening`; the errors are those of `build_node`."""
+    _, layers = _description(network)
+    return isinstance(layers[0], Whitening)
+
+
 def fold_batch_norm(network: nn.Module) -> None:
     """Fold each batch norm into the convolution before it, in place; only for evaluation mode."""
     for sequence in network.modules():

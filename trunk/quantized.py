@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from harness.compression.quantization import Int8Network, calibrate
 from harness.spec import NetworkPath
-from trunk.nodes import NodeModule
+from trunk.nodes import NodeModule, starts_with_whitening
 from trunk.routing import Branches, Trunk
 from trunk.tree import Tree
 
@@ -130,6 +130,7 @@ def quantize(network: nn.Module, backend: str, images: Tensor) -> nn.Module:
             backend,
             inputs.dequantize() if node.path else inputs,
             takes_int8=bool(node.path),
+            whitening="features.0" if starts_with_whitening(node.network) else None,
         )
         found, logits = _Int8Node(nodes[node.name])(inputs)
         maps[node.name] = found, logits.argmax(1)

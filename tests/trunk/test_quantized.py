@@ -73,6 +73,24 @@ def test_it_is_near_the_float_tree(trees, images):
     assert (found - wanted).abs().max() < 0.1
 
 
+def test_brightness_does_not_get_into_differences_of_colours():
+    trunk = three_levels("efficient_xs", 32)
+    grey = torch.linspace(-4, 4, 256).view(-1, 1, 1, 1).expand(-1, 3, 32, 32)
+    images = torch.cat([grey, torch.randn(64, 3, 32, 32)])
+    root = SPEC.quantize(trunk, "x86", images).networks["root"].int8.graph
+    stem = getattr(root.features, "0")
+    weights = stem.weight().int_repr()
+    assert weights.unique().tolist() == [-64, -32, 0, 32, 64]
+    levels = torch.quantize_per_tensor(
+        grey, root.features_0_input_scale_0, root.features_0_input_zero_point_0, torch.quint8
+    )
+    assert len(levels.int_repr().unique()) > 128
+    maps = stem(levels).dequantize()
+    colours = [i for i in range(24) if weights[i].sum((1, 2)).unique().numel() > 1]
+    assert len(colours) == 4
+    assert (maps[:, colours] == maps[:1, colours]).all()
+
+
 def test_an_image_gets_the_same_class_in_any_batch(trees, images):
     _, int8 = trees
     whole = int8.route(images)
