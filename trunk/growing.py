@@ -26,16 +26,11 @@ from harness.settings_spec import TrainingSettings, TreeSettings
 from harness.training.stages import Fitting
 from trunk.features import NodeInputs, softmax_of
 from trunk.grouping import averaged_softmax, child_groups
-from trunk.nodes import NodeModule, Shape, build_node, feature_shape
+from trunk.joint import check_joint, train_jointly
+from trunk.nodes import Logits, NodeModule, build_node, feature_shape
 from trunk.routing import Trunk
 from trunk.tree import Groups, Node, NodeNetwork, NodePath, Tree, node_name
-from trunk.true_path import (
-    Branches,
-    Teacher,
-    along_true_paths,
-    child_of_class,
-    true_path_loss,
-)
+from trunk.true_path import Branches, along_true_paths, child_of_class
 
 logger = logging.getLogger(__name__)
 
@@ -49,19 +44,6 @@ class _Grown:
     node: Node
     network: NodeModule
     leaves: NodeModule
-
-
-class Logits(nn.Module):
-    """A node's network that returns the logits alone, as training needs it."""
-
-    def __init__(self, node: NodeModule) -> None:
-        super().__init__()
-        self.node = node
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Return the logits N×children of images or maps."""
-        logits: Tensor = self.node(inputs)[1]
-        return logits
 
 
 def grow(fitting: Fitting) -> Trunk:
@@ -82,13 +64,7 @@ class _Grower:
             raise RequestError(
                 "tree.fold compares on held-out images: tree.held_out must be above 0"
             )
-        if settings.distillation is not None and settings.joint is None:
-            raise RequestError("tree.distillation softens joint training: tree.joint is not set")
-        if settings.logit_adjustment and (settings.joint is None or settings.joint.balance_classes):
-            raise RequestError(
-                "tree.logit_adjustment corrects joint training for unequal classes: set "
-                "tree.joint, and tree.joint.balance_classes to false"
-            )
+        check_joint(fitting, settings)
         train, val = fitting.split, fitting.val if settings.held_out else None
         if val is not None:
             seen = val.labels.bincount(minlength=fitting.num_classes)
@@ -107,8 +83,6 @@ class _Grower:
             self.held_out = ~self.trained
         self.grown: dict[NodePath, _Grown] = {}
         self._check_images()
-        if settings.distillation is not None:
-            self._build_teacher()
 
     def _check_images(self) -> None:
         """Refuse images of which a node that can come about has too few to learn or to group."""
@@ -145,39 +119,10 @@ class _Grower:
         if self.settings.fold:
             self._fold()
         trunk = self._assemble()
-        recipe = self.settings.joint
-        if recipe is not None:
-            teacher = self._train_teacher(recipe)
-            self.fitting.seed_all("joint")
-            counts = self.labels[self.trained].bincount(minlength=self.fitting.num_classes)
-            objective = partial(
-                true_path_loss,
-                label_smoothing=recipe.label_smoothing,
-                teacher=teacher,
-                class_counts=counts.float() if self.settings.logit_adjustment else None,
-            )
-            batches = self.fitting.image_batches(recipe, self.labels.where(self.trained, -1))
-            self.fitting.stages.train("joint", trunk, batches, recipe, objective)
+        if self.settings.joint is not None:
+            labels = self.labels.where(self.trained, -1)
+            train_jointly(self.fitting, self.settings, self.settings.joint, trunk, labels)
         return trunk.eval()
-
-    def _build_teacher(self) -> NodeModule:
-        network = NodeNetwork(
-            backbone=self.settings.backbone,
-            layers=self.settings.teacher_layers,
-            input_shape=self._image_shape(),
-            outputs=self.fitting.num_classes,
-        )
-        return build_node(network)
-
-    def _train_teacher(self, recipe: TrainingSettings) -> Teacher | None:
-        """Train a network to tell all classes apart, if there is a teacher."""
-        if self.settings.distillation is None:
-            return None
-        self.fitting.seed_all("teacher")
-        network = self._build_teacher()
-        batches = self.fitting.image_batches(recipe, self.labels.where(self.trained, -1))
-        self.fitting.stages.train("teacher", Logits(network), batches, recipe)
-        return Teacher(network, self.settings.distillation)
 
     def _grow_node(self, path: NodePath, classes: tuple[int, ...]) -> _Grown:
         name, recipe = node_name(path), self._recipe("classes", path)
@@ -294,16 +239,13 @@ class _Grower:
             return at_root if not path else settings.class_below or at_root
         return settings.grouping if not path else settings.grouping_below or settings.grouping
 
-    def _image_shape(self) -> Shape:
-        size = self.fitting.preprocess.image_size
-        return self.fitting.channels, size, size
-
     def _describe_network(self, path: NodePath, outputs: int) -> NodeNetwork:
         if path:
             shape = feature_shape(self.grown[path[:-1]].node.network)
             layers = self.settings.layers_by_outputs.get(outputs, "other")
         else:
-            shape, layers = self._image_shape(), self.settings.root_layers
+            size = self.fitting.preprocess.image_size
+            shape, layers = (self.fitting.channels, size, size), self.settings.root_layers
         return NodeNetwork(
             backbone=self.settings.backbone, layers=layers, input_shape=shape, outputs=outputs
         )

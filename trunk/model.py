@@ -10,8 +10,8 @@ from torch import nn
 
 from harness.settings_spec import Settings, TreeSettings
 from harness.spec import ModelSpec
-from trunk.growing import Logits, grow, set_dropout
-from trunk.nodes import Shape, build_node, feature_shape
+from trunk.growing import grow, set_dropout
+from trunk.nodes import Logits, Shape, build_node, feature_shape
 from trunk.published import load_published
 from trunk.quantized import quantize
 from trunk.routing import Trunk

@@ -42,6 +42,19 @@ class NodeModule(nn.Module):
         return maps, self.classifier(maps)
 
 
+class Logits(nn.Module):
+    """A node's network that returns the logits alone, as training needs it."""
+
+    def __init__(self, node: NodeModule) -> None:
+        super().__init__()
+        self.node = node
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the logits N×children of images or maps."""
+        logits: Tensor = self.node(inputs)[1]
+        return logits
+
+
 def build_node(network: NodeNetwork) -> NodeModule:
     """Build a node's network with random weights.
 

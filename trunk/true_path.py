@@ -21,10 +21,13 @@ from torch import Tensor, nn
 
 from trunk.nodes import NodeModule
 from trunk.routing import Trunk
-from trunk.tree import Groups, NodePath
+from trunk.tree import Groups, NodePath, Tree
 
 Branches = Mapping[NodePath, tuple[Groups, NodeModule]]
 """Nodes with a network by path: the classes of each child, and the network."""
+
+Priors = Mapping[Groups, Tensor]
+"""A number for each child, by the groups of its node."""
 
 
 def along_true_paths(
@@ -41,7 +44,7 @@ def along_true_paths(
         path, inputs, rows = waiting.pop()
         groups, network = branches[path]
         maps, logits = network(inputs)
-        targets = child_of_class(groups).to(labels.device)[labels[rows]]
+        targets = child_of_class(groups, labels.device)[labels[rows]]
         yield rows, logits, targets, groups
         for index, group in enumerate(groups):
             chosen = (targets == index).nonzero()[:, 0] if len(group) > 1 else targets[:0]
@@ -50,12 +53,21 @@ def along_true_paths(
 
 
 @functools.cache
-def child_of_class(groups: Groups) -> Tensor:
+def child_of_class(groups: Groups, device: torch.device | str = "cpu") -> Tensor:
     """Return the index of the child that has each class, int64; -1 where none has it."""
     children = torch.full((1 + max(map(max, groups)),), -1)
     for index, group in enumerate(groups):
         children[list(group)] = index
-    return children
+    return children.to(device)
+
+
+def log_priors(tree: Tree, class_counts: Tensor, device: torch.device | str) -> Priors:
+    """Return the logarithm of the mean number of images of each child's classes, on a device."""
+    counts = class_counts.float()
+    means = {
+        node.groups: [counts[list(group)].mean() for group in node.groups] for node in tree.nodes
+    }
+    return {groups: torch.stack(mean).log().to(device) for groups, mean in means.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,16 +91,16 @@ def true_path_loss(
     *,
     label_smoothing: float,
     teacher: Teacher | None = None,
-    class_counts: Tensor | None = None,
+    priors: Priors | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return the loss of joint training, and which images are right, of a `Trunk` on a batch.
 
     The loss is the cross entropy summed over each image's true path, averaged over the images. An
     image is right when every choice on its path is.
 
-    With `class_counts`, the number of training images of each class, the logarithm of a child's
-    mean number is added to its logit in the loss, but not where images are judged. The tree then
-    learns to choose as if all classes had as many images (Menon et al., 2020, arXiv:2007.07314).
+    With `priors`, as `log_priors` makes them, a child's is added to its logit in the loss, but not
+    where images are judged. The tree then learns to choose as if all classes had as many images
+    (Menon et al., 2020, arXiv:2007.07314).
     """
     entropy = partial(nn.functional.cross_entropy, reduction="sum")
     loss = torch.zeros((), device=inputs.device)
@@ -97,9 +109,8 @@ def true_path_loss(
     taught = teacher.probabilities(inputs) if teacher else None
     for rows, logits, targets, groups in along_true_paths(branches, (), inputs, labels):
         adjusted = logits.float()
-        if class_counts is not None:
-            means = [class_counts[list(group)].mean() for group in groups]
-            adjusted = adjusted + torch.stack(means).log().to(inputs.device)
+        if priors is not None:
+            adjusted = adjusted + priors[groups]
         one = entropy(adjusted, targets, label_smoothing=label_smoothing)
         if teacher is not None and taught is not None:
             soft = entropy(adjusted, _of_children(taught[rows], groups))

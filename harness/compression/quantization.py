@@ -19,6 +19,7 @@ from torch.ao.quantization import (
     QConfig,
     QConfigMapping,
     get_default_qat_qconfig_mapping,
+    get_default_qconfig,
     get_default_qconfig_mapping,
     quantize_fx,
 )
@@ -162,7 +163,7 @@ def calibrate(
         # A mean of int8 numbers is finer than they are, and torch's kernel rounds it to them.
         configuration.set_object_type("mean", None)
         if whitening:
-            activation = configuration.global_qconfig.activation
+            activation = get_default_qconfig(backend).activation
             configuration.set_module_name(whitening, QConfig(activation, _SMALL_WEIGHTS))
         copied = _for_tracing(network).eval()
         observed = _draw_graph(

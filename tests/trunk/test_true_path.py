@@ -5,7 +5,13 @@ import torch
 from torch import nn
 
 from trunk.routing import Trunk
-from trunk.true_path import Teacher, along_true_paths, child_of_class, true_path_loss
+from trunk.true_path import (
+    Teacher,
+    along_true_paths,
+    child_of_class,
+    log_priors,
+    true_path_loss,
+)
 
 
 @pytest.fixture
@@ -105,9 +111,10 @@ def test_a_teacher_that_is_certain_of_another_node_gives_finite_targets(trunk):
 
 def test_adjusted_logits_count_classes_alike(trunk):
     # Children of the root: classes (0 3 4), 1 and 2; then (0 4) and 3; then 0 and 4.
-    counts = torch.tensor([10.0, 20.0, 30.0, 5.0, 30.0])
+    counts = torch.tensor([10, 20, 30, 5, 30])
+    priors = log_priors(trunk.tree, counts, "cpu")
     arguments = (trunk, IMAGES[:1], LABELS[:1])
-    loss, right = true_path_loss(*arguments, label_smoothing=0.0, class_counts=counts)
+    loss, right = true_path_loss(*arguments, label_smoothing=0.0, priors=priors)
     means = [[15.0, 20.0, 30.0], [20.0, 5.0], [10.0, 30.0]]
     steps = along_true_paths(trunk.branches(), (), IMAGES[:1], LABELS[:1])
     expected = sum(
