@@ -97,16 +97,17 @@ def compare_budgets(conditions: Sequence[Conditions]) -> Fairness:
     reduced = []
     for each in conditions:
         values = {name: value for name, value in each.values.items() if name not in searched}
-        values["tuning"] = _describe_budget(each.tuning)
+        values["tuning"] = "none"
+        if each.tuning is not None:
+            values["tuning"] = f"{describe_budget(each.tuning)} in {each.tuning['space'][:8]}"
         reduced.append(dataclasses.replace(each, values=values))
     return compare(reduced)
 
 
-def _describe_budget(tuning: Mapping[str, Any] | None) -> str:
-    if tuning is None:
-        return "none"
+def describe_budget(tuning: Mapping[str, Any]) -> str:
+    """Return what a search cost, as it stands in a cell's settings."""
     images = f"{tuning['images']:,} images × {tuning['epochs']} epochs"
-    return f"{tuning['trials']} trials of {images} in {tuning['space'][:8]}"
+    return f"{tuning['trials']} trials of {images}"
 
 
 def describe_budgets(records: Sequence[Record]) -> str | None:

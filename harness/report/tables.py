@@ -8,7 +8,11 @@ from itertools import chain, count, groupby, product
 from string import ascii_lowercase
 
 from harness.records.cell import Record
-from harness.records.comparability import describe_budgets, describe_fairness
+from harness.records.comparability import (
+    describe_budget,
+    describe_budgets,
+    describe_fairness,
+)
 from harness.records.parts import Compression
 from harness.report.columns import columns_of
 from harness.report.rows import Row, make_rows
@@ -82,6 +86,8 @@ def _notes(record: Record) -> list[str]:
             epochs = f"{epochs} in {len(stages)} stages"
         minutes = (weights.training_seconds or 0) / 60
         notes = [f"{epochs} at {size} px from {weights.start} weights, {minutes:.1f} min"]
+        if tuning := record.settings.settings.get("tuning"):
+            notes.append(f"recipe found in {describe_budget(tuning)}")
         trained, params = record.operations.params_trainable, record.operations.params
         if trained is not None and params is not None and trained < params:
             notes.append(f"{trained / 1e6:.2f} of {params / 1e6:.2f} M parameters trained")

@@ -79,6 +79,12 @@ def test_the_notes_say_where_layers_were_frozen():
     assert "parameters trained" not in markdown([random])
 
 
+def test_the_notes_say_how_a_recipe_was_found():
+    tuning = {"trials": 8, "images": 4000, "epochs": 3, "searched": [], "space": "0123456789"}
+    text = markdown([make_record(dataset="ours", settings={"tuning": tuning})])
+    assert "- b: recipe found in 8 trials of 4,000 images × 3 epochs\n" in text
+
+
 def test_published_columns_stand_only_where_something_was_published():
     text = markdown([make_record(dataset="digits")])
     assert "published" not in text
