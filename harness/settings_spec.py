@@ -133,7 +133,10 @@ class TreeSettings:
         logit_adjustment: Whether joint training corrects for classes with unequal numbers of
             images in its loss (Menon et al., 2020, arXiv:2007.07314).
         distillation: Share of a teacher's probabilities in the targets of joint training. The
-            teacher is trained first, by `joint`, to tell all classes apart; None: there is none.
+            teacher is trained before, to tell all classes apart. None: it has no share.
+        start_from_teacher: Whether joint training begins with the teacher's first layers in the
+            root and its last ones in the nodes below, rather than with what was grown there.
+        teacher: Trains the teacher, if there is one; None: by `joint`.
         teacher_layers: Layer list of the teacher.
     """
 
@@ -155,6 +158,8 @@ class TreeSettings:
     joint: TrainingSettings | None = None
     logit_adjustment: bool = False
     distillation: Annotated[float, Gt(0), Le(1)] | None = None
+    start_from_teacher: bool = False
+    teacher: TrainingSettings | None = None
     teacher_layers: str = "flat"
 
 

@@ -51,8 +51,9 @@ def count_epochs(settings: Settings) -> int:
     if tree is None:
         return settings.training.epochs
     below = tree.class_below or settings.training
-    joint = tree.joint.epochs if tree.joint else 0
-    if tree.distillation is not None:
-        # The teacher's.
-        joint *= 2
-    return settings.training.epochs + tree.grouping.epochs + below.epochs + joint
+    stages = [settings.training, tree.grouping, below]
+    if tree.joint is not None:
+        stages.append(tree.joint)
+        if tree.distillation is not None or tree.start_from_teacher:
+            stages.append(tree.teacher or tree.joint)
+    return sum(stage.epochs for stage in stages)

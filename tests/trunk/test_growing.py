@@ -228,7 +228,7 @@ def test_a_teacher_is_trained_once_and_changes_joint_training(continue_whole):
     first = grown(**taught)
     folder = continue_whole().stages.folder
     teacher = read_tensors(folder / "teacher.safetensors")
-    assert teacher["node.classifier.0.weight"].shape[0] == CLASSES
+    assert teacher["networks.root.classifier.0.weight"].shape[0] == CLASSES
     assert not same_weights(alone, first)
     (folder / "joint.safetensors").unlink()
     again = grown(**taught)
@@ -246,7 +246,11 @@ def test_a_teacher_is_trained_once_and_changes_joint_training(continue_whole):
         ({"logit_adjustment": True, "joint": None}, "logit_adjustment .* set tree.joint"),
         (
             {"logit_adjustment": True, "joint": dataclasses.replace(QUICK, balance_classes=True)},
-            "tree.joint.balance_classes to false",
+            "balance_classes to false in it",
+        ),
+        (
+            {"start_from_teacher": True, "joint": QUICK, "teacher_layers": "other"},
+            "must be those of a root and the node below it; of compact they are not",
         ),
     ],
 )

@@ -1,0 +1,90 @@
+"""Joint training: a tree that starts from its teacher knows what the teacher knows."""
+
+import dataclasses
+
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+from harness.data.preprocess import Preprocess
+from harness.data.splits import MemorySplit
+from harness.networks.weights import read_tensors
+from harness.settings_spec import Settings, TrainingSettings, TreeSettings
+from harness.training.stages import Fitting, Stages
+from trunk.joint import train_jointly
+from trunk.nodes import feature_shape
+from trunk.routing import Trunk
+from trunk.tree import Node, NodeNetwork, Tree
+
+SIDE, CLASSES = 28, 10
+LEAVES = tuple((label,) for label in range(CLASSES))
+RECIPE = TrainingSettings(
+    start="random", epochs=2, batch_size=64, drop_last=False, optimizer="adamw", learning_rate=0.01
+)
+# Steps too small to change a float.
+STILL = dataclasses.replace(RECIPE, epochs=1, learning_rate=1e-12, weight_decay=0.0)
+TREE = TreeSettings(backbone="efficient_xs", joint=STILL, teacher=RECIPE, start_from_teacher=True)
+
+
+@pytest.fixture
+def fitting(tmp_path):
+    digits = load_digits()
+    images = torch.from_numpy((digits.images[:400] * 15).astype("uint8"))[:, None]
+    return Fitting(
+        settings=Settings(training=RECIPE, tree=TREE),
+        num_classes=CLASSES,
+        channels=1,
+        split=MemorySplit(images, torch.from_numpy(digits.target[:400])),
+        preprocess=Preprocess(image_size=SIDE, mean=None, std=None),
+        device="cpu",
+        stages=Stages(tmp_path / "stages", device="cpu", checkpoint_seconds=1e9, title="t"),
+    )
+
+
+def make_node(path, groups, shape, layers):
+    network = NodeNetwork(
+        backbone="efficient_xs", layers=layers, input_shape=shape, outputs=len(groups)
+    )
+    return Node(path=path, groups=groups, network=network)
+
+
+def two_levels():
+    """Return a tree of ten classes: two pairs below the root, the others leaves of it."""
+    groups = ((0, 3), (1, 2), *LEAVES[4:])
+    root = make_node((), groups, (1, SIDE, SIDE), "root")
+    maps = feature_shape(root.network)
+    pairs = [((0,), (3,)), ((1,), (2,))]
+    below = [make_node((at,), pair, maps, "other") for at, pair in enumerate(pairs)]
+    return Trunk(Tree(nodes=(root, *below)))
+
+
+def test_a_tree_starts_from_its_teacher(fitting):
+    trunk = two_levels()
+    train_jointly(fitting, TREE, STILL, trunk, fitting.split.labels)
+    folder = fitting.stages.folder
+    teacher = Trunk(Tree(nodes=(make_node((), LEAVES, (1, SIDE, SIDE), "flat"),)))
+    teacher.load_state_dict(read_tensors(folder / "teacher.safetensors"))
+    images = fitting.preprocess(fitting.split.images[:50])
+    flat, root, pair, other = (
+        network.train() for network in (*teacher.networks.values(), *trunk.networks.values())
+    )
+    with torch.no_grad():
+        logits = flat(images)[1]
+        maps, choices = root(images)
+        torch.testing.assert_close(pair(maps)[1], logits[:, [0, 3]], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(other(maps)[1], logits[:, [1, 2]], atol=1e-4, rtol=1e-4)
+    assert choices.abs().max() < 1e-6
+
+
+def test_the_teacher_corrects_for_unequal_classes_as_the_tree_does(fitting):
+    def teach(folder, **changes):
+        stages = dataclasses.replace(fitting.stages, folder=fitting.stages.folder / folder)
+        one = dataclasses.replace(fitting, stages=stages)
+        settings = dataclasses.replace(TREE, **changes)
+        labels = fitting.split.labels.where(torch.arange(400) % 3 > 0, 0)
+        train_jointly(one, settings, STILL, two_levels(), labels)
+        return read_tensors(stages.folder / "teacher.safetensors")
+
+    plain, adjusted = teach("a"), teach("b", logit_adjustment=True)
+    bias = "networks.root.classifier.0.bias"
+    assert adjusted[bias][0] < plain[bias][0]
