@@ -38,7 +38,7 @@ def check_joint(fitting: Fitting, settings: TreeSettings) -> None:
         )
     if settings.start_from_teacher:
         lists = BACKBONES[settings.backbone].layers
-        path = (*lists[settings.root_layers], *lists.get("other", ()))
+        path = (*lists.get(settings.root_layers, ()), *lists.get("other", ()))
         if lists[settings.teacher_layers] != path or settings.layers_by_outputs:
             raise RequestError(
                 "tree.start_from_teacher: the layers of tree.teacher_layers must be those of a "
