@@ -62,7 +62,7 @@ def run_trials(
         train: Runs a trial; a CellError counts as a trial that failed.
         discard: Deletes what a trial has left that is of no use after its end.
     """
-    study = _open_study(path)
+    study = _open_study(path, space.epochs)
     while not _has(study, count):
         with ExitStack() as until_told:
             trial = _take_trial(study, path, space, count, seed, usual, until_told)
@@ -77,11 +77,14 @@ def run_trials(
     return [_result(each, space) for each in study.trials[:count]]
 
 
-def _open_study(path: Path) -> optuna.Study:
+def _open_study(path: Path, epochs: int) -> optuna.Study:
     import optuna
     from optuna.storages.journal import JournalFileBackend
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    # The longest warm-up is half of all epochs: before, trials differ by where they are in it.
+    first_judged = epochs // 2 + 1
+    pruner = optuna.pruners.MedianPruner(_FIRST_TRIALS, n_warmup_steps=first_judged)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         # Two processes that make the same study would leave a damaged one.
@@ -90,7 +93,7 @@ def _open_study(path: Path) -> optuna.Study:
                 storage=optuna.storages.JournalStorage(JournalFileBackend(str(path))),
                 study_name="tuning",
                 direction="maximize",
-                pruner=optuna.pruners.MedianPruner(n_startup_trials=_FIRST_TRIALS),
+                pruner=pruner,
                 load_if_exists=True,
             )
     except _DAMAGED as error:

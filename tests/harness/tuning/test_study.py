@@ -1,5 +1,6 @@
 """Studies: trials in order, given up, failed, and continued after a kill."""
 
+import dataclasses
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier, Event
 
@@ -79,15 +80,16 @@ def test_more_trials_go_on_after_those_that_are_there(tmp_path):
     assert run_trials(tmp_path / "study", SPACE, 5, 0, USUAL, train)[:3] == first
 
 
-def test_a_hopeless_trial_is_given_up_after_an_epoch(tmp_path):
+def test_a_hopeless_trial_is_given_up_when_warm_ups_are_over(tmp_path):
     def falling(number, values, report):
-        report({"epoch": 1, "seconds": 1.0}, lambda: 90.0 - 10 * number)
-        report({"epoch": 2, "seconds": 1.0}, lambda: 90.0 - 10 * number)
+        for epoch in range(1, 5):
+            report({"epoch": epoch, "seconds": 1.0}, lambda: 90.0 - 10 * number)
         return 90.0 - 10 * number
 
-    trials = run_trials(tmp_path / "study", SPACE, 6, 0, USUAL, falling)
+    space = dataclasses.replace(SPACE, epochs=4)
+    trials = run_trials(tmp_path / "study", space, 6, 0, USUAL, falling)
     assert [each.state for each in trials] == ["complete"] * 4 + ["pruned"] * 2
-    assert [(each.epochs, each.accuracy) for each in trials[4:]] == [(1, 50.0), (1, 40.0)]
+    assert [(each.epochs, each.accuracy) for each in trials[4:]] == [(3, 50.0), (3, 40.0)]
 
 
 def test_a_trial_that_breaks_is_counted_and_says_why(tmp_path):
