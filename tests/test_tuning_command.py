@@ -10,9 +10,11 @@ import pytest
 
 from harness.jobs import Cell
 from harness.plan import cells
+from harness.plan.jobs import make_job
 from harness.records.cell import CELLS
 from harness.records.tuning import TUNINGS, tuning_place
 from tests.commands import BRIEF, ROOT, Running, copy_project, run
+from tests.harness.report.test_tuning import make_tuning
 from tests.refusals import make_request, refuse
 
 NETWORK = '''"""A small convolutional network."""
@@ -187,6 +189,18 @@ def test_models_without_one_recipe_are_refused(capsys, tmp_path, changes, words)
 def test_a_recipe_that_was_not_searched_is_named(capsys, tmp_path):
     request = make_request(tmp_path, recipe="tuned")
     refuse(capsys, tmp_path, request, "digits/resnet-cpu has not been tuned")
+
+
+def test_a_compressed_model_has_the_recipe_of_its_base(capsys, tmp_path):
+    request = make_request(tmp_path, models=["resnet_quantized"], recipe="tuned")
+    refuse(capsys, tmp_path, request, "digits/resnet-cpu has not been tuned")
+    tuning = make_tuning(recipe={"training.learning_rate": 0.004})
+    TUNINGS.write(request.results_dir, tuning)
+    cell = Cell(dataset="digits", model="resnet_quantized", device="cpu")
+    settings = make_job(request, cell)[0].settings
+    assert settings.training.learning_rate == 0.004
+    assert settings.quantization.training.learning_rate != 0.004
+    assert settings.tuning == tuning.budget
 
 
 def test_models_that_were_not_tuned_are_not_alike_by_budget(capsys, tmp_path, monkeypatch):

@@ -121,11 +121,14 @@ def make_job(request: Request, cell: Cell, seed: int | None = None) -> tuple[Job
     overrides = dict(request.overrides) | dict(map(parse_assignment, request.assignments))
     dataset = find_dataset(cell.dataset)
     if request.recipe == "tuned":
-        found = find_tuned((request.results_dir, REFERENCE_RESULTS), cell)
+        # A compressed model has the recipe of the one that it is made from.
+        tuned = load_model(spec.base) if spec.base else spec
+        tuned_cell = dataclasses.replace(cell, model=spec.base or cell.model)
+        found = find_tuned((request.results_dir, REFERENCE_RESULTS), tuned_cell)
         values = {**found.recipe, **overrides}
         settings = complete_settings(load_settings(cell.dataset, cell.model, values), spec, dataset)
         settings = dataclasses.replace(settings, tuning=found.budget)
-        if spec.first_stage is not None:
+        if tuned.first_stage is not None:
             settings = _in_all_stages(settings, found.recipe, overrides)
     else:
         settings = load_settings(cell.dataset, cell.model, overrides, recipe=request.recipe)
