@@ -46,9 +46,9 @@ def grow_and_judge(request: Request, volatilities: list[float]) -> Iterator[Row]
 
     jobs = []
     for value in volatilities:
-        own = [f"tree.volatility={value}", "tree.root_volatility=null", "tree.joint=null"]
+        absent = ("root_volatility", "joint", "distillation", "teacher")
+        own = [f"tree.volatility={value}", *(f"tree.{name}=null" for name in absent)]
         own += [f"tree.{name}=false" for name in ("logit_adjustment", "start_from_teacher")]
-        own.append("tree.distillation=null")
         assignments = [*request.assignments, *own]
         jobs.append(make_tree_job(dataclasses.replace(request, assignments=assignments)))
     data = load_job_data(*jobs[0])

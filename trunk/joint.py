@@ -29,6 +29,10 @@ def check_joint(fitting: Fitting, settings: TreeSettings) -> None:
         if joint is None:
             raise RequestError("a teacher is for joint training: tree.joint is not set")
         _build_teacher(fitting, settings)
+    elif settings.teacher is not None:
+        raise RequestError(
+            "tree.teacher: nothing follows it: set tree.distillation or tree.start_from_teacher"
+        )
     recipes = [recipe for recipe in (joint, settings.teacher) if recipe is not None]
     equal = joint is None or any(recipe.balance_classes for recipe in recipes)
     if settings.logit_adjustment and equal:

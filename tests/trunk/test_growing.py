@@ -243,6 +243,7 @@ def test_a_teacher_is_trained_once_and_changes_joint_training(continue_whole):
             {"distillation": 0.5, "joint": QUICK, "teacher_layers": "rot"},
             "unknown layer list of compact 'rot'.*root",
         ),
+        ({"teacher": QUICK, "joint": QUICK}, "tree.teacher: nothing follows it"),
         ({"logit_adjustment": True, "joint": None}, "logit_adjustment .* set tree.joint"),
         (
             {"logit_adjustment": True, "joint": dataclasses.replace(QUICK, balance_classes=True)},
