@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, count, groupby, product
 from string import ascii_lowercase
 
@@ -138,10 +138,35 @@ def _sources(records: Sequence[Record]) -> list[str]:
             f"- Machine: {machine.device_name}, {machine.threads} CPU threads; latency at batch 1 "
             f"in {'int8' if precision == 'int8' else 'fp32'}, accuracy in {precision}"
         )
-    lines = list(dict.fromkeys([*images, *machines]))
+    lines = list(dict.fromkeys([*images, *machines, *_processors_of_one_name(ran)]))
     for what, answer in (
         ("same settings", describe_fairness(ran)),
         ("same tuning budget", describe_budgets(ran)),
     ):
         lines += [f"- Fair ({what}): {answer}"] if answer else []
     return lines
+
+
+def _processors_of_one_name(records: Sequence[Record]) -> Iterator[str]:
+    """Yield which rows are from which processor, where several have the same name.
+
+    Virtual machines name their processor by the family alone; its instruction sets tell more.
+    """
+    found: defaultdict[str, defaultdict[frozenset[str], list[str]]]
+    found = defaultdict(lambda: defaultdict(list))
+    for record in records:
+        flags = record.provenance.environment.get("cpu_flags")
+        if flags and record.cell.device == "cpu":
+            found[record.machine.device_name][frozenset(flags)].append(record.label)
+    for name, by_flags in found.items():
+        common = frozenset.intersection(*by_flags)
+        rows = [
+            f"{f'with {more}' if (more := ', '.join(sorted(flags - common))) else 'without'}: "
+            f"{', '.join(labels)}"
+            for flags, labels in by_flags.items()
+        ]
+        if len(rows) > 1:
+            yield (
+                f"- **Several processors are called {name}** ({'; '.join(rows)}): latencies and "
+                "images/s are comparable within each alone"
+            )

@@ -85,6 +85,18 @@ def test_the_notes_say_how_a_recipe_was_found():
     assert "- b: recipe found in 8 trials of 4,000 images × 3 epochs\n" in text
 
 
+def test_processors_of_one_name_are_told_apart():
+    def on(label, *flags):
+        return make_record(label=label, model=label, environment={"cpu_flags": list(flags)})
+
+    text = markdown([on("A", "avx2", "amx_tile"), on("B", "avx2"), on("C", "avx2", "amx_tile")])
+    assert (
+        "- **Several processors are called a processor** (with amx_tile: A, C; without: B): "
+        "latencies and images/s are comparable within each alone\n"
+    ) in text
+    assert "Several processors" not in markdown([on("A", "avx2"), on("B", "avx2")])
+
+
 def test_published_columns_stand_only_where_something_was_published():
     text = markdown([make_record(dataset="digits")])
     assert "published" not in text
