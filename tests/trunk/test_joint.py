@@ -16,7 +16,7 @@ from trunk.nodes import feature_shape
 from trunk.routing import Trunk
 from trunk.tree import Node, NodeNetwork, Tree
 
-SIDE, CLASSES = 28, 10
+SIDE, CLASSES, COUNT = 28, 10, 160
 LEAVES = tuple((label,) for label in range(CLASSES))
 RECIPE = TrainingSettings(
     start="random", epochs=2, batch_size=64, drop_last=False, optimizer="adamw", learning_rate=0.01
@@ -29,12 +29,12 @@ TREE = TreeSettings(backbone="efficient_xs", joint=STILL, teacher=RECIPE, start_
 @pytest.fixture
 def fitting(tmp_path):
     digits = load_digits()
-    images = torch.from_numpy((digits.images[:400] * 15).astype("uint8"))[:, None]
+    images = torch.from_numpy((digits.images[:COUNT] * 15).astype("uint8"))[:, None]
     return Fitting(
         settings=Settings(training=RECIPE, tree=TREE),
         num_classes=CLASSES,
         channels=1,
-        split=MemorySplit(images, torch.from_numpy(digits.target[:400])),
+        split=MemorySplit(images, torch.from_numpy(digits.target[:COUNT])),
         preprocess=Preprocess(image_size=SIDE, mean=None, std=None),
         device="cpu",
         stages=Stages(tmp_path / "stages", device="cpu", checkpoint_seconds=1e9, title="t"),
@@ -81,7 +81,7 @@ def test_the_teacher_corrects_for_unequal_classes_as_the_tree_does(fitting):
         stages = dataclasses.replace(fitting.stages, folder=fitting.stages.folder / folder)
         one = dataclasses.replace(fitting, stages=stages)
         settings = dataclasses.replace(TREE, **changes)
-        labels = fitting.split.labels.where(torch.arange(400) % 3 > 0, 0)
+        labels = fitting.split.labels.where(torch.arange(COUNT) % 3 > 0, 0)
         train_jointly(one, settings, STILL, two_levels(), labels)
         return read_tensors(stages.folder / "teacher.safetensors")
 
