@@ -34,8 +34,8 @@ def check_joint(fitting: Fitting, settings: TreeSettings) -> None:
             "tree.teacher: nothing follows it: set tree.distillation or tree.start_from_teacher"
         )
     recipes = [recipe for recipe in (joint, settings.teacher) if recipe is not None]
-    equal = joint is None or any(recipe.balance_classes for recipe in recipes)
-    if settings.logit_adjustment and equal:
+    balanced = any(recipe.balance_classes for recipe in recipes)
+    if settings.logit_adjustment and (joint is None or balanced):
         raise RequestError(
             "tree.logit_adjustment corrects joint training for unequal classes: set "
             "tree.joint, and balance_classes to false in it and in tree.teacher"

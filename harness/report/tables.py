@@ -157,14 +157,13 @@ def _processors_of_one_name(records: Sequence[Record]) -> Iterator[str]:
     for record in records:
         flags = record.provenance.environment.get("cpu_flags")
         if flags and record.cell.device == "cpu":
-            found[record.machine.device_name][frozenset(flags)].append(record.label)
+            found[record.machine.device_name][frozenset(flags)].append(record.title)
     for name, by_flags in found.items():
         common = frozenset.intersection(*by_flags)
-        rows = [
-            f"{f'with {more}' if (more := ', '.join(sorted(flags - common))) else 'without'}: "
-            f"{', '.join(labels)}"
-            for flags, labels in by_flags.items()
-        ]
+        rows = []
+        for flags, titles in by_flags.items():
+            own = ", ".join(sorted(flags - common))
+            rows.append(f"{f'with {own}' if own else 'without'}: {', '.join(titles)}")
         if len(rows) > 1:
             yield (
                 f"- **Several processors are called {name}** ({'; '.join(rows)}): latencies and "

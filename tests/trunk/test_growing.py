@@ -235,34 +235,6 @@ def test_a_teacher_is_trained_once_and_changes_joint_training(continue_whole):
     assert same_weights(first, again)
 
 
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"distillation": 0.5, "joint": None}, "tree.joint is not set"),
-        (
-            {"distillation": 0.5, "joint": QUICK, "teacher_layers": "rot"},
-            "unknown layer list of compact 'rot'.*root",
-        ),
-        ({"teacher": QUICK, "joint": QUICK}, "tree.teacher: nothing follows it"),
-        ({"logit_adjustment": True, "joint": None}, "logit_adjustment .* set tree.joint"),
-        (
-            {"logit_adjustment": True, "joint": dataclasses.replace(QUICK, balance_classes=True)},
-            "balance_classes to false in it",
-        ),
-        (
-            {"start_from_teacher": True, "joint": QUICK, "teacher_layers": "other"},
-            "must be those of a root and the node below it; of compact they are not",
-        ),
-    ],
-)
-def test_joint_training_that_cannot_be_is_refused_before_any(make_fitting, changes, said):
-    tree = dataclasses.replace(TREE, **changes)
-    fitting = make_fitting(tree=tree)
-    with pytest.raises(RequestError, match=said):
-        grow(fitting)
-    assert not fitting.stages.folder.exists()
-
-
 def test_a_warm_start_begins_with_the_features_of_the_first_stage(continue_whole, monkeypatch):
     seen = {}
 

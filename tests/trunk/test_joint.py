@@ -8,9 +8,11 @@ from sklearn.datasets import load_digits
 
 from harness.data.preprocess import Preprocess
 from harness.data.splits import MemorySplit
+from harness.errors import RequestError
 from harness.networks.weights import read_tensors
 from harness.settings_spec import Settings, TrainingSettings, TreeSettings
 from harness.training.stages import Fitting, Stages
+from trunk.growing import grow
 from trunk.joint import train_jointly
 from trunk.nodes import feature_shape
 from trunk.routing import Trunk
@@ -88,3 +90,31 @@ def test_the_teacher_corrects_for_unequal_classes_as_the_tree_does(fitting):
     plain, adjusted = teach("a"), teach("b", logit_adjustment=True)
     bias = "networks.root.classifier.0.bias"
     assert adjusted[bias][0] < plain[bias][0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"distillation": 0.5, "joint": None}, "tree.joint is not set"),
+        (
+            {"distillation": 0.5, "joint": STILL, "teacher_layers": "rot"},
+            "unknown layer list of compact 'rot'.*root",
+        ),
+        ({"teacher": STILL, "joint": STILL}, "tree.teacher: nothing follows it"),
+        ({"logit_adjustment": True, "joint": None}, "logit_adjustment .* set tree.joint"),
+        (
+            {"logit_adjustment": True, "joint": dataclasses.replace(STILL, balance_classes=True)},
+            "balance_classes to false in it",
+        ),
+        (
+            {"start_from_teacher": True, "joint": STILL, "teacher_layers": "other"},
+            "must be those of a root and the node below it; of compact they are not",
+        ),
+    ],
+)
+def test_joint_training_that_cannot_be_is_refused_before_any(fitting, changes, said):
+    settings = dataclasses.replace(fitting.settings, tree=TreeSettings(**changes))
+    fitting = dataclasses.replace(fitting, settings=settings)
+    with pytest.raises(RequestError, match=said):
+        grow(fitting)
+    assert not fitting.stages.folder.exists()
