@@ -123,8 +123,8 @@ BACKBONES: Mapping[str, Backbone] = {
         (Conv(72), _POOL, Conv(72)),
     ),
     "efficient_s": _family(
-        (Whitening(), Conv(48), _POOL, *_convs(48, 88), _POOL, Conv(88)),
-        (Conv(88), _POOL, Conv(88)),
+        (Whitening(), Conv(48), _POOL, *_convs(48, 88), _POOL, *_convs(88, 88)),
+        (_POOL, Conv(88)),
     ),
     "efficient_xs": _family(
         (Whitening(), Conv(32), _POOL, *_convs(48, 64), _POOL, *_convs(96, 96)),
