@@ -8,7 +8,7 @@
 Each tree is a run of comparisons.py with a results folder of its own under --out. A tree whose
 record is there is not grown again, so an interrupted run goes on where it was. Of `--recipe
 efficient` the first row is the control, one network of a path's layers, and `--epochs` are those of
-joint training.
+joint training, including a teacher's.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -57,6 +58,7 @@ _PARTS: dict[str, dict[str, object]] = {
 }
 _EFFICIENT = ["--recipe", "efficient"]
 _FLAT = {"tree.root_layers": "flat", "tree.volatility": 1e6, "tree.root_volatility": None}
+_ALONE = {"tree.start_from_teacher": False, "tree.distillation": None, "tree.teacher": None}
 # The table needs accuracy and operations, so speed is measured as briefly as possible.
 _QUICK = (
     "measurement.latency_rounds=20",
@@ -120,21 +122,36 @@ def _usual(epochs: int, volatility: float) -> dict[str, list[str]]:
 def _efficient(dataset: str, epochs: int) -> dict[str, list[str]]:
     """Return the options of each recipe of `efficient` nodes, by its name.
 
-    All have as many epochs, summed over the levels of a tree.
+    All have as many epochs, summed over the levels of a tree and with those of a teacher.
     """
-    settings: dict[str, Any] = {"tree.joint.epochs": epochs, "tree.joint.ema_decay": None}
+    recipe: Any = load_settings(dataset, "trunk", {}, recipe="efficient").tree
+    ema, rate = recipe.joint.ema_decay, "tree.joint.learning_rate"
+    settings: dict[str, Any] = {
+        **_ALONE,
+        "tree.joint.epochs": epochs,
+        "tree.joint.ema_decay": None,
+        rate: recipe.teacher.learning_rate,
+    }
     whole = load_settings(dataset, "trunk", settings, recipe="efficient")
-    flat = {**_FLAT, "tree.joint.epochs": count_epochs(whole) - whole.training.epochs}
+    levels = count_epochs(whole) - whole.training.epochs
+    flat = {**_FLAT, **_ALONE, "tree.joint.epochs": levels, rate: settings[rate]}
     recipes = {"control: one network": [*_EFFICIENT, *_assign(flat)]}
     parts: dict[str, dict[str, Any]] = {"tree": {}}
     if whole.training.alternate_flip:
         settings |= {"tree.joint.alternate_flip": False, "tree.joint.horizontal_flip": True}
         on = {"tree.joint.alternate_flip": True, "tree.joint.horizontal_flip": False}
         parts["+ alternating flip"] = on
-    parts["+ moving average of the weights"] = {"tree.joint.ema_decay": 0.999}
-    # The teacher is trained for as many epochs as the tree.
-    half = {"tree.distillation": 0.5, "tree.joint.epochs": epochs // 2}
-    parts["+ teacher, half the epochs each"] = half
+    parts["+ moving average of the weights"] = {"tree.joint.ema_decay": ema}
+    teacher = epochs * recipe.teacher.epochs // (recipe.teacher.epochs + recipe.joint.epochs)
+    parts["+ half of the targets from one network"] = {
+        "tree.distillation": recipe.distillation,
+        "tree.teacher": asdict(replace(recipe.teacher, epochs=teacher)),
+        "tree.joint.epochs": epochs - teacher,
+    }
+    parts["+ a start from its layers"] = {
+        "tree.start_from_teacher": True,
+        rate: recipe.joint.learning_rate,
+    }
     for name, part in parts.items():
         settings |= part
         recipes[name] = [*_EFFICIENT, *_assign(settings)]

@@ -58,7 +58,7 @@ def test_each_recipe_is_valid_and_has_one_part_more_than_the_one_before():
     assert all(a != b for a, b in pairwise(settings))
 
 
-@pytest.mark.parametrize(("dataset", "trees"), [("emnist", 3), ("cifar10", 4)])
+@pytest.mark.parametrize(("dataset", "trees"), [("emnist", 4), ("cifar10", 5)])
 def test_each_efficient_recipe_is_valid_and_has_the_epochs_of_its_control(dataset, trees):
     control, *parts = [
         load_settings(dataset, "trunk", dict(map(parse_assignment, options[2:])), recipe=options[1])
@@ -70,7 +70,16 @@ def test_each_efficient_recipe_is_valid_and_has_the_epochs_of_its_control(datase
     assert control.tree.joint.epochs == count_epochs(parts[0]) - parts[0].training.epochs
     assert {count_epochs(each) for each in parts} == {count_epochs(parts[0])}
     mirrored = [each.tree.joint.horizontal_flip for each in parts]
-    assert mirrored == ([True, False, False, False] if dataset == "cifar10" else [False] * 3)
+    assert mirrored == [dataset == "cifar10"] + [False] * (trees - 1)
+
+
+@pytest.mark.parametrize("dataset", ["emnist", "cifar10"])
+def test_the_last_of_the_efficient_recipes_is_that_of_configs(dataset):
+    recipe = load_settings(dataset, "trunk", {}, recipe="efficient")
+    epochs = recipe.tree.teacher.epochs + recipe.tree.joint.epochs
+    *_, last = trunk_recipe._efficient(dataset, epochs).values()
+    options = dict(map(parse_assignment, last[2:]))
+    assert load_settings(dataset, "trunk", options, recipe="efficient") == recipe
 
 
 def test_a_folder_is_thinned_in_training_alone(tmp_path):
