@@ -38,6 +38,8 @@ logger = logging.getLogger(__name__)
 # Logits of a network and of its saved weights: the same numbers, perhaps by other kernels.
 _SAVED_TOLERANCE = 1e-3
 _COMPARED_IMAGES = 2
+# Logits of the same image, by other kernels or while observers still follow the activations.
+_STEADY_TOLERANCE = 0.05
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -69,9 +71,11 @@ def rehearse(
         turned, trained = _try_layouts(network, images, recipe, device, num_classes)
         evaluated = trained.to(memory_format=torch.contiguous_format)
         with inference(evaluated):
-            for batch in (images, images[:1]):
-                logits = evaluated(batch.clone())
-                check_logits(logits, batch, num_classes, "evaluation", STEPS)
+            together, alone, again = (
+                check_logits(evaluated(batch.clone()), batch, num_classes, "evaluation", STEPS)
+                for batch in (images, images[:1], images[:1])
+            )
+        _warn_of_unsteady(together[:1], alone, again)
         saved = safetensors.torch.load(safetensors.torch.save(state_to_save(trained)))
         made = build()
         load_state(made, saved, "rehearsal")
@@ -81,6 +85,20 @@ def rehearse(
     finally:
         restore_random_state(before)
     return turned
+
+
+def _warn_of_unsteady(together: Tensor, alone: Tensor, again: Tensor) -> None:
+    """Warn if the logits 1×K of an image, in a batch and twice alone, are not the same."""
+    if relative_difference(again, alone) > _STEADY_TOLERANCE:
+        logger.warning(
+            "logits of one image differ from call to call in evaluation mode (dropout that is "
+            "always on?): accuracy is that of one call for each image"
+        )
+    elif relative_difference(together, alone) > _STEADY_TOLERANCE:
+        logger.warning(
+            "logits of an image depend on the other images of its batch in evaluation mode: "
+            "accuracy is that of batches of evaluation.batch_size images"
+        )
 
 
 def _try_layouts(

@@ -77,8 +77,17 @@ def test_the_logits_of_an_output_that_names_them():
     assert network.train()(torch.rand(2, 3, 32, 32)).shape == (2, 3)
 
 
-def test_a_network_that_is_random_in_evaluation_is_compared_by_one_seed():
-    rehearsed(lambda net, maps: net.head(nn.functional.dropout(maps).flatten(1)))
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [
+        (lambda net, maps: net.head(nn.functional.dropout(maps).flatten(1)), "from call to call"),
+        (lambda net, maps: net.head((maps - maps.mean(0)).flatten(1)), "images of its batch"),
+    ],
+)
+def test_a_network_whose_answer_for_an_image_is_not_always_the_same_is_named(end, said, caplog):
+    rehearsed(end)
+    (record,) = caplog.records
+    assert said in record.message
 
 
 def test_a_layout_that_cannot_be_used_is_not():
