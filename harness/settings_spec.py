@@ -134,8 +134,8 @@ class TreeSettings:
             images in its loss (Menon et al., 2020, arXiv:2007.07314).
         distillation: Share of a teacher's probabilities in the targets of joint training. The
             teacher is trained before, to tell all classes apart. None: it has no share.
-        start_from_teacher: Whether joint training begins with the teacher's first layers in the
-            root and its last ones in the nodes below, rather than with what was grown there.
+        start_from_teacher: Whether the root starts from the teacher's first layers, and the nodes
+            below it from its last ones, rather than at random.
         teacher: Trains the teacher, if there is one; None: by `joint`.
         teacher_layers: Layer list of the teacher.
     """

@@ -26,7 +26,7 @@ from harness.settings_spec import TrainingSettings, TreeSettings
 from harness.training.stages import Fitting
 from trunk.features import NodeInputs, softmax_of
 from trunk.grouping import averaged_softmax, child_groups
-from trunk.joint import check_joint, train_jointly
+from trunk.joint import check_joint, start_from_teacher, train_jointly, train_teacher
 from trunk.nodes import Logits, NodeModule, build_node, feature_shape
 from trunk.routing import Trunk
 from trunk.tree import Groups, Node, NodeNetwork, NodePath, Tree, node_name
@@ -82,6 +82,7 @@ class _Grower:
             self.trained[len(train) :] = False
             self.held_out = ~self.trained
         self.grown: dict[NodePath, _Grown] = {}
+        self.teacher: NodeModule | None = None
         self._check_images()
 
     def _check_images(self) -> None:
@@ -109,6 +110,8 @@ class _Grower:
 
     def grow(self) -> Trunk:
         """Grow all nodes, fold those that do not pay, and train the tree jointly."""
+        labels = self.labels.where(self.trained, -1)
+        self.teacher = train_teacher(self.fitting, self.settings, labels)
         waiting: deque[tuple[NodePath, tuple[int, ...]]] = deque()
         waiting.append(((), tuple(range(self.fitting.num_classes))))
         while waiting:
@@ -119,9 +122,8 @@ class _Grower:
         if self.settings.fold:
             self._fold()
         trunk = self._assemble()
-        if self.settings.joint is not None:
-            labels = self.labels.where(self.trained, -1)
-            train_jointly(self.fitting, self.settings, self.settings.joint, trunk, labels)
+        if (joint := self.settings.joint) is not None:
+            train_jointly(self.fitting, self.settings, joint, trunk, labels, self.teacher)
         return trunk.eval()
 
     def _grow_node(self, path: NodePath, classes: tuple[int, ...]) -> _Grown:
@@ -165,11 +167,14 @@ class _Grower:
     ) -> NodeModule:
         """Return the network of a node, trained in a stage to tell groups of classes apart.
 
-        Its weights start at random; features with the same shapes start as those of `start`.
+        Its weights start at random or from the teacher; features with the same shapes start as
+        those of `start`.
         """
         self.fitting.seed_all(stage)
         network = build_node(self._describe_network(path, len(groups)))
         set_dropout(network, self.settings.dropout)
+        if self.settings.start_from_teacher and self.teacher is not None:
+            start_from_teacher(self.teacher, network, path, groups)
         if start is not None and _shapes(start.features) == _shapes(network.features):
             network.features.load_state_dict(start.features.state_dict())
         targets = child_of_class(groups)[self.labels[inputs.rows]]

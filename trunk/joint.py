@@ -1,4 +1,4 @@
-"""Joint training of a grown tree: every node on the true path of each image."""
+"""Joint training of a grown tree along true paths, and a teacher, one network for all classes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.training.stages import Fitting
 from trunk.backbones import BACKBONES
 from trunk.nodes import NodeModule
 from trunk.routing import Trunk
-from trunk.tree import Node, NodeNetwork, Tree
+from trunk.tree import Groups, Node, NodeNetwork, NodePath, Tree
 from trunk.true_path import Teacher, log_priors, true_path_loss
 
 
@@ -50,35 +50,73 @@ def check_joint(fitting: Fitting, settings: TreeSettings) -> None:
             )
 
 
+def train_teacher(fitting: Fitting, settings: TreeSettings, labels: Tensor) -> NodeModule | None:
+    """Train one network to tell all classes apart, if a tree is to have a teacher.
+
+    `labels`, int64, are -1 for images to leave out.
+    """
+    recipe = settings.teacher or settings.joint
+    if recipe is None or (settings.distillation is None and not settings.start_from_teacher):
+        return None
+    fitting.seed_all("teacher")
+    flat = _build_teacher(fitting, settings)
+    _train(fitting, settings, "teacher", flat, recipe, labels)
+    return cast("NodeModule", flat.networks["root"])
+
+
 def train_jointly(
-    fitting: Fitting, settings: TreeSettings, recipe: TrainingSettings, trunk: Trunk, labels: Tensor
+    fitting: Fitting,
+    settings: TreeSettings,
+    recipe: TrainingSettings,
+    trunk: Trunk,
+    labels: Tensor,
+    teacher: NodeModule | None = None,
 ) -> None:
     """Train a tree in place by a recipe; `labels`, int64, are -1 for images to leave out."""
-    counts = labels[labels >= 0].bincount(minlength=fitting.num_classes)
-
-    def train(stage: str, tree: Trunk, recipe: TrainingSettings, teacher: Teacher | None) -> None:
-        adjusted = settings.logit_adjustment
-        objective = partial(
-            true_path_loss,
-            label_smoothing=recipe.label_smoothing,
-            teacher=teacher,
-            priors=log_priors(tree.tree, counts, fitting.device) if adjusted else None,
-        )
-        batches = fitting.image_batches(recipe, labels)
-        fitting.stages.train(stage, tree, batches, recipe, objective)
-
-    teacher = None
-    if settings.distillation is not None or settings.start_from_teacher:
-        fitting.seed_all("teacher")
-        flat = _build_teacher(fitting, settings)
-        train("teacher", flat, settings.teacher or recipe, None)
-        network = cast("NodeModule", flat.networks["root"])
-        if settings.distillation is not None:
-            teacher = Teacher(network, settings.distillation)
-        if settings.start_from_teacher:
-            _start_from(network, trunk)
+    share = settings.distillation
+    taught = Teacher(teacher, share) if teacher is not None and share is not None else None
     fitting.seed_all("joint")
-    train("joint", trunk, recipe, teacher)
+    _train(fitting, settings, "joint", trunk, recipe, labels, taught)
+
+
+@torch.no_grad()
+def start_from_teacher(
+    teacher: NodeModule, network: NodeModule, path: NodePath, groups: Groups
+) -> None:
+    """Give the root, or a node below it, its layers of a network for all classes.
+
+    There, the logit of a child is the mean of the teacher's logits of the child's classes. The
+    root's choices, for which the teacher has no layer, and all deeper nodes start at random.
+    """
+    if len(path) > 1:
+        return
+    depth = len(network.features)
+    layers = teacher.features[-depth:] if path else teacher.features[:depth]
+    network.features.load_state_dict(nn.Sequential(*layers).state_dict())
+    if path:
+        pairs = zip(network.classifier.parameters(), teacher.classifier.parameters(), strict=True)
+        for own, taught in pairs:
+            own.copy_(torch.stack([taught[list(group)].mean(0) for group in groups]))
+
+
+def _train(
+    fitting: Fitting,
+    settings: TreeSettings,
+    stage: str,
+    trunk: Trunk,
+    recipe: TrainingSettings,
+    labels: Tensor,
+    teacher: Teacher | None = None,
+) -> None:
+    """Train all nodes of a tree in place, each on the images whose true path it is on."""
+    priors = None
+    if settings.logit_adjustment:
+        counts = labels[labels >= 0].bincount(minlength=fitting.num_classes)
+        priors = log_priors(trunk.tree, counts, fitting.device)
+    objective = partial(
+        true_path_loss, label_smoothing=recipe.label_smoothing, teacher=teacher, priors=priors
+    )
+    fitting.stages.train(stage, trunk, fitting.image_batches(recipe, labels), recipe, objective)
 
 
 def _build_teacher(fitting: Fitting, settings: TreeSettings) -> Trunk:
@@ -92,25 +130,3 @@ def _build_teacher(fitting: Fitting, settings: TreeSettings) -> Trunk:
     )
     leaves = tuple((label,) for label in range(fitting.num_classes))
     return Trunk(Tree(nodes=(Node(path=(), groups=leaves, network=network),)))
-
-
-@torch.no_grad()
-def _start_from(teacher: NodeModule, trunk: Trunk) -> None:
-    """Give the root and the nodes below it the layers of a network for all classes.
-
-    A node's logit of a child is the mean of the teacher's logits of the child's classes. The
-    teacher has no features to choose at the root by, so that the root begins without a preference.
-    """
-    depth = len(cast("NodeModule", trunk.networks["root"]).features)
-    for node in trunk.tree.nodes:
-        network = cast("NodeModule", trunk.networks[node.name])
-        if len(node.path) > 1:
-            continue
-        layers = teacher.features[depth:] if node.path else teacher.features[:depth]
-        network.features.load_state_dict(nn.Sequential(*layers).state_dict())
-        for own, taught in zip(
-            network.classifier.parameters(), teacher.classifier.parameters(), strict=True
-        ):
-            own.zero_()
-            if node.path:
-                own.copy_(torch.stack([taught[list(group)].mean(0) for group in node.groups]))

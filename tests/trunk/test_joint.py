@@ -1,4 +1,4 @@
-"""Joint training: a tree that starts from its teacher knows what the teacher knows."""
+"""Joint training, and a tree that starts from its teacher and knows what the teacher knows."""
 
 import dataclasses
 
@@ -13,7 +13,7 @@ from harness.networks.weights import read_tensors
 from harness.settings_spec import Settings, TrainingSettings, TreeSettings
 from harness.training.stages import Fitting, Stages
 from trunk.growing import grow
-from trunk.joint import train_jointly
+from trunk.joint import start_from_teacher, train_teacher
 from trunk.nodes import feature_shape
 from trunk.routing import Trunk
 from trunk.tree import Node, NodeNetwork, Tree
@@ -25,7 +25,13 @@ RECIPE = TrainingSettings(
 )
 # Steps too small to change a float.
 STILL = dataclasses.replace(RECIPE, epochs=1, learning_rate=1e-12, weight_decay=0.0)
-TREE = TreeSettings(backbone="efficient_xs", joint=STILL, teacher=RECIPE, start_from_teacher=True)
+TREE = TreeSettings(
+    backbone="efficient_xs",
+    grouping=STILL,
+    joint=STILL,
+    teacher=RECIPE,
+    start_from_teacher=True,
+)
 
 
 @pytest.fixture
@@ -33,7 +39,7 @@ def fitting(tmp_path):
     digits = load_digits()
     images = torch.from_numpy((digits.images[:COUNT] * 15).astype("uint8"))[:, None]
     return Fitting(
-        settings=Settings(training=RECIPE, tree=TREE),
+        settings=Settings(training=STILL, tree=TREE),
         num_classes=CLASSES,
         channels=1,
         split=MemorySplit(images, torch.from_numpy(digits.target[:COUNT])),
@@ -60,22 +66,29 @@ def two_levels():
     return Trunk(Tree(nodes=(root, *below)))
 
 
-def test_a_tree_starts_from_its_teacher(fitting):
+def test_nodes_start_from_their_teacher(fitting):
+    teacher = train_teacher(fitting, TREE, fitting.split.labels)
     trunk = two_levels()
-    train_jointly(fitting, TREE, STILL, trunk, fitting.split.labels)
-    folder = fitting.stages.folder
-    teacher = Trunk(Tree(nodes=(make_node((), LEAVES, (1, SIDE, SIDE), "flat"),)))
-    teacher.load_state_dict(read_tensors(folder / "teacher.safetensors"))
+    for node, network in zip(trunk.tree.nodes, trunk.networks.values(), strict=True):
+        start_from_teacher(teacher, network, node.path, node.groups)
     images = fitting.preprocess(fitting.split.images[:50])
-    flat, root, pair, other = (
-        network.train() for network in (*teacher.networks.values(), *trunk.networks.values())
-    )
+    root, pair, other = (network.train() for network in trunk.networks.values())
     with torch.no_grad():
-        logits = flat(images)[1]
-        maps, choices = root(images)
+        logits = teacher.train()(images)[1]
+        maps = root(images)[0]
         torch.testing.assert_close(pair(maps)[1], logits[:, [0, 3]], atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(other(maps)[1], logits[:, [1, 2]], atol=1e-4, rtol=1e-4)
-    assert choices.abs().max() < 1e-6
+
+
+def test_a_grown_tree_has_the_layers_of_its_teacher_until_it_learns(fitting):
+    trunk = grow(fitting)
+    teacher = train_teacher(fitting, TREE, fitting.split.labels)  # Its stage is finished.
+    for name, network in trunk.networks.items():
+        depth = len(network.features)
+        layers = teacher.features[:depth] if name == "root" else teacher.features[-depth:]
+        if name.count("-") == 0:
+            pairs = zip(network.features.parameters(), layers.parameters(), strict=True)
+            assert all(torch.allclose(own, taught, atol=1e-6) for own, taught in pairs)
 
 
 def test_the_teacher_corrects_for_unequal_classes_as_the_tree_does(fitting):
@@ -84,7 +97,7 @@ def test_the_teacher_corrects_for_unequal_classes_as_the_tree_does(fitting):
         one = dataclasses.replace(fitting, stages=stages)
         settings = dataclasses.replace(TREE, **changes)
         labels = fitting.split.labels.where(torch.arange(COUNT) % 3 > 0, 0)
-        train_jointly(one, settings, STILL, two_levels(), labels)
+        train_teacher(one, settings, labels)
         return read_tensors(stages.folder / "teacher.safetensors")
 
     plain, adjusted = teach("a"), teach("b", logit_adjustment=True)
