@@ -36,6 +36,7 @@ from harness.records.cell import CELLS, Record
 from harness.report.frame import frame_records
 from harness.report.table import Table
 from harness.settings import load_settings
+from harness.settings_spec import TrainingSettings
 
 _STAGES = ("training", "tree.grouping", "tree.class_below")
 _NOTHING = {
@@ -58,7 +59,19 @@ _PARTS: dict[str, dict[str, object]] = {
 }
 _EFFICIENT = ["--recipe", "efficient"]
 _FLAT = {"tree.root_layers": "flat", "tree.volatility": 1e6, "tree.root_volatility": None}
-_ALONE = {"tree.start_from_teacher": False, "tree.distillation": None, "tree.teacher": None}
+# A tree, or its control, that learns all by itself takes larger steps.
+_ALONE = {
+    "training.epochs": 4,
+    "training.learning_rate": 8e-3,
+    "tree.grouping.epochs": 2,
+    "tree.grouping.learning_rate": 4e-3,
+    "tree.class_below.learning_rate": 4e-3,
+    "tree.start_from_teacher": False,
+    "tree.distillation": None,
+    "tree.teacher": None,
+    "tree.joint.learning_rate": 8e-3,
+    "tree.joint.warmup_fraction": 0.3,
+}
 # The table needs accuracy and operations, so speed is measured as briefly as possible.
 _QUICK = (
     "measurement.latency_rounds=20",
@@ -124,38 +137,38 @@ def _efficient(dataset: str, epochs: int) -> dict[str, list[str]]:
 
     All have as many epochs, summed over the levels of a tree and with those of a teacher.
     """
-    recipe: Any = load_settings(dataset, "trunk", {}, recipe="efficient").tree
-    ema, rate = recipe.joint.ema_decay, "tree.joint.learning_rate"
-    settings: dict[str, Any] = {
-        **_ALONE,
-        "tree.joint.epochs": epochs,
-        "tree.joint.ema_decay": None,
-        rate: recipe.teacher.learning_rate,
-    }
+    recipe: Any = load_settings(dataset, "trunk", {}, recipe="efficient")
+    teacher, joint = recipe.tree.teacher, recipe.tree.joint
+    settings: dict[str, Any] = {"tree.joint.epochs": epochs, "tree.joint.ema_decay": None}
+    settings |= _ALONE
     whole = load_settings(dataset, "trunk", settings, recipe="efficient")
-    levels = count_epochs(whole) - whole.training.epochs
-    flat = {**_FLAT, **_ALONE, "tree.joint.epochs": levels, rate: settings[rate]}
-    recipes = {"control: one network": [*_EFFICIENT, *_assign(flat)]}
+    flat = {**_FLAT, **_ALONE, "tree.joint.epochs": count_epochs(whole) - whole.training.epochs}
     parts: dict[str, dict[str, Any]] = {"tree": {}}
-    if whole.training.alternate_flip:
+    if recipe.training.alternate_flip:
         settings |= {"tree.joint.alternate_flip": False, "tree.joint.horizontal_flip": True}
         on = {"tree.joint.alternate_flip": True, "tree.joint.horizontal_flip": False}
         parts["+ alternating flip"] = on
-    parts["+ moving average of the weights"] = {"tree.joint.ema_decay": ema}
-    teacher = epochs * recipe.teacher.epochs // (recipe.teacher.epochs + recipe.joint.epochs)
+    parts["+ moving average of the weights"] = {"tree.joint.ema_decay": joint.ema_decay}
     parts["+ half of the targets from one network"] = {
-        "tree.distillation": recipe.distillation,
-        "tree.teacher": asdict(replace(recipe.teacher, epochs=teacher)),
-        "tree.joint.epochs": epochs - teacher,
+        "tree.distillation": recipe.tree.distillation,
+        **_divide(epochs, teacher, joint),
     }
-    parts["+ a start from its layers"] = {
-        "tree.start_from_teacher": True,
-        rate: recipe.joint.learning_rate,
-    }
+    recipes = {"control: one network": [*_EFFICIENT, *_assign(flat)]}
     for name, part in parts.items():
         settings |= part
         recipes[name] = [*_EFFICIENT, *_assign(settings)]
-    return recipes
+    grown = count_epochs(recipe) - teacher.epochs - joint.epochs
+    last = _divide(count_epochs(whole) - grown, teacher, joint)
+    return recipes | {"+ a start from its layers": [*_EFFICIENT, *_assign(last)]}
+
+
+def _divide(epochs: int, teacher: TrainingSettings, joint: TrainingSettings) -> dict[str, Any]:
+    """Divide epochs between a teacher and joint training as a recipe does."""
+    taught = epochs * teacher.epochs // (teacher.epochs + joint.epochs)
+    return {
+        "tree.teacher": asdict(replace(teacher, epochs=taught)),
+        "tree.joint.epochs": epochs - taught,
+    }
 
 
 def _assign(settings: dict[str, object]) -> list[str]:
