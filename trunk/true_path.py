@@ -100,7 +100,8 @@ def true_path_loss(
 
     With `priors`, as `log_priors` makes them, a child's is added to its logit in the loss, but not
     where images are judged. The tree then learns to choose as if all classes had as many images
-    (Menon et al., 2020, arXiv:2007.07314).
+    (Menon et al., 2020, arXiv:2007.07314), as does a teacher that was trained by this loss, whose
+    probabilities are therefore compared with those of the logits alone.
     """
     entropy = partial(nn.functional.cross_entropy, reduction="sum")
     loss = torch.zeros((), device=inputs.device)
@@ -113,7 +114,7 @@ def true_path_loss(
             adjusted = adjusted + priors[groups]
         one = entropy(adjusted, targets, label_smoothing=label_smoothing)
         if teacher is not None and taught is not None:
-            soft = entropy(adjusted, _of_children(taught[rows], groups))
+            soft = entropy(logits.float(), _of_children(taught[rows], groups))
             one = (1 - teacher.share) * one + teacher.share * soft
         loss = loss + one
         right[rows] &= logits.argmax(1) == targets

@@ -144,3 +144,11 @@ def test_branches_are_the_nodes(trunk, small_tree):
     assert list(branches) == [node.path for node in small_tree.nodes]
     assert branches[0,][0] == ((0, 4), (3,))
     assert branches[0,][1] is trunk.networks["0"]
+
+
+def test_a_teacher_counts_classes_alike_as_well(trunk):
+    priors = log_priors(trunk.tree, torch.tensor([10, 20, 30, 5, 30]), "cpu")
+    teacher = Teacher(_Opinion([0.1, 0.2, 0.3, 0.1, 0.3]), share=1.0)
+    given = {"label_smoothing": 0.0, "teacher": teacher}
+    adjusted = true_path_loss(trunk, IMAGES, LABELS, **given, priors=priors)[0]
+    torch.testing.assert_close(adjusted, true_path_loss(trunk, IMAGES, LABELS, **given)[0])
