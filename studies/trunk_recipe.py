@@ -59,7 +59,7 @@ _PARTS: dict[str, dict[str, object]] = {
 }
 _EFFICIENT = ["--recipe", "efficient"]
 _FLAT = {"tree.root_layers": "flat", "tree.volatility": 1e6, "tree.root_volatility": None}
-# A tree, or its control, that learns all by itself takes larger steps.
+# A tree, or its control, that learns all by itself takes larger steps; joint ones are the teacher's.
 _ALONE = {
     "training.epochs": 4,
     "training.learning_rate": 8e-3,
@@ -69,8 +69,6 @@ _ALONE = {
     "tree.start_from_teacher": False,
     "tree.distillation": None,
     "tree.teacher": None,
-    "tree.joint.learning_rate": 8e-3,
-    "tree.joint.warmup_fraction": 0.3,
 }
 # The table needs accuracy and operations, so speed is measured as briefly as possible.
 _QUICK = (
@@ -139,10 +137,12 @@ def _efficient(dataset: str, epochs: int) -> dict[str, list[str]]:
     """
     recipe: Any = load_settings(dataset, "trunk", {}, recipe="efficient")
     teacher, joint = recipe.tree.teacher, recipe.tree.joint
-    settings: dict[str, Any] = {"tree.joint.epochs": epochs, "tree.joint.ema_decay": None}
-    settings |= _ALONE
+    alone: dict[str, Any] = dict(_ALONE)
+    for name in ("learning_rate", "batch_size", "warmup_fraction"):
+        alone[f"tree.joint.{name}"] = getattr(teacher, name)
+    settings = {**alone, "tree.joint.epochs": epochs, "tree.joint.ema_decay": None}
     whole = load_settings(dataset, "trunk", settings, recipe="efficient")
-    flat = {**_FLAT, **_ALONE, "tree.joint.epochs": count_epochs(whole) - whole.training.epochs}
+    flat = {**_FLAT, **alone, "tree.joint.epochs": count_epochs(whole) - whole.training.epochs}
     parts: dict[str, dict[str, Any]] = {"tree": {}}
     if recipe.training.alternate_flip:
         settings |= {"tree.joint.alternate_flip": False, "tree.joint.horizontal_flip": True}
