@@ -59,7 +59,7 @@ _PARTS: dict[str, dict[str, object]] = {
 }
 _EFFICIENT = ["--recipe", "efficient"]
 _FLAT = {"tree.root_layers": "flat", "tree.volatility": 1e6, "tree.root_volatility": None}
-# A tree, or its control, that learns all by itself takes larger steps; joint ones are the teacher's.
+# A tree, or its control, that learns by itself takes larger steps; joint ones are the teacher's.
 _ALONE = {
     "training.epochs": 4,
     "training.learning_rate": 8e-3,
