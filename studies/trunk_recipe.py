@@ -103,7 +103,9 @@ def main(
     out.mkdir(parents=True, exist_ok=True)
     images = _thin(data_file, every, out)
     rows = []
-    recipes = _usual(epochs, volatility) if recipe == "usual" else _efficient(dataset, epochs)
+    recipes = (
+        _usual(epochs, volatility) if recipe == "usual" else _efficient(dataset, epochs, every)
+    )
     for name, options in recipes.items():
         records = []
         for seed in seeds.split(","):
@@ -130,25 +132,31 @@ def _usual(epochs: int, volatility: float) -> dict[str, list[str]]:
     return recipes
 
 
-def _efficient(dataset: str, epochs: int) -> dict[str, list[str]]:
+def _efficient(dataset: str, epochs: int, every: int) -> dict[str, list[str]]:
     """Return the options of each recipe of `efficient` nodes, by its name.
 
-    All have as many epochs, summed over the levels of a tree and with those of a teacher.
+    All have as many epochs, summed over the levels of a tree and with those of a teacher, and
+    moving averages of weights over as many, which have `every` times fewer steps.
     """
     recipe: Any = load_settings(dataset, "trunk", {}, recipe="efficient")
-    teacher, joint = recipe.tree.teacher, recipe.tree.joint
+    teacher, joint = (
+        replace(stage, ema_decay=stage.ema_decay**every)
+        for stage in (recipe.tree.teacher, recipe.tree.joint)
+    )
+    averaged = {"tree.joint.ema_decay": joint.ema_decay}
     alone: dict[str, Any] = dict(_ALONE)
     for name in ("learning_rate", "batch_size", "warmup_fraction"):
         alone[f"tree.joint.{name}"] = getattr(teacher, name)
     settings = {**alone, "tree.joint.epochs": epochs, "tree.joint.ema_decay": None}
     whole = load_settings(dataset, "trunk", settings, recipe="efficient")
-    flat = {**_FLAT, **alone, "tree.joint.epochs": count_epochs(whole) - whole.training.epochs}
+    levels = count_epochs(whole) - whole.training.epochs
+    flat = {**_FLAT, **alone, **averaged, "tree.joint.epochs": levels}
     parts: dict[str, dict[str, Any]] = {"tree": {}}
     if recipe.training.alternate_flip:
         settings |= {"tree.joint.alternate_flip": False, "tree.joint.horizontal_flip": True}
         on = {"tree.joint.alternate_flip": True, "tree.joint.horizontal_flip": False}
         parts["+ alternating flip"] = on
-    parts["+ moving average of the weights"] = {"tree.joint.ema_decay": joint.ema_decay}
+    parts["+ moving average of the weights"] = averaged
     parts["+ half of the targets from one network"] = {
         "tree.distillation": recipe.tree.distillation,
         **_divide(epochs, teacher, joint),
@@ -159,7 +167,7 @@ def _efficient(dataset: str, epochs: int) -> dict[str, list[str]]:
         recipes[name] = [*_EFFICIENT, *_assign(settings)]
     grown = count_epochs(recipe) - teacher.epochs - joint.epochs
     last = _divide(count_epochs(whole) - grown, teacher, joint)
-    return recipes | {"+ a start from its layers": [*_EFFICIENT, *_assign(last)]}
+    return recipes | {"+ a start from its layers": [*_EFFICIENT, *_assign(averaged | last)]}
 
 
 def _divide(epochs: int, teacher: TrainingSettings, joint: TrainingSettings) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def test_each_recipe_is_valid_and_has_one_part_more_than_the_one_before():
 def test_each_efficient_recipe_is_valid_and_has_the_epochs_of_its_control(dataset, trees):
     control, *parts = [
         load_settings(dataset, "trunk", dict(map(parse_assignment, options[2:])), recipe=options[1])
-        for options in trunk_recipe._efficient(dataset, epochs=10).values()
+        for options in trunk_recipe._efficient(dataset, epochs=10, every=10).values()
     ]
     assert len(parts) == trees
     assert all(a != b for a, b in pairwise(parts))
@@ -76,7 +76,7 @@ def test_each_efficient_recipe_is_valid_and_has_the_epochs_of_its_control(datase
 @pytest.mark.parametrize(("dataset", "epochs"), [("emnist", 24), ("cifar10", 40)])
 def test_the_last_of_the_efficient_recipes_is_that_of_configs(dataset, epochs):
     recipe = load_settings(dataset, "trunk", {}, recipe="efficient")
-    *_, last = trunk_recipe._efficient(dataset, epochs).values()
+    *_, last = trunk_recipe._efficient(dataset, epochs, every=1).values()
     options = dict(map(parse_assignment, last[2:]))
     assert load_settings(dataset, "trunk", options, recipe="efficient") == recipe
 
