@@ -138,8 +138,12 @@ def _run_row(
         cost = None
     found = latency_beside_reference(latencies, record.cell.model, record.cell.device)
     timed = None if found is None else found[1]
-    # Another size or other weights may take another time.
-    alike = timed is not None and timed.image_size == record.settings.image_size
+    # Another size takes another time, and so does another tree.
+    alike = (
+        timed is not None
+        and timed.image_size == record.settings.image_size
+        and not (record.paths and timed.weights_sha256 != record.weights.weights_sha256)
+    )
     return Row(
         dataset=record.cell.dataset,
         model=record.cell.model,

@@ -2,6 +2,7 @@
 
 from harness.report.rows import group_runs, make_rows
 from harness.reproduction.published import published_cells
+from tests.harness.report.test_paths import path
 
 
 def repeat(make_record, seed, **changes):
@@ -83,3 +84,16 @@ def test_a_ratio_at_another_size_is_not_the_rows(make_record, make_cost, make_la
     at_224, *_ = make_rows([make_record()], (), [make_latency_record()])
     assert at_32.latency.ratio == 1.0
     assert at_224.latency is None
+
+
+def test_the_ratio_of_another_tree_is_not_the_rows(make_record, make_latency_record, make_row):
+    tree, flat = make_record(image_size=32, paths=[path("root", 10)]), make_record(image_size=32)
+
+    def ratio(record, sha256):
+        row = make_row("resnet", "ResNet-50", 1.0, weights_sha256=sha256)
+        first, *_ = make_rows([record], (), [make_latency_record(rows=(row,))])
+        return first.latency and first.latency.ratio
+
+    assert ratio(tree, tree.weights.weights_sha256) == 1.0
+    assert ratio(tree, "other") is None
+    assert ratio(flat, "other") == 1.0
