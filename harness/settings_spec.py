@@ -162,6 +162,11 @@ class TreeSettings:
     teacher: TrainingSettings | None = None
     teacher_layers: str = "flat"
 
+    @property
+    def has_teacher(self) -> bool:
+        """Whether a teacher is trained: something follows it."""
+        return self.distillation is not None or self.start_from_teacher
+
 
 @dataclass(frozen=True, kw_only=True)
 class QuantizationSettings:

@@ -25,7 +25,7 @@ def check_joint(fitting: Fitting, settings: TreeSettings) -> None:
         RequestError: They contradict each other, or the teacher does not fit the images.
     """
     joint = settings.joint
-    if settings.distillation is not None or settings.start_from_teacher:
+    if settings.has_teacher:
         if joint is None:
             raise RequestError("a teacher is for joint training: tree.joint is not set")
         _build_teacher(fitting, settings)
@@ -56,7 +56,7 @@ def train_teacher(fitting: Fitting, settings: TreeSettings, labels: Tensor) -> N
     `labels`, int64, are -1 for images to leave out.
     """
     recipe = settings.teacher or settings.joint
-    if recipe is None or (settings.distillation is None and not settings.start_from_teacher):
+    if recipe is None or not settings.has_teacher:
         return None
     fitting.seed_all("teacher")
     flat = _build_teacher(fitting, settings)

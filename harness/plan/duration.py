@@ -54,6 +54,6 @@ def count_epochs(settings: Settings) -> int:
     stages = [settings.training, tree.grouping, below]
     if tree.joint is not None:
         stages.append(tree.joint)
-        if tree.distillation is not None or tree.start_from_teacher:
+        if tree.has_teacher:
             stages.append(tree.teacher or tree.joint)
     return sum(stage.epochs for stage in stages)
