@@ -20,6 +20,7 @@ from harness.networks.build import build_network, build_pretrained, make_preproc
 from harness.networks.weights_files import trained_weights_path, with_stored_start
 from harness.plan.images import accept_images
 from harness.plan.jobs import make_job, name_datasets
+from harness.plan.recipes import choose_recipe
 from harness.plan.settings import complete_settings
 from harness.registry import expand_names, find_dataset, model_files
 from harness.run.provision import ReadyNetwork, ready_network
@@ -106,7 +107,8 @@ def _of_picture(request: Request, spec: ModelSpec, image: Path) -> Looking:
     """Return a network without a data set, pre-trained or random, with a picture."""
     overrides = {"weights": "imagenet", **request.overrides}
     overrides |= dict(map(parse_assignment, request.assignments))
-    settings = load_settings("all", request.models[0], overrides, recipe=request.recipe)
+    model = request.models[0]
+    settings = load_settings("all", model, overrides, recipe=choose_recipe(request, model))
     if settings.weights not in ("imagenet", "random"):
         raise RequestError(f"--weights {settings.weights}: of which --dataset?")
     settings = complete_settings(settings, spec, None)

@@ -51,7 +51,12 @@ PublishedDir = Annotated[
     Path | None, Option(help="Folder that has the published weights already: see docs/trunk.md.")
 ]
 Recipe = Annotated[
-    str, Option(help="Settings from configs/<model>.<recipe>.yaml, e.g. published for trunk.")
+    str,
+    Option(
+        metavar="NAME",
+        help="Settings from configs/<model>.<name>.yaml: published, or of some models alone, "
+        "trunk=efficient,vgg=published.",
+    ),
 ]
 ResultsDir = Annotated[Path, Option(help="Folder of results.", show_default="results/own")]
 Measure = Annotated[str, Option(help=f"{'; '.join(_FIRST)}; or {_LAST}.")]

@@ -34,9 +34,10 @@ sys.path.insert(0, str(ROOT))
 from harness.plan.duration import count_epochs
 from harness.records.cell import CELLS, Record
 from harness.report.frame import frame_records
-from harness.report.table import Table
+from harness.report.table import Table, write_csv
 from harness.settings import load_settings
 from harness.settings_spec import TrainingSettings
+from harness.util.files import write_text
 
 _STAGES = ("training", "tree.grouping", "tree.class_below")
 _NOTHING = {
@@ -87,6 +88,7 @@ Epochs = Annotated[int, Option(help="Of every stage, or of joint training.", min
 Volatility = Annotated[float, Option(help="Of every tree of the usual recipe.")]
 RecipeName = Annotated[Literal["usual", "efficient"], Option(help="Whose parts are compared.")]
 Seeds = Annotated[str, Option(help="A tree of each recipe for each of them.")]
+Csv = Annotated[Path | None, Option(help="A file to write the table into as well.")]
 
 
 def main(
@@ -98,6 +100,7 @@ def main(
     volatility: Volatility = 3.0,
     seeds: Seeds = "1",
     recipe: RecipeName = "usual",
+    csv: Csv = None,
 ) -> None:
     """Grow the trees and print a table of them."""
     out.mkdir(parents=True, exist_ok=True)
@@ -113,6 +116,8 @@ def main(
             folder = out / f"{re.sub('[^a-z]+', '-', name.lower()).strip('-')}-seed{seed}"
             records.append(_grow(dataset, images, own, out / "weights", folder))
         rows.append(_row(name, records))
+    if csv:
+        write_text(csv, write_csv(dict(zip(_HEADER, row, strict=True)) for row in rows))
     print(Table.of_texts(_HEADER, rows).markdown(), end="")
 
 

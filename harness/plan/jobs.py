@@ -14,6 +14,7 @@ from harness.catalog import load_model
 from harness.errors import NotPublishedError, RequestError, printable
 from harness.jobs import Cell, Device, Job, Request
 from harness.plan.images import own_name
+from harness.plan.recipes import choose_recipe
 from harness.plan.settings import check_training_device, complete_settings
 from harness.records.tuning import find_tuned
 from harness.registry import (
@@ -120,7 +121,8 @@ def make_job(request: Request, cell: Cell, seed: int | None = None) -> tuple[Job
     spec = load_model(cell.model)
     overrides = dict(request.overrides) | dict(map(parse_assignment, request.assignments))
     dataset = find_dataset(cell.dataset)
-    if request.recipe == "tuned":
+    recipe = choose_recipe(request, cell.model)
+    if recipe == "tuned":
         # A compressed model has the recipe of the one that it is made from.
         tuned = load_model(spec.base) if spec.base else spec
         tuned_cell = dataclasses.replace(cell, model=spec.base or cell.model)
@@ -131,7 +133,7 @@ def make_job(request: Request, cell: Cell, seed: int | None = None) -> tuple[Job
         if tuned.first_stage is not None:
             settings = _in_all_stages(settings, found.recipe, overrides)
     else:
-        settings = load_settings(cell.dataset, cell.model, overrides, recipe=request.recipe)
+        settings = load_settings(cell.dataset, cell.model, overrides, recipe=recipe)
     own_seed = settings.seed
     if seed is not None:
         if "seed" in overrides:
@@ -230,14 +232,17 @@ def name_trackers(request: Request) -> tuple[str, ...]:
 
 
 def describe_command(request: Request, dataset: str, models: str, device: Device) -> str:
-    """Return the command that repeats this part of a request; paths are reduced to names."""
+    """Return the command that repeats this part of a request; paths are reduced to names.
+
+    `models` is the name of one model, or of several as `a,b`.
+    """
     # A data set of the user's own is named by its file alone.
     named = [f"--dataset {dataset}"] if dataset in dataset_files() else []
     parts = ["python comparisons.py", *named, f"--model {models}", f"--device {device}"]
     parts += [f"--{key.rpartition('.')[2]} {value}" for key, value in request.overrides.items()]
     parts += [f"--set {shlex.quote(text)}" for text in request.assignments]
-    if request.recipe:
-        parts.append(f"--recipe {request.recipe}")
+    if recipe := request.recipe if "," in models else choose_recipe(request, models):
+        parts.append(f"--recipe {recipe}")
     if request.tune:
         parts.append(f"--tune {request.tune}")
     if request.tune_budget:

@@ -13,6 +13,7 @@ from harness.jobs import Cell, Job, Request
 from harness.networks.build import check_fit
 from harness.plan.images import accept_images
 from harness.plan.jobs import make_job, name_datasets, resolve_device
+from harness.plan.recipes import choose_recipe
 from harness.plan.settings import complete_settings
 from harness.registry import expand_names, find_dataset, model_files
 from harness.settings import with_values
@@ -35,13 +36,13 @@ def plan_tuning(request: Request) -> list[TuneJob]:
             "--tune needs Optuna: uv sync --extra tune, or pip install optuna (version in "
             "pyproject.toml)"
         )
-    if request.recipe == "tuned":
-        raise RequestError("--tune searches for the recipe: leave out --recipe tuned")
     device = resolve_device(request.device, elsewhere=request.launcher != "local")
     seen: dict[Hashable, ImageData] = {}
     jobs, left_out = [], []
     for dataset in name_datasets(request):
         for model in expand_names("model", request.models, model_files()):
+            if choose_recipe(request, model) == "tuned":
+                raise RequestError("--tune searches for the recipe: leave out --recipe tuned")
             job, spec = make_job(request, Cell(dataset=dataset, model=model, device=device))
             if spec.fit is None or spec.first_stage is not None:
                 jobs.append(_plan_study(request, job, spec, seen))
