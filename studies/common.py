@@ -1,8 +1,12 @@
-"""What studies share: the images of a job, ways that take turns, and the spread of their ratios."""
+"""What studies share: a cell's images or record, ways that take turns, the spread of ratios."""
 
 from __future__ import annotations
 
+import json
+import os
 import statistics
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
@@ -14,6 +18,7 @@ from typer import Option
 from harness.data.loading import ImageData, load_job_data
 from harness.jobs import Cell, Job, Request
 from harness.plan.jobs import make_job
+from harness.records.cell import CELLS, Record
 from harness.spec import ModelSpec
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -44,6 +49,40 @@ def load_study(
     )
     job, spec = make_job(request, Cell(dataset=dataset, model=model, device="cpu"))
     return job, spec, load_job_data(job, spec)
+
+
+def run_cell(
+    dataset: str, model: str, images: Path, options: Sequence[str], weights: Path, results: Path
+) -> Record:
+    """Run comparisons.py on one CPU thread, unless its record is there; return the record.
+
+    Raises:
+        CalledProcessError: The run failed; it has said why.
+    """
+    path = results / "records" / dataset / f"{model}-cpu.json"
+    if not path.exists():
+        command = [sys.executable, str(ROOT / "comparisons.py"), "--dataset", dataset]
+        command += [
+            "--model",
+            model,
+            "--device",
+            "cpu",
+            "--threads",
+            "1",
+            "--data-file",
+            str(images),
+        ]
+        command += ["--weights-dir", str(weights), "--results-dir", str(results), *options]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        subprocess.run(command, check=True, env=environment, stdout=sys.stderr)
+    return CELLS.read(path)
+
+
+def assign(settings: Mapping[str, object]) -> list[str]:
+    """Return settings as options of the command line, `--set key=value`."""
+    return [
+        part for key, value in settings.items() for part in ("--set", f"{key}={json.dumps(value)}")
+    ]
 
 
 def in_turn(

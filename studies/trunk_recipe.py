@@ -13,11 +13,8 @@ joint training, including a teacher's.
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -32,12 +29,13 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from harness.plan.duration import count_epochs
-from harness.records.cell import CELLS, Record
+from harness.records.cell import Record
 from harness.report.frame import frame_records
 from harness.report.table import Table, write_csv
 from harness.settings import load_settings
 from harness.settings_spec import TrainingSettings
 from harness.util.files import write_text
+from studies.common import assign, run_cell
 
 _STAGES = ("training", "tree.grouping", "tree.class_below")
 _NOTHING = {
@@ -72,11 +70,13 @@ _ALONE = {
     "tree.teacher": None,
 }
 # The table needs accuracy and operations, so speed is measured as briefly as possible.
-_QUICK = (
-    "measurement.latency_rounds=20",
-    "measurement.latency_seconds=0.1",
-    "measurement.throughput_seconds=0.1",
-    "measurement.throughput_batch_sizes=[64]",
+_QUICK = assign(
+    {
+        "measurement.latency_rounds": 20,
+        "measurement.latency_seconds": 0.1,
+        "measurement.throughput_seconds": 0.1,
+        "measurement.throughput_batch_sizes": [64],
+    }
 )
 _HEADER = ("Recipe", "Top-1 %", "Range", "Paths", "GMACs", "Training, min")
 
@@ -112,9 +112,9 @@ def main(
     for name, options in recipes.items():
         records = []
         for seed in seeds.split(","):
-            own = [*options, f"seed={seed}"]
+            own = [*options, *_QUICK, "--set", f"seed={seed}"]
             folder = out / f"{re.sub('[^a-z]+', '-', name.lower()).strip('-')}-seed{seed}"
-            records.append(_grow(dataset, images, own, out / "weights", folder))
+            records.append(run_cell(dataset, "trunk", images, own, out / "weights", folder))
         rows.append(_row(name, records))
     if csv:
         write_text(csv, write_csv(dict(zip(_HEADER, row, strict=True)) for row in rows))
@@ -123,9 +123,9 @@ def main(
 
 def _usual(epochs: int, volatility: float) -> dict[str, list[str]]:
     """Return the options of each recipe, by its name."""
-    alike = [f"training.epochs={epochs}", f"tree.grouping.epochs={epochs}"]
-    alike.append(f"tree.volatility={volatility}")
-    recipes = {"published": ["--recipe", "published", "tree.backbone=compact", *alike]}
+    alike = {f"{stage}.epochs": epochs for stage in _STAGES[:2]} | {"tree.volatility": volatility}
+    published = assign({"tree.backbone": "compact", **alike})
+    recipes = {"published": ["--recipe", "published", *published]}
     settings: dict[str, object] = {f"{stage}.epochs": epochs for stage in _STAGES}
     settings |= {**_NOTHING, "tree.volatility": volatility}
     for name, part in _PARTS.items():
@@ -133,7 +133,7 @@ def _usual(epochs: int, volatility: float) -> dict[str, list[str]]:
         if "joint" in name:
             del settings["tree.joint"]
             settings["tree.joint.epochs"] = epochs
-        recipes[name] = _assign(settings)
+        recipes[name] = assign(settings)
     return recipes
 
 
@@ -166,13 +166,13 @@ def _efficient(dataset: str, epochs: int, every: int) -> dict[str, list[str]]:
         "tree.distillation": recipe.tree.distillation,
         **_divide(epochs, teacher, joint),
     }
-    recipes = {"control: one network": [*_EFFICIENT, *_assign(flat)]}
+    recipes = {"control: one network": [*_EFFICIENT, *assign(flat)]}
     for name, part in parts.items():
         settings |= part
-        recipes[name] = [*_EFFICIENT, *_assign(settings)]
+        recipes[name] = [*_EFFICIENT, *assign(settings)]
     grown = count_epochs(recipe) - teacher.epochs - joint.epochs
     last = _divide(count_epochs(whole) - grown, teacher, joint)
-    return recipes | {"+ a start from its layers": [*_EFFICIENT, *_assign(averaged | last)]}
+    return recipes | {"+ a start from its layers": [*_EFFICIENT, *assign(averaged | last)]}
 
 
 def _divide(epochs: int, teacher: TrainingSettings, joint: TrainingSettings) -> dict[str, Any]:
@@ -182,10 +182,6 @@ def _divide(epochs: int, teacher: TrainingSettings, joint: TrainingSettings) -> 
         "tree.teacher": asdict(replace(teacher, epochs=taught)),
         "tree.joint.epochs": epochs - taught,
     }
-
-
-def _assign(settings: dict[str, object]) -> list[str]:
-    return [f"{key}={json.dumps(value)}" for key, value in settings.items()]
 
 
 def _thin(data_file: Path, every: int, out: Path) -> Path:
@@ -221,23 +217,6 @@ def _thin_folder(folder: Path, every: int, thinned: Path) -> Path:
                 shutil.copyfile(file, target / file.name)
         unfinished.rename(thinned)
     return thinned
-
-
-def _grow(
-    dataset: str, images: Path, options: Sequence[str], weights: Path, folder: Path
-) -> Record:
-    """Run comparisons.py, unless its record is there; return the record."""
-    path = folder / "records" / dataset / "trunk-cpu.json"
-    if not path.exists():
-        recipe = options[:2] if options[0] == "--recipe" else []
-        settings = [*options[len(recipe) :], *_QUICK]
-        command = [sys.executable, str(ROOT / "comparisons.py"), "--dataset", dataset]
-        command += ["--model", "trunk", "--threads", "1", "--data-file", str(images), *recipe]
-        command += ["--weights-dir", str(weights), "--results-dir", str(folder)]
-        command += [part for setting in settings for part in ("--set", setting)]
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        subprocess.run(command, check=True, env=environment, stdout=sys.stderr)
-    return CELLS.read(path)
 
 
 def _row(name: str, records: Sequence[Record]) -> list[str]:

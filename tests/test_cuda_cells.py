@@ -1,6 +1,7 @@
 """Whole cells of every model on an emulated GPU: trained, stopped, resumed and measured."""
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from harness.settings import load_settings
 from harness.settings_spec import TrainingSettings
 from harness.training import checkpoints, loop
 from tests.emulated_cuda import NAME, emulated_cuda
+from tests.trunk.published_svhn import write_svhn
 
 # Larger networks take minutes under emulation. The pruned one has few layers.
 IN_THE_SUITE = ("trunk", "vgg_pruned")
@@ -37,6 +39,7 @@ QUICK = {
     "measurement.throughput_seconds": 0.01,
     "measurement.throughput_batch_sizes": (1, 2),
 }
+MEASURED = ("accuracy_top1", "latency_ms_p50", "throughput_images_per_s", "peak_memory_mb")
 STAGE = {"epochs": 1, "batch_size": 8, "start": "random"}
 TREE = {
     "backbone": "compact",
@@ -127,8 +130,7 @@ def test_a_cell_is_trained_stopped_resumed_and_measured(cuda, tmp_path, images, 
     assert whole.status == "ok"
     assert (whole.machine.device_name == NAME) == (whole.cell.device == "cuda")
     assert whole.weights.training_device == "cuda"
-    measured = ("accuracy_top1", "latency_ms_p50", "throughput_images_per_s", "peak_memory_mb")
-    assert all(whole.flat[name] is not None for name in measured)
+    assert all(whole.flat[name] is not None for name in MEASURED)
 
     job, spec = make_job(tmp_path / "stopped", images, model), load_model(model)
     data = load_job_data(job, spec)
@@ -143,6 +145,29 @@ def test_a_cell_is_trained_stopped_resumed_and_measured(cuda, tmp_path, images, 
             ready_network(job, spec, data)
     resumed = ready_network(job, spec, data)
     assert resumed.sha256 == whole.weights.weights_sha256
+
+
+def test_a_published_tree_is_evaluated_and_measured(cuda, tmp_path):
+    write_svhn(tmp_path / "published" / "trunk")
+    labels = np.arange(40, dtype=np.uint8) % 10
+    pixels = np.random.default_rng(0).integers(256, size=(40, 32, 32, 3), dtype=np.uint8)
+    names = (f"{part}_{kind}" for part in ("train", "test") for kind in ("images", "labels"))
+    arrays = dict(zip(names, (pixels, labels) * 2, strict=True))
+    np.savez(tmp_path / "few.npz", **arrays, classes=np.array(list("0123456789")))
+
+    values = {name: value for name, value in QUICK.items() if not name.startswith("training.")}
+    settings = load_settings("svhn", "trunk", values | {"weights": "published"}, recipe="published")
+    job = replace(
+        make_job(tmp_path, tmp_path / "few.npz", "trunk"),
+        cell=Cell(dataset="svhn", model="trunk", device="cuda"),
+        settings=complete_settings(settings, load_model("trunk"), load_dataset("svhn")),
+        published_dir=tmp_path / "published",
+    )
+    record = run_cell(job)
+    assert record.status == "ok", record.reason
+    assert (record.machine.device_name, record.weights.weights_origin) == (NAME, "published")
+    assert all(record.flat[name] is not None for name in MEASURED)
+    assert sum(path.images for path in record.paths) == len(labels)
 
 
 @pytest.mark.parametrize(
