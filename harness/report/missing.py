@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from harness.registry import model_files
@@ -23,15 +24,28 @@ def render_missing(rows: Sequence[Row]) -> str:
     lines = [
         _describe("nothing measured", not_run, run_command),
         _describe("costs not counted", not_counted, cost_command),
-        _describe("latency not compared", not_compared, latency_command),
+        _describe(
+            "latency not compared", not_compared, latency_command, _name_recipes(not_compared)
+        ),
         f"- Not in this version: {absent}\n" if absent else "",
     ]
     return f"\nEmpty cells, and what would fill them:\n\n{''.join(lines)}" if any(lines) else ""
 
 
-def _describe(what: str, rows: Sequence[Row], command: Command) -> str:
+def _name_recipes(rows: Sequence[Row]) -> str:
+    """Return the option with the recipes that the rows were run by, which their commands name."""
+    recipes = {
+        row.model: found[1]
+        for row in rows
+        if row.record and (found := re.search(r"--recipe ([\w-]+)", row.record.provenance.command))
+    }
+    named = ",".join(f"{model}={recipe}" for model, recipe in recipes.items())
+    return f" --recipe {named}" if named else ""
+
+
+def _describe(what: str, rows: Sequence[Row], command: Command, options: str = "") -> str:
     if not rows:
         return ""
     titles = ", ".join(dict.fromkeys(row.title for row in rows))
     models = dict.fromkeys(row.model for row in rows)
-    return f"- {titles}: {what}: `{command(rows[0].dataset, models)}`\n"
+    return f"- {titles}: {what}: `{command(rows[0].dataset, models)}{options}`\n"

@@ -32,5 +32,13 @@ def test_each_empty_cell_has_a_command(
     assert text.endswith("\n- Not in this version: ResNet50 Quantized, VGG16 Pruned\n")
 
 
+def test_a_latency_is_compared_by_the_recipe_of_its_row(make_record):
+    command = "python comparisons.py --model trunk --device cpu --recipe efficient"
+    records = [make_record(), make_record(model="trunk", label="TRUNK", command=command)]
+    text = render_missing(make_rows(records))
+    assert text.count("--recipe") == 1
+    assert " --measure latency --threads 1 --recipe trunk=efficient`\n" in text
+
+
 def test_what_was_not_published_is_not_missed(make_record):
     assert render_missing(make_rows([make_record(dataset="ours", status="failed")])) == ""
