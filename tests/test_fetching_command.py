@@ -160,8 +160,18 @@ def published(project, host):
     return images
 
 
-# Of each kind one: good, a wrong content, a wrong status, a connection that breaks off.
-@pytest.mark.parametrize("behaviour", ["redirect", "pointer", "down", "stall"])
+# Of each kind one: good, a wrong content, a wrong status, a connection that breaks off. The others,
+# with `-m slow`, take about ten seconds each.
+IN_THE_SUITE = ("redirect", "pointer", "down", "stall")
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        name if name in IN_THE_SUITE else pytest.param(name, marks=pytest.mark.slow)
+        for name in file_host.BEHAVIOURS
+    ],
+)
 def test_published_weights(project, host, published, tmp_path, behaviour):
     source = ROOT / "harness/networks/published.py"
     copy = project / "harness/networks/published.py"
