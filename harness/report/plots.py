@@ -27,6 +27,7 @@ def plot_training(record: Record) -> Figure:
             axes.plot(epochs, [scale * getattr(e, key) for e in run], marker=".", color=SERIES[0])
             done += len(run)
         axes.set(xlabel="epoch", title=title)
+        axes.locator_params(axis="x", integer=True, min_n_ticks=1)
     figure.suptitle(f"{record.title}, {shorten(record.cell.dataset)}")
     return figure
 

@@ -14,7 +14,7 @@ from harness.report import figures
 from harness.report.canvas import new_figure, render_figure
 from harness.report.figures import refresh_figures, stale_figures
 from harness.report.labels import Label, place_labels, short_names
-from harness.report.plots import plot_confusion
+from harness.report.plots import plot_confusion, plot_training
 from tests.records import changed
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -118,6 +118,11 @@ def test_texts_are_texts_and_colours_have_dark_twins(drawn):
     assert "prefers-color-scheme:dark" in svg
     assert '[style*="fill: #ffffff"]{fill:#14181d !important}' in svg
     assert "<dc:date>" not in svg
+
+
+def test_epochs_are_whole_numbers(make_run):
+    for axes in plot_training(make_run()).axes:
+        assert all(tick == int(tick) for tick in axes.get_xticks())
 
 
 def test_a_png_is_small_and_on_white(drawn):
