@@ -61,18 +61,10 @@ def run_cell(
     """
     path = results / "records" / dataset / f"{model}-cpu.json"
     if not path.exists():
-        command = [sys.executable, str(ROOT / "comparisons.py"), "--dataset", dataset]
-        command += [
-            "--model",
-            model,
-            "--device",
-            "cpu",
-            "--threads",
-            "1",
-            "--data-file",
-            str(images),
-        ]
-        command += ["--weights-dir", str(weights), "--results-dir", str(results), *options]
+        cell = {"--dataset": dataset, "--model": model, "--device": "cpu", "--threads": 1}
+        places = {"--data-file": images, "--weights-dir": weights, "--results-dir": results}
+        named = (str(part) for option in (cell | places).items() for part in option)
+        command = [sys.executable, str(ROOT / "comparisons.py"), *named, *options]
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         subprocess.run(command, check=True, env=environment, stdout=sys.stderr)
     return CELLS.read(path)

@@ -1,8 +1,11 @@
 """The transfer table of docs/training.md: what its records say, and the settings they name."""
 
+import shutil
+import subprocess
 from pathlib import Path
 
 from harness.records.cell import CELLS
+from studies.common import assign, run_cell
 from studies.transfer import MODEL, ROWS, main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,3 +26,20 @@ def test_the_records_are_those_of_the_rows_settings():
         assert all(training[key.removeprefix("training.")] == settings[key] for key in settings)
         assert (training["epochs"], training["micro_batch_size"]) == (1, 8)
         assert record.weights.start == settings.get("training.start", "imagenet")
+
+
+def test_a_row_is_trained_once(monkeypatch, tmp_path):
+    commands = []
+
+    def run(command, **_):
+        commands.append(command)
+        shutil.copytree(RECORDS / "cifar10-head", tmp_path, dirs_exist_ok=True)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    options = assign({"training.freeze_backbone": True})
+    for _ in range(2):
+        record = run_cell("cifar10", MODEL, Path("images"), options, Path("weights"), tmp_path)
+    (command,) = commands
+    assert command[2:8] == ["--dataset", "cifar10", "--model", MODEL, "--device", "cpu"]
+    assert command[-2:] == ["--set", "training.freeze_backbone=true"]
+    assert record.operations.params_trainable == 12_810
