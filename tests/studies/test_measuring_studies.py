@@ -44,13 +44,17 @@ def test_variation_is_the_standard_deviation_of_the_ratios_by_method():
     assert (deit, ms, worst) == ("0.5 ± 0.0%", "10 ± 0.0%", "70.7%")
 
 
+def read_settings(options):
+    """Return the settings of `--set key=value` options."""
+    assert set(options[::2]) == {"--set"}
+    return dict(map(parse_assignment, options[1::2]))
+
+
 def test_each_recipe_is_valid_and_has_one_part_more_than_the_one_before():
     recipes = trunk_recipe._usual(epochs=3, volatility=3.0)
     published, *ours = recipes.values()
     assert published[:2] == ["--recipe", "published"]
-    settings = [
-        load_settings("emnist", "trunk", dict(map(parse_assignment, options))) for options in ours
-    ]
+    settings = [load_settings("emnist", "trunk", read_settings(options)) for options in ours]
     assert [each.tree.joint is None for each in settings] == [True] * 5 + [False] * 2
     assert settings[-2].tree.joint.epochs == 3
     assert [each.tree.fold for each in settings] == [False] * 6 + [True]
@@ -61,7 +65,7 @@ def test_each_recipe_is_valid_and_has_one_part_more_than_the_one_before():
 @pytest.mark.parametrize(("dataset", "trees"), [("emnist", 4), ("cifar10", 5)])
 def test_each_efficient_recipe_is_valid_and_has_the_epochs_of_its_control(dataset, trees):
     control, *parts = [
-        load_settings(dataset, "trunk", dict(map(parse_assignment, options[2:])), recipe=options[1])
+        load_settings(dataset, "trunk", read_settings(options[2:]), recipe=options[1])
         for options in trunk_recipe._efficient(dataset, epochs=10, every=10).values()
     ]
     assert len(parts) == trees
@@ -77,8 +81,7 @@ def test_each_efficient_recipe_is_valid_and_has_the_epochs_of_its_control(datase
 def test_the_last_of_the_efficient_recipes_is_that_of_configs(dataset, epochs):
     recipe = load_settings(dataset, "trunk", {}, recipe="efficient")
     *_, last = trunk_recipe._efficient(dataset, epochs, every=1).values()
-    options = dict(map(parse_assignment, last[2:]))
-    assert load_settings(dataset, "trunk", options, recipe="efficient") == recipe
+    assert load_settings(dataset, "trunk", read_settings(last[2:]), recipe="efficient") == recipe
 
 
 def test_a_folder_is_thinned_in_training_alone(tmp_path):
