@@ -34,6 +34,7 @@ def test_a_row_is_trained_once(monkeypatch, tmp_path):
     def run(command, **_):
         commands.append(command)
         shutil.copytree(RECORDS / "cifar10-head", tmp_path, dirs_exist_ok=True)
+        return subprocess.CompletedProcess(command, 0)
 
     monkeypatch.setattr(subprocess, "run", run)
     options = assign({"training.freeze_backbone": True})
