@@ -58,7 +58,11 @@ def delete_abandoned(path: Path) -> None:
 def _is_running(pid: str) -> bool:
     import psutil
 
-    return pid.isdecimal() and bool(psutil.pid_exists(int(pid)))
+    try:
+        # One that was killed has a number until its parent has asked how it ended.
+        return bool(psutil.Process(int(pid)).status() != psutil.STATUS_ZOMBIE)
+    except (ValueError, psutil.NoSuchProcess):
+        return False
 
 
 def write_text(path: Path, text: str) -> None:

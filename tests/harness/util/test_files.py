@@ -2,6 +2,7 @@
 
 import os
 import socket
+import subprocess
 
 import pytest
 
@@ -22,6 +23,19 @@ def test_what_a_killed_process_has_left_is_deleted(tmp_path):
     write_text(tmp_path / "a[1].txt", "whole")
     assert {*tmp_path.iterdir()} == {tmp_path / "a[1].txt", other, running, elsewhere}
     assert not dead.exists()
+
+
+def test_a_killed_process_that_nobody_waits_for_has_ended(tmp_path):
+    child = subprocess.Popen(["sleep", "3600"])
+    left = tmp_path / f".a.{files._HOST}-{child.pid}.tmp"
+    left.write_text("half")
+    files.delete_abandoned(tmp_path / "a")
+    assert left.exists()
+    child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    files.delete_abandoned(tmp_path / "a")
+    assert not left.exists()
+    child.wait()
 
 
 def test_a_block_that_fails_leaves_what_was_there(tmp_path):
