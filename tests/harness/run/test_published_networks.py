@@ -41,10 +41,14 @@ def make_job(tmp_path, dataset, model, data_file=None, **overrides):
     return jobs.make_job(dataset, model, tmp_path, settings=settings, **places)
 
 
-# The slow ones take about 25 seconds together.
+# The slow ones take about 50 seconds together.
 CELLS = [
     pytest.param(model, dataset, marks=[pytest.mark.slow] if model in large else [])
-    for dataset, large in (("emnist", ("vgg",)), ("cifar10", ("vgg", "convnext", "vit", "dinov2")))
+    for dataset, large in (
+        ("emnist", ("vgg",)),
+        ("cifar10", ("vgg", "convnext", "vit", "dinov2")),
+        ("svhn", MAKERS),
+    )
     for model in MAKERS
 ]
 
