@@ -40,8 +40,8 @@ _ONLY_WITH: Mapping[str, tuple[str, tuple[str, ...]]] = {
 }
 FAIR = ("settings", "budget")
 """What `--fair` may ask to be the same."""
-# The layout of images in memory changes rounding alone.
-_NO_MATTER = ("channels_last",)
+# These change rounding alone.
+_NO_MATTER = ("channels_last", "compile", "fused_optimizer")
 
 
 @dataclass(frozen=True, kw_only=True)

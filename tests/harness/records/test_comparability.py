@@ -99,7 +99,7 @@ def test_what_has_to_be_the_same(changes, text):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"channels_last": False},
+        {"channels_last": False, "fused_optimizer": True, "compile": "default"},
         {"momentum": 0.5},
         {"warmup_fraction": 0.1, "step_epochs": (3,), "step_factor": 0.5},
     ],
