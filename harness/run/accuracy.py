@@ -39,9 +39,12 @@ Network = Callable[[Tensor], Tensor]
 
 
 def measure_accuracy(
-    network: nn.Module, job: Job, spec: ModelSpec, data: ImageData
+    network: nn.Module, job: Job, spec: ModelSpec, data: ImageData, *, compiles: bool = True
 ) -> tuple[Accuracy, parts.Accuracy]:
     """Run all test images through a network on the job's device, as fast as possible.
+
+    Without `compiles`, the network is not compiled: TorchScript keeps the weights of every network
+    that it compiled in memory until the process ends.
 
     Returns:
         The accuracy, and the record's part about it, which lacks the digests of the predictions.
@@ -52,7 +55,7 @@ def measure_accuracy(
     adapter = adapt(network)
     precision = adapter.precision or settings.precision
     with torch.autocast(job.cell.device, torch.bfloat16, enabled=low_precision):
-        method, inference, forward = _fastest(adapter, job, spec, data.test)
+        method, inference, forward = _fastest(adapter, job, spec, data.test, compiles=compiles)
         images = _batches(job, spec, data.test, f"{job.cell}, accuracy", inference.layout)
         start = time.perf_counter()
         accuracy = evaluate(forward, images, len(data.classes), inference.classify)
@@ -113,7 +116,7 @@ def compile_for_batches(network: nn.Module, example: Tensor, precision: Precisio
 
 
 def _fastest(
-    adapter: NetworkAdapter, job: Job, spec: ModelSpec, split: Split
+    adapter: NetworkAdapter, job: Job, spec: ModelSpec, split: Split, *, compiles: bool
 ) -> tuple[str, Inference, Network]:
     """Return how a network was made fast, in words, its copy, and the fastest form of that."""
     settings = job.settings.evaluation
@@ -121,7 +124,8 @@ def _fastest(
     copied = adapter.for_inference(example)
     if copied.method:
         return copied.method, copied, copied.forward
-    if job.cell.device == "cpu" and len(split) >= _BATCHES_WORTH_COMPILING * settings.batch_size:
+    enough = len(split) >= _BATCHES_WORTH_COMPILING * settings.batch_size
+    if compiles and enough and job.cell.device == "cpu":
         example = laid_out(example, copied.layout)
         try:
             compiled = compile_for_batches(copied.forward, example, settings.precision)

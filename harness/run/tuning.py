@@ -115,7 +115,8 @@ def _shared_out(data: ImageData, tuning: TuneJob) -> ImageData:
 def _judge(network: nn.Module, job: Job, spec: ModelSpec, data: ImageData) -> float:
     """Return the accuracy on the held-out images, percent; the network keeps its modes."""
     modes = {module: module.training for module in network.modules()}
-    accuracy, _ = measure_accuracy(network.to(job.training_device).eval(), job, spec, data)
+    network = network.to(job.training_device).eval()
+    accuracy, _ = measure_accuracy(network, job, spec, data, compiles=False)
     for module, training in modes.items():
         module.training = training
     return accuracy.accuracy_top1

@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from torch import nn
@@ -12,7 +13,7 @@ from harness.data.loading import DataSource, ImageData
 from harness.data.splits import MemorySplit
 from harness.errors import CellError
 from harness.measure.accuracy import evaluate
-from harness.run import accuracy
+from harness.run import accuracy, tuning
 from harness.run.accuracy import compile_for_batches, measure_accuracy
 from harness.settings_spec import EvaluationSettings, Settings
 from harness.spec import ModelSpec
@@ -68,6 +69,19 @@ def same(found, wanted):
     assert found.expected_calibration_error == pytest.approx(
         wanted.expected_calibration_error, rel=1e-3
     )
+
+
+def test_the_trials_of_a_search_keep_nothing_in_memory():
+    wide = 8192
+    layers = (nn.Linear(3 * SIDE * SIDE, wide), nn.Linear(wide, wide // 8), nn.ReLU())
+    network = nn.Sequential(nn.Flatten(), *layers, nn.Linear(wide // 8, CLASSES))
+    weights, process = sum(p.nbytes for p in network.parameters()), psutil.Process()
+    memory = []
+    for _ in range(6):
+        assert tuning._judge(network, make_job(), SPEC, make_data(128)) > 0
+        memory.append(process.memory_info().rss)
+    assert memory[-1] - memory[0] < 2 * weights
+    assert network.training
 
 
 @pytest.mark.parametrize("count", [128, 129, 131])
