@@ -119,8 +119,17 @@ BACKBONES: Mapping[str, Backbone] = {
     "compact": Backbone(layers=_MOBILENET, activation=nn.ReLU6, averages=True),
     # Ours: few wide convolutions on small maps. "flat" is a root and a child in one, as a control.
     "efficient": _family(
-        (Whitening(), *_convs(64, 64), _POOL, *_convs(64, 72), _POOL, Conv(72)),
-        (Conv(72), _POOL, Conv(72)),
+        (
+            Whitening(),
+            Conv(64),
+            _POOL,
+            *_convs(96, 160),
+            _POOL,
+            *_convs(160, 160),
+            _POOL,
+            Conv(160),
+        ),
+        (Conv(72),),
     ),
     "efficient_s": _family(
         (Whitening(), Conv(48), _POOL, *_convs(48, 88), _POOL, *_convs(88, 88)),
