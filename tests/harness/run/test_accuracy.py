@@ -147,7 +147,19 @@ class WantsWholeNumbers(RefusesTracing):
         return self.network(images)
 
 
-ERRORS = [RuntimeError, NotImplementedError, TypeError, ValueError, AssertionError]
+class ScalesLayers(nn.Module):
+    """Scales what a linear layer returns, as DINOv2 does: oneDNN Graph fails, with torch 2.15."""
+
+    def __init__(self):
+        super().__init__()
+        self.network = nn.Sequential(make_network(), nn.Linear(CLASSES, CLASSES))
+        self.scale = nn.Parameter(torch.linspace(1, 2, CLASSES))
+
+    def forward(self, images):
+        return self.network(images) * self.scale
+
+
+ERRORS = [RuntimeError, NotImplementedError, TypeError, ValueError, AssertionError, KeyError]
 
 
 @pytest.mark.parametrize(
@@ -170,6 +182,12 @@ class Branches(RefusesTracing):
     def forward(self, images):
         logits = self.network(images)
         return -logits if images.mean() < 0.01 else logits
+
+
+def test_layers_that_are_scaled_do_not_end_the_evaluation():
+    network, data = ScalesLayers().eval(), make_data(128)
+    found, _ = measure_accuracy(network, make_job(), SPEC, data)
+    same(found, plain(network, data))
 
 
 def test_a_network_whose_path_depends_on_values_stays_eager():
