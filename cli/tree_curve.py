@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from harness.records.cell import Record
     from trunk.curve import Point
     from trunk.routing import Trunk
 
@@ -72,7 +73,7 @@ def read_controls(paths: Sequence[Path], loaded: Loaded) -> list[Point]:
             raise RequestError(f"{path}: it has no accuracy: {record.status}, {record.reason}")
         points.append(
             Point(
-                name=f"{record.title} of one node" if len(record.paths) == 1 else record.title,
+                name=_name(record, loaded.trunk.tree.root.network.backbone),
                 images=part.n_test,
                 accuracy_top1=part.accuracy_top1,
                 accuracy_top1_low=low,
@@ -81,6 +82,15 @@ def read_controls(paths: Sequence[Path], loaded: Loaded) -> list[Point]:
             )
         )
     return points
+
+
+def _name(record: Record, backbone: str) -> str:
+    """Name a network by its nodes: one if it is flat, and which where they are not `backbone`."""
+    flat = len(record.paths) == 1
+    tree = record.settings.settings.get("tree") or {}
+    nodes = tree.get("backbone", backbone)
+    words = ["one"] * flat + [nodes] * (nodes != backbone)
+    return f"{record.title} of {' '.join(words)} node{'s' * (not flat)}" if words else record.title
 
 
 def measure_ways(loaded: Loaded, ways: Sequence[tuple[int, float]]) -> tuple[list[Point], str]:

@@ -224,17 +224,23 @@ def test_another_network_on_the_same_images_is_a_point(loaded, monkeypatch, tmp_
     CELLS.write(tmp_path, record, Path("same.json"))
     flat = dataclasses.replace(record, paths=record.paths[:1])
     CELLS.write(tmp_path, flat, Path("flat.json"))
+    tree = record.settings.settings["tree"] | {"backbone": "efficient"}
+    settings = record.settings.settings | {"tree": tree}
+    settings = dataclasses.replace(record.settings, settings=settings)
+    CELLS.write(tmp_path, dataclasses.replace(record, settings=settings), Path("wide.json"))
     images = dataclasses.replace(loaded.data, source=source)
     same = dataclasses.replace(loaded, data=images)
     monkeypatch.setattr(trunk_tree, "load_tree", lambda request: same)
     refuse(tmp_path, "its test images are not those", "curve", "--record", path)
-    records = ("--record", same_images, "--record", tmp_path / "flat.json")
+    files = (same_images, tmp_path / "flat.json", tmp_path / "wide.json")
+    records = (word for file in files for word in ("--record", file))
     done = invoke("curve", "--beam", "1", *records, "--output", tmp_path)
     assert done.exit_code == 0, done.output
     with (tmp_path / "mine-curve.csv").open() as file:
-        one, other, without_tree = csv.DictReader(file)
+        one, other, without_tree, wide = csv.DictReader(file)
     assert (one["beam"], other["beam"], other["name"]) == ("1", "", "TRUNK")
     assert without_tree["name"] == "TRUNK of one node"
+    assert wide["name"] == "TRUNK of efficient nodes"
     assert float(other["gmacs"]) == pytest.approx(record.operations.gmacs, 1e-4)
     assert float(other["accuracy_top1"]) == record.accuracy.accuracy_top1
 
