@@ -7,8 +7,8 @@
 
 Each tree is a run of comparisons.py with a results folder of its own under --out. A tree whose
 record is there is not grown again, so an interrupted run goes on where it was. Of `--recipe
-efficient` the first row is the control, one network of a path's layers, and `--epochs` are those of
-joint training, including a teacher's.
+efficient` and `wide` the first row is the control, one network of a path's layers, and `--epochs`
+are those of joint training, including a teacher's.
 """
 
 from __future__ import annotations
@@ -56,15 +56,11 @@ _PARTS: dict[str, dict[str, object]] = {
     "+ joint training": {},
     "+ folding": {"tree.fold": True},
 }
-_EFFICIENT = ["--recipe", "efficient"]
 _FLAT = {"tree.root_layers": "flat", "tree.volatility": 1e6, "tree.root_volatility": None}
-# A tree, or its control, that learns by itself takes larger steps; joint ones are the teacher's.
+# A tree, or its control, that learns by itself.
 _ALONE = {
     "training.epochs": 4,
-    "training.learning_rate": 8e-3,
     "tree.grouping.epochs": 2,
-    "tree.grouping.learning_rate": 4e-3,
-    "tree.class_below.learning_rate": 4e-3,
     "tree.start_from_teacher": False,
     "tree.distillation": None,
     "tree.teacher": None,
@@ -86,7 +82,9 @@ Out = Annotated[Path, Option(help="Folder of the trees and their records.")]
 Every = Annotated[int, Option(help="Train on every n-th image.", min=1)]
 Epochs = Annotated[int, Option(help="Of every stage, or of joint training.", min=1)]
 Volatility = Annotated[float, Option(help="Of every tree of the usual recipe.")]
-RecipeName = Annotated[Literal["usual", "efficient"], Option(help="Whose parts are compared.")]
+RecipeName = Annotated[
+    Literal["usual", "efficient", "wide"], Option(help="Whose parts are compared.")
+]
 Seeds = Annotated[str, Option(help="A tree of each recipe for each of them.")]
 Csv = Annotated[Path | None, Option(help="A file to write the table into as well.")]
 
@@ -107,7 +105,7 @@ def main(
     images = _thin(data_file, every, out)
     rows = []
     recipes = (
-        _usual(epochs, volatility) if recipe == "usual" else _efficient(dataset, epochs, every)
+        _usual(epochs, volatility) if recipe == "usual" else _taught(recipe, dataset, epochs, every)
     )
     for name, options in recipes.items():
         records = []
@@ -137,23 +135,26 @@ def _usual(epochs: int, volatility: float) -> dict[str, list[str]]:
     return recipes
 
 
-def _efficient(dataset: str, epochs: int, every: int) -> dict[str, list[str]]:
-    """Return the options of each recipe of `efficient` nodes, by its name.
+def _taught(name: str, dataset: str, epochs: int, every: int) -> dict[str, list[str]]:
+    """Return the options of each recipe up to the named one, whose tree has a teacher, by its name.
 
     All have as many epochs, summed over the levels of a tree and with those of a teacher, and
     moving averages of weights over as many, which have `every` times fewer steps.
     """
-    recipe: Any = load_settings(dataset, "trunk", {}, recipe="efficient")
+    recipe: Any = load_settings(dataset, "trunk", {}, recipe=name)
     teacher, joint = (
         replace(stage, ema_decay=stage.ema_decay**every)
         for stage in (recipe.tree.teacher, recipe.tree.joint)
     )
     averaged = {"tree.joint.ema_decay": joint.ema_decay}
-    alone: dict[str, Any] = dict(_ALONE)
-    for name in ("learning_rate", "batch_size", "warmup_fraction"):
-        alone[f"tree.joint.{name}"] = getattr(teacher, name)
+    # Without a teacher steps are larger; those of joint training are the teacher's.
+    alone: dict[str, Any] = _ALONE | {"training.learning_rate": teacher.learning_rate}
+    for stage in _STAGES[1:]:
+        alone[f"{stage}.learning_rate"] = teacher.learning_rate / 2
+    for setting in ("learning_rate", "batch_size", "warmup_fraction"):
+        alone[f"tree.joint.{setting}"] = getattr(teacher, setting)
     settings = {**alone, "tree.joint.epochs": epochs, "tree.joint.ema_decay": None}
-    whole = load_settings(dataset, "trunk", settings, recipe="efficient")
+    whole = load_settings(dataset, "trunk", settings, recipe=name)
     levels = count_epochs(whole) - whole.training.epochs
     flat = {**_FLAT, **alone, **averaged, "tree.joint.epochs": levels}
     parts: dict[str, dict[str, Any]] = {"tree": {}}
@@ -166,13 +167,14 @@ def _efficient(dataset: str, epochs: int, every: int) -> dict[str, list[str]]:
         "tree.distillation": recipe.tree.distillation,
         **_divide(epochs, teacher, joint),
     }
-    recipes = {"control: one network": [*_EFFICIENT, *assign(flat)]}
-    for name, part in parts.items():
+    base = ["--recipe", name]
+    recipes = {"control: one network": [*base, *assign(flat)]}
+    for title, part in parts.items():
         settings |= part
-        recipes[name] = [*_EFFICIENT, *assign(settings)]
+        recipes[title] = [*base, *assign(settings)]
     grown = count_epochs(recipe) - teacher.epochs - joint.epochs
     last = _divide(count_epochs(whole) - grown, teacher, joint)
-    return recipes | {"+ a start from its layers": [*_EFFICIENT, *assign(averaged | last)]}
+    return recipes | {"+ a start from its layers": [*base, *assign(averaged | last)]}
 
 
 def _divide(epochs: int, teacher: TrainingSettings, joint: TrainingSettings) -> dict[str, Any]:

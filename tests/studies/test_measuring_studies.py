@@ -62,11 +62,16 @@ def test_each_recipe_is_valid_and_has_one_part_more_than_the_one_before():
     assert all(a != b for a, b in pairwise(settings))
 
 
-@pytest.mark.parametrize(("dataset", "trees"), [("emnist", 4), ("cifar10", 5)])
-def test_each_efficient_recipe_is_valid_and_has_the_epochs_of_its_control(dataset, trees):
+TAUGHT = [("efficient", "emnist", 4), ("efficient", "cifar10", 5), ("wide", "cifar10", 5)]
+
+
+@pytest.mark.parametrize(("recipe", "dataset", "trees"), TAUGHT)
+def test_each_recipe_with_a_teacher_is_valid_and_has_the_epochs_of_its_control(
+    recipe, dataset, trees
+):
     control, *parts = [
         load_settings(dataset, "trunk", read_settings(options[2:]), recipe=options[1])
-        for options in trunk_recipe._efficient(dataset, epochs=10, every=10).values()
+        for options in trunk_recipe._taught(recipe, dataset, epochs=10, every=10).values()
     ]
     assert len(parts) == trees
     assert all(a != b for a, b in pairwise(parts))
@@ -77,11 +82,14 @@ def test_each_efficient_recipe_is_valid_and_has_the_epochs_of_its_control(datase
     assert mirrored == [dataset == "cifar10"] + [False] * (trees - 1)
 
 
-@pytest.mark.parametrize(("dataset", "epochs"), [("emnist", 24), ("cifar10", 40)])
-def test_the_last_of_the_efficient_recipes_is_that_of_configs(dataset, epochs):
-    recipe = load_settings(dataset, "trunk", {}, recipe="efficient")
-    *_, last = trunk_recipe._efficient(dataset, epochs, every=1).values()
-    assert load_settings(dataset, "trunk", read_settings(last[2:]), recipe="efficient") == recipe
+@pytest.mark.parametrize(
+    ("name", "dataset", "epochs"),
+    [("efficient", "emnist", 24), ("efficient", "cifar10", 40), ("wide", "cifar10", 22)],
+)
+def test_the_last_of_the_recipes_with_a_teacher_is_that_of_configs(name, dataset, epochs):
+    recipe = load_settings(dataset, "trunk", {}, recipe=name)
+    *_, last = trunk_recipe._taught(name, dataset, epochs, every=1).values()
+    assert load_settings(dataset, "trunk", read_settings(last[2:]), recipe=name) == recipe
 
 
 def test_a_folder_is_thinned_in_training_alone(tmp_path):
