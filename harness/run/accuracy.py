@@ -94,8 +94,8 @@ def compile_for_batches(network: nn.Module, example: Tensor, precision: Precisio
     autocast of the precision, if any, must be on.
 
     Raises:
-        CellError: The network cannot be compiled because its path depends on values, or the
-            compiled network gives other logits.
+        CellError: The network cannot be compiled, for instance because its path depends on values,
+            or the compiled network gives other logits.
     """
     try:
         with torch.inference_mode():
