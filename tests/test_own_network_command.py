@@ -52,6 +52,7 @@ def write_model(project, name, end):
 
 def test_a_network_with_view_runs_and_an_edited_part_of_it_is_noticed(project):
     folder = write_model(project, "view", VIEW)
+    assert run(project, *CELL, "view", "--plan").returncode == 0
     done = run(project, *CELL, "view")
     assert done.returncode == 0, done.stderr
     path = project / "results/own/records/digits/view-cpu.json"
@@ -93,3 +94,11 @@ def test_a_wrong_output_is_refused_before_training(project, end, said):
     assert line.startswith("error: Own: in evaluation mode ")
     assert said in line
     assert "build must return a network of N×K logits" in line
+
+
+def test_a_network_that_fits_one_size_of_batch_is_refused_before_training(project):
+    write_model(project, "kept", f"{VIEW} + vars(self).setdefault('first', x)[:, 0, :1, 0]")
+    done = run(project, *CELL, "kept", "--plan")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: Own: a training step on 8×1×32×32 numbers: RuntimeError: ")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from harness.errors import RequestError
 from harness.measure.conditions import set_threads
 from harness.networks.build import build_network
 from harness.plan.cells import Planned
-from harness.settings_spec import Settings
+from harness.settings_spec import Settings, TrainingSettings
 from harness.training.timing import measure_step_seconds
 
 _MEASURING_SECONDS = 40.0
@@ -16,6 +19,9 @@ def rough_seconds(planned: Planned) -> float:
 
     It follows the seconds of the last epoch (or of all, if the model trains in its own way) where
     the cell was trained before at this image size. Else a few training steps are timed.
+
+    Raises:
+        RequestError: The network cannot be trained.
     """
     if planned.action in ("done", "unsupported"):
         return 0.0
@@ -31,11 +37,23 @@ def _training_seconds(planned: Planned) -> float:
     if record is not None and record.weights.history and record.settings.image_size == size:
         seconds = [entry.seconds for entry in record.weights.history]
         return sum(seconds) if planned.spec.fit is not None else epochs * seconds[-1]
-    network = build_network(planned.spec, settings, 10, planned.channels)
-    training, device = settings.training, planned.job.training_device
     set_threads(settings.threads)
-    step = measure_step_seconds(network, training, device, (planned.channels, size, size))
-    return step * epochs * planned.n_train / training.batch_size
+    try:
+        step = _step_seconds(planned, settings.training)
+    except RequestError:
+        # Some networks take only images that are contiguous in memory; training notices, too.
+        step = _step_seconds(planned, replace(settings.training, channels_last=False))
+    return step * epochs * planned.n_train / settings.training.batch_size
+
+
+def _step_seconds(planned: Planned, training: TrainingSettings) -> float:
+    spec, settings, channels = planned.spec, planned.job.settings, planned.channels
+    network, size = build_network(spec, settings, 10, channels), spec.input_size(settings)
+    device = planned.job.training_device
+    try:
+        return measure_step_seconds(network, training, device, (channels, size, size))
+    except RequestError as error:
+        raise RequestError(f"{spec.label}: {error}") from error
 
 
 def count_epochs(settings: Settings) -> int:

@@ -10,6 +10,7 @@ from torch import nn
 
 from harness.jobs import Device
 from harness.measure.conditions import fp32_precision
+from harness.networks.rehearsal import DOES_NOT_RUN, describe_failure
 from harness.settings_spec import TrainingSettings
 from harness.training.steps import Steps
 
@@ -31,6 +32,9 @@ def measure_step_seconds(
 
     The new network is moved to the device, where training will run, and its weights change; nothing
     is compiled. `shape` is C, H and W of an image.
+
+    Raises:
+        RequestError: A step failed; it says on how many images.
     """
     recipe = replace(settings, compile=None, micro_batch_size=None)
     steps = Steps(network.train(), recipe, device, steps_per_epoch=2 * _MOST_STEPS)
@@ -42,7 +46,10 @@ def measure_step_seconds(
         # The first step allocates memory and chooses algorithms, so it does not count.
         while len(times) < 2 or (len(times) < _MOST_STEPS and times[-1] < _LONG_SECONDS):
             start = time.perf_counter()
-            loss, _ = steps.take(images, labels, batch)
+            try:
+                loss, _ = steps.take(images, labels, batch)
+            except DOES_NOT_RUN as error:
+                raise describe_failure(error, "a training step", images) from error
             loss.item()  # waits for the device
             times.append(time.perf_counter() - start)
         return min(times[1:])
