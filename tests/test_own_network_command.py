@@ -96,6 +96,32 @@ def test_a_wrong_output_is_refused_before_training(project, end, said):
     assert "build must return a network of N×K logits" in line
 
 
+@pytest.mark.parametrize(
+    ("returned", "said"),
+    [
+        ("", "Own: build must return an nn.Module, not TorchScript; it returned NoneType"),
+        (
+            "torch.jit.script(nn.Linear(2, num_classes))",
+            "Own: build must return an nn.Module, not TorchScript; it returned Recursive",
+        ),
+        (
+            "Net(num_classes, in_channels, 3)",
+            "Own cannot be built for image_size 32: TypeError: Net.__init__() takes 3 positional ",
+        ),
+    ],
+)
+def test_a_network_that_is_not_built_is_refused_before_training(project, returned, said):
+    model = write_model(project, "unbuilt", VIEW) / "model.py"
+    built = "    return Net(num_classes, in_channels)"
+    model.write_text(
+        model.read_text().replace(built, f"    import torch; return {returned}".rstrip())
+    )
+    done = run(project, *CELL, "unbuilt", "--plan")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(f"error: {said}")
+    assert "Traceback" not in done.stderr
+
+
 def test_a_network_that_fits_one_size_of_batch_is_refused_before_training(project):
     write_model(project, "kept", f"{VIEW} + vars(self).setdefault('first', x)[:, 0, :1, 0]")
     done = run(project, *CELL, "kept", "--plan")

@@ -27,6 +27,7 @@ from harness.networks.small_stem import shrink_stem
 from harness.settings import recipes
 from harness.settings_spec import Settings
 from harness.spec import ModelSpec
+from harness.util.error_text import explain
 
 logger = logging.getLogger(__name__)
 
@@ -45,11 +46,14 @@ def build_network(
     """Build a network for the settings; their seed decides its random parts.
 
     Raises:
-        RequestError: The network cannot take images of that size, has too few layers to freeze, or
-            none that could be its small stem.
+        RequestError: `spec.build` returns no network, or one that cannot take images of that size,
+            has too few layers to freeze, or none that could be its small stem.
     """
     set_seed(settings.seed)
     network = spec.build(num_classes, channels, pretrained)
+    if not isinstance(network, nn.Module) or isinstance(network, torch.jit.ScriptModule):
+        wrong = type(network).__name__
+        raise RequestError(f"build must return an nn.Module, not TorchScript; it returned {wrong}")
     if settings.stem is not None:
         built_for = (channels, spec.image_size, spec.image_size)
         if shrink_stem(network, built_for, spec.input_size(settings)):
@@ -101,6 +105,7 @@ def check_fit(
     size = preprocess.image_size
     for device in ("meta", "cpu"):
         image = torch.zeros(1, channels, size, size, device=device)
+        network = None
         try:
             with torch.device(device):
                 network = build_network(spec, settings, num_classes, channels).to(device)
@@ -108,13 +113,16 @@ def check_fit(
                     check_logits(network(image.clone()), image, num_classes, "evaluation")
         except RequestError as error:
             raise RequestError(f"{spec.label}: {error}") from error
-        except DOES_NOT_RUN as error:
+        except (*DOES_NOT_RUN, ImportError) as error:
             # Some networks run on real tensors only, so what the meta device refuses the CPU tries.
             if device == "meta":
                 continue
-            reason = first_line(error)
             stem = f" with stem {settings.stem}" if settings.stem else ""
-            message = f"image_size {size}{stem} does not fit {spec.label}: {reason}"
+            message = f"image_size {size}{stem} does not fit {spec.label}: {first_line(error)}"
+            if network is None:
+                message = (
+                    f"{spec.label} cannot be built for image_size {size}{stem}: {explain(error)}"
+                )
             raise RequestError(message) from error
         if train_images is None:
             return
