@@ -106,7 +106,7 @@ def test_a_wrong_output_is_refused_before_training(project, end, said):
         ),
         (
             "Net(num_classes, in_channels, 3)",
-            "Own cannot be built for image_size 32: TypeError: Net.__init__() takes 3 positional ",
+            "Own cannot be built at image_size 32: TypeError: Net.__init__() takes 3 positional ",
         ),
     ],
 )
@@ -120,6 +120,16 @@ def test_a_network_that_is_not_built_is_refused_before_training(project, returne
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith(f"error: {said}")
     assert "Traceback" not in done.stderr
+
+
+def test_a_slip_in_a_network_is_refused_before_training(project):
+    write_model(project, "slip", "self.f(kept.view(x.size(0), -1))")
+    done = run(project, *CELL, "slip", "--plan")
+    assert done.returncode == 2
+    assert (
+        done.stderr
+        == "error: Own does not run at image_size 32: NameError: name 'kept' is not defined\n"
+    )
 
 
 def test_a_network_that_fits_one_size_of_batch_is_refused_before_training(project):

@@ -15,9 +15,8 @@ from harness.data.preprocess import Preprocess
 from harness.errors import RequestError
 from harness.measure.networks import inference
 from harness.networks.freezing import check_layer_depths, freeze_backbone, freeze_layers
-from harness.networks.hub import first_line, from_hub
+from harness.networks.hub import from_hub
 from harness.networks.rehearsal import (
-    DOES_NOT_RUN,
     check_logits,
     describe_failure,
     take_logits,
@@ -113,16 +112,13 @@ def check_fit(
                     check_logits(network(image.clone()), image, num_classes, "evaluation")
         except RequestError as error:
             raise RequestError(f"{spec.label}: {error}") from error
-        except (*DOES_NOT_RUN, ImportError) as error:
+        except Exception as error:
             # Some networks run on real tensors only, so what the meta device refuses the CPU tries.
             if device == "meta":
                 continue
             stem = f" with stem {settings.stem}" if settings.stem else ""
-            message = f"image_size {size}{stem} does not fit {spec.label}: {first_line(error)}"
-            if network is None:
-                message = (
-                    f"{spec.label} cannot be built for image_size {size}{stem}: {explain(error)}"
-                )
+            failed = "cannot be built" if network is None else "does not run"
+            message = f"{spec.label} {failed} at image_size {size}{stem}: {explain(error)}"
             raise RequestError(message) from error
         if train_images is None:
             return
@@ -154,7 +150,7 @@ def _find_failure(
                 try_training(network, images, num_classes)
             except RequestError as error:
                 return RequestError(f"{spec.label}: {error}")
-            except DOES_NOT_RUN as error:
+            except Exception as error:
                 found = describe_failure(error, f"{spec.label}: a training step fails", images)
                 if size != sizes[0]:
                     found = RequestError(

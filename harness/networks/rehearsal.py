@@ -13,8 +13,6 @@ from harness.errors import RequestError
 from harness.util.error_text import describe_error
 
 WANTED = "build must return a network of N×K logits"
-# What a network raises that refuses an image, or cannot run on a device without data.
-DOES_NOT_RUN = (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 # A network that keeps a part of the graph of the first step fails in the second.
 STEPS = 2
 

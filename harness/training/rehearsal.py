@@ -20,13 +20,7 @@ from harness.measure.networks import (
     seeded_logits,
     takes_channels_last,
 )
-from harness.networks.rehearsal import (
-    DOES_NOT_RUN,
-    STEPS,
-    check_logits,
-    describe_failure,
-    try_training,
-)
+from harness.networks.rehearsal import STEPS, check_logits, describe_failure, try_training
 from harness.networks.weights import load_state, state_to_save
 from harness.settings_spec import TrainingSettings
 from harness.training.loop import Batches
@@ -80,7 +74,7 @@ def rehearse(
         made = build()
         load_state(made, saved, "rehearsal")
         check_same(made, trained.to("cpu"), images.cpu())
-    except (*DOES_NOT_RUN, RequestError) as error:
+    except Exception as error:
         raise describe_failure(error, "rehearsal of training", images) from error
     finally:
         restore_random_state(before)
@@ -113,7 +107,7 @@ def _try_layouts(
     try:
         with torch.autocast(device, dtype, enabled=dtype is not None):
             try_training(trained, laid, num_classes, make_optimizer(trained, recipe))
-    except DOES_NOT_RUN:
+    except Exception:
         if not turned:
             raise
         contiguous = replace(recipe, channels_last=False)

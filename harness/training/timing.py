@@ -10,7 +10,7 @@ from torch import nn
 
 from harness.jobs import Device
 from harness.measure.conditions import fp32_precision
-from harness.networks.rehearsal import DOES_NOT_RUN, describe_failure
+from harness.networks.rehearsal import describe_failure
 from harness.settings_spec import TrainingSettings
 from harness.training.steps import Steps
 
@@ -48,7 +48,7 @@ def measure_step_seconds(
             start = time.perf_counter()
             try:
                 loss, _ = steps.take(images, labels, batch)
-            except DOES_NOT_RUN as error:
+            except Exception as error:
                 raise describe_failure(error, "a training step", images) from error
             loss.item()  # waits for the device
             times.append(time.perf_counter() - start)

@@ -219,7 +219,7 @@ def test_a_network_that_cannot_be_trained_is_refused_before(make_job, data):
     spec = dataclasses.replace(SPEC, build=broken)
     with pytest.raises(RequestError, match="rehearsal of training on 4×1×8×8 numbers: Runtime"):
         ready_network(make_job(), spec, data)
-    with pytest.raises(RequestError, match="image_size 8 does not fit Tiny: ."):
+    with pytest.raises(RequestError, match="Tiny does not run at image_size 8: Runtime"):
         check_fit(make_job().settings, spec, 3, 1)
 
 
