@@ -15,6 +15,7 @@ from harness.data.folder import ImageList
 from harness.data.image import EncodedImage, Header, Picture
 from harness.data.npz import check_counts, match_classes
 from harness.data.splits import FolderSplit, MemorySplit, Split, read_headers, to_tensor
+from harness.errors import RequestError
 from harness.spec import DatasetSpec
 
 
@@ -46,7 +47,11 @@ def read_listed(
 ) -> OwnImages:
     """Return the images of files, with the labels of `spec` where there is one."""
     labels = {part: listed.labels[rows] for part, rows in listed.parts.items()}
-    check_counts(labels, listed.classes, str(path))
+    try:
+        check_counts(labels, listed.classes, str(path))
+    except RequestError as error:
+        # A class may lack images because its files are of other kinds.
+        raise RequestError("; ".join((str(error), *listed.notes))) from error
     classes, places = match_classes(listed.classes, spec, path)
     headers = read_headers(listed.files)
     channels = spec.channels if spec is not None else 1 if all(h.grey for h in headers) else 3

@@ -96,6 +96,15 @@ def test_a_class_that_is_only_tested(tmp_path):
     assert complaint(root).endswith("no training image of class 'cat'")
 
 
+def test_a_class_of_files_that_are_left_out(tmp_path):
+    root = write_folder(tmp_path)
+    for path in (root / "train" / "bee").iterdir():
+        path.rename(path.with_suffix(".gif"))
+    assert complaint(root).endswith(
+        "no training image of class 'bee'; left out: 2 file(s) (2 .gif): train/bee/0.gif and others"
+    )
+
+
 @pytest.mark.parametrize("below", ["", "train"])
 def test_one_folder_is_shared_out(tmp_path, below):
     root = write_folder(tmp_path / "images", (below,), images=10)
