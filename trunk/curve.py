@@ -108,7 +108,7 @@ def _plot_against(axes: Axes, points: Sequence[Point], cost: str) -> None:
         axes.plot(xs, ys, marker, color=colour, markersize=size, label=name, zorder=2 + index)
     axes.errorbar(*start, yerr=spread, fmt="o", color=INK, capsize=3, label="1 path")
     for point, marker in zip(
-        (p for p in points if p.beam is None), "*PX" * len(points), strict=False
+        (p for p in points if p.beam is None), "*PXhp<" * len(points), strict=False
     ):
         if getattr(point, cost) is not None:
             at = (getattr(point, cost), point.accuracy_top1)
